@@ -1,0 +1,23 @@
+# STACK is the OpenMMLab distribution: openmmlab (default) or onedl, the maintained forks, in an environment of its own.
+# ARGS is handed on, as in `make test ARGS='-k scan -x'`. PYTHON names the interpreter to make the environment with.
+STACK ?= openmmlab
+venv := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
+python := $(venv)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo test lint
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \t\2/p' Makefile
+
+env:  ## install everything into .venv (STACK=onedl: .venv-onedl); nothing to do the second time
+	@tools/setup_env.sh --stack $(STACK) --venv $(venv)
+
+demo: env  ## train and test a detector and a segmentor on generated data, about 20 minutes on two cores
+	@$(python) tools/demo.py $(ARGS)
+
+test: env  ## run the tests
+	@$(python) -m pytest $(ARGS)
+
+lint: env  ## check the code with ruff
+	@$(python) -m ruff check . $(ARGS)

@@ -1,0 +1,11 @@
+# Detection: mmdet's names, counted in epochs.
+_base_ = './default_runtime.py'
+
+default_scope = 'mmdet'
+
+default_hooks = dict(
+    checkpoint=dict(interval=1, save_best='coco/bbox_mAP'),
+    visualization=dict(type='DetVisualizationHook'))
+
+log_processor = dict(type='LogProcessor', by_epoch=True)
+visualizer = dict(type='DetLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer')

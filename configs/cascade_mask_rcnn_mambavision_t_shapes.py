@@ -1,0 +1,54 @@
+# Cascade Mask R-CNN, MambaVision-T, Shapes, 400 iterations of 4 images, from scratch, on a CPU.
+_base_ = [
+    './_base_/models/cascade_mask_rcnn_mambavision.py',
+    './_base_/datasets/shapes_detection.py',
+    './_base_/mmdet_runtime.py',
+    './_base_/schedules/schedule_shapes.py',
+]
+
+channels = 64
+roi_extractor = dict(out_channels=channels, finest_scale=14)
+
+model = dict(
+    backbone=dict(window_size=(8, 4), window_padding='fit', drop_path_rate=0., init_cfg=None),
+    neck=dict(out_channels=channels),
+    rpn_head=dict(in_channels=channels, feat_channels=channels, anchor_generator=dict(scales=[4])),
+    roi_head=dict(
+        bbox_roi_extractor=roi_extractor,
+        bbox_head=[
+            dict(
+                type='Shared2FCBBoxHead',
+                in_channels=channels,
+                fc_out_channels=256,
+                roi_feat_size=7,
+                num_classes=5,
+                bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_means=[0., 0., 0., 0.], target_stds=target_stds),
+                reg_class_agnostic=True,
+                reg_decoded_bbox=True,
+                loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+                loss_bbox=dict(type='GIoULoss', loss_weight=10.0))
+            for target_stds in ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])
+        ],
+        mask_roi_extractor=roi_extractor,
+        mask_head=dict(
+            num_convs=2, in_channels=channels, conv_out_channels=channels, num_classes=5, class_agnostic=True)),
+    train_cfg=dict(
+        rpn=dict(sampler=dict(num=64)),
+        rpn_proposal=dict(nms_pre=300, max_per_img=100),
+        rcnn=[
+            dict(
+                assigner=dict(
+                    type='MaxIoUAssigner',
+                    pos_iou_thr=iou_thr,
+                    neg_iou_thr=iou_thr,
+                    min_pos_iou=iou_thr,
+                    match_low_quality=False),
+                sampler=dict(type='RandomSampler', num=48, pos_fraction=0.25, add_gt_as_proposals=True),
+                mask_size=28,
+                pos_weight=-1,
+                debug=False) for iou_thr in (0.5, 0.6, 0.7)
+        ]),
+    test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=50), rcnn=dict(max_per_img=20)))
+
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=100))
+log_processor = dict(by_epoch=False, window_size=10)

@@ -1,0 +1,183 @@
+"""Checkpoints: read without running their code, unwrapped, and loaded without silence about what didn't fit."""
+import argparse
+import logging
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlparse
+
+import torch
+import torch.nn as nn
+from torch import Tensor
+
+from ..errors import CheckpointError
+from .family import guess_variant
+
+# timm-style training checkpoints, the published ones among them, hold their arguments as a Namespace.
+SAFE_CLASSES: list = [argparse.Namespace]
+
+
+def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu') -> Any:
+    """What a checkpoint file holds. No object is made but tensors, plain Python data and `SAFE_CLASSES`.
+
+    Args:
+        path: a file, or an http(s) or file URL, downloaded once into `torch.hub.get_dir()/checkpoints`.
+        map_location: as for `torch.load`. Default: 'cpu'.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, not a checkpoint, or holds objects of another class (named).
+    """
+    path = _download(str(path)) if urlparse(str(path)).scheme in ('http', 'https') else _local(str(path))
+    if not path.is_file():
+        raise CheckpointError(f'checkpoint not found: {path}')
+    try:
+        with _safe_globals():
+            return torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError as error:
+        if found := re.search(r'GLOBAL ([\w.]+)|Unsupported class ([\w.]+)', str(error)):
+            raise CheckpointError(
+                f'{path} holds an object of {found[1] or found[2]}, which is neither a tensor nor '
+                'training bookkeeping: refused, since loading it could run code. Ask its author for a file of weights '
+                'alone.') from None
+        raise _broken(path, 'not in a format that torch reads without running code') from None
+    except RuntimeError as error:
+        raise _broken(path, re.split(r'[\n.:]', str(error).strip())[0]) from None
+    except (EOFError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise _broken(path, type(error).__name__) from None
+
+
+def _broken(path: Path, reason: str) -> CheckpointError:
+    return CheckpointError(f'{path} is truncated or not a checkpoint ({path.stat().st_size} bytes): {reason}\n'
+                           'Download or copy it again.')
+
+
+@contextmanager
+def _safe_globals():
+    """Allow `SAFE_CLASSES` while a file is read, and nothing for longer than that."""
+    before = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals(SAFE_CLASSES)
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
+
+
+def _local(path: str) -> Path:
+    return Path(urlparse(path).path if path.startswith('file://') else path).expanduser()
+
+
+def _download(url: str) -> Path:
+    """The local copy of `url`; in a distributed job the first process of each machine fetches it for the others."""
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    path = folder / Path(urlparse(url).path).name
+    shared = torch.distributed.is_available() and torch.distributed.is_initialized()
+    first = int(os.environ.get('LOCAL_RANK', 0)) == 0
+    try:
+        if first and not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), progress=False)
+    except (URLError, OSError) as error:
+        raise CheckpointError(f'could not download {url} ({getattr(error, "reason", error)}).\nSave it as {path}, give '
+                              'a local file as the checkpoint, or train from scratch with --no-pretrained.') from None
+    finally:
+        if shared:
+            torch.distributed.barrier()
+    if not path.exists():
+        raise CheckpointError(f'could not download {url}: the first process of this machine failed to')
+    return path
+
+
+def extract_state_dict(checkpoint: Any, prefix: str | None = None) -> dict[str, Tensor]:
+    """The weights in a checkpoint: under `state_dict`, else `model`, else bare; without `module.` and `encoder.`.
+
+    Args:
+        checkpoint: what `read_checkpoint` returned.
+        prefix: of the keys to take, e.g. 'backbone'; it is removed. None: 'backbone.' where there are such keys (a
+            detector's or segmentor's file), else all keys.
+
+    Raises:
+        CheckpointError: no tensors there, or none under `prefix`.
+    """
+    state = checkpoint
+    for key in ('state_dict', 'model'):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+            break
+    if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
+        keys = ', '.join(map(str, list(state)[:5])) if isinstance(state, Mapping) else type(state).__name__
+        raise CheckpointError(f'no weights under state_dict, model or at the top of the checkpoint; it holds: {keys}')
+    state = {str(k).removeprefix('module.'): v for k, v in state.items() if isinstance(v, Tensor)}
+    if min(state).startswith('encoder'):
+        state = _below(state, 'encoder.')
+    if prefix is None and any(k.startswith('backbone.') for k in state):
+        prefix = 'backbone'
+    if prefix:
+        prefix = prefix.rstrip('.') + '.'
+        if not (below := _below(state, prefix)):
+            raise CheckpointError(f'no key of the checkpoint begins with {prefix!r}; they begin with '
+                                  f'{", ".join(sorted({k.split(".")[0] for k in state})[:8])}')
+        state = below
+    return state
+
+
+def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def load_pretrained(backbone: nn.Module, path: str | os.PathLike, prefix: str | None = None) -> None:
+    """Load published or own weights into a MambaVision, and report in one line what was loaded, kept and dropped.
+
+    `outnorm*` may be missing (ImageNet files have none: kept as initialised), `norm.*`, `head.*` and stages that
+    `out_indices` leaves unbuilt may be there (dropped). Anything else that is missing, unexpected or of another shape
+    is an error, and nothing is loaded.
+
+    Args:
+        backbone: a MambaVision.
+        path: file or URL, see `read_checkpoint`.
+        prefix: see `extract_state_dict`.
+
+    Raises:
+        CheckpointError: the file can't be read, or doesn't fit; says which variant it looks like.
+    """
+    state = extract_state_dict(read_checkpoint(path), prefix)
+    own = backbone.state_dict()
+    built = len(backbone.levels)
+    unbuilt = tuple(f'levels.{i}.' for i in range(built, 4)) + (f'levels.{built - 1}.downsample.',) * (built < 4)
+    dropped = {k for k in state if k not in own and (k.startswith(('norm.', 'head.', 'outnorm', *unbuilt)))}
+    missing = {k for k in own if k not in state and not k.endswith('num_batches_tracked')}
+    kept = {k for k in missing if k.startswith('outnorm')}
+    if any(k.startswith('outnorm') for k in state if k in own):
+        kept = set()  # a dense prediction file: one that has some of them must have all
+    unexpected = set(state) - set(own) - dropped
+    misshapen = {k for k in own if k in state and own[k].shape != state[k].shape}
+    problems = [f'{name}: {_shorten(keys)}' for name, keys in (
+        ('missing', missing - kept), ('unexpected', unexpected), ('of another shape', misshapen)) if keys]
+    if problems:
+        variant = guess_variant({k: tuple(v.shape) for k, v in state.items()})
+        wanted = guess_variant({k: tuple(v.shape) for k, v in own.items()}) if built == 4 else None
+        hint = f"this looks like '{variant}'" if variant else 'it is of no published variant'
+        raise CheckpointError(f'{path} does not fit the backbone{f" {wanted!r}" if wanted else ""}; {hint}.\n'
+                              + '; '.join(problems))
+    backbone.load_state_dict({k: v for k, v in state.items() if k in own}, strict=False)
+    _logger().info(f'backbone weights from {path}: {len(set(own) & set(state))} tensors loaded'
+                   + (f'; kept as initialised: {_shorten(kept)}' if kept else '')
+                   + (f'; dropped: {_shorten(dropped)}' if dropped else ''))
+
+
+def _shorten(keys: set[str], most: int = 6) -> str:
+    names = sorted(keys)
+    return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
+
+
+def _logger() -> logging.Logger:
+    try:
+        from mmengine.logging import MMLogger
+        return MMLogger.get_current_instance()
+    except ImportError:
+        return logging.getLogger('mmvision_mamba')

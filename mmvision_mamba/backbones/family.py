@@ -1,0 +1,84 @@
+"""The published variants of MambaVision (arXiv 2407.08083, table 1 and the released models)."""
+import difflib
+import math
+from collections.abc import Mapping
+
+from ..errors import ConfigError
+
+# Optional settings of an architecture, with the values that hold where a variant doesn't say otherwise.
+DEFAULTS = dict(layer_scale=None, layer_scale_conv=None, drop_path_rate=0.2, window_size=(14, 7), mlp_ratio=4.0,
+                d_state=8, d_conv=3, in_channels=3)
+REQUIRED = ('dim', 'in_dim', 'depths', 'num_heads')
+
+FAMILY = dict(
+    tiny=dict(dim=80, in_dim=32, depths=(1, 3, 8, 4), num_heads=(2, 4, 8, 16)),
+    tiny2=dict(dim=80, in_dim=32, depths=(1, 3, 11, 4), num_heads=(2, 4, 8, 16)),
+    small=dict(dim=96, in_dim=64, depths=(3, 3, 7, 5), num_heads=(2, 4, 8, 16)),
+    base=dict(dim=128, in_dim=64, depths=(3, 3, 10, 5), num_heads=(2, 4, 8, 16), layer_scale=1e-5, drop_path_rate=0.3),
+    large=dict(dim=196, in_dim=64, depths=(3, 3, 10, 5), num_heads=(4, 8, 16, 32), layer_scale=1e-5,
+               drop_path_rate=0.3),
+    large2=dict(dim=196, in_dim=64, depths=(3, 3, 12, 5), num_heads=(4, 8, 16, 32), layer_scale=1e-5,
+                drop_path_rate=0.3),
+    large3=dict(dim=256, in_dim=64, depths=(3, 3, 20, 10), num_heads=(4, 8, 16, 32), layer_scale=1e-5,
+                drop_path_rate=0.5, window_size=(16, 8)),
+)
+
+
+def resolve_arch(arch: str | Mapping) -> dict:
+    """All settings of an architecture.
+
+    Args:
+        arch: a name in `FAMILY`, or a mapping with the keys of `REQUIRED` and any of `DEFAULTS`.
+
+    Raises:
+        ConfigError: an unknown name or key, a missing key, four values expected, or heads that don't divide the
+            channels of stage 3 or 4.
+    """
+    if isinstance(arch, str):
+        if arch not in FAMILY:
+            raise ConfigError(f'unknown arch {arch!r}{did_you_mean(arch, FAMILY)}; valid ones: {", ".join(FAMILY)}, '
+                             f'or a dict with {", ".join(REQUIRED)}')
+        return DEFAULTS | FAMILY[arch]
+    if not isinstance(arch, Mapping):
+        raise ConfigError(f'arch must be a name ({", ".join(FAMILY)}) or a dict, got {arch!r}')
+    valid = (*REQUIRED, *DEFAULTS)
+    for key in arch:
+        if key not in valid:
+            raise ConfigError(f'unknown arch key {key!r}{did_you_mean(key, valid)}; valid ones: {", ".join(valid)}')
+    if missing := [key for key in REQUIRED if key not in arch]:
+        raise ConfigError(f'arch lacks {", ".join(missing)}; got the keys {", ".join(arch)}')
+    arch = DEFAULTS | dict(arch)
+    for key in ('depths', 'num_heads'):
+        if len(arch[key]) != 4:
+            raise ConfigError(f'arch[{key!r}] must have four values, one per stage, got {arch[key]!r}')
+    for stage in (2, 3):
+        channels, heads = arch['dim'] * 2**stage, arch['num_heads'][stage]
+        if channels % heads:
+            nearest = min((h for h in range(1, channels + 1) if channels % h == 0), key=lambda h: abs(h - heads))
+            raise ConfigError(f'{heads} heads do not divide the {channels} channels of stage {stage + 1}; '
+                             f'the nearest number that does is {nearest}')
+    return arch
+
+
+def did_you_mean(name: str, valid) -> str:
+    """' (did you mean …?)' where a valid name is close to `name`, else ''."""
+    close = difflib.get_close_matches(str(name), list(valid), n=1)
+    return f' (did you mean {close[0]!r}?)' if close else ''
+
+
+def guess_variant(shapes: Mapping[str, tuple]) -> str | None:
+    """The variant that a state dict with these key -> shape belongs to, or None."""
+    def depth(stage):
+        return len({key.split('.')[3] for key in shapes if key.startswith(f'levels.{stage}.blocks.')})
+
+    try:
+        found = (shapes['patch_embed.conv_down.3.weight'][0], shapes['patch_embed.conv_down.0.weight'][0],
+                 tuple(depth(stage) for stage in range(4)))
+    except KeyError:
+        return None
+    return next((name for name, arch in FAMILY.items() if found == (arch['dim'], arch['in_dim'], arch['depths'])), None)
+
+
+def num_mixers(depth: int) -> int:
+    """Of a stage's blocks, how many at its start are MambaVision mixers; the rest is self-attention."""
+    return math.ceil(depth / 2)

@@ -1,0 +1,325 @@
+"""MambaVision (arXiv 2407.08083): from pixels to multi-scale features, top to bottom.
+
+Parameter names are those of the published checkpoints.
+"""
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from timm.layers import DropPath, Mlp, trunc_normal_
+from torch import Tensor
+
+from ..errors import ConfigError, DataError
+from ..ops import check_backend, selective_scan
+from ._mmengine import BaseModule, register_backbone
+from .checkpoint import load_pretrained
+from .checkpointing import checkpoint_block
+from .family import num_mixers, resolve_arch
+from .windows import PADDINGS, Windows
+
+
+class PatchEmbed(nn.Module):
+    """Stem: two strided convolutions, ``(B, in_channels, H, W)`` -> ``(B, dim, H/4, W/4)``, sides rounded up."""
+
+    def __init__(self, in_channels: int, in_dim: int, dim: int):
+        super().__init__()
+        self.conv_down = nn.Sequential(
+            nn.Conv2d(in_channels, in_dim, 3, 2, 1, bias=False), nn.BatchNorm2d(in_dim, eps=1e-4), nn.ReLU(),
+            nn.Conv2d(in_dim, dim, 3, 2, 1, bias=False), nn.BatchNorm2d(dim, eps=1e-4), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv_down(x)
+
+
+class Downsample(nn.Module):
+    """``(B, C, H, W)`` -> ``(B, 2C, H/2, W/2)``, sides rounded up."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.reduction = nn.Sequential(nn.Conv2d(dim, 2 * dim, 3, 2, 1, bias=False))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.reduction(x)
+
+
+class ConvBlock(nn.Module):
+    """Residual block of stages 1 and 2, on ``(B, C, H, W)``."""
+
+    def __init__(self, dim: int, drop_path: float = 0., layer_scale: float | None = None):
+        super().__init__()
+        self.conv1 = nn.Conv2d(dim, dim, 3, 1, 1)
+        self.norm1 = nn.BatchNorm2d(dim)
+        self.act1 = nn.GELU(approximate='tanh')
+        self.conv2 = nn.Conv2d(dim, dim, 3, 1, 1)
+        self.norm2 = nn.BatchNorm2d(dim)
+        self.gamma = None if layer_scale is None else nn.Parameter(layer_scale * torch.ones(dim))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm2(self.conv2(self.act1(self.norm1(self.conv1(x)))))
+        if self.gamma is not None:
+            y = y * self.gamma[:, None, None]
+        return x + self.drop_path(y)
+
+
+class MambaVisionMixer(nn.Module):
+    """Selective scan beside a symmetric branch without one (paper, section 3.2), on ``(B, L, C)``.
+
+    Args:
+        dim: channels C; half go through the scan.
+        d_state: states per channel of the scan.
+        d_conv: kernel of the depthwise convolutions along the sequence.
+        scan_backend: see `selective_scan`.
+    """
+
+    def __init__(self, dim: int, d_state: int = 8, d_conv: int = 3, scan_backend: str = 'auto'):
+        super().__init__()
+        half = dim // 2
+        self.dt_rank, self.d_state, self.scan_backend = math.ceil(dim / 16), d_state, scan_backend
+        self.in_proj = nn.Linear(dim, 2 * half, bias=False)
+        self.conv1d_x = nn.Conv1d(half, half, d_conv, padding='same', groups=half, bias=False)
+        self.conv1d_z = nn.Conv1d(half, half, d_conv, padding='same', groups=half, bias=False)
+        self.x_proj = nn.Linear(half, self.dt_rank + 2 * d_state, bias=False)
+        self.dt_proj = nn.Linear(self.dt_rank, half)
+        self.A_log = nn.Parameter(torch.log(torch.arange(1., d_state + 1)).repeat(half, 1))
+        self.D = nn.Parameter(torch.ones(half))
+        self.out_proj = nn.Linear(2 * half, dim, bias=False)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        # Both branches' convolutions are depthwise: one over all channels serves them.
+        weight = torch.cat((self.conv1d_x.weight, self.conv1d_z.weight))
+        xz = F.conv1d(self.in_proj(x).transpose(1, 2), weight, padding='same', groups=len(weight)).transpose(1, 2)
+        x, z = F.silu(xz).chunk(2, -1)
+        dt, B, C = self.x_proj(x).split((self.dt_rank, self.d_state, self.d_state), -1)
+        # dt_proj's bias enters here and once more in the scan: the published weights were trained so.
+        y = selective_scan(x, self.dt_proj(dt), -torch.exp(self.A_log.float()), B, C, self.D, self.dt_proj.bias,
+                           delta_softplus=True, mask=mask, backend=self.scan_backend)
+        return self.out_proj(torch.cat((y, z), -1))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention without positions, on ``(B, L, C)``; `mask` bool ``(B, L)``, True at keys to see."""
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        keys = None if mask is None else mask[:, None, None, :]
+        return self.proj(F.scaled_dot_product_attention(q, k, v, attn_mask=keys).transpose(1, 2).flatten(2))
+
+
+class Block(nn.Module):
+    """Block of stages 3 and 4, on windows ``(B, L, C)``: a token mixer, then an MLP, each on its residual branch."""
+
+    def __init__(self, dim: int, mixer: nn.Module, mlp_ratio: float, drop_path: float, layer_scale: float | None):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.mixer = mixer
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.gamma_1, self.gamma_2 = (
+            None if layer_scale is None else nn.Parameter(layer_scale * torch.ones(dim)) for _ in range(2))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        y = self.norm1(x)
+        if mask is not None:  # a zero stays zero through in_proj: to the mixer's convolutions it is like any border
+            y = y.masked_fill(~mask.unsqueeze(-1), 0)
+        x = x + self.drop_path(_scale(self.mixer(y, mask), self.gamma_1))
+        return x + self.drop_path(_scale(self.mlp(self.norm2(x)), self.gamma_2))
+
+
+def _scale(x: Tensor, gamma: Tensor | None) -> Tensor:
+    return x if gamma is None else x * gamma
+
+
+class ConvStage(nn.Module):
+    """Stage 1 or 2: ``(B, C, H, W)`` -> same."""
+
+    def __init__(self, blocks: Sequence[nn.Module], downsample: nn.Module | None, with_cp: bool):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.downsample = downsample
+        self.with_cp = with_cp
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = checkpoint_block(block, x) if self.with_cp else block(x)
+        return x
+
+
+class WindowStage(ConvStage):
+    """Stage 3 or 4: ``(B, C, H, W)`` -> same; all blocks see one window as one sequence."""
+
+    def __init__(self, blocks, downsample, with_cp, window_size: int | None, window_padding: str):
+        super().__init__(blocks, downsample, with_cp)
+        self.window_size, self.window_padding = window_size, window_padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        windows = Windows.plan(*x.shape[2:], self.window_size, self.window_padding)
+        mask = windows.mask(len(x), x.device) if self.window_padding == 'fit' else None
+        x = windows.partition(x)
+        for block in self.blocks:
+            x = checkpoint_block(block, x, mask) if self.with_cp else block(x, mask)
+        return windows.merge(x)
+
+
+class FeatureNorm(nn.LayerNorm):
+    """LayerNorm over the channels of ``(B, C, H, W)``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+@register_backbone
+class MambaVision(BaseModule):
+    """MambaVision backbone for dense prediction.
+
+    Args:
+        arch: 'tiny', 'tiny2', 'small', 'base', 'large', 'large2', 'large3', or a dict with dim, in_dim, depths,
+            num_heads, and optionally layer_scale, layer_scale_conv, drop_path_rate, window_size, mlp_ratio, d_state,
+            d_conv, in_channels. Default: 'tiny'.
+        out_indices: stages to return, of 0 to 3. Stages past the last one are not built. Default: (0, 1, 2, 3).
+        window_size: side of the windows of stages 3 and 4, one value or a pair; None: the whole map. Default: what
+            the arch was published with, (14, 7) or, for large3, (16, 8).
+        window_padding: 'fit': windows shrink to the map, what padding is left is masked. 'zeros': the published
+            behaviour, which published detectors and segmentors need. Default: 'fit'.
+        drop_path_rate: stochastic depth of the last block, rising linearly from 0 at the first. Default: the arch's.
+        with_cp: gradient checkpointing of every block: less memory, more time, same gradients. Default: False.
+        frozen_stages: stages to freeze, with the stem; 0: the stem alone; -1: nothing. Default: -1.
+        norm_eval: keep every BatchNorm in eval mode while training. Default: False.
+        scan_backend: see `mmvision_mamba.ops.selective_scan`. Default: 'auto'.
+        norm_layer: norm of the output features, 'ln' or 'bn'. Default: 'ln'.
+        init_cfg: dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None) loads published or own weights (see
+            `load_pretrained`); None: initialised as published. Default: None.
+
+    Returns:
+        forward: ``(B, in_channels, H, W)``, H and W from 32 up -> tuple of ``(B, dim · 2^i, H/2^(i+2), W/2^(i+2))``,
+        sides rounded up, for i in out_indices.
+
+    Raises:
+        ConfigError (a ValueError): an argument outside what is listed here.
+        DataError (a ValueError): from forward, an image smaller than 32 pixels.
+    """
+
+    def __init__(self,
+                 arch: str | Mapping = 'tiny',
+                 out_indices: Sequence[int] = (0, 1, 2, 3),
+                 window_size: int | Sequence[int | None] | str | None = 'arch',
+                 window_padding: str = 'fit',
+                 drop_path_rate: float | None = None,
+                 with_cp: bool = False,
+                 frozen_stages: int = -1,
+                 norm_eval: bool = False,
+                 scan_backend: str = 'auto',
+                 norm_layer: str = 'ln',
+                 init_cfg: dict | None = None):
+        super().__init__(init_cfg)
+        arch = resolve_arch(arch)
+        self.out_indices = _check_out_indices(out_indices)
+        if window_padding not in PADDINGS:
+            raise ConfigError(f'window_padding must be one of {PADDINGS}, got {window_padding!r}')
+        if frozen_stages not in range(-1, 5):
+            raise ConfigError(f'frozen_stages must be -1 (nothing), 0 (the stem) or 1 to 4, got {frozen_stages!r}')
+        if norm_layer not in FEATURE_NORMS:
+            raise ConfigError(f'norm_layer must be one of {tuple(FEATURE_NORMS)}, got {norm_layer!r}')
+        check_backend(scan_backend)
+        self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
+        window_size = _check_window_size(arch['window_size'] if window_size == 'arch' else window_size)
+        rate = arch['drop_path_rate'] if drop_path_rate is None else drop_path_rate
+        if not 0 <= rate < 1:
+            raise ConfigError(f'drop_path_rate must be in [0, 1), got {rate!r}')
+
+        dim, depths = arch['dim'], arch['depths']
+        self.num_features = [dim * 2**i for i in range(4)]
+        rates = iter([rate * i / max(1, sum(depths) - 1) for i in range(sum(depths))])
+        self.patch_embed = PatchEmbed(arch['in_channels'], arch['in_dim'], dim)
+        self.levels = nn.ModuleList()
+        for i in range(self.out_indices[-1] + 1):
+            channels = self.num_features[i]
+            downsample = Downsample(channels) if i < self.out_indices[-1] else None
+            if i < 2:
+                blocks = [ConvBlock(channels, next(rates), arch['layer_scale_conv']) for _ in range(depths[i])]
+                self.levels.append(ConvStage(blocks, downsample, with_cp))
+                continue
+            blocks = []
+            for j in range(depths[i]):
+                mixer = MambaVisionMixer(channels, arch['d_state'], arch['d_conv'], scan_backend) \
+                    if j < num_mixers(depths[i]) else Attention(channels, arch['num_heads'][i])
+                blocks.append(Block(channels, mixer, arch['mlp_ratio'], next(rates), arch['layer_scale']))
+            self.levels.append(WindowStage(blocks, downsample, with_cp, window_size[i - 2], window_padding))
+        for i in self.out_indices:
+            self.add_module(f'outnorm{i}', FEATURE_NORMS[norm_layer](self.num_features[i]))
+        self.apply(_init_weights)
+        self._freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        if min(x.shape[2:]) < 32:
+            raise DataError(f'MambaVision takes images of 32 pixels or more on each side, got {x.shape[2]} × '
+                            f'{x.shape[3]} (height × width): resize or pad them')
+        x = self.patch_embed(x)
+        features = []
+        for i, level in enumerate(self.levels):
+            x = level(x)
+            if i in self.out_indices:
+                features.append(getattr(self, f'outnorm{i}')(x))
+            if level.downsample is not None:
+                x = level.downsample(x)
+        return tuple(features)
+
+    def train(self, mode: bool = True):
+        """As `nn.Module.train`; what `frozen_stages` and `norm_eval` name stays in eval mode."""
+        super().train(mode)
+        self._freeze()
+        if mode and self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def init_weights(self) -> None:
+        """Load what `init_cfg` names; without it the weights stay as initialised at construction."""
+        init_cfg = self.init_cfg
+        if not (isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained'):
+            super().init_weights()
+        elif not getattr(self, '_is_init', False):  # as in mmengine: once
+            load_pretrained(self, init_cfg['checkpoint'], init_cfg.get('prefix'))
+            self._is_init = True
+
+    def _freeze(self) -> None:
+        frozen = [self.patch_embed] if self.frozen_stages >= 0 else []
+        for i in range(min(self.frozen_stages, len(self.levels))):
+            frozen += [self.levels[i]] + ([getattr(self, f'outnorm{i}')] if i in self.out_indices else [])
+        for module in frozen:
+            module.eval().requires_grad_(False)
+
+
+FEATURE_NORMS = dict(ln=FeatureNorm, bn=nn.BatchNorm2d)
+
+
+def _init_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight, std=.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _check_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
+    valid = isinstance(out_indices, Sequence) and len(out_indices) and all(i in range(4) for i in out_indices)
+    if not valid or list(out_indices) != sorted(set(out_indices)):
+        raise ConfigError(f'out_indices must be increasing values out of 0, 1, 2, 3 (the stages), got {out_indices!r}')
+    return tuple(out_indices)
+
+
+def _check_window_size(window_size) -> tuple[int | None, int | None]:
+    pair = tuple(window_size) if isinstance(window_size, Sequence) else (window_size, window_size)
+    if len(pair) != 2 or not all(w is None or (isinstance(w, int) and w > 0) for w in pair):
+        raise ConfigError('window_size must be a positive int or None (the whole map), or a pair of these for stages 3 '
+                         f'and 4, got {window_size!r}')
+    return pair

@@ -1,0 +1,257 @@
+"""Shapes: a small generated data set for detection, instance and semantic segmentation.
+
+Every picture shows a few shapes over a textured background. Colour, texture, size, stretch and rotation are drawn
+independently of the class, shapes hide parts of each other, and light and noise vary: only the outline tells the class.
+Boxes, masks and semantic maps describe the visible pixels and agree to the last one.
+"""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import DataError
+
+SPLITS = ('train', 'val')
+RECIPE_FILE = 'shapes.json'
+VERSION = 1  # of the drawing code: another version draws other pictures from the same seed
+MIN_SIDE, MAX_SIDE = 32, 4096  # px; the backbone takes no smaller image
+MIN_RADIUS = 6  # px; smaller outlines can't be told apart
+MIN_VISIBLE = 0.5  # of a shape's pixels stay uncovered by the shapes in front of it
+DULLNESS = 0.35  # saturation left to backgrounds; most shapes, not all, are more colourful
+SUBPIXEL_BITS = 4  # fixed-point bits of the coordinates given to cv2.fillPoly
+
+
+# Outlines: closed curves inside the unit circle, lists of `(n, 2)` arrays. Where two curves overlap there is a hole.
+
+def _regular(corners: int, inner: float | None = None) -> np.ndarray:
+    """Corners on the unit circle, `(n, 2)`; with `inner`, as many between them on a circle of that radius."""
+    n = corners if inner is None else 2 * corners
+    radius = np.ones(n)
+    radius[1::2] = 1 if inner is None else inner
+    angle = 2 * np.pi * np.arange(n) / n
+    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+OUTLINES = {
+    'ellipse': [_regular(64)],
+    'rectangle': [_regular(4) @ np.array([[1, 1], [-1, 1]]) / 2**0.5],  # sides along the axes: stays one when stretched
+    'triangle': [_regular(3)],
+    'star': [_regular(5, inner=0.45)],
+    'ring': [_regular(64), 0.5 * _regular(64)],
+}
+CLASSES = tuple(OUTLINES)
+"""The kinds of shapes. COCO category ids and semantic ids are 1 + the position here; semantic id 0 is background."""
+
+
+# Textures: functions of pixel coordinates that give a pattern in [0, 1] of shape `(H, W)`.
+
+def _plain(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return np.zeros(np.broadcast_shapes(y.shape, x.shape))
+
+
+def _wave(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    angle, period = rng.uniform(0, np.pi), rng.uniform(6, 24)
+    return 0.5 + 0.5 * np.sin(2 * np.pi / period * (np.cos(angle) * x + np.sin(angle) * y))
+
+
+def _stripes(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return np.round(_wave(rng, y, x))
+
+
+def _checks(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return np.abs(_stripes(rng, y, x) - _stripes(rng, y, x))
+
+
+def _clouds(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    height, width = np.broadcast_shapes(y.shape, x.shape)
+    cell = rng.uniform(4, 24)
+    grid = rng.random((int(height / cell) + 2, int(width / cell) + 2))
+    return cv2.resize(grid, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+TEXTURES: tuple[Callable, ...] = (_plain, _wave, _stripes, _checks, _clouds)
+
+
+def _paint(rng: np.random.Generator, size: tuple[int, int], colour: np.ndarray) -> np.ndarray:
+    """A texture around a colour: `(H, W, 3)` float in about 0–255."""
+    y, x = np.ogrid[:size[0], :size[1]]
+    pattern = TEXTURES[rng.integers(len(TEXTURES))](rng, y, x)
+    return colour + (pattern[..., None] - 0.5) * rng.uniform(-60, 60, 3)
+
+
+def _new_colour(rng: np.random.Generator, used: list[np.ndarray]) -> np.ndarray:
+    """The one of four random colours farthest from those in use, which it joins: no shape may be invisible."""
+    candidates = rng.uniform(20, 235, (4, 3))
+    if used:
+        distance = np.linalg.norm(candidates[:, None] - np.stack(used), axis=-1).min(axis=1)
+        candidates = candidates[distance.argmax()][None]
+    used.append(candidates[0])
+    return candidates[0]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One annotated picture of n shapes."""
+
+    image: np.ndarray
+    """`(H, W, 3)` uint8, BGR."""
+    labels: np.ndarray
+    """`(n,)` int, positions in `CLASSES`."""
+    masks: np.ndarray
+    """`(n, H, W)` bool, the visible pixels of each shape; no pixel belongs to two."""
+
+    @property
+    def semantic_map(self) -> np.ndarray:
+        """`(H, W)` uint8: 1 + class where a shape is visible, else 0."""
+        return (self.masks * (self.labels + 1)[:, None, None]).sum(axis=0).astype(np.uint8)
+
+
+def _draw_mask(rng: np.random.Generator, size: tuple[int, int], label: int) -> np.ndarray:
+    """A shape of random size, stretch, rotation and place: `(H, W)` bool. Parts may lie outside the image."""
+    side = min(size)
+    radius = rng.uniform(max(MIN_RADIUS, 0.11 * side), max(MIN_RADIUS, 0.25 * side))
+    turn, stretch = rng.uniform(0, 2 * np.pi), rng.uniform(0.65, 1)
+    centre = [rng.uniform(0.6 * radius, length - 0.6 * radius) for length in reversed(size)]
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    to_image = rotation @ np.diag([radius, radius * stretch])
+    curves = [np.rint((curve @ to_image.T + centre) * 2**SUBPIXEL_BITS).astype(np.int32)
+              for curve in OUTLINES[CLASSES[label]]]
+    return cv2.fillPoly(np.zeros(size, np.uint8), curves, 1, shift=SUBPIXEL_BITS).astype(bool)
+
+
+def draw_scene(rng: np.random.Generator, size: tuple[int, int] = (128, 128)) -> Scene:
+    """Draw two to five shapes, back to front, each leaving at least half of every other visible.
+
+    Args:
+        rng: source of all randomness; the same state gives the same scene.
+        size: height and width in pixels. Default 128 × 128.
+    """
+    colours: list[np.ndarray] = []
+    colour = _new_colour(rng, colours)
+    image = _paint(rng, size, colour.mean() + DULLNESS * (colour - colour.mean()))
+    labels, masks, areas = [], np.zeros((0, *size), bool), np.zeros(0)
+    for _ in range(rng.integers(2, 6)):
+        label = int(rng.integers(len(CLASSES)))
+        paint = _paint(rng, size, _new_colour(rng, colours))
+        for _ in range(10):  # a shape that finds no place in ten tries is left out
+            mask = _draw_mask(rng, size, label)
+            covered = masks & ~mask
+            if (covered.sum(axis=(1, 2)) >= MIN_VISIBLE * areas).all():
+                image[mask] = paint[mask]
+                labels.append(label)
+                masks, areas = np.concatenate([covered, mask[None]]), np.append(areas, mask.sum())
+                break
+    if rng.random() < 0.5:
+        image = cv2.GaussianBlur(image, (3, 3), 0)
+    y, x = np.ogrid[-1:1:size[0] * 1j, -1:1:size[1] * 1j]
+    light = 1 + rng.uniform(-0.25, 0.25) * y + rng.uniform(-0.25, 0.25) * x
+    noise = rng.normal(0, rng.uniform(2, 12), image.shape)
+    image = np.clip(np.rint(image * light[..., None] + noise), 0, 255).astype(np.uint8)
+    return Scene(image, np.array(labels), masks)
+
+
+def encode_rle(mask: np.ndarray) -> dict:
+    """COCO's uncompressed run-length encoding of an `(H, W)` bool mask: it can express holes and separate parts."""
+    pixels = np.concatenate([[False], mask.ravel(order='F'), [False]])
+    ends = np.flatnonzero(np.diff(pixels.astype(np.int8)))
+    counts = np.diff(ends, prepend=0, append=mask.size)
+    return {'size': list(mask.shape), 'counts': (counts[:-1] if counts[-1] == 0 else counts).tolist()}
+
+
+def _annotation(mask: np.ndarray, label: int) -> dict:
+    """The COCO annotation of one shape; box as x, y, width, height in pixels."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    x, y = int(columns[0]), int(rows[0])
+    return {'category_id': label + 1, 'bbox': [x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1],
+            'area': int(mask.sum()), 'segmentation': encode_rle(mask), 'iscrowd': 0}
+
+
+def _write_split(root: Path, split: str, count: int, seed: int, size: tuple[int, int],
+                 progress: Callable[[str, int, int], None] | None) -> None:
+    for folder in (root / split, root / 'semantic' / split, root / 'annotations'):
+        folder.mkdir(parents=True, exist_ok=True)
+    images, annotations = [], []
+    for index in range(count):
+        scene = draw_scene(np.random.default_rng([seed, SPLITS.index(split), index]), size)
+        name = f'{index:06d}.png'
+        _write_png(root / split / name, scene.image)
+        _write_png(root / 'semantic' / split / name, scene.semantic_map)
+        images.append({'id': index + 1, 'file_name': name, 'height': size[0], 'width': size[1]})
+        for mask, label in zip(scene.masks, scene.labels.tolist()):
+            annotations.append({'id': len(annotations) + 1, 'image_id': index + 1, **_annotation(mask, label)})
+        if progress:
+            progress(split, index + 1, count)
+    content = {'info': {'description': 'Shapes', 'version': VERSION}, 'images': images, 'annotations': annotations,
+               'categories': [{'id': i, 'name': name} for i, name in enumerate(CLASSES, 1)]}
+    (root / 'annotations' / f'instances_{split}.json').write_text(json.dumps(content))
+
+
+def _write_png(path: Path, image: np.ndarray) -> None:
+    path.write_bytes(cv2.imencode('.png', image)[1].tobytes())  # unlike cv2.imwrite, raises when the disk is full
+
+
+def make_shapes(out: str | os.PathLike, train: int, val: int, seed: int = 0, size: tuple[int, int] = (128, 128),
+                progress: Callable[[str, int, int], None] | None = None) -> bool:
+    """Write a Shapes data set: COCO annotations, images and semantic maps.
+
+    Layout: `annotations/instances_{train,val}.json`, `{train,val}/*.png`, `semantic/{train,val}/*.png` and the recipe
+    in `shapes.json`. Image i of a split depends on the seed, the split, i and the size only, not on the counts. The
+    folder appears when it is complete.
+
+    Args:
+        out: the folder to make; may exist if it is empty or already holds the same data set.
+        train, val: numbers of images, at least 1.
+        seed: at least 0. Default 0.
+        size: height and width of the images in pixels, 32 to 4096. Default 128 × 128.
+        progress: called with split, images done and images in all after every image. Default: none.
+
+    Returns:
+        Whether the data set was made; False if the very same one was there.
+
+    Raises:
+        DataError: numbers out of range, or `out` holds something else.
+    """
+    for name, value, least in (('train', train, 1), ('val', val, 1), ('seed', seed, 0)):
+        if value < least:
+            raise DataError(f'{name} must be at least {least}, got {value}')
+    if not MIN_SIDE <= min(size) <= max(size) <= MAX_SIDE:
+        raise DataError(f'size must be between {MIN_SIDE} and {MAX_SIDE} pixels, got {size[0]} × {size[1]}')
+    out = Path(out)
+    recipe = {'dataset': 'Shapes', 'version': VERSION, 'seed': seed, 'train': train, 'val': val, 'size': list(size)}
+    if _holds(out, recipe):
+        return False
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f'.{out.name}-', dir=out.parent))
+        try:
+            for split, count in (('train', train), ('val', val)):
+                _write_split(work, split, count, seed, size, progress)
+            (work / RECIPE_FILE).write_text(json.dumps(recipe) + '\n')
+            work.chmod(0o755)  # mkdtemp's folders are private
+            work.rename(out)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    except OSError as e:
+        raise DataError(f'{out}: cannot write the data set: {e.strerror or e}') from e
+    return True
+
+
+def _holds(out: Path, recipe: dict) -> bool:
+    """Whether `out` is this very data set. Raises DataError where it is something else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        found = json.loads((out / RECIPE_FILE).read_text())
+    except (OSError, ValueError):
+        raise DataError(f'{out} exists and is not a Shapes data set: choose another folder') from None
+    if found != recipe:
+        raise DataError(f'{out} holds another Shapes data set, {found}: remove it or choose another folder')
+    return True

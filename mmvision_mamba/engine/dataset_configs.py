@@ -1,0 +1,101 @@
+"""The data sets that a config names: finding them, moving them."""
+import os
+import os.path as osp
+from collections.abc import Iterator
+
+from mmengine import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS
+
+from ..errors import ConfigError
+
+SPLITS = ('train', 'val', 'test')
+
+
+def datasets_of(cfg: Config, split: str) -> list[tuple[str, dict, type]]:
+    """(place in the config, its dict, its class) of each mmengine data set inside whatever wrappers."""
+
+    def leaves(dataset, where):
+        if isinstance(dataset, list | tuple):
+            for i, item in enumerate(dataset):
+                yield from leaves(item, f'{where}.{i}')
+        elif isinstance(dataset, dict):
+            wrapped = [key for key in ('dataset', 'datasets') if key in dataset]
+            for key in wrapped:
+                yield from leaves(dataset[key], f'{where}.{key}')
+            cls = None if wrapped else _dataset_class(dataset, cfg.get('default_scope'))
+            if isinstance(cls, type) and issubclass(cls, BaseDataset):
+                yield where, dataset, cls
+
+    loader = cfg.get(f'{split}_dataloader')
+    return list(leaves(loader.get('dataset'), f'{split}_dataloader.dataset')) if isinstance(loader, dict) else []
+
+
+def _dataset_class(dataset: dict, scope: str | None):
+    kind = dataset.get('dataset_type', dataset.get('type'))
+    if not isinstance(kind, str):
+        return kind
+    with DATASETS.switch_scope_and_registry(dataset.get('_scope_', scope)) as registry:
+        try:
+            return registry.get(kind)
+        except RuntimeError:  # unknown; the runner says so best
+            return None
+
+
+def loads_seg_maps(dataset: dict, cls: type) -> bool:
+    """Whether a data set's own pipeline reads segmentation maps; test sets name some that need not exist."""
+    steps = str(dataset.get('pipeline'))
+    if any(base.__module__.startswith('mmseg.') for base in cls.__mro__):
+        return 'LoadAnnotations' in steps
+    return "'with_seg': True" in steps or 'LoadPanopticAnnotations' in steps
+
+
+def override_data_root(cfg: Config, new_root: str | os.PathLike) -> None:
+    """Move every path of a config that lies under its `data_root`, annotation files of evaluators included.
+
+    Args:
+        cfg: changed in place. Without a top-level `data_root` the one that its data sets agree on counts.
+        new_root: the new data root; `~` is expanded.
+
+    Raises:
+        ConfigError: there is no data root, the data sets' differ, or none of them lies under the top-level one.
+    """
+    new_root = osp.expanduser(os.fspath(new_root)).rstrip('/') or '/'
+    roots = dict(_data_roots({key: cfg[key] for key in cfg}))
+    listed = ', '.join(f'{where}={root!r}' for where, root in roots.items())
+    old_roots = {cfg['data_root'].rstrip('/')} if cfg.get('data_root') else {r.rstrip('/') for r in roots.values()}
+    if not old_roots:
+        raise ConfigError('data_root: the config has none to replace; give the paths of its data sets one by one')
+    if len(old_roots) > 1:
+        raise ConfigError(f'data_root: the data sets have different ones, so set each by its own name: {listed}')
+    old_root, = old_roots
+    if not any(_lies_under(old_root, root) for where, root in roots.items() if where != 'data_root'):
+        raise ConfigError(f'data_root: no data set lies under {old_root!r}, so set each by its own name: {listed}')
+
+    def moved(value):
+        # Builds anew: the same dict may hang in several places, and must not be moved twice.
+        if isinstance(value, dict):
+            return type(value)({k: moved(v) for k, v in value.items()})
+        if isinstance(value, list | tuple):
+            return type(value)(moved(v) for v in value)
+        if isinstance(value, str) and _lies_under(old_root, value):
+            return new_root + value[len(old_root):]
+        return value
+
+    for key in list(cfg):
+        cfg[key] = moved(cfg[key])
+
+
+def _lies_under(root: str, path: str) -> bool:
+    return path == root or path.startswith(root + '/')
+
+
+def _data_roots(value, where: str = '') -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if key == 'data_root' and isinstance(item, str) and item:
+                yield f'{where}{key}', item
+            yield from _data_roots(item, f'{where}{key}.')
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _data_roots(item, f'{where}{i}.')

@@ -1,0 +1,99 @@
+"""What tools/test.py adds to a test run: pictures, kept predictions, test-time augmentation, metrics.json."""
+import json
+import math
+import os
+from copy import deepcopy
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+from mmengine.dist import is_main_process
+
+from ..errors import ConfigError
+
+_VISUALIZATION_HOOKS = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook')
+
+
+def show_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
+    """Turn the toolbox's visualisation hook on, as --show and --show-dir ask.
+
+    Raises:
+        ConfigError: a toolbox without such a hook, or no display to show pictures on.
+    """
+    if not show and not show_dir:
+        return
+    if show and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY') or os.name == 'nt'):
+        raise ConfigError('--show needs a display, and there is none: use --show-dir DIR')
+    if cfg.default_scope not in _VISUALIZATION_HOOKS:
+        raise ConfigError(f'--show and --show-dir work with mmdet and mmseg configs, not with {cfg.default_scope!r}')
+    hooks = cfg.setdefault('default_hooks', {})
+    hook = hooks.setdefault('visualization', dict(type=_VISUALIZATION_HOOKS[cfg.default_scope]))
+    hook.update(draw=True, show=show, wait_time=wait_time)
+    if show_dir and cfg.default_scope == 'mmdet':
+        hook['test_out_dir'] = show_dir
+    elif show_dir:
+        cfg.visualizer.save_dir = show_dir
+
+
+def use_tta(cfg: Config) -> None:
+    """Wrap the model and replace the test pipeline by the config's `tta_model` and `tta_pipeline`.
+
+    A detector's config without them gets mmdet's default, a horizontal flip; DetTTAModel, which refuses masks, is
+    replaced by InstanceSegTTAModel, which merges them.
+
+    Raises:
+        ConfigError: a segmentor's config without them.
+    """
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    if cfg.default_scope == 'mmdet':
+        model = cfg.get('tta_model') or dict(tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
+        if model.get('type', 'DetTTAModel').split('.')[-1] == 'DetTTAModel':
+            model = dict(model, type='InstanceSegTTAModel')
+        pipeline = cfg.get('tta_pipeline') or _flipped(dataset.pipeline)
+    else:
+        if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+            raise ConfigError('--tta: the config has no tta_model and tta_pipeline')
+        model, pipeline = cfg.tta_model, cfg.tta_pipeline
+    cfg.model = ConfigDict(model, module=cfg.model)
+    dataset.pipeline = pipeline
+
+
+def _flipped(pipeline: list) -> list:
+    meta_keys = ('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor', 'flip', 'flip_direction')
+    flips = [dict(type='RandomFlip', prob=1.), dict(type='RandomFlip', prob=0.)]
+    pack = [dict(type='PackDetInputs', meta_keys=meta_keys)]
+    return [*deepcopy(pipeline[:-1]), dict(type='TestTimeAug', transforms=[flips, pack])]
+
+
+def check_out(cfg: Config, out: str) -> None:
+    """Raises ConfigError where `--out` isn't what the toolbox writes; prepares a segmentor's evaluator to write it."""
+    if cfg.default_scope == 'mmdet':
+        if not out.endswith(('.pkl', '.pickle')):
+            raise ConfigError(f'--out: predictions of a detector are kept in a .pkl file, got {out}')
+    elif cfg.default_scope == 'mmseg':
+        if Path(out).is_file():
+            raise ConfigError(f'--out: predictions of a segmentor are kept in a folder, and {out} is a file')
+        metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+        metrics[0].update(output_dir=out, keep_results=True)
+    else:
+        raise ConfigError(f'--out works with mmdet and mmseg configs, not with {cfg.default_scope!r}')
+
+
+def keep_predictions(cfg: Config, runner, out: str) -> None:
+    """Have a detector's predictions written to the pickle file `out`; a segmentor's evaluator does it by itself."""
+    if cfg.default_scope == 'mmdet':
+        from mmdet.evaluation import DumpDetResults
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
+
+
+def write_metrics(metrics: dict, work_dir: str) -> Path:
+    """Write a test's metrics to `work_dir`/metrics.json (a NaN as null) and say where they are."""
+    path = Path(work_dir) / 'metrics.json'
+    if is_main_process():
+        values = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in metrics.items()}
+        part = path.with_suffix('.part')
+        part.write_text(json.dumps(values, indent=2, default=float) + '\n')
+        part.replace(path)
+        print(f'metrics: {path}')
+    return path

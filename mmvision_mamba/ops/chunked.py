@@ -1,0 +1,269 @@
+"""Selective scan in chunks, in plain PyTorch: any device, bounded memory, with a backward of its own.
+
+A step-by-step scan has too little to do per step. Here the sequence is cut into chunks of T steps, and K chunks (and
+several sequences) take their steps together, so that each of the T steps is one operation on a slab of
+``(sequences, K, state, channels)`` that fits in cache:
+
+1. every chunk is scanned from a zero state, which gives the state at its end;
+2. the K end states are chained, each decayed by its chunk's total, ``exp(A ΣΔ)``: the true state at each chunk's start;
+3. every chunk is scanned again from its true start.
+
+A group of K chunks is a segment; segments follow each other in a loop that carries the state, so memory and time per
+token don't depend on the length. Where sequences are many enough to fill a slab, K is 1 and only step 3 remains. The
+forward keeps the state at each chunk's start, ``state / T`` times the size of u; the backward recomputes the rest.
+"""
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+SLAB = 2**16  # elements per step: with T steps and three buffers, a working set near the cache's size
+STEPS = range(24, 33)  # lengths of a chunk to choose from: the one that wastes least
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How ``(batch, length, channels, state)`` is cut: `sequences` at a time, `segments` of `chunks` of `steps`."""
+    sequences: int
+    segments: int
+    chunks: int
+    steps: int
+
+    @classmethod
+    def make(cls, batch: int, length: int, channels: int, state: int) -> 'Plan':
+        width = max(1, channels * state)
+        sequences = max(1, min(batch, SLAB // width))
+        sequences = -(-batch // -(-batch // sequences)) if batch else 1  # blocks of even size
+        most = max(1, SLAB // (width * sequences))
+
+        def cut(steps):
+            segments = max(1, -(-length // (most * steps)))
+            return cls(sequences, segments, max(1, -(-length // (segments * steps))), steps)
+
+        return min((cut(max(1, min(steps, length))) for steps in STEPS), key=lambda plan: (plan.padded, -plan.steps))
+
+    @property
+    def padded(self) -> int:
+        return self.segments * self.segment
+
+    @property
+    def segment(self) -> int:
+        """Tokens in a segment."""
+        return self.chunks * self.steps
+
+    def blocks(self, batch: int, reverse: bool = False):
+        """(index, rows, tokens) of every segment of every block of sequences, segment by segment within a block."""
+        order = range(self.segments)
+        for row in range(0, batch, self.sequences):
+            for s in reversed(order) if reverse else order:
+                yield s, slice(row, row + self.sequences), slice(s * self.segment, (s + 1) * self.segment)
+
+    def cut(self, x: Tensor) -> Tensor:
+        """One segment, (sequences, tokens, ·) -> (steps, sequences, chunks, ·).
+
+        The last segment is filled up with zeros: where Δ is 0, the state passes through.
+        """
+        missing = self.segment - x.shape[1]
+        if missing:
+            x = torch.nn.functional.pad(x, (0, 0, 0, missing))
+        return x.unflatten(1, (self.chunks, self.steps)).permute(2, 0, 1, 3)
+
+    @staticmethod
+    def join(x: Tensor, tokens: int) -> Tensor:
+        """The inverse of `cut`."""
+        return x.permute(1, 2, 0, 3).flatten(1, 2)[:, :tokens]
+
+
+def _decay_and_input(dt: Tensor, x: Tensor, A_t: Tensor, B: Tensor, a: Tensor, h: Tensor) -> None:
+    """Fill a with exp(Δ_t A) and h[1:] with Δ_t x_t B_t, for one segment."""
+    torch.mul(dt.unsqueeze(-2), A_t, out=a).exp_()
+    torch.mul((dt * x).unsqueeze(-2), B.unsqueeze(-1), out=h[1:])
+
+
+def _total_decay(dt: Tensor, A_t: Tensor) -> Tensor:
+    """exp(A ΣΔ) over each chunk. The sum is carried, not the product of exponentials, which would underflow sooner."""
+    return torch.exp(dt.sum(0).unsqueeze(-2) * A_t)
+
+
+class _Buffers(dict):
+    """Work space by name and shape, reused from segment to segment, so that it stays in cache."""
+
+    def __call__(self, name: str, like: Tensor, *shape: int) -> Tensor:
+        if self.get(name) is None or self[name].shape != shape:
+            self[name] = like.new_empty(shape)
+        return self[name]
+
+
+def _forward_segment(x, dt, A_t, B, C, carry, starts, buffers) -> tuple[Tensor, Tensor]:
+    """One segment of the scan.
+
+    Args:
+        x, dt: ``(steps, sequences, chunks, channels)``. B, C: ``(steps, sequences, chunks, state)``.
+        A_t: ``(state, channels)``.
+        carry: the state before the segment, ``(sequences, state, channels)``.
+        starts: gets the state before each chunk, ``(sequences, chunks, state, channels)``.
+
+    Returns:
+        y, shaped as x, and the state after the segment.
+    """
+    steps, chunks = x.shape[0], x.shape[2]
+    a, h = buffers('a', x, steps, *starts.shape), buffers('h', x, steps + 1, *starts.shape)
+    _decay_and_input(dt, x, A_t, B, a, h)
+    if chunks == 1:
+        h[0, :, 0] = carry
+    else:
+        end = h[1].clone()
+        for t in range(1, steps):
+            torch.addcmul(h[t + 1], a[t], end, out=end)
+        total = _total_decay(dt, A_t)
+        for k in range(chunks):
+            h[0, :, k] = carry
+            carry = torch.addcmul(end[:, k], total[:, k], carry)
+    starts.copy_(h[0])
+    for t in range(steps):
+        torch.addcmul(h[t + 1], a[t], h[t], out=h[t + 1])
+    return torch.matmul(C.unsqueeze(-2), h[1:]).squeeze(-2), h[steps, :, -1].clone()
+
+
+def _backward_segment(dy, x, dt, A_t, B, C, carry, starts, buffers) -> tuple[Tensor, ...]:
+    """The gradients of `_forward_segment`: dx, ddt, dB, dC, dA_t, and that of the state before the segment.
+
+    `carry` is the gradient of the state after the segment. With g_t the gradient of h_t,
+    g_t = C_t dy_t + exp(Δ_{t+1} A) g_{t+1}: the same kind of scan, run backwards.
+    """
+    steps, chunks = x.shape[0], x.shape[2]
+    a, h, g = (buffers(name, x, steps + (name == 'h'), *starts.shape) for name in 'ahg')
+    _decay_and_input(dt, x, A_t, B, a, h)
+    h[0] = starts
+    for t in range(steps):
+        torch.addcmul(h[t + 1], a[t], h[t], out=h[t + 1])
+    torch.mul(dy.unsqueeze(-2), C.unsqueeze(-1), out=g)
+    if chunks == 1:
+        g[-1, :, 0] += carry
+    else:
+        first = g[-1].clone()
+        for t in reversed(range(steps - 1)):
+            torch.addcmul(g[t], a[t + 1], first, out=first)
+        first.mul_(a[0])
+        total = _total_decay(dt, A_t)
+        for k in reversed(range(chunks)):
+            g[-1, :, k] += carry
+            carry = torch.addcmul(first[:, k], total[:, k], carry)
+    for t in reversed(range(steps - 1)):
+        torch.addcmul(g[t], a[t + 1], g[t + 1], out=g[t])
+    carry = a[0, :, 0] * g[0, :, 0]
+
+    dC = torch.matmul(h[1:], dy.unsqueeze(-1)).squeeze(-1)
+    dB = torch.matmul(g, (dt * x).unsqueeze(-1)).squeeze(-1)
+    dinput = torch.matmul(B.unsqueeze(-2), g).squeeze(-2)  # the gradient of Δ_t x_t
+    a.mul_(h[:-1]).mul_(g)  # the gradient of Δ_t A
+    ddt = torch.mul(a, A_t, out=h[1:]).sum(-2).addcmul_(dinput, x)
+    dA_t = a.mul_(dt.unsqueeze(-2)).sum((0, 1, 2))
+    return dinput.mul_(dt), ddt, dB, dC, dA_t, carry
+
+
+def _outside_autocast(function):
+    """A custom operator's own operators would be cast down; in the backward too, when it runs inside the context."""
+    @functools.wraps(function)
+    def wrapped(u: Tensor, *args: Tensor):
+        with torch.autocast(u.device.type, enabled=False):
+            return function(u, *args)
+    return wrapped
+
+
+@torch.library.custom_op('mmvision_mamba::chunked_scan', mutates_args=())
+@_outside_autocast
+def chunked_scan_op(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+    """y as in `reference_scan`, and the states that the backward starts from. float32 or float64."""
+    (batch, length, channels), state = u.shape, A.shape[1]
+    plan, buffers, A_t = Plan.make(batch, length, channels, state), _Buffers(), A.t().contiguous()
+    y = torch.empty(u.shape, dtype=u.dtype, device=u.device)
+    starts = u.new_empty(plan.segments, batch, plan.chunks, state, channels)
+    for s, rows, tokens in plan.blocks(batch if y.numel() else 0):
+        x, dt, B_s, C_s = (plan.cut(v[rows, tokens]) for v in (u, delta, B, C))
+        if s == 0:
+            carry = u.new_zeros(x.shape[1], state, channels)
+        out, carry = _forward_segment(x, dt, A_t, B_s, C_s, carry, starts[s, rows], buffers)
+        y[rows, tokens] = plan.join(out, min(length, tokens.stop) - tokens.start)
+    return y, starts
+
+
+@torch.library.custom_op('mmvision_mamba::chunked_scan_backward', mutates_args=())
+@_outside_autocast
+def chunked_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
+                             starts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """(du, ddelta, dA, dB, dC)."""
+    (batch, length, channels), state = u.shape, A.shape[1]
+    plan, buffers, A_t = Plan.make(batch, length, channels, state), _Buffers(), A.t().contiguous()
+    du, ddelta, dB, dC = (torch.empty(v.shape, dtype=v.dtype, device=v.device) for v in (u, delta, B, C))
+    dA_t = torch.zeros_like(A_t)
+    for s, rows, tokens in plan.blocks(batch if u.numel() else 0, reverse=True):
+        dy_s, x, dt, B_s, C_s = (plan.cut(v[rows, tokens]) for v in (dy, u, delta, B, C))
+        if s == plan.segments - 1:
+            carry = u.new_zeros(x.shape[1], state, channels)
+        *grads, dA_s, carry = _backward_segment(dy_s, x, dt, A_t, B_s, C_s, carry, starts[s, rows], buffers)
+        for out, grad in zip((du, ddelta, dB, dC), grads):
+            out[rows, tokens] = plan.join(grad, min(length, tokens.stop) - tokens.start)
+        dA_t += dA_s
+    return du, ddelta, dA_t.t().contiguous(), dB, dC
+
+
+@chunked_scan_op.register_fake
+def _(u, delta, A, B, C):
+    batch, length, channels = u.shape
+    plan = Plan.make(batch, length, channels, A.shape[1])
+    return u.new_empty(u.shape), u.new_empty(plan.segments, batch, plan.chunks, A.shape[1], channels)
+
+
+@chunked_scan_backward_op.register_fake
+def _(dy, u, delta, A, B, C, starts):
+    return tuple(v.new_empty(v.shape) for v in (u, delta, A, B, C))
+
+
+def _save(ctx, inputs, output):
+    ctx.save_for_backward(*inputs, output[1])
+
+
+def _backward(ctx, dy, _):
+    return chunked_scan_backward_op(dy, *ctx.saved_tensors)
+
+
+chunked_scan_op.register_autograd(_backward, setup_context=_save)
+
+
+def chunked_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """`reference_scan` in chunks. While a graph is being exported it runs as plain operators, else as one operator."""
+    if _exporting():
+        return plain_chunked_scan(u, delta, A, B, C)
+    return chunked_scan_op(u, delta, A, B, C)[0]
+
+
+def _exporting() -> bool:
+    if torch.compiler.is_dynamo_compiling():  # where is_exporting is true of torch.compile as well
+        return False
+    is_exporting = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7 and later
+    return bool((is_exporting and is_exporting()) or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export())
+
+
+def plain_chunked_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+    """The same three steps as one segment, without in-place or custom operators: about 4·sqrt(length) graph nodes."""
+    batch, length = u.shape[:2]
+    steps = max(1, round(length ** 0.5))
+    plan = Plan(batch, 1, -(-length // steps), steps)
+    x, dt, B, C = (plan.cut(v) for v in (u, delta, B, C))
+    A_t = A.t()
+    a = torch.exp(dt.unsqueeze(-2) * A_t)
+    b = (dt * x).unsqueeze(-2) * B.unsqueeze(-1)
+    end = b[0]
+    for t in range(1, steps):
+        end = a[t] * end + b[t]
+    total = _total_decay(dt, A_t)
+    starts = [torch.zeros_like(end[:, 0])]
+    for k in range(plan.chunks - 1):
+        starts.append(total[:, k] * starts[-1] + end[:, k])
+    h, ys = torch.stack(starts, 1), []
+    for t in range(steps):
+        h = a[t] * h + b[t]
+        ys.append((C[t].unsqueeze(-2) @ h).squeeze(-2))
+    return plan.join(torch.stack(ys), length)

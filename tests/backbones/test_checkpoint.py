@@ -1,0 +1,184 @@
+"""Loading: the published files' wrappings, safety, and no half-load."""
+import argparse
+import logging
+import os
+
+import pytest
+import torch
+
+from mmvision_mamba import MambaVision, MM_mamba_vision
+from mmvision_mamba.backbones import checkpoint
+from mmvision_mamba.backbones.checkpoint import read_checkpoint
+from mmvision_mamba.errors import CheckpointError
+
+from ..data.golden.weights import array_for, fill
+
+SMALL = dict(dim=16, in_dim=8, depths=(1, 1, 2, 2), num_heads=(1, 1, 2, 4))
+
+
+@pytest.fixture(autouse=True)
+def _logged(monkeypatch):
+    """mmengine's logger keeps its lines from caplog."""
+    monkeypatch.setattr(checkpoint, '_logger', lambda: logging.getLogger('mmvision_mamba'))
+
+
+def imagenet_state(arch=SMALL) -> dict:
+    """Keys and values as in a published ImageNet file: a head, no outnorm."""
+    state = {k: v for k, v in fill(MambaVision(arch)).state_dict().items() if not k.startswith('outnorm')}
+    channels = state['levels.3.blocks.0.norm1.weight'].numel()
+    for key, shape in {'norm.weight': (channels,), 'norm.running_var': (channels,), 'head.weight': (10, channels),
+                       'head.bias': (10,)}.items():
+        state[key] = torch.from_numpy(array_for(key, shape))
+    return state
+
+
+WRAPPINGS = {
+    'state_dict': lambda s: dict(state_dict=s, epoch=3, optimizer=dict(state={}), args=argparse.Namespace(lr=1.)),
+    'model': lambda s: dict(model=s, args=argparse.Namespace(lr=1.)),
+    'bare': lambda s: s,
+    'module': lambda s: dict(state_dict={f'module.{k}': v for k, v in s.items()}),
+    'encoder': lambda s: dict(state_dict={f'encoder.{k}': v for k, v in s.items()} | {'zzz': torch.zeros(1)}),
+    'detector': lambda s: dict(state_dict={f'backbone.{k}': v for k, v in s.items()} | {'neck.w': torch.zeros(1)}),
+}
+
+
+@pytest.mark.parametrize('wrapping', WRAPPINGS)
+def test_every_wrapping(wrapping, tmp_path, caplog):
+    path = tmp_path / 'weights.pth.tar'
+    torch.save(WRAPPINGS[wrapping](imagenet_state()), path)
+    model = MambaVision(SMALL, init_cfg=dict(type='Pretrained', checkpoint=str(path)))
+    with caplog.at_level(logging.INFO):
+        model.init_weights()
+    expected = fill(MambaVision(SMALL)).state_dict()
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, expected[key]) != key.startswith('outnorm') or key.endswith('.num_batches_tracked')
+    report = caplog.text
+    assert 'kept as initialised: outnorm0.bias' in report and 'dropped: head.bias, head.weight, norm.' in report
+
+
+def test_a_detectors_file_brings_its_outnorm(tmp_path):
+    path = tmp_path / 'detector.pth'
+    torch.save(dict(state_dict={f'backbone.{k}': v for k, v in fill(MambaVision(SMALL)).state_dict().items()}), path)
+    model = MambaVision(SMALL, init_cfg=dict(type='Pretrained', checkpoint=str(path), prefix='backbone.'))
+    model.init_weights()
+    assert torch.equal(model.outnorm2.weight, fill(MambaVision(SMALL)).outnorm2.weight)
+    model.init_cfg['prefix'] = 'neck'
+    model._is_init = False
+    with pytest.raises(CheckpointError, match=r"begins with 'neck.'; they begin with backbone"):
+        model.init_weights()
+
+
+def test_reference_name_loads_at_construction(tmp_path):
+    torch.save(imagenet_state(), tmp_path / 'w.pth')
+    arguments = dict(window_size=(8, 8, 4, 2), mlp_ratio=4, **SMALL)
+    model = MM_mamba_vision(**arguments, pretrained=str(tmp_path / 'w.pth'))
+    assert torch.equal(model.patch_embed.conv_down[0].weight, fill(MambaVision(SMALL)).patch_embed.conv_down[0].weight)
+    with pytest.raises(CheckpointError, match='not found: /ckpts/none.pth'):
+        MM_mamba_vision(**arguments, pretrained='/ckpts/none.pth')
+
+
+def test_stages_left_out_are_dropped(tmp_path):
+    torch.save(imagenet_state(), tmp_path / 'w.pth')
+    model = MambaVision(SMALL, out_indices=(0, 1, 2), init_cfg=dict(type='Pretrained', checkpoint=tmp_path / 'w.pth'))
+    model.init_weights()
+    assert torch.equal(model.levels[2].blocks[0].mixer.D, fill(MambaVision(SMALL)).levels[2].blocks[0].mixer.D)
+
+
+@pytest.mark.parametrize('variant', ['small', 'base'])
+def test_another_variant_is_recognised(tmp_path, variant):
+    with torch.device('meta'):
+        shapes = {k: v.shape for k, v in MambaVision(variant).state_dict().items()}
+    torch.save({k: torch.zeros(()).expand(shape) for k, shape in shapes.items()}, tmp_path / 'w.pth')
+    model = MambaVision('tiny')
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model.init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'w.pth'))
+    with pytest.raises(CheckpointError, match=f"does not fit the backbone 'tiny'; this looks like '{variant}'"):
+        model.init_weights()
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items()), 'half-loaded'
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (lambda s: s.pop('levels.2.blocks.0.mixer.A_log'), r'missing: levels\.2\.blocks\.0\.mixer\.A_log'),
+    (lambda s: s.update({'levels.2.blocks.0.mixer.E': torch.ones(1)}), r'unexpected: levels\.2\.blocks\.0\.mixer\.E'),
+    (lambda s: s.update({'levels.2.blocks.0.mixer.D': torch.ones(1)}), r'of another shape: levels\.2.*mixer\.D'),
+    (lambda s: s.update({'outnorm0.weight': torch.ones(16)}), r'missing: outnorm0\.bias')])
+def test_misfits_are_listed(tmp_path, change, message):
+    state = imagenet_state()
+    change(state)
+    torch.save(state, tmp_path / 'w.pth')
+    model = MambaVision(SMALL, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'w.pth')))
+    with pytest.raises(CheckpointError, match=message):
+        model.init_weights()
+
+
+class Malicious:
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize('new_format', [True, False])
+def test_files_that_would_run_code_are_refused(tmp_path, new_format):
+    torch.save(dict(state_dict=imagenet_state(), extra=Malicious(tmp_path / 'run')), tmp_path / 'w.pth',
+               _use_new_zipfile_serialization=new_format)
+    with pytest.raises(CheckpointError, match=r'object of posix\.mkdir, which is neither a tensor nor'):
+        read_checkpoint(tmp_path / 'w.pth')
+    assert not (tmp_path / 'run').exists()
+
+
+class GetAttr:
+    """The way from a harmless name to any function: getattr(harmless, '__globals__')."""
+
+    def __init__(self, *args):
+        self.args = args
+
+    def __reduce__(self):
+        return getattr, self.args
+
+
+def test_getattr_reaches_nothing_but_history_buffers_methods(tmp_path):
+    from mmengine.logging import HistoryBuffer
+    torch.save(dict(ok=GetAttr(HistoryBuffer, 'mean')), tmp_path / 'ok.pth')
+    assert read_checkpoint(tmp_path / 'ok.pth')['ok'] is HistoryBuffer.mean
+    for args in ((HistoryBuffer, '__init__'), (argparse.Namespace, 'mro'), (HistoryBuffer, '_set_default_statistics')):
+        torch.save(dict(bad=GetAttr(*args)), tmp_path / 'bad.pth')
+        with pytest.raises(CheckpointError):
+            read_checkpoint(tmp_path / 'bad.pth')
+
+
+def test_nothing_stays_allowed_after_reading(tmp_path):
+    torch.save(dict(args=argparse.Namespace(a=1)), tmp_path / 'w.pth')
+    read_checkpoint(tmp_path / 'w.pth')
+    assert argparse.Namespace not in torch.serialization.get_safe_globals()
+
+
+@pytest.mark.parametrize('keep', [0, 1, 100, 0.5, 0.99])
+def test_truncated_files(tmp_path, keep):
+    torch.save(imagenet_state(), tmp_path / 'w.pth')
+    content = (tmp_path / 'w.pth').read_bytes()
+    (tmp_path / 'w.pth').write_bytes(content[:keep if isinstance(keep, int) else int(keep * len(content))])
+    with pytest.raises(CheckpointError, match=r'w\.pth is truncated or not a checkpoint'):
+        read_checkpoint(tmp_path / 'w.pth')
+
+
+def test_not_weights(tmp_path):
+    (tmp_path / 'w.pth').write_text('<html>404</html>')
+    with pytest.raises(CheckpointError, match='truncated or not a checkpoint'):
+        read_checkpoint(tmp_path / 'w.pth')
+    torch.save(dict(state_dict=dict(a=1)), tmp_path / 'w.pth')
+    model = MambaVision(SMALL, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'w.pth')))
+    with pytest.raises(CheckpointError, match='no weights under state_dict'):
+        model.init_weights()
+
+
+def test_url(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    url = 'http://127.0.0.1:9/none/weights.pth'
+    with pytest.raises(CheckpointError, match=r'could not download http://127\.0\.0\.1:9/none/weights\.pth'):
+        read_checkpoint(url)
+    folder = tmp_path / 'hub' / 'checkpoints'
+    assert not list(folder.iterdir()), 'nothing half-written stays'
+    torch.save(dict(a=torch.ones(2)), folder / 'weights.pth')
+    assert read_checkpoint(url)['a'].sum() == 2

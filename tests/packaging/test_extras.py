@@ -1,0 +1,63 @@
+"""The core without the OpenMMLab stack, and what asking for more says."""
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+HIDE = '''
+import sys
+
+class Hiding:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        return None if name.partition('.')[0] in MISSING else self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
+sys.meta_path[:] = map(Hiding, sys.meta_path)
+'''
+STACK = {'mmengine', 'mmcv', 'mmdet', 'mmseg'}
+
+
+def run_without(missing: set[str], code: str) -> str:
+    """What `code` prints in a fresh interpreter in which the modules named aren't installed."""
+    program = f'MISSING = {missing!r}\n{HIDE}\n{textwrap.dedent(code)}'
+    result = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.parametrize('missing', [STACK, {'mmcv', 'mmdet', 'mmseg'}, {'mmdet'}, {'mmseg'}],
+                         ids=lambda missing: '+'.join(sorted(missing)))
+def test_the_package_imports_whatever_is_missing(missing):
+    assert 'True' in run_without(missing, '''
+        import mmvision_mamba
+        print(isinstance(mmvision_mamba.__version__, str))
+    ''').split()
+
+
+def test_the_backbone_is_plain_pytorch_without_mmengine():
+    assert run_without(STACK, '''
+        import torch
+        from mmvision_mamba import MambaVision
+
+        model = MambaVision('tiny', window_padding='fit').eval()
+        with torch.inference_mode():
+            print(*(tuple(x.shape) for x in model(torch.rand(1, 3, 64, 96))))
+    ''').strip() == '(1, 80, 16, 24) (1, 160, 8, 12) (1, 320, 4, 6) (1, 640, 2, 3)'
+
+
+def test_the_scan_is_plain_pytorch_without_mmengine():
+    assert run_without(STACK, '''
+        import torch
+        from mmvision_mamba.ops import selective_scan
+
+        u, delta = torch.rand(2, 5, 4), torch.rand(2, 5, 4)
+        A, B, C = -torch.rand(4, 3), torch.rand(2, 5, 3), torch.rand(2, 5, 3)
+        a, b = (selective_scan(u, delta, A, B, C, backend=name) for name in ('auto', 'reference'))
+        print(torch.allclose(a, b, atol=1e-5))
+    ''').strip() == 'True'

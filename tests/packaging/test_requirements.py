@@ -1,0 +1,74 @@
+"""The pinned versions are complete, and what setup.py and requirements/ ask for agrees with them."""
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def read(name: str) -> list:
+    lines = (line.partition(' #')[0].strip() for line in (ROOT / 'requirements' / name).read_text().splitlines())
+    return [Requirement(line) for line in lines if line and not line.startswith('#')]
+
+
+def canonical(name: str) -> str:
+    return re.sub(r'[-_.]+', '-', name).lower()
+
+
+def setup_arguments() -> dict:
+    """install_requires and extras_require as written in setup.py."""
+    call = next(node for node in ast.walk(ast.parse((ROOT / 'setup.py').read_text()))
+                if isinstance(node, ast.Call) and getattr(node.func, 'id', '') == 'setup')
+    return {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords
+            if keyword.arg in ('install_requires', 'extras_require', 'python_requires')}
+
+
+@pytest.fixture(scope='module')
+def pins() -> dict[str, list[str]]:
+    """The version, or by a marker the versions, of each package in constraints.txt."""
+    found: dict[str, list[str]] = {}
+    for requirement in read('constraints.txt'):
+        specifiers = list(requirement.specifier)
+        assert [s.operator for s in specifiers] == ['=='], f'{requirement} is not one exact version'
+        found.setdefault(canonical(requirement.name), []).append(specifiers[0].version)
+    return found
+
+
+@pytest.mark.parametrize('name', ['torch.txt', 'openmmlab.txt', 'onedl.txt', 'dev.txt'])
+def test_every_requirement_is_pinned_in_the_one_place_for_versions(name, pins):
+    for requirement in read(name):
+        assert not requirement.specifier, f'{name}: the version of {requirement.name} belongs in constraints.txt'
+        assert canonical(requirement.name) in pins
+
+
+@pytest.mark.parametrize('python', ['3.10', '3.11', '3.12'])
+def test_no_package_has_two_pins_on_one_python(python):
+    names = [canonical(r.name) for r in read('constraints.txt')
+             if r.marker is None or r.marker.evaluate({'python_version': python})]
+    assert sorted(names) == sorted(set(names))
+
+
+def test_what_setup_py_asks_for_admits_the_pins(pins):
+    arguments = setup_arguments()
+    extras = arguments['extras_require']
+    assert {canonical(Requirement(r).name) for r in arguments['install_requires']} == {'torch', 'timm'}
+    assert set(extras) >= {'openmmlab', 'onedl', 'mamba', 'dev'}
+    for line in [*arguments['install_requires'], *extras['openmmlab'], *extras['onedl'], *extras['dev']]:
+        requirement = Requirement(line)
+        for version in pins[canonical(requirement.name)]:
+            assert version in requirement.specifier, f'setup.py asks for {line}, the pin is {version}'
+
+
+def test_extras_name_what_the_requirement_files_name():
+    extras = setup_arguments()['extras_require']
+    for extra in ('openmmlab', 'onedl', 'dev'):
+        listed = {canonical(r.name) for r in read(f'{extra}.txt')}
+        assert {canonical(Requirement(r).name) for r in extras[extra]} == listed
+
+
+def test_the_two_stacks_share_no_distribution_of_openmmlab():
+    stacks = [{canonical(r.name) for r in read(f'{stack}.txt')} for stack in ('openmmlab', 'onedl')]
+    assert all('mm' not in name for name in stacks[0] & stacks[1])

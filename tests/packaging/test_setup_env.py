@@ -1,0 +1,93 @@
+"""tools/setup_env.sh: what it refuses, in one line each, and what it leaves alone. `make env` tests the rest."""
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / 'tools/setup_env.sh'
+NO_INDEX = {'PIP_INDEX_URL': 'http://127.0.0.1:9', 'PIP_EXTRA_INDEX_URL': '', 'PIP_FIND_LINKS': '', 'PIP_RETRIES': '0'}
+
+
+def setup_env(*arguments, cwd=None, **environment):
+    environment = {'PYTHON': sys.executable, **environment}
+    return subprocess.run([SCRIPT, *map(str, arguments)], env=os.environ | environment, cwd=cwd, capture_output=True,
+                          text=True, timeout=120)
+
+
+def refusal(result) -> str:
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert result.stderr.count('\n') == 1, result.stderr
+    return result.stderr
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (['--no-such'], "unknown option '--no-such'"),
+    (['--stack', 'mmlab'], "must be openmmlab or onedl, got 'mmlab'"),
+    (['--venv'], '--venv needs a value'),
+])
+def test_wrong_arguments(arguments, words):
+    assert words in refusal(setup_env(*arguments))
+
+
+@pytest.mark.parametrize('version', ['(3, 9, 18)', '(3, 13, 0)'])
+def test_a_python_too_old_or_too_new_is_named(version, tmp_path):
+    python = tmp_path / 'python'
+    python.write_text(f'#!{sys.executable}\nimport sys\nsys.version_info = {version}\nexec(sys.argv[2])\n')
+    python.chmod(0o755)
+    assert f'PYTHON={python} is not a Python 3.10, 3.11 or 3.12' in refusal(setup_env(PYTHON=str(python)))
+
+
+def test_the_cache_is_keyed_by_python_torch_platform_and_flavour(tmp_path):
+    version = f'cp{sys.version_info.major}{sys.version_info.minor}-linux-'
+    result = setup_env('--cached', '--cpu', MMVISION_MAMBA_CACHE=str(tmp_path))
+    assert result.returncode == 1
+    folder = Path(result.stderr.split()[-1])
+    assert folder.name.startswith(version) and '-torch' in folder.name and folder.name.endswith('-cpu')
+
+    mmcv = result.stderr.split('no mmcv ')[1].split()[0]
+    folder.mkdir(parents=True)
+    (folder / f'mmcv-{mmcv}-cp311-cp311-linux_x86_64.whl').touch()
+    assert setup_env('--cached', '--cpu', MMVISION_MAMBA_CACHE=str(tmp_path)).returncode == 0
+    assert setup_env('--cached', '--cpu', '--stack', 'onedl', MMVISION_MAMBA_CACHE=str(tmp_path)).returncode == 1
+
+
+def test_cuda_wheels_are_keyed_by_architecture(tmp_path):
+    nvcc = tmp_path / 'bin/nvcc'
+    nvcc.parent.mkdir()
+    nvcc.write_text('#!/bin/sh\necho release 13.0, V13.0.88\n')
+    nvcc.chmod(0o755)
+    settings = {'CUDA_HOME': str(tmp_path), 'MMVISION_MAMBA_CACHE': str(tmp_path)}
+    result = setup_env('--cached', '--cuda', TORCH_CUDA_ARCH_LIST='8.0;9.0+PTX', **settings)
+    assert result.stderr.rstrip().endswith('-cuda-8.0-9.0+PTX')
+    nvcc.write_text('#!/bin/sh\necho release 12.6, V12.6.1\n')
+    assert 'no nvcc of CUDA 13.0' in refusal(setup_env('--cuda', TORCH_CUDA_ARCH_LIST='9.0', **settings))
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path / 'thesis.txt').write_text('all of it')
+    assert 'name another folder' in refusal(setup_env('--venv', tmp_path))
+    assert [p.name for p in tmp_path.iterdir()] == ['thesis.txt']
+
+
+def test_a_half_made_environment_is_made_anew_and_no_network_is_one_line(tmp_path):
+    venv = tmp_path / 'venv'
+    (venv / 'bin').mkdir(parents=True)
+    (venv / 'bin/python').write_text('interrupted')
+    (venv / '.mmvision_mamba').touch()
+    assert "index can't be reached" in refusal(setup_env('--venv', 'venv', cwd=tmp_path, **NO_INDEX))
+    made = subprocess.run([venv / 'bin/python', '-m', 'pip', '--version'], capture_output=True, text=True)
+    assert str(venv) in made.stdout
+
+
+def test_a_second_set_up_of_the_same_environment_waits(tmp_path):
+    holder = subprocess.Popen(['flock', tmp_path, 'sleep', '3'])
+    time.sleep(0.5)
+    started = time.monotonic()
+    (tmp_path / 'theirs').touch()  # so that it ends as soon as it has had its turn
+    result = setup_env('--venv', tmp_path)
+    assert time.monotonic() - started > 1.5
+    assert 'another set-up is at work' in result.stdout
+    holder.wait()

@@ -1,0 +1,191 @@
+#!/usr/bin/env python
+"""The main job on generated data: make Shapes, train and test a detector and a segmentor, draw what they see.
+
+Every step is a tool that one would use on COCO or ADE20K: make_shapes.py, train.py, test.py.
+"""
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+CONFIGS = {
+    'detector': ROOT / 'configs/cascade_mask_rcnn_mambavision_t_shapes.py',
+    'segmentor': ROOT / 'configs/upernet_mambavision_t_shapes.py',
+}
+METRICS = {  # name in the table: model, name in its metrics.json, least value expected
+    'box AP': ('detector', 'coco/bbox_mAP', 0.60),
+    'mask AP': ('detector', 'coco/segm_mAP', 0.55),
+    'mIoU': ('segmentor', 'mIoU', 85.0),
+}
+PICTURED = 4  # validation images
+# Lines such as 'Iter(train) [ 50/400] … eta: 0:03:21  time: 0.61  data_time: 0.01 … loss: 2.34'.
+PROGRESS = re.compile(r'(?:Iter|Epoch)\((train|val|test)\)\s*(?:\[\d+\])?\[\s*(\d+)/(\d+)\].*?\beta: ([\d:]+)')
+VALUE = re.compile(r'\b(time|data_time|loss): (\S+)')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/demo',
+                        help='where everything is written (default: work_dirs/demo)')
+    parser.add_argument('--seed', type=int, default=0, help='of the data and the training (default: %(default)s)')
+    parser.add_argument('--quick', action='store_true', help='a few images and iterations, to see that it all runs')
+    return parser.parse_args()
+
+
+class Demo:
+    """The steps of the demo, and what they took.
+
+    Args:
+        work_dir: where everything is written.
+        seed: of the data and the training.
+        quick: use a few images and iterations, and expect nothing of the metrics.
+    """
+
+    def __init__(self, work_dir: Path, seed: int, quick: bool):
+        self.work_dir, self.seed, self.quick = work_dir.resolve(), seed, quick
+        self.train_images, self.val_images = (16, 8) if quick else (2000, 200)
+        self.data = self.work_dir / f'shapes_seed{seed}{"_quick" * quick}'
+        self.picture = self.work_dir / 'truth_and_prediction.png'
+        self.seconds: dict[str, float] = {}
+        self.speed: dict[str, dict[str, float]] = {}
+        self.metrics: dict[str, float] = {}
+
+    def run(self) -> bool:
+        """Take all steps and print the table. Returns whether the metrics are what is expected."""
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        with self._step('data'):
+            self._call('make_shapes.py', self.data, '--seed', self.seed, '--train', self.train_images,
+                       '--val', self.val_images)
+        for model, config in CONFIGS.items():
+            options = ['--work-dir', self.work_dir / model, '--cfg-options', f'randomness.seed={self.seed}']
+            if self.quick:
+                options += ['train_cfg.max_iters=2', 'train_cfg.val_interval=2', 'default_hooks.logger.interval=1']
+            with self._step(f'{model} training'):
+                self.speed[model] = _speed(self._call('train.py', config, *options))
+            with self._step(f'{model} test'):
+                self._call('test.py', config, self._checkpoint(model), '--work-dir', self.work_dir / model)
+        with self._step('drawing'):
+            self._draw()
+        for name, (model, key, _) in METRICS.items():
+            self.metrics[name] = json.loads((self.work_dir / model / 'metrics.json').read_text())[key]
+        return self._report()
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        print(f'\n[{len(self.seconds) + 1}/6] {name}', flush=True)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+
+    def _call(self, tool: str, *args) -> list[dict[str, float]]:
+        """Run a tool, print its progress and keep all it says in a log.
+
+        Returns:
+            What its training log lines give: the iteration and how many there are, time, data_time (s) and loss.
+        """
+        command = [str(ROOT / 'tools' / tool), *map(str, args)]
+        print('$', ' '.join(command), flush=True)
+        log_file = self.work_dir / 'logs' / f'{len(self.seconds) + 1}_{Path(tool).stem}.log'
+        log_file.parent.mkdir(exist_ok=True)
+        # On a busy machine threads that spin while waiting for each other make everything several times slower.
+        environment = {'OMP_WAIT_POLICY': 'PASSIVE', **os.environ, 'SHAPES_ROOT': str(self.data)}
+        records = []
+        with log_file.open('w') as log, subprocess.Popen(
+                [sys.executable, *command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                text=True, errors='replace') as process:
+            for line in process.stdout:
+                print(line, end='', file=log, flush=True)
+                if match := PROGRESS.search(line):
+                    loop, done, total, eta = match.groups()
+                    values = {name: float(value) for name, value in VALUE.findall(line)}
+                    if loop == 'train':
+                        records.append({'iteration': int(done), 'iterations': int(total), **values})
+                    loss = f'  loss {values["loss"]:.3f}' if 'loss' in values else ''
+                    print(f'  {loop} {done:>4}/{total}  eta {eta}{loss}', flush=True)
+                elif tool == 'make_shapes.py':
+                    print(f'  {line}', end='', flush=True)
+        if process.returncode:
+            print(*log_file.read_text().splitlines()[-20:], f'error: {tool} failed; all it said is in {log_file}',
+                  sep='\n', file=sys.stderr)
+            sys.exit(process.returncode if process.returncode > 0 else 1)
+        return records
+
+    def _checkpoint(self, model: str) -> str:
+        return (self.work_dir / model / 'last_checkpoint').read_text().strip()
+
+    def _draw(self) -> None:
+        from mmengine.config import Config  # here, so that the demo starts at once
+
+        import mmvision_mamba  # noqa: F401  registers the backbone
+        from mmvision_mamba.visualization import draw_comparison, predict
+
+        os.environ['SHAPES_ROOT'] = str(self.data)
+        (detections, _), (segmentations, meta) = (
+            predict(Config.fromfile(config), self._checkpoint(model), range(PICTURED))
+            for model, config in CONFIGS.items())
+        draw_comparison(self.picture, detections, segmentations, meta['classes'], meta['palette'])
+
+    def _report(self) -> bool:
+        """Print the table, write summary.json. Returns whether the metrics are what is expected."""
+        total = sum(self.seconds.values())
+        print('\n' + '-' * 72)
+        passed = True
+        for name, (_, _, least) in METRICS.items():
+            reached = self.metrics[name] >= least
+            passed &= reached
+            expected = '' if self.quick else f'   expected: {least} or more{"" if reached else ", MISSED"}'
+            print(f'{name:20} {self.metrics[name]:7.3f}{expected}')
+        print('-' * 72)
+        for name, seconds in self.seconds.items():
+            print(f'{name:20} {_minutes(seconds):>7} {100 * seconds / total:4.0f} %{self._details(name)}')
+        print(f'{"total":20} {_minutes(total):>7}')
+        print('-' * 72)
+        files = {'data': self.data, **{model: self.work_dir / model for model in CONFIGS}, 'picture': self.picture,
+                 'summary': self.work_dir / 'summary.json', 'logs': self.work_dir / 'logs'}
+        for name, path in files.items():
+            print(f'{name:20} {os.path.relpath(path)}')
+        summary = {'seed': self.seed, 'quick': self.quick, 'metrics': self.metrics, 'seconds': self.seconds,
+                   'total_seconds': total, 'training': self.speed, 'files': {k: str(v) for k, v in files.items()},
+                   'machine': f'{platform.machine()}, {os.cpu_count()} cores'}
+        (self.work_dir / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+        return passed or self.quick
+
+    def _details(self, step: str) -> str:
+        model, _, what = step.partition(' ')
+        if what != 'training':
+            return ''
+        speed = self.speed[model]
+        compute = speed['seconds'] - speed['data_seconds']
+        other = self.seconds[step] - speed['iterations'] * speed['seconds']
+        return (f'   {speed["iterations"]} iterations of {compute:.2f} s compute + {speed["data_seconds"]:.2f} s data; '
+                f'{_minutes(other)} start, validation')
+
+
+def _speed(records: list[dict[str, float]]) -> dict[str, float]:
+    """How many iterations there were, and the mean seconds of one, all in all and waiting for data."""
+    return {'iterations': records[-1]['iterations'],
+            'seconds': sum(r['time'] for r in records) / len(records),
+            'data_seconds': sum(r['data_time'] for r in records) / len(records)}
+
+
+def _minutes(seconds: float) -> str:
+    return f'{int(seconds) // 60}:{int(seconds) % 60:02}'
+
+
+def main() -> int:
+    args = parse_args()
+    return 0 if Demo(args.work_dir, args.seed, args.quick).run() else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())

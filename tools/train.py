@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""Train a detector or a segmentor: tools/train.py CONFIG [options]."""
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from anywhere, installed or not
+
+import mmvision_mamba  # noqa: F401  (registers what configs name)
+from mmvision_mamba.engine import launch
+from mmvision_mamba.errors import ConfigError
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(description='Train a detector (mmdet config) or a segmentor (mmseg config).')
+    parser.add_argument('config', help='config file')
+    launch.add_common_options(parser)
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CKPT',
+                        help='resume from CKPT, or, without a value, from the latest checkpoint in the work dir')
+    parser.add_argument('--amp', action='store_true',
+                        help='mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU')
+    parser.add_argument('--auto-scale-lr', action='store_true',
+                        help="scale the learning rate by the real batch size over the config's base_batch_size")
+    parser.add_argument('--no-pretrained', action='store_true', help='train the backbone from scratch')
+    return parser.parse_args()
+
+
+def main():
+    args = parse_args()
+    with launch.user_errors() as job:
+        cfg = launch.load_config(args)
+        if args.auto_scale_lr:
+            if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
+                raise ConfigError(f"--auto-scale-lr: {args.config} has no auto_scale_lr = dict(base_batch_size=…)")
+            cfg.auto_scale_lr.enable = True
+        if args.no_pretrained:
+            cfg.model.backbone.init_cfg = None
+            cfg.model.backbone.pop('pretrained', None)
+        if args.resume is not None:
+            cfg.resume = True
+            cfg.load_from = None if args.resume == 'auto' else args.resume
+        cfg.setdefault('default_hooks', {}).setdefault('checkpoint', dict(type='CheckpointHook')) \
+            .setdefault('save_best', 'auto')
+        launch.add_hooks(cfg, dict(type='NonFiniteLossHook'), dict(type='CheckpointFitHook', strict=bool(cfg.resume)))
+        launch.prepare_device(cfg, args.amp)
+        launch.prepare_data(cfg, ('train', 'val'), args.skip_bad_images)
+        job.work_dir = cfg.work_dir
+        job.runner = launch.build_runner(cfg)
+        job.runner.train()
+
+
+if __name__ == '__main__':
+    main()
