@@ -85,7 +85,7 @@ fi
 # was installed (anything else: pip brings it up to date).
 stamp=$venv/.mmvision_mamba python=$venv/bin/python
 identity="$venv $build_key $stack"
-sources=$(cat "$requirements"/*.txt "$root/setup.py" "${BASH_SOURCE[0]}" 2>/dev/null | cksum)
+sources=$({ cat "$requirements"/*.txt "${BASH_SOURCE[0]}" "$root/setup.py" 2>/dev/null || $deps_only; } | cksum)
 state="$identity $root $sources deps-only=$deps_only"
 finished() { [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$state" ]; }
 finished && exit 0
@@ -146,13 +146,14 @@ compile() {
     fi
     memory=$(awk '/MemAvailable/ {print int($2 / 2500000) + 1}' /proc/meminfo)  # the largest file takes 2.4 GB
     : "${MAX_JOBS:=$(($(nproc) < memory ? $(nproc) : memory))}"
-    report_progress "$log" 8<&- 9<&- &
-    trap "kill $! 2> /dev/null" EXIT
+    report_progress "$log" 8<&- 9<&- & reporter=$!
+    trap 'kill $reporter 2> /dev/null || true' EXIT
     PATH=$venv/bin:$PATH MMCV_WITH_OPS=1 MAX_JOBS=$MAX_JOBS \
         "$python" -m pip --disable-pip-version-check wheel --verbose --no-deps --no-build-isolation --no-cache-dir \
         --wheel-dir "$build" "$build/source" > "$log" 2>&1 \
         || { grep -E 'error|Error' "$log" | tail -n 15 >&2; die "$mmcv did not compile (above and in $log)"; }
     mv "$build"/*.whl "$wheels"
+    kill $reporter
     rm -rf "$build" "$log"
     exec 9<&-
 }

@@ -25,7 +25,7 @@ VERSION = 1  # of the drawing code: another version draws other pictures from th
 MIN_SIDE, MAX_SIDE = 32, 4096  # px; the backbone takes no smaller image
 MIN_RADIUS = 6  # px; smaller outlines can't be told apart
 MIN_VISIBLE = 0.5  # of a shape's pixels stay uncovered by the shapes in front of it
-DULLNESS = 0.35  # saturation left to backgrounds; most shapes, not all, are more colourful
+SATURATION = 0.35  # left to backgrounds; most shapes, not all, are more colourful
 SUBPIXEL_BITS = 4  # fixed-point bits of the coordinates given to cv2.fillPoly
 
 
@@ -80,11 +80,11 @@ def _clouds(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarra
 TEXTURES: tuple[Callable, ...] = (_plain, _wave, _stripes, _checks, _clouds)
 
 
-def _paint(rng: np.random.Generator, size: tuple[int, int], colour: np.ndarray) -> np.ndarray:
-    """A texture around a colour: `(H, W, 3)` float in about 0–255."""
+def _paint(rng: np.random.Generator, size: tuple[int, int], colour: np.ndarray, contrast: float) -> np.ndarray:
+    """A texture around a colour: `(H, W, 3)` float in about 0–255; contrast is the most one channel may vary."""
     y, x = np.ogrid[:size[0], :size[1]]
     pattern = TEXTURES[rng.integers(len(TEXTURES))](rng, y, x)
-    return colour + (pattern[..., None] - 0.5) * rng.uniform(-60, 60, 3)
+    return colour + (pattern[..., None] - 0.5) * rng.uniform(-contrast, contrast, 3)
 
 
 def _new_colour(rng: np.random.Generator, used: list[np.ndarray]) -> np.ndarray:
@@ -136,11 +136,11 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int] = (128, 128)) -> 
     """
     colours: list[np.ndarray] = []
     colour = _new_colour(rng, colours)
-    image = _paint(rng, size, colour.mean() + DULLNESS * (colour - colour.mean()))
+    image = _paint(rng, size, colour.mean() + SATURATION * (colour - colour.mean()), contrast=30)
     labels, masks, areas = [], np.zeros((0, *size), bool), np.zeros(0)
     for _ in range(rng.integers(2, 6)):
         label = int(rng.integers(len(CLASSES)))
-        paint = _paint(rng, size, _new_colour(rng, colours))
+        paint = _paint(rng, size, _new_colour(rng, colours), contrast=60)
         for _ in range(10):  # a shape that finds no place in ten tries is left out
             mask = _draw_mask(rng, size, label)
             covered = masks & ~mask

@@ -56,13 +56,13 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise ConfigError(f'--cfg-options {" ".join(options)} can not be applied: {error}') from error
-    if data_root is not None:
-        override_data_root(cfg, str(data_root))
     if not cfg.get('default_scope'):
         raise ConfigError(f"{args.config} has no default_scope: add default_scope = 'mmdet' or 'mmseg'")
     for key in ('model', 'test_dataloader'):
         if key not in cfg:
             raise ConfigError(f"{args.config} has no '{key}': it is not the config of an experiment")
+    if data_root is not None:
+        override_data_root(cfg, str(data_root))
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     try:
@@ -167,9 +167,9 @@ def _user_message(error: Exception) -> str | None:
     if isinstance(error, UserError):
         # A DataLoader worker's error comes with its traceback as text; the message is behind the class's name.
         return re.split(rf'{type(error).__module__}\.{type(error).__qualname__}: ', str(error))[-1].strip()
-    if "not implemented for 'BFloat16'" in str(error):
-        return (f'--amp: this model has an operator without a bfloat16 CPU kernel ({error}): '
-                'train in float32, without --amp')
+    if isinstance(error, RuntimeError) and 'BFloat16' in str(error) and get_device() == 'cpu':
+        return (f'--amp: an operator of this model has no bfloat16 kernel for CPUs ({error}).\n'
+                'Train in float32, without --amp.')
     built = _class_being_built(error.__traceback__)
     if isinstance(error, KeyError) and 'is not in the' in str(error):
         return str(error.args[0]).split('. Please check')[0]

@@ -31,6 +31,7 @@ def show_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: f
     if show_dir and cfg.default_scope == 'mmdet':
         hook['test_out_dir'] = show_dir
     elif show_dir:
+        hook['interval'] = 1  # mmseg's default draws every fiftieth batch
         cfg.visualizer.save_dir = show_dir
 
 

@@ -46,7 +46,7 @@ def predict(config: Config, checkpoint: str | os.PathLike, indices: Sequence[int
 def draw_comparison(out: str | os.PathLike, detections: Sequence[BaseDataElement],
                     segmentations: Sequence[BaseDataElement], classes: Sequence[str],
                     palette: Sequence[Sequence[int]], score_thr: float = 0.5) -> None:
-    """Draw one row per image: true and predicted instances, true and predicted semantic map.
+    """Draw one row per image: itself, true and predicted instances, true and predicted semantic map.
 
     Args:
         out: the PNG to write.
@@ -54,7 +54,7 @@ def draw_comparison(out: str | os.PathLike, detections: Sequence[BaseDataElement
         classes, palette: names and RGB colours of the semantic classes; the first, the background, has no instances.
         score_thr: instances with a lower score are not drawn. Default: 0.5.
     """
-    titles = ('instances: truth', 'instances: prediction', 'semantic map: truth', 'semantic map: prediction')
+    titles = ('image', 'instances: truth', 'instances: prediction', 'semantic map: truth', 'semantic map: prediction')
     colours = np.array(palette) / 255
     figure = Figure(figsize=(len(titles) * TILE, len(detections) * TILE + 0.7), layout='constrained')
     FigureCanvasAgg(figure)
@@ -63,12 +63,13 @@ def draw_comparison(out: str | os.PathLike, detections: Sequence[BaseDataElement
         ax.set_title(title, fontsize=10)
     for row, detection, segmentation in zip(axes, detections, segmentations):
         image = cv2.cvtColor(cv2.imread(detection.img_path), cv2.COLOR_BGR2RGB)
+        row[0].imshow(image, interpolation='nearest')
         truth, predicted = detection.gt_instances, detection.pred_instances
-        _draw_instances(row[0], image, truth.bboxes, truth.masks.masks, truth.labels, colours[1:])
+        _draw_instances(row[1], image, truth.bboxes, truth.masks.masks, truth.labels, colours[1:])
         predicted = predicted[predicted.scores >= score_thr]
-        _draw_instances(row[1], image, predicted.bboxes, predicted.masks, predicted.labels, colours[1:],
+        _draw_instances(row[2], image, predicted.bboxes, predicted.masks, predicted.labels, colours[1:],
                         predicted.scores)
-        for ax, label_map in zip(row[2:], (segmentation.gt_sem_seg, segmentation.pred_sem_seg)):
+        for ax, label_map in zip(row[3:], (segmentation.gt_sem_seg, segmentation.pred_sem_seg)):
             ax.imshow(colours[label_map.data[0].cpu().numpy()], interpolation='nearest')
     for ax in axes.flat:
         ax.set_axis_off()
@@ -80,8 +81,8 @@ def draw_comparison(out: str | os.PathLike, detections: Sequence[BaseDataElement
 
 def _draw_instances(ax: Axes, image: np.ndarray, boxes: torch.Tensor, masks: torch.Tensor | np.ndarray,
                     labels: torch.Tensor, colours: np.ndarray, scores: torch.Tensor | None = None) -> None:
-    """Boxes `(n, 4)` as x1, y1, x2, y2 and masks `(n, H, W)` over an RGB image `(H, W, 3)`; scores in per cent."""
-    ax.imshow(image, interpolation='nearest')
+    """Boxes `(n, 4)` as x1, y1, x2, y2 and masks `(n, H, W)` over an RGB image `(H, W, 3)` in grey; scores in per cent."""
+    ax.imshow(image.mean(axis=-1), cmap='gray', vmin=0, vmax=255, interpolation='nearest')
     for i, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
         colour = colours[labels[i]]
         overlay = np.zeros((*image.shape[:2], 4))

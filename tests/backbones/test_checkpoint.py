@@ -73,7 +73,7 @@ def test_reference_name_loads_at_construction(tmp_path):
     arguments = dict(window_size=(8, 8, 4, 2), mlp_ratio=4, **SMALL)
     model = MM_mamba_vision(**arguments, pretrained=str(tmp_path / 'w.pth'))
     assert torch.equal(model.patch_embed.conv_down[0].weight, fill(MambaVision(SMALL)).patch_embed.conv_down[0].weight)
-    with pytest.raises(CheckpointError, match='not found: /ckpts/none.pth'):
+    with pytest.raises(CheckpointError, match=r'not found: /ckpts/none\.pth'):
         MM_mamba_vision(**arguments, pretrained='/ckpts/none.pth')
 
 

@@ -123,7 +123,7 @@ def test_other_numbers_of_channels_states_and_kernel():
     assert len(model(pixels(1, 40, 40, channels=5))) == 4
 
 
-# Arguments as in mmdet's Swin and ResNet ------------------------------------------------------------------------------
+# Arguments as in mmdet's Swin and ResNet ----------------------------------------------------------------------------
 
 @pytest.mark.parametrize('indices', [(0,), (1, 3), (2,), (0, 1, 2, 3)])
 def test_out_indices(indices):
@@ -142,7 +142,12 @@ def test_with_cp_gives_the_same_and_keeps_less():
     for with_cp in (False, True):
         model, kept = small(with_cp=with_cp, drop_path_rate=0.5), []
         torch.manual_seed(3)  # drop path draws alike, also when recomputed
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+
+        def pack(tensor, kept=kept):
+            kept.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             features = model(x)
         sum(f.square().mean() for f in features).backward()
         results.append((features, {k: p.grad for k, p in model.named_parameters()}, dict(model.named_buffers()), kept))
@@ -250,7 +255,7 @@ def test_no_tensor_of_all_states_is_kept_for_the_backward():
     assert max(largest[-400:]) < stage3_tokens * half * 64 * 4
 
 
-# Wrong input ------------------------------------------------------------------------------------------------------------
+# Wrong input --------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize(('options', 'message'), [
     (dict(arch='tinny'), r"unknown arch 'tinny' \(did you mean 'tiny'\?\); valid ones: tiny, tiny2, small"),
@@ -284,7 +289,7 @@ def test_small_images_are_named():
         small()(torch.zeros(1, 3, 40, 31))
 
 
-# The published code's name ------------------------------------------------------------------------------------------------
+# The published code's name ------------------------------------------------------------------------------------------
 
 def test_reference_name_takes_the_published_arguments_and_names_what_it_ignores():
     arguments = dict(dim=16, in_dim=8, depths=(1, 1, 2, 2), window_size=(8, 8, 4, 2), mlp_ratio=4,

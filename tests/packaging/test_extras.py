@@ -2,8 +2,11 @@
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
 HIDE = '''
 import sys
@@ -31,16 +34,17 @@ def run_without(missing: set[str], code: str) -> str:
     return result.stdout
 
 
-@pytest.mark.parametrize('missing', [STACK, {'mmcv', 'mmdet', 'mmseg'}, {'mmdet'}, {'mmseg'}],
+@pytest.mark.parametrize('missing', [{'mmcv', 'mmdet', 'mmseg'}, {'mmdet'}, {'mmseg'}],
                          ids=lambda missing: '+'.join(sorted(missing)))
-def test_the_package_imports_whatever_is_missing(missing):
+def test_the_package_imports_with_a_part_of_the_stack(missing):
     assert 'True' in run_without(missing, '''
         import mmvision_mamba
-        print(isinstance(mmvision_mamba.__version__, str))
+        from mmengine.registry import MODELS
+        print('MambaVision' in MODELS)
     ''').split()
 
 
-def test_the_backbone_is_plain_pytorch_without_mmengine():
+def test_the_backbone_is_plain_pytorch_without_the_stack():
     assert run_without(STACK, '''
         import torch
         from mmvision_mamba import MambaVision
@@ -51,7 +55,7 @@ def test_the_backbone_is_plain_pytorch_without_mmengine():
     ''').strip() == '(1, 80, 16, 24) (1, 160, 8, 12) (1, 320, 4, 6) (1, 640, 2, 3)'
 
 
-def test_the_scan_is_plain_pytorch_without_mmengine():
+def test_the_scan_is_plain_pytorch_without_the_stack():
     assert run_without(STACK, '''
         import torch
         from mmvision_mamba.ops import selective_scan
@@ -61,3 +65,29 @@ def test_the_scan_is_plain_pytorch_without_mmengine():
         a, b = (selective_scan(u, delta, A, B, C, backend=name) for name in ('auto', 'reference'))
         print(torch.allclose(a, b, atol=1e-5))
     ''').strip() == 'True'
+
+
+def test_what_needs_the_stack_names_the_extra():
+    assert "pip install 'mmvision-mamba[openmmlab]'" in run_without(STACK, '''
+        from mmvision_mamba.errors import MissingExtraError
+
+        try:
+            import mmvision_mamba.engine
+        except MissingExtraError as error:
+            print(error)
+    ''')
+
+
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+def test_a_tool_without_the_stack_names_the_extra_in_one_line(tool):
+    assert run_without(STACK, f'''
+        import contextlib, io, runpy, sys
+
+        sys.argv = [{str(TOOLS / tool)!r}, 'config.py', 'checkpoint.pth'][:2 + ({tool!r} == 'test.py')]
+        stderr = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(stderr):
+                runpy.run_path(sys.argv[0], run_name='__main__')
+        except SystemExit as stop:
+            print(stop.code, stderr.getvalue().count(chr(10)), 'mmvision-mamba[openmmlab]' in stderr.getvalue())
+    ''').split() == ['2', '1', 'True']

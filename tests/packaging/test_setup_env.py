@@ -1,5 +1,6 @@
 """tools/setup_env.sh: what it refuses, in one line each, and what it leaves alone. `make env` tests the rest."""
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -11,9 +12,9 @@ SCRIPT = Path(__file__).resolve().parents[2] / 'tools/setup_env.sh'
 NO_INDEX = {'PIP_INDEX_URL': 'http://127.0.0.1:9', 'PIP_EXTRA_INDEX_URL': '', 'PIP_FIND_LINKS': '', 'PIP_RETRIES': '0'}
 
 
-def setup_env(*arguments, cwd=None, **environment):
+def setup_env(*arguments, script=SCRIPT, cwd=None, **environment):
     environment = {'PYTHON': sys.executable, **environment}
-    return subprocess.run([SCRIPT, *map(str, arguments)], env=os.environ | environment, cwd=cwd, capture_output=True,
+    return subprocess.run([script, *map(str, arguments)], env=os.environ | environment, cwd=cwd, capture_output=True,
                           text=True, timeout=120)
 
 
@@ -38,6 +39,14 @@ def test_a_python_too_old_or_too_new_is_named(version, tmp_path):
     python.write_text(f'#!{sys.executable}\nimport sys\nsys.version_info = {version}\nexec(sys.argv[2])\n')
     python.chmod(0o755)
     assert f'PYTHON={python} is not a Python 3.10, 3.11 or 3.12' in refusal(setup_env(PYTHON=str(python)))
+
+
+def test_a_python_without_venv_is_named(tmp_path):
+    python = tmp_path / 'python'
+    python.write_text('#!/bin/sh\ncase $2 in *_base_executable*) echo "cp311-linux-x86_64 $0" ;; *) exit 1 ;; esac\n')
+    python.chmod(0o755)
+    message = refusal(setup_env('--venv', tmp_path / 'venv', PYTHON=str(python)))
+    assert str(python) in message and 'python3-venv' in message
 
 
 def test_the_cache_is_keyed_by_python_torch_platform_and_flavour(tmp_path):
@@ -73,11 +82,18 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
 
 
 def test_a_half_made_environment_is_made_anew_and_no_network_is_one_line(tmp_path):
+    # Script and requirements alone, as in docker/Dockerfile's first layers.
+    script = tmp_path / 'tools/setup_env.sh'
+    script.parent.mkdir()
+    shutil.copy(SCRIPT, script)
+    shutil.copytree(SCRIPT.parents[1] / 'requirements', tmp_path / 'requirements')
     venv = tmp_path / 'venv'
     (venv / 'bin').mkdir(parents=True)
     (venv / 'bin/python').write_text('interrupted')
     (venv / '.mmvision_mamba').touch()
-    assert "index can't be reached" in refusal(setup_env('--venv', 'venv', cwd=tmp_path, **NO_INDEX))
+
+    result = setup_env('--venv', 'venv', '--deps-only', script=script, cwd=tmp_path, **NO_INDEX)
+    assert "index can't be reached" in refusal(result)
     made = subprocess.run([venv / 'bin/python', '-m', 'pip', '--version'], capture_output=True, text=True)
     assert str(venv) in made.stdout
 
