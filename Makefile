@@ -1,6 +1,8 @@
 # STACK is the OpenMMLab distribution: openmmlab (default) or onedl, the maintained forks, in an environment of its own.
 # ARGS is handed on, as in `make test ARGS='-k scan -x'`. PYTHON names the interpreter to make the environment with.
+# JOBS is how many processes share the tests, one thread each.
 STACK ?= openmmlab
+JOBS ?= 2
 venv := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
 python := $(venv)/bin/python
 
@@ -17,7 +19,7 @@ demo: env  ## train and test a detector and a segmentor on generated data, about
 	@$(python) tools/demo.py $(ARGS)
 
 test: env  ## run the tests
-	@$(python) -m pytest $(ARGS)
+	@$(python) -m pytest -n $(JOBS) $(ARGS)
 
 lint: env  ## check the code with ruff
 	@$(python) -m ruff check . $(ARGS)

@@ -24,7 +24,7 @@ setup(
         'onedl': ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmdetection>=3.5.1',
                   'onedl-mmsegmentation>=1.4.2', 'ftfy', 'regex'],
         'mamba': ['mamba-ssm>=2.2'],
-        'dev': ['pytest', 'pytest-timeout', 'hypothesis', 'ruff', 'psutil', 'tensorboard'],
+        'dev': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff', 'psutil', 'tensorboard'],
     },
     classifiers=[
         'Programming Language :: Python :: 3',

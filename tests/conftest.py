@@ -1,3 +1,9 @@
+import os
+
+# Tests run several at a time: one thread each, and none that spins while it waits. The tools they start inherit it.
+os.environ.setdefault('OMP_NUM_THREADS', '1')
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+
 import pytest
 import torch
 

@@ -34,7 +34,7 @@ def parse_args():
     backbone = what.add_parser('backbone', help='MambaVision, variant, padding, windows and size against each other')
     backbone.add_argument('--archs', nargs='+', default=['tiny'], choices=list(FAMILY), metavar='ARCH')
     backbone.add_argument('--paddings', nargs='+', default=['fit', 'zeros'], choices=['fit', 'zeros'])
-    backbone.add_argument('--windows', type=_numbers(2), help="sizes for stages 3 and 4, e.g. 112,56; default: the arch's")
+    backbone.add_argument('--windows', type=_numbers(2), metavar='STAGE3,STAGE4', help="default: the arch's")
     backbone.add_argument('--sizes', nargs='+', type=_numbers(2), default=[(224, 224), (512, 512)],
                           metavar='HEIGHT,WIDTH', help='default: 224,224 512,512')
     backbone.add_argument('--batch', type=int, default=1)

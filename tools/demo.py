@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -97,7 +97,7 @@ class Demo:
         print('$', ' '.join(command), flush=True)
         log_file = self.work_dir / 'logs' / f'{len(self.seconds) + 1}_{Path(tool).stem}.log'
         log_file.parent.mkdir(exist_ok=True)
-        # On a busy machine threads that spin while waiting for each other make everything several times slower.
+        # Threads that spin while they wait for each other make everything ten times slower on a busy machine.
         environment = {'OMP_WAIT_POLICY': 'PASSIVE', **os.environ, 'SHAPES_ROOT': str(self.data)}
         records = []
         with log_file.open('w') as log, subprocess.Popen(
@@ -124,15 +124,17 @@ class Demo:
         return (self.work_dir / model / 'last_checkpoint').read_text().strip()
 
     def _draw(self) -> None:
-        from mmengine.config import Config  # here, so that the demo starts at once
+        # Here, so that the demo starts at once.
+        from mmengine.config import Config
 
         import mmvision_mamba  # noqa: F401  registers the backbone
         from mmvision_mamba.visualization import draw_comparison, predict
 
         os.environ['SHAPES_ROOT'] = str(self.data)
-        (detections, _), (segmentations, meta) = (
-            predict(Config.fromfile(config), self._checkpoint(model), range(PICTURED))
-            for model, config in CONFIGS.items())
+        with (self.work_dir / 'logs/6_drawing.log').open('w') as log, redirect_stdout(log), redirect_stderr(log):
+            (detections, _), (segmentations, meta) = (
+                predict(Config.fromfile(config), self._checkpoint(model), range(PICTURED))
+                for model, config in CONFIGS.items())
         draw_comparison(self.picture, detections, segmentations, meta['classes'], meta['palette'])
 
     def _report(self) -> bool:

@@ -20,13 +20,13 @@ def parse_args():
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a picture is shown; default: 2')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation: scales and flips, masks merged too')
-    return parser.parse_args()
+    return launch.parse_args(parser)
 
 
 def main():
     args = parse_args()
     with launch.user_errors() as job:
-        cfg = launch.load_config(args)
+        cfg = launch.load_config(args, 'test_dataloader')
         cfg.load_from, cfg.resume = args.checkpoint, False
         testing.show_predictions(cfg, args.show, args.show_dir, args.wait_time)
         if args.tta:

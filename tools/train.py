@@ -22,13 +22,13 @@ def parse_args():
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help="scale the learning rate by the real batch size over the config's base_batch_size")
     parser.add_argument('--no-pretrained', action='store_true', help='train the backbone from scratch')
-    return parser.parse_args()
+    return launch.parse_args(parser)
 
 
 def main():
     args = parse_args()
     with launch.user_errors() as job:
-        cfg = launch.load_config(args)
+        cfg = launch.load_config(args, 'train_dataloader')
         if args.auto_scale_lr:
             if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
                 raise ConfigError(f"--auto-scale-lr: {args.config} has no auto_scale_lr = dict(base_batch_size=…)")
@@ -42,6 +42,7 @@ def main():
         cfg.setdefault('default_hooks', {}).setdefault('checkpoint', dict(type='CheckpointHook')) \
             .setdefault('save_best', 'auto')
         launch.add_hooks(cfg, dict(type='NonFiniteLossHook'), dict(type='CheckpointFitHook', strict=bool(cfg.resume)))
+        launch.add_tensorboard(cfg)
         launch.prepare_device(cfg, args.amp)
         launch.prepare_data(cfg, ('train', 'val'), args.skip_bad_images)
         job.work_dir = cfg.work_dir

@@ -268,7 +268,8 @@ class MambaVision(BaseModule):
         for i, level in enumerate(self.levels):
             x = level(x)
             if i in self.out_indices:
-                features.append(getattr(self, f'outnorm{i}')(x))
+                # Contiguous: mmcv's RoIAlign reads memory as if it were, whatever the strides.
+                features.append(getattr(self, f'outnorm{i}')(x).contiguous())
             if level.downsample is not None:
                 x = level.downsample(x)
         return tuple(features)

@@ -39,5 +39,6 @@ class CheckpointFitHook(Hook):
         hint = f"; its backbone looks like '{found}', the config's is '{wanted}'" if found and found != wanted else ''
         problems = [f'{len(keys)} {name}, {keys[0]} the first' for name, keys in
                     (('keys missing', missing), ('of another shape', misshapen)) if keys]
-        raise CheckpointError(f'{runner._load_from} does not fit the model of this config{hint}: {"; ".join(problems)}.'
-                              '\nUse the config it was trained with.')
+        name = runner._load_from or 'the latest checkpoint'
+        raise CheckpointError(f'{name} does not fit the model of this config{hint}: {"; ".join(problems)}.\n'
+                              'Use the config it was trained with.')

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -32,8 +33,20 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """`parser.parse_args()`; an override that is no KEY=VALUE is an error of usage, exit code 2."""
+    try:
+        return parser.parse_args()
+    except (ValueError, AssertionError) as error:  # what mmengine's DictAction raises
+        parser.error(f'--cfg-options takes KEY=VALUE pairs ({error})')
+
+
+def load_config(args: argparse.Namespace, dataloader: str) -> Config:
     """The config of `args.config` with the command line's overrides, scope, launcher and work_dir set.
+
+    Args:
+        args: the command line.
+        dataloader: the key of the one that the tool needs.
 
     Raises:
         ConfigError: the file is missing, is no valid config, or an override can't be applied.
@@ -58,8 +71,8 @@ def load_config(args: argparse.Namespace) -> Config:
         raise ConfigError(f'--cfg-options {" ".join(options)} can not be applied: {error}') from error
     if not cfg.get('default_scope'):
         raise ConfigError(f"{args.config} has no default_scope: add default_scope = 'mmdet' or 'mmseg'")
-    for key in ('model', 'test_dataloader'):
-        if key not in cfg:
+    for key in ('model', dataloader):
+        if not cfg.get(key):
             raise ConfigError(f"{args.config} has no '{key}': it is not the config of an experiment")
     if data_root is not None:
         override_data_root(cfg, str(data_root))
@@ -77,7 +90,7 @@ def prepare_data(cfg: Config, splits: tuple[str, ...], skip_bad_images: bool) ->
     check_datasets(cfg, splits)
     if skip_bad_images:
         bad = leave_out_bad_images(cfg, splits)
-        print(f'--skip-bad-images: {len(bad)} left out' + ''.join(f'\n  {path}: {why}' for path, why in bad))
+        _say(f'--skip-bad-images: {len(bad)} left out' + ''.join(f'\n  {path}: {why}' for path, why in bad))
     use_checked_loading(cfg)
 
 
@@ -100,13 +113,26 @@ def prepare_device(cfg: Config, amp: bool = False) -> None:
     elif amp and wrapper:
         wrapper.type = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
-    print(f'Device: {device}{" (no GPU found)" if device == "cpu" else ""}{note}', flush=True)
+    _say(f'Device: {device}{" (no GPU found)" if device == "cpu" else ""}{note}')
+
+
+def _say(text: str) -> None:
+    """Print once in a distributed job too, whose processes aren't joined yet."""
+    if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:
+        print(text, flush=True)
 
 
 def add_hooks(cfg: Config, *hooks: dict) -> None:
     """Append hooks to cfg.custom_hooks, each unless its type is there already."""
     present = list(cfg.get('custom_hooks') or [])
     cfg.custom_hooks = present + [hook for hook in hooks if hook['type'] not in [h['type'] for h in present]]
+
+
+def add_tensorboard(cfg: Config) -> None:
+    """Write TensorBoard's event files too (WORK_DIR/TIME/vis_data), where tensorboard is installed."""
+    backends = cfg.get('visualizer', {}).get('vis_backends') or []
+    if backends and find_spec('tensorboard') and 'TensorboardVisBackend' not in [b['type'] for b in backends]:
+        cfg.visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]
 
 
 def build_runner(cfg: Config):

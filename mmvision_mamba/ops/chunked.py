@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 SLAB = 2**16  # elements per step: with T steps and three buffers, a working set near the cache's size
-STEPS = range(24, 33)  # lengths of a chunk to choose from: the one that wastes least
+STEPS = range(12, 17)  # lengths of a chunk to choose from: the one that wastes least
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def draw_comparison(out: str | os.PathLike, detections: Sequence[BaseDataElement
 
 def _draw_instances(ax: Axes, image: np.ndarray, boxes: torch.Tensor, masks: torch.Tensor | np.ndarray,
                     labels: torch.Tensor, colours: np.ndarray, scores: torch.Tensor | None = None) -> None:
-    """Boxes `(n, 4)` as x1, y1, x2, y2 and masks `(n, H, W)` over an RGB image `(H, W, 3)` in grey; scores in per cent."""
+    """Boxes `(n, 4)` as x1, y1, x2, y2 and masks `(n, H, W)` over the RGB image `(H, W, 3)` in grey; scores in %."""
     ax.imshow(image.mean(axis=-1), cmap='gray', vmin=0, vmax=255, interpolation='nearest')
     for i, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
         colour = colours[labels[i]]

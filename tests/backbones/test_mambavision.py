@@ -97,6 +97,15 @@ def test_any_size(height, width, padding, sizes):
         assert torch.isfinite(feature).all()
 
 
+@pytest.mark.parametrize('norm_layer', ['ln', 'bn'])
+@pytest.mark.parametrize('size', [(64, 64), (100, 140)])
+def test_features_are_contiguous(norm_layer, size):
+    """mmcv's RoIAlign reads channels-last memory as if it were contiguous, and says nothing."""
+    x = pixels(2, *size).contiguous(memory_format=torch.channels_last)
+    for window_size in (2, None):
+        assert all(f.is_contiguous() for f in small(norm_layer=norm_layer, window_size=window_size)(x))
+
+
 def test_one_window_takes_no_padding():
     """A map no larger than the window is scanned as it is: the same as a window of the whole map."""
     x = pixels(1, 100, 140)

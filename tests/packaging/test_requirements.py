@@ -72,3 +72,8 @@ def test_extras_name_what_the_requirement_files_name():
 def test_the_two_stacks_share_no_distribution_of_openmmlab():
     stacks = [{canonical(r.name) for r in read(f'{stack}.txt')} for stack in ('openmmlab', 'onedl')]
     assert all('mm' not in name for name in stacks[0] & stacks[1])
+
+
+def test_both_builds_of_opencv_have_one_version(pins):
+    # The onedl stack installs both, and they write the same files.
+    assert pins['opencv-python'] == pins['opencv-python-headless']

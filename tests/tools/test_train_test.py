@@ -30,6 +30,7 @@ def test_train_resume_test(kind, trained, tool, configs, shapes, tmp_path):
     wd = tmp_path / 'wd'
     assert 'Device: cpu (no GPU found)' in result.out
     assert (wd / 'last_checkpoint').read_text().endswith('iter_4.pth')
+    assert list(wd.glob('*/vis_data/events.out.tfevents.*')), 'TensorBoard'
     best = list(wd.glob('best_*.pth'))
     assert len(best) == 1 and METRICS[kind][0].replace('/', '_') in best[0].name
     # Resume goes on where training stopped: two more iterations, the same optimiser state.
@@ -85,7 +86,8 @@ def test_amp_option_on_a_cpu(tool, configs, shapes, tmp_path):
 def test_options(tool, configs, shapes, tmp_path):
     config = configs.segmentor
     config.write_text(config.read_text() + "\nauto_scale_lr = dict(enable=False, base_batch_size=1)\n"
-                      "model['backbone']['init_cfg'] = dict(_delete_=True, type='Pretrained', checkpoint='/nowhere/weights.pth')\n")
+                      "model['backbone']['init_cfg'] = dict(_delete_=True, type='Pretrained', "
+                      "checkpoint='/nowhere/weights.pth')\n")
     result = tool('train', config, '--work-dir', tmp_path / 'wd', '--no-pretrained', '--auto-scale-lr',
                   '--cfg-options', f'data_root={shapes}', 'train_cfg.max_iters=1', 'optim_wrapper.optimizer.lr=0.001')
     assert result.code == 0, result.err[-3000:]

@@ -52,6 +52,11 @@ def test_values_of_the_config(option, message, fails, configs):
     assert message in fails('train', configs.detector, options=[option])
 
 
+def test_overrides_that_are_none(tool, configs):
+    result = tool('train', configs.detector, '--cfg-options', 'model.backbone.arch')
+    assert result.code == 2 and '--cfg-options takes KEY=VALUE pairs' in result.err
+
+
 def test_auto_scale_lr_without_base(fails, configs):
     configs.detector.write_text(configs.detector.read_text() + '\nauto_scale_lr = dict(enable=False)\n')
     assert '--auto-scale-lr' in fails('train', configs.detector, '--auto-scale-lr')
@@ -101,7 +106,8 @@ def test_small_images(fails, configs):
     config = configs.segmentor
     config.write_text(config.read_text() + "\nmodel['data_preprocessor'] = dict(size=(24, 24))\n"
                       "train_dataloader['dataset'] = dict(pipeline=[dict(type='LoadImageFromFile'), "
-                      "dict(type='LoadAnnotations'), dict(type='Resize', scale=(24, 24)), dict(type='PackSegInputs')])\n")
+                      "dict(type='LoadAnnotations'), dict(type='Resize', scale=(24, 24)), "
+                      "dict(type='PackSegInputs')])\n")
     assert '32 pixels or more on each side, got 24 × 24' in fails('train', config)
 
 
