@@ -6,9 +6,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from anywhere, installed or not
 
-import mmvision_mamba  # noqa: F401  (registers what configs name)
-from mmvision_mamba.engine import launch
-from mmvision_mamba.errors import ConfigError
+from mmvision_mamba.errors import ConfigError, MissingExtraError
+
+try:
+    from mmvision_mamba.engine import launch  # importing the package registers what configs name
+except MissingExtraError as error:
+    print(f'error: {error}', file=sys.stderr)
+    sys.exit(2)
 
 
 def parse_args():

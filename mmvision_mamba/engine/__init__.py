@@ -1,5 +1,11 @@
 """What training and testing need beyond mmengine. Importing it registers hooks, wrappers and the checkpoint reader."""
 import contextlib
+from importlib.util import find_spec
+
+from ..errors import MissingExtraError
+
+if not (find_spec('mmengine') and find_spec('mmcv')):
+    raise MissingExtraError('mmvision_mamba.engine', 'openmmlab')
 
 from . import checkpoint
 from .amp import CPUAmpOptimWrapper

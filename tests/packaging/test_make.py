@@ -19,9 +19,9 @@ def make(*arguments):
 
 
 @pytest.mark.parametrize(('arguments', 'commands'), [
-    (['test'], ['tools/setup_env.sh --stack openmmlab --venv .venv', '.venv/bin/python -m pytest']),
+    (['test'], ['tools/setup_env.sh --stack openmmlab --venv .venv', '.venv/bin/python -m pytest -n 2']),
     (['test', 'STACK=onedl', 'ARGS=-x'], ['tools/setup_env.sh --stack onedl --venv .venv-onedl',
-                                         '.venv-onedl/bin/python -m pytest -x']),
+                                         '.venv-onedl/bin/python -m pytest -n 2 -x']),
     (['lint'], ['tools/setup_env.sh --stack openmmlab --venv .venv', '.venv/bin/python -m ruff check .']),
     (['demo'], ['tools/setup_env.sh --stack openmmlab --venv .venv', '.venv/bin/python tools/demo.py']),
 ])
