@@ -1,13 +1,13 @@
 # Cascade Mask R-CNN, MambaVision-T, Shapes at 128 x 128, from scratch, for two CPU cores. No published result.
 # The COCO detector, with these changes:
 # - backbone: windows 8 and 4 fitted to the map (published: 112 and 56), no drop path, no pretrained weights
-# - FPN and RPN: 128 channels (256); anchors half as large, from 16 pixels; 64 anchors sampled per image (256)
+# - FPN and RPN: 64 channels (256); anchors half as large, from 16 pixels; 64 anchors sampled per image (256)
 # - proposals: 100 per image in training (2000), 50 in tests (1000); 20 detections per image (100)
 # - RoIs per image and stage: 48 (512)
 # - box heads: two fully connected layers of 256 (4 convolutions, one layer of 1024), no norm, class-agnostic, SmoothL1
 #   on deltas (GIoU on boxes)
 # - mask heads: 2 convolutions of 64 channels (4 of 256), class-agnostic
-# - schedule: 600 iterations of 4 images, lr 3e-4, cosine (36 epochs of 16 images, lr 1e-4, steps), gradients clipped
+# - schedule: 600 iterations of 4 images, lr 6e-4, cosine (36 epochs of 16 images, lr 1e-4, steps), gradients clipped
 _base_ = [
     './_base_/models/cascade_mask_rcnn_mambavision.py',
     './_base_/datasets/shapes_detection.py',
@@ -15,7 +15,7 @@ _base_ = [
     './_base_/schedules/schedule_shapes.py',
 ]
 
-channels = 128
+channels = 64
 roi_extractor = dict(out_channels=channels)
 
 model = dict(
@@ -30,7 +30,7 @@ model = dict(
                 in_channels=channels,
                 fc_out_channels=256,
                 roi_feat_size=7,
-                num_classes=5,
+                num_classes=3,
                 bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_means=[0., 0., 0., 0.], target_stds=target_stds),
                 reg_class_agnostic=True,
                 loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
@@ -39,7 +39,7 @@ model = dict(
         ],
         mask_roi_extractor=roi_extractor,
         mask_head=dict(
-            num_convs=2, in_channels=channels, conv_out_channels=64, num_classes=5, class_agnostic=True)),
+            num_convs=2, in_channels=channels, conv_out_channels=64, num_classes=3, class_agnostic=True)),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
         rpn_proposal=dict(nms_pre=300, max_per_img=100),

@@ -25,27 +25,23 @@ VERSION = 1  # of the drawing code: another version draws other pictures from th
 MIN_SIDE, MAX_SIDE = 32, 4096  # px; the backbone takes no smaller image
 MIN_RADIUS = 6  # px; smaller outlines can't be told apart
 MIN_VISIBLE = 0.5  # of a shape's pixels stay uncovered by the shapes in front of it
+MAX_TURN = np.pi / 6  # either way
 SATURATION = 0.35  # left to backgrounds; most shapes, not all, are more colourful
 SUBPIXEL_BITS = 4  # fixed-point bits of the coordinates given to cv2.fillPoly
 
 
-# Outlines: closed curves inside the unit circle, lists of `(n, 2)` arrays. Where two curves overlap there is a hole.
+# Outlines: closed curves inside the unit circle, `(n, 2)` arrays.
 
-def _regular(corners: int, inner: float | None = None) -> np.ndarray:
-    """Corners on the unit circle, `(n, 2)`; with `inner`, as many between them on a circle of that radius."""
-    n = corners if inner is None else 2 * corners
-    radius = np.ones(n)
-    radius[1::2] = 1 if inner is None else inner
-    angle = 2 * np.pi * np.arange(n) / n
-    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+def _regular(corners: int) -> np.ndarray:
+    """Corners on the unit circle, `(n, 2)`."""
+    angle = 2 * np.pi * np.arange(corners) / corners
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 OUTLINES = {
-    'ellipse': [_regular(64)],
-    'rectangle': [_regular(4) @ np.array([[1, 1], [-1, 1]]) / 2**0.5],  # sides along the axes: stays one when stretched
-    'triangle': [_regular(3)],
-    'star': [_regular(5, inner=0.45)],
-    'ring': [_regular(64), 0.5 * _regular(64)],
+    'ellipse': _regular(64),
+    'rectangle': _regular(4) @ np.array([[1, 1], [-1, 1]]) / 2**0.5,  # sides along the axes: stays one when stretched
+    'triangle': _regular(3) @ np.array([[0, -1], [1, 0]]),  # on its base
 }
 CLASSES = tuple(OUTLINES)
 """The kinds of shapes. COCO category ids and semantic ids are 1 + the position here; semantic id 0 is background."""
@@ -117,18 +113,17 @@ class Scene:
 def _draw_mask(rng: np.random.Generator, size: tuple[int, int], label: int) -> np.ndarray:
     """A shape of random size, stretch, rotation and place: `(H, W)` bool. Parts may lie outside the image."""
     side = min(size)
-    radius = rng.uniform(max(MIN_RADIUS, 0.11 * side), max(MIN_RADIUS, 0.25 * side))
-    turn, stretch = rng.uniform(0, 2 * np.pi), rng.uniform(0.65, 1)
+    radius = rng.uniform(max(MIN_RADIUS, 0.13 * side), max(MIN_RADIUS, 0.27 * side))
+    turn, stretch = rng.uniform(-MAX_TURN, MAX_TURN), rng.uniform(0.65, 1)
     centre = [rng.uniform(0.6 * radius, length - 0.6 * radius) for length in reversed(size)]
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     to_image = rotation @ np.diag([radius, radius * stretch])
-    curves = [np.rint((curve @ to_image.T + centre) * 2**SUBPIXEL_BITS).astype(np.int32)
-              for curve in OUTLINES[CLASSES[label]]]
-    return cv2.fillPoly(np.zeros(size, np.uint8), curves, 1, shift=SUBPIXEL_BITS).astype(bool)
+    outline = np.rint((OUTLINES[CLASSES[label]] @ to_image.T + centre) * 2**SUBPIXEL_BITS).astype(np.int32)
+    return cv2.fillPoly(np.zeros(size, np.uint8), [outline], 1, shift=SUBPIXEL_BITS).astype(bool)
 
 
 def draw_scene(rng: np.random.Generator, size: tuple[int, int] = (128, 128)) -> Scene:
-    """Draw two to five shapes, back to front, each leaving at least half of every other visible.
+    """Draw three to six shapes, back to front, each leaving at least half of every other visible.
 
     Args:
         rng: source of all randomness; the same state gives the same scene.
@@ -136,11 +131,11 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int] = (128, 128)) -> 
     """
     colours: list[np.ndarray] = []
     colour = _new_colour(rng, colours)
-    image = _paint(rng, size, colour.mean() + SATURATION * (colour - colour.mean()), contrast=30)
+    image = _paint(rng, size, colour.mean() + SATURATION * (colour - colour.mean()), contrast=25)
     labels, masks, areas = [], np.zeros((0, *size), bool), np.zeros(0)
-    for _ in range(rng.integers(2, 6)):
+    for _ in range(rng.integers(3, 7)):
         label = int(rng.integers(len(CLASSES)))
-        paint = _paint(rng, size, _new_colour(rng, colours), contrast=60)
+        paint = _paint(rng, size, _new_colour(rng, colours), contrast=40)
         for _ in range(10):  # a shape that finds no place in ten tries is left out
             mask = _draw_mask(rng, size, label)
             covered = masks & ~mask

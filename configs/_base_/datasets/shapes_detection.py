@@ -5,8 +5,8 @@
 dataset_type = 'CocoDataset'
 data_root = '{{$SHAPES_ROOT:data/shapes}}'
 metainfo = dict(
-    classes=('ellipse', 'rectangle', 'triangle', 'star', 'ring'),
-    palette=[(230, 60, 60), (60, 180, 75), (60, 120, 230), (240, 200, 40), (200, 80, 220)])
+    classes=('ellipse', 'rectangle', 'triangle'),
+    palette=[(230, 60, 60), (60, 180, 75), (60, 120, 230)])
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -5,8 +5,8 @@
 dataset_type = 'BaseSegDataset'
 data_root = '{{$SHAPES_ROOT:data/shapes}}'
 metainfo = dict(
-    classes=('background', 'ellipse', 'rectangle', 'triangle', 'star', 'ring'),
-    palette=[[0, 0, 0], [230, 60, 60], [60, 180, 75], [60, 120, 230], [240, 200, 40], [200, 80, 220]])
+    classes=('background', 'ellipse', 'rectangle', 'triangle'),
+    palette=[[0, 0, 0], [230, 60, 60], [60, 180, 75], [60, 120, 230]])
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -36,7 +36,7 @@ tta_pipeline = [
 
 # Reading a small image takes a millisecond or two: workers would only compete with the training for the cores.
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=8,
     num_workers=0,
     persistent_workers=False,
     sampler=dict(type='InfiniteSampler', shuffle=True),
