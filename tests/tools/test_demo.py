@@ -18,7 +18,7 @@ def test_quick_demo_runs_every_step_and_reports(tmp_path):
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     for step in ('data', 'detector training', 'detector test', 'segmentor training', 'segmentor test', 'drawing'):
-        assert f'] {step}\n' in done.stdout
+        assert f'[{step}]\n' in done.stdout
     for row in ('box AP', 'mask AP', 'mIoU', 'total'):
         assert f'\n{row} ' in done.stdout
     assert 'eta' in done.stdout
