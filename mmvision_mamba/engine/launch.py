@@ -9,6 +9,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
@@ -160,6 +161,10 @@ def user_errors():
         job.clean_up()
         print(f'error: {message}', file=sys.stderr, flush=True)
         sys.exit(2)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # Left to the interpreter's exit, gloo's threads now and then end a finished process with a signal.
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
 
 
 class _Job:

@@ -21,7 +21,9 @@ custom_imports = dict(_delete_=True, imports=[], allow_failed_imports=False)
 '''
 DETECTOR = f'''
 _base_ = '{ROOT}/configs/cascade_mask_rcnn_mambavision_t_shapes.py'
-model = dict(backbone={BACKBONE}, neck=dict(in_channels=[16, 32, 64, 128]))
+model = dict(
+    backbone={BACKBONE}, neck=dict(in_channels=[16, 32, 64, 128]),
+    test_cfg=dict(rcnn=dict(score_thr=0.)))  # hardly trained: without this it may find nothing, and has no AP
 ''' + COMMON
 SEGMENTOR = f'''
 _base_ = '{ROOT}/configs/upernet_mambavision_t_shapes.py'
