@@ -60,7 +60,7 @@ def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
         dt = dt.masked_fill(~mask.unsqueeze(-1), 0)
     y = _SCANS['chunked' if backend == 'auto' else backend](x, dt, A.to(dtype), B.to(dtype), C.to(dtype))
     if D is not None:
-        y = y + D.to(dtype) * x
+        y = torch.addcmul(y, x, D.to(dtype))
     return y.to(u.dtype)
 
 
