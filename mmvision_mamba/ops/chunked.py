@@ -9,7 +9,8 @@ several sequences) take their steps together, so that each of the T steps is one
 3. every chunk is scanned again from its true start.
 
 A group of K chunks is a segment; segments follow each other in a loop that carries the state, so memory and time per
-token don't depend on the length. Where sequences are many enough to fill a slab, K is 1 and only step 3 remains. The
+token don't depend on the length: whatever is done to a token, the softplus and D's term too, is done while its segment
+is in cache. Where sequences are many enough to fill a slab, K is 1 and only step 3 remains. The
 forward keeps the state at each chunk's start, ``state / T`` times the size of u; the backward recomputes the rest.
 """
 import functools
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from .reference import state_dtype, step_sizes
 
 SLAB = 2**16  # elements per step: with T steps and three buffers, a working set near the cache's size
 STEPS = range(12, 17)  # lengths of a chunk to choose from: the one that wastes least
@@ -174,69 +177,100 @@ def _outside_autocast(function):
 
 @torch.library.custom_op('mmvision_mamba::chunked_scan', mutates_args=())
 @_outside_autocast
-def chunked_scan_op(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-    """y as in `reference_scan`, and the states that the backward starts from. float32 or float64."""
-    (batch, length, channels), state = u.shape, A.shape[1]
-    plan, buffers, A_t = Plan.make(batch, length, channels, state), _Buffers(), A.t().contiguous()
+def chunked_scan_op(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                    delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """y as in `selective_scan`, and the states that the backward starts from."""
+    (batch, length, channels), state, dtype = u.shape, A.shape[1], state_dtype(u)
+    plan, buffers, A_t = Plan.make(batch, length, channels, state), _Buffers(), A.t().to(dtype).contiguous()
+    D = None if D is None else D.to(dtype)
     y = torch.empty(u.shape, dtype=u.dtype, device=u.device)
-    starts = u.new_empty(plan.segments, batch, plan.chunks, state, channels)
+    starts = A_t.new_empty(plan.segments, batch, plan.chunks, state, channels)
     for s, rows, tokens in plan.blocks(batch if y.numel() else 0):
-        x, dt, B_s, C_s = (plan.cut(v[rows, tokens]) for v in (u, delta, B, C))
+        x, B_s, C_s = (v[rows, tokens].to(dtype) for v in (u, B, C))
+        dt = step_sizes(delta[rows, tokens], delta_bias, delta_softplus, _part(mask, rows, tokens), dtype)
         if s == 0:
-            carry = u.new_zeros(x.shape[1], state, channels)
-        out, carry = _forward_segment(x, dt, A_t, B_s, C_s, carry, starts[s, rows], buffers)
-        y[rows, tokens] = plan.join(out, min(length, tokens.stop) - tokens.start)
+            carry = x.new_zeros(len(x), state, channels)
+        out, carry = _forward_segment(*map(plan.cut, (x, dt)), A_t, *map(plan.cut, (B_s, C_s)), carry,
+                                      starts[s, rows], buffers)
+        out = plan.join(out, x.shape[1])
+        if D is None:
+            y[rows, tokens] = out
+        elif y.dtype == dtype:
+            torch.addcmul(out, x, D, out=y[rows, tokens])
+        else:
+            y[rows, tokens] = torch.addcmul(out, x, D)
     return y, starts
 
 
 @torch.library.custom_op('mmvision_mamba::chunked_scan_backward', mutates_args=())
 @_outside_autocast
-def chunked_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
-                             starts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """(du, ddelta, dA, dB, dC)."""
-    (batch, length, channels), state = u.shape, A.shape[1]
-    plan, buffers, A_t = Plan.make(batch, length, channels, state), _Buffers(), A.t().contiguous()
+def chunked_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                             delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None,
+                             starts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """(du, ddelta, dA, dB, dC, dD, ddelta_bias); the last two are sums over tokens, of use where D and the bias are."""
+    (batch, length, channels), state, dtype = u.shape, A.shape[1], state_dtype(u)
+    plan, buffers, A_t = Plan.make(batch, length, channels, state), _Buffers(), A.t().to(dtype).contiguous()
     du, ddelta, dB, dC = (torch.empty(v.shape, dtype=v.dtype, device=v.device) for v in (u, delta, B, C))
-    dA_t = torch.zeros_like(A_t)
+    dA_t, dD, dbias = torch.zeros_like(A_t), A_t.new_zeros(channels), A_t.new_zeros(channels)
+    D = None if D is None else D.to(dtype)
     for s, rows, tokens in plan.blocks(batch if u.numel() else 0, reverse=True):
-        dy_s, x, dt, B_s, C_s = (plan.cut(v[rows, tokens]) for v in (dy, u, delta, B, C))
+        dy_s, x, B_s, C_s = (v[rows, tokens].to(dtype) for v in (dy, u, B, C))
+        part = _part(mask, rows, tokens)
+        dt = step_sizes(delta[rows, tokens], delta_bias, delta_softplus, part, dtype)
         if s == plan.segments - 1:
-            carry = u.new_zeros(x.shape[1], state, channels)
-        *grads, dA_s, carry = _backward_segment(dy_s, x, dt, A_t, B_s, C_s, carry, starts[s, rows], buffers)
-        for out, grad in zip((du, ddelta, dB, dC), grads):
-            out[rows, tokens] = plan.join(grad, min(length, tokens.stop) - tokens.start)
+            carry = x.new_zeros(len(x), state, channels)
+        *grads, dA_s, carry = _backward_segment(*map(plan.cut, (dy_s, x, dt)), A_t, *map(plan.cut, (B_s, C_s)), carry,
+                                                starts[s, rows], buffers)
+        dx, ddt, dB[rows, tokens], dC[rows, tokens] = (plan.join(grad, x.shape[1]) for grad in grads)
+        if delta_softplus:
+            ddt = ddt * -torch.expm1(-dt)  # softplus' = sigmoid = 1 - exp(-softplus); 0 where masked
+        elif part is not None:
+            ddt = ddt.masked_fill(~part.unsqueeze(-1), 0)
+        if D is not None:
+            dx = torch.addcmul(dx, dy_s, D)
+            dD += (dy_s * x).sum((0, 1))
+        if delta_bias is not None:
+            dbias += ddt.sum((0, 1))
+        du[rows, tokens], ddelta[rows, tokens] = dx, ddt
         dA_t += dA_s
-    return du, ddelta, dA_t.t().contiguous(), dB, dC
+    return du, ddelta, dA_t.t().to(A.dtype, memory_format=torch.contiguous_format), dB, dC, dD, dbias
+
+
+def _part(mask: Tensor | None, rows: slice, tokens: slice) -> Tensor | None:
+    return None if mask is None else mask[rows, tokens]
 
 
 @chunked_scan_op.register_fake
-def _(u, delta, A, B, C):
-    batch, length, channels = u.shape
-    plan = Plan.make(batch, length, channels, A.shape[1])
-    return u.new_empty(u.shape), u.new_empty(plan.segments, batch, plan.chunks, A.shape[1], channels)
+def _(u, delta, A, B, C, D, delta_bias, delta_softplus, mask):
+    (batch, length, channels), state = u.shape, A.shape[1]
+    plan = Plan.make(batch, length, channels, state)
+    return u.new_empty(u.shape), u.new_empty(plan.segments, batch, plan.chunks, state, channels, dtype=state_dtype(u))
 
 
 @chunked_scan_backward_op.register_fake
-def _(dy, u, delta, A, B, C, starts):
-    return tuple(v.new_empty(v.shape) for v in (u, delta, A, B, C))
+def _(dy, u, delta, A, B, C, D, delta_bias, delta_softplus, mask, starts):
+    sums = (u.new_empty(u.shape[2], dtype=state_dtype(u)) for _ in range(2))
+    return *(v.new_empty(v.shape) for v in (u, delta, A, B, C)), *sums
 
 
 def _save(ctx, inputs, output):
-    ctx.save_for_backward(*inputs, output[1])
+    *tensors, ctx.delta_softplus, mask = inputs
+    ctx.save_for_backward(*tensors, mask, output[1])
 
 
 def _backward(ctx, dy, _):
-    return chunked_scan_backward_op(dy, *ctx.saved_tensors)
+    *inputs, mask, starts = ctx.saved_tensors
+    *grads, dD, dbias = chunked_scan_backward_op(dy, *inputs, ctx.delta_softplus, mask, starts)
+    D, bias = inputs[5:]
+    return *grads, None if D is None else dD.to(D.dtype), None if bias is None else dbias.to(bias.dtype), None, None
 
 
 chunked_scan_op.register_autograd(_backward, setup_context=_save)
 
 
-def chunked_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """`reference_scan` in chunks. While a graph is being exported it runs as plain operators, else as one operator."""
-    if _exporting():
-        return plain_chunked_scan(u, delta, A, B, C)
-    return chunked_scan_op(u, delta, A, B, C)[0]
+def chunked_scan(*args) -> Tensor:
+    """`selective_scan` in chunks. While a graph is being exported it runs as plain operators, else as one operator."""
+    return plain_chunked_scan(*args) if _exporting() else chunked_scan_op(*args)[0]
 
 
 def _exporting() -> bool:
@@ -246,13 +280,17 @@ def _exporting() -> bool:
     return bool((is_exporting and is_exporting()) or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export())
 
 
-def plain_chunked_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+def plain_chunked_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                       delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None) -> Tensor:
     """The same three steps as one segment, without in-place or custom operators: about 4·sqrt(length) graph nodes."""
     batch, length = u.shape[:2]
+    dtype = state_dtype(u)
     steps = max(1, round(length ** 0.5))
     plan = Plan(batch, 1, -(-length // steps), steps)
-    x, dt, B, C = (plan.cut(v) for v in (u, delta, B, C))
-    A_t = A.t()
+    skip = u.to(dtype)
+    x, dt, B, C = map(plan.cut, (skip, step_sizes(delta, delta_bias, delta_softplus, mask, dtype), B.to(dtype),
+                                 C.to(dtype)))
+    A_t = A.t().to(dtype)
     a = torch.exp(dt.unsqueeze(-2) * A_t)
     b = (dt * x).unsqueeze(-2) * B.unsqueeze(-1)
     end = b[0]
@@ -265,5 +303,8 @@ def plain_chunked_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor
     h, ys = torch.stack(starts, 1), []
     for t in range(steps):
         h = a[t] * h + b[t]
-        ys.append((C[t].unsqueeze(-2) @ h).squeeze(-2))
-    return plan.join(torch.stack(ys), length)
+        ys.append((C[t].unsqueeze(-1) * h).sum(-2))  # not a matrix product, which autocast would cast down
+    y = plan.join(torch.stack(ys), length)
+    if D is not None:
+        y = y + skip * D.to(dtype)
+    return y.to(u.dtype)

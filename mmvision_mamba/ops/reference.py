@@ -1,24 +1,40 @@
 """Selective scan, one step at a time: slow, in any dtype, on any device; what every other backend is tested against."""
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
-def reference_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """h_t = exp(Δ_t A) h_{t-1} + Δ_t B_t u_t;  y_t = C_t · h_t  (arXiv 2312.00752, equation 2 and algorithm 2).
+def state_dtype(u: Tensor) -> torch.dtype:
+    """What a scan of `u` computes in: float32, or float64 where u is."""
+    return torch.float64 if u.dtype == torch.float64 else torch.float32
 
-    Args:
-        u, delta: ``(batch, length, channels)``; delta after bias, softplus and mask.
-        A: ``(channels, state)``.
-        B, C: ``(batch, length, state)``.
 
-    Returns:
-        y: ``(batch, length, channels)``.
-    """
+def step_sizes(delta: Tensor, delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None,
+               dtype: torch.dtype) -> Tensor:
+    """Δ in `dtype`: softplus(delta + delta_bias), exactly 0 where `mask`, ``(batch, length)``, is False."""
+    dt = delta.to(dtype)
+    if delta_bias is not None:
+        dt = dt + delta_bias.to(dtype)
+    if delta_softplus:
+        dt = F.softplus(dt)
+    return dt if mask is None else dt.masked_fill(~mask.unsqueeze(-1), 0)
+
+
+def reference_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None,
+                   delta_bias: Tensor | None = None, delta_softplus: bool = False,
+                   mask: Tensor | None = None) -> Tensor:
+    """`selective_scan` as it is written down: arXiv 2312.00752, equation 2 and algorithm 2."""
     batch, length, channels = u.shape
-    h = u.new_zeros(batch, channels, A.shape[1])
+    dtype = state_dtype(u)
+    x, A, B, C = (v.to(dtype) for v in (u, A, B, C))
+    dt = step_sizes(delta, delta_bias, delta_softplus, mask, dtype)
+    h = x.new_zeros(batch, channels, A.shape[1])
     ys = []
     for t in range(length):
-        dt = delta[:, t, :, None]
-        h = torch.exp(dt * A) * h + dt * B[:, t, None, :] * u[:, t, :, None]
+        step = dt[:, t, :, None]
+        h = torch.exp(step * A) * h + step * B[:, t, None, :] * x[:, t, :, None]
         ys.append((h * C[:, t, None, :]).sum(-1))
-    return torch.stack(ys, 1) if ys else u.clone()
+    y = torch.stack(ys, 1) if ys else x
+    if D is not None:
+        y = y + x * D.to(dtype)
+    return y.to(u.dtype)

@@ -1,14 +1,13 @@
 """The selective scan of Mamba (arXiv 2312.00752), behind one function for every backend."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ConfigError
 from .chunked import chunked_scan
 from .reference import reference_scan
 
-# Each takes (u, delta, A, B, C) in float32 or float64, delta ready for use, and returns y without the D term.
+# Each takes selective_scan's own arguments, checked, in selective_scan's order.
 _SCANS = {'reference': reference_scan, 'chunked': chunked_scan}
 BACKENDS = ('auto', *_SCANS)
 
@@ -50,18 +49,8 @@ def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
     """
     check_backend(backend)
     _check(u, delta, A, B, C, D, delta_bias, mask)
-    dtype = torch.float64 if u.dtype == torch.float64 else torch.float32
-    x, dt = u.to(dtype), delta.to(dtype)
-    if delta_bias is not None:
-        dt = dt + delta_bias.to(dtype)
-    if delta_softplus:
-        dt = F.softplus(dt)
-    if mask is not None:
-        dt = dt.masked_fill(~mask.unsqueeze(-1), 0)
-    y = _SCANS['chunked' if backend == 'auto' else backend](x, dt, A.to(dtype), B.to(dtype), C.to(dtype))
-    if D is not None:
-        y = torch.addcmul(y, x, D.to(dtype))
-    return y.to(u.dtype)
+    scan = _SCANS['chunked' if backend == 'auto' else backend]
+    return scan(u, delta, A, B, C, D, delta_bias, delta_softplus, mask)
 
 
 def _check(u, delta, A, B, C, D, delta_bias, mask):

@@ -140,10 +140,26 @@ def test_mask_passes_the_state_through_unchanged(small_slabs):
 
 
 @pytest.mark.parametrize('steps', [range(3, 5), range(24, 33)])
-def test_operators_are_well_formed(monkeypatch, steps):
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize('options', ['none', 'all'])
+def test_operators_are_well_formed(monkeypatch, steps, dtype, options):
     monkeypatch.setattr(chunked, 'STEPS', steps)
-    args = [v for k, v in inputs(2, 30, 4, 3, requires_grad=True).items() if k not in ('D', 'delta_bias')]
+    args = list(inputs(2, 30, 4, 3, dtype, requires_grad=True).values())
+    args = [*args, True, torch.rand(2, 30) > 0.3] if options == 'all' else [*args[:5], None, None, False, None]
     torch.library.opcheck(chunked.chunked_scan_op, args)
+
+
+@pytest.mark.parametrize('softplus', [False, True])
+@pytest.mark.parametrize('without', ['D', 'delta_bias', None])
+def test_optional_arguments(small_slabs, softplus, without):
+    args = {k: v for k, v in inputs(2, 20, 3, 2, torch.float64, requires_grad=True).items() if k != without}
+    mask = torch.rand(2, 20) > 0.3
+    results = []
+    for backend in ('chunked', 'reference'):
+        y = selective_scan(**args, delta_softplus=softplus, mask=mask, backend=backend)
+        results.append((y, *torch.autograd.grad(y.sin().sum(), list(args.values()))))
+    for value, expected in zip(*results):
+        torch.testing.assert_close(value, expected)
 
 
 def test_compiles_without_graph_break():
