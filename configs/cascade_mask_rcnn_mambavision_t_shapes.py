@@ -7,7 +7,7 @@
 # - box heads: two fully connected layers of 256 (4 convolutions, one layer of 1024), no norm, class-agnostic, SmoothL1
 #   on deltas (GIoU on boxes)
 # - mask heads: 2 convolutions of 64 channels (4 of 256), class-agnostic
-# - schedule: 600 iterations of 4 images, lr 6e-4, cosine (36 epochs of 16 images, lr 1e-4, steps), gradients clipped
+# - schedule: 400 iterations of 4 images, lr 6e-4, cosine (36 epochs of 16 images, lr 1e-4, steps), gradients clipped
 _base_ = [
     './_base_/models/cascade_mask_rcnn_mambavision.py',
     './_base_/datasets/shapes_detection.py',
@@ -58,5 +58,5 @@ model = dict(
         ]),
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=50), rcnn=dict(max_per_img=20)))
 
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=300))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=200))
 log_processor = dict(by_epoch=False, window_size=10)

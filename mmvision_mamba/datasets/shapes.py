@@ -24,8 +24,8 @@ RECIPE_FILE = 'shapes.json'
 VERSION = 1  # of the drawing code: another version draws other pictures from the same seed
 MIN_SIDE, MAX_SIDE = 32, 4096  # px; the backbone takes no smaller image
 MIN_RADIUS = 6  # px; smaller outlines can't be told apart
-MIN_VISIBLE = 0.5  # of a shape's pixels stay uncovered by the shapes in front of it
-MAX_TURN = np.pi / 6  # either way
+MIN_VISIBLE = 0.6  # of a shape's pixels stay uncovered by the shapes in front of it
+MAX_TURN = np.pi / 12  # either way
 SATURATION = 0.35  # left to backgrounds; most shapes, not all, are more colourful
 SUBPIXEL_BITS = 4  # fixed-point bits of the coordinates given to cv2.fillPoly
 
@@ -113,7 +113,7 @@ class Scene:
 def _draw_mask(rng: np.random.Generator, size: tuple[int, int], label: int) -> np.ndarray:
     """A shape of random size, stretch, rotation and place: `(H, W)` bool. Parts may lie outside the image."""
     side = min(size)
-    radius = rng.uniform(max(MIN_RADIUS, 0.13 * side), max(MIN_RADIUS, 0.27 * side))
+    radius = rng.uniform(max(MIN_RADIUS, 0.16 * side), max(MIN_RADIUS, 0.3 * side))
     turn, stretch = rng.uniform(-MAX_TURN, MAX_TURN), rng.uniform(0.65, 1)
     centre = [rng.uniform(0.6 * radius, length - 0.6 * radius) for length in reversed(size)]
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
@@ -123,7 +123,7 @@ def _draw_mask(rng: np.random.Generator, size: tuple[int, int], label: int) -> n
 
 
 def draw_scene(rng: np.random.Generator, size: tuple[int, int] = (128, 128)) -> Scene:
-    """Draw three to six shapes, back to front, each leaving at least half of every other visible.
+    """Draw three to five shapes, back to front, each leaving most of every other visible.
 
     Args:
         rng: source of all randomness; the same state gives the same scene.
@@ -131,11 +131,11 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int] = (128, 128)) -> 
     """
     colours: list[np.ndarray] = []
     colour = _new_colour(rng, colours)
-    image = _paint(rng, size, colour.mean() + SATURATION * (colour - colour.mean()), contrast=25)
+    image = _paint(rng, size, colour.mean() + SATURATION * (colour - colour.mean()), contrast=20)
     labels, masks, areas = [], np.zeros((0, *size), bool), np.zeros(0)
-    for _ in range(rng.integers(3, 7)):
+    for _ in range(rng.integers(3, 6)):
         label = int(rng.integers(len(CLASSES)))
-        paint = _paint(rng, size, _new_colour(rng, colours), contrast=40)
+        paint = _paint(rng, size, _new_colour(rng, colours), contrast=25)
         for _ in range(10):  # a shape that finds no place in ten tries is left out
             mask = _draw_mask(rng, size, label)
             covered = masks & ~mask
@@ -148,7 +148,7 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int] = (128, 128)) -> 
         image = cv2.GaussianBlur(image, (3, 3), 0)
     y, x = np.ogrid[-1:1:size[0] * 1j, -1:1:size[1] * 1j]
     light = 1 + rng.uniform(-0.25, 0.25) * y + rng.uniform(-0.25, 0.25) * x
-    noise = rng.normal(0, rng.uniform(2, 12), image.shape)
+    noise = rng.normal(0, rng.uniform(2, 8), image.shape)
     image = np.clip(np.rint(image * light[..., None] + noise), 0, 255).astype(np.uint8)
     return Scene(image, np.array(labels), masks)
 

@@ -36,7 +36,7 @@ tta_pipeline = [
 
 # Reading a small image takes a millisecond or two: workers would only compete with the training for the cores.
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=4,
     num_workers=0,
     persistent_workers=False,
     sampler=dict(type='InfiniteSampler', shuffle=True),

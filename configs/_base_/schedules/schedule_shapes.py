@@ -1,5 +1,5 @@
 # From scratch in a few hundred iterations, in float32.
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=600, val_interval=600)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=400, val_interval=400)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
@@ -11,5 +11,5 @@ optim_wrapper = dict(
 
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=30),
-    dict(type='CosineAnnealingLR', eta_min=0., by_epoch=False, begin=30, end=600)
+    dict(type='CosineAnnealingLR', eta_min=0., by_epoch=False, begin=30, end=400)
 ]
