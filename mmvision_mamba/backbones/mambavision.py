@@ -1,6 +1,7 @@
 """MambaVision (arXiv 2407.08083): from pixels to multi-scale features, top to bottom.
 
-Parameter names are those of the published checkpoints.
+Parameter names are those of the published checkpoints. Maps are ``(B, C, H, W)`` in channels-last memory throughout, so
+that a map is a sequence of tokens without a copy.
 """
 import math
 from collections.abc import Mapping, Sequence
@@ -26,8 +27,9 @@ class PatchEmbed(nn.Module):
     def __init__(self, in_channels: int, in_dim: int, dim: int):
         super().__init__()
         self.conv_down = nn.Sequential(
-            nn.Conv2d(in_channels, in_dim, 3, 2, 1, bias=False), nn.BatchNorm2d(in_dim, eps=1e-4), nn.ReLU(),
-            nn.Conv2d(in_dim, dim, 3, 2, 1, bias=False), nn.BatchNorm2d(dim, eps=1e-4), nn.ReLU())
+            nn.Conv2d(in_channels, in_dim, 3, 2, 1, bias=False), nn.BatchNorm2d(in_dim, eps=1e-4),
+            nn.ReLU(inplace=True), nn.Conv2d(in_dim, dim, 3, 2, 1, bias=False), nn.BatchNorm2d(dim, eps=1e-4),
+            nn.ReLU(inplace=True))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv_down(x)
@@ -115,7 +117,11 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Block of stages 3 and 4, on windows ``(B, L, C)``: a token mixer, then an MLP, each on its residual branch."""
+    """Block of stages 3 and 4, on windows ``(B, L, C)``: a token mixer, then an MLP, each on its residual branch.
+
+    Where there is padding, `mask`, bool ``(B, L)``, is True at all other tokens, and `own` has their positions among
+    the ``B · L``; without `own` the MLP runs on the padding too.
+    """
 
     def __init__(self, dim: int, mixer: nn.Module, mlp_ratio: float, drop_path: float, layer_scale: float | None):
         super().__init__()
@@ -127,12 +133,16 @@ class Block(nn.Module):
             None if layer_scale is None else nn.Parameter(layer_scale * torch.ones(dim)) for _ in range(2))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, own: Tensor | None = None) -> Tensor:
         y = self.norm1(x)
         if mask is not None:  # a zero stays zero through in_proj: to the mixer's convolutions it is like any border
-            y = y.masked_fill(~mask.unsqueeze(-1), 0)
+            y = y.masked_fill_(~mask.unsqueeze(-1), 0)
         x = x + self.drop_path(_scale(self.mixer(y, mask), self.gamma_1))
-        return x + self.drop_path(_scale(self.mlp(self.norm2(x)), self.gamma_2))
+        y = x if own is None else x.flatten(0, 1).index_select(0, own)  # nothing reads what the MLP would make of padding
+        y = _scale(self.mlp(self.norm2(y)), self.gamma_2)
+        if own is not None:
+            y = y.new_zeros(x.shape).flatten(0, 1).index_copy(0, own, y).view_as(x)
+        return x + self.drop_path(y)
 
 
 def _scale(x: Tensor, gamma: Tensor | None) -> Tensor:
@@ -163,11 +173,14 @@ class WindowStage(ConvStage):
 
     def forward(self, x: Tensor) -> Tensor:
         windows = Windows.plan(*x.shape[2:], self.window_size, self.window_padding)
-        mask = windows.mask(len(x), x.device) if self.window_padding == 'fit' else None
-        x = windows.partition(x)
+        own = windows.own(len(x), x.device)
+        padding = ()  # with 'zeros' it is computed like anything else
+        if own is not None and self.window_padding == 'fit':
+            padding = windows.mask(own, len(x)), own
+        x = windows.partition(x, own)
         for block in self.blocks:
-            x = checkpoint_block(block, x, mask) if self.with_cp else block(x, mask)
-        return windows.merge(x)
+            x = checkpoint_block(block, x, *padding) if self.with_cp else block(x, *padding)
+        return windows.merge(x, own)
 
 
 class FeatureNorm(nn.LayerNorm):
@@ -257,13 +270,14 @@ class MambaVision(BaseModule):
         for i in self.out_indices:
             self.add_module(f'outnorm{i}', FEATURE_NORMS[norm_layer](self.num_features[i]))
         self.apply(_init_weights)
+        self.to(memory_format=torch.channels_last)  # the convolutions' weights; loading and copying keep it
         self._freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         if min(x.shape[2:]) < 32:
             raise DataError(f'MambaVision takes images of 32 pixels or more on each side, got {x.shape[2]} × '
                             f'{x.shape[3]} (height × width): resize or pad them')
-        x = self.patch_embed(x)
+        x = self.patch_embed(x.contiguous(memory_format=torch.channels_last))
         features = []
         for i, level in enumerate(self.levels):
             x = level(x)

@@ -3,7 +3,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 PADDINGS = ('zeros', 'fit')
@@ -37,32 +36,46 @@ class Windows:
         return cls(height, width, rows, columns, math.ceil(height / rows), math.ceil(width / columns))
 
     @property
-    def padded(self) -> tuple[int, int]:
-        return self.rows * self.window_height, self.columns * self.window_width
+    def tokens(self) -> int:
+        """In one window."""
+        return self.window_height * self.window_width
 
-    def partition(self, x: Tensor) -> Tensor:
-        """(batch, channels, height, width) -> (batch · windows, tokens, channels), zeros right and below."""
-        pad_height, pad_width = self.padded[0] - self.height, self.padded[1] - self.width
-        if pad_height or pad_width:
-            x = F.pad(x, (0, pad_width, 0, pad_height))
-        if self.rows == self.columns == 1:
-            return x.flatten(2).transpose(1, 2)
-        x = x.unflatten(3, (self.columns, self.window_width)).unflatten(2, (self.rows, self.window_height))
-        return x.permute(0, 2, 4, 3, 5, 1).flatten(0, 2).flatten(1, 2)
+    def own(self, batch: int, device: torch.device) -> Tensor | None:
+        """Where the maps' own tokens, row by row, lie among the tokens of all windows, padding included.
 
-    def merge(self, x: Tensor) -> Tensor:
-        """The inverse of `partition`, padding cropped."""
-        channels = x.shape[-1]
-        if self.rows == self.columns == 1:
-            x = x.transpose(1, 2).unflatten(2, self.padded)
-        else:
-            x = x.reshape(-1, self.rows, self.columns, self.window_height, self.window_width, channels)
-            x = x.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
-        return x[:, :, :self.height, :self.width]
-
-    def mask(self, batch: int, device: torch.device) -> Tensor | None:
-        """Bool ``(batch · windows, tokens)``, True at the map's own tokens; None where there is no padding."""
-        if self.padded == (self.height, self.width):
+        int64 ``(batch · height · width,)``; None where there is no padding.
+        """
+        if (self.rows * self.window_height, self.columns * self.window_width) == (self.height, self.width):
             return None
-        own = torch.ones(1, 1, self.height, self.width, dtype=torch.bool, device=device)
-        return self.partition(own).squeeze(-1).repeat(batch, 1)
+        images, y, x = (torch.arange(n, device=device) for n in (batch, self.height, self.width))
+        images = images * (self.rows * self.columns * self.tokens)
+        y = y // self.window_height * (self.columns * self.tokens) + y % self.window_height * self.window_width
+        x = x // self.window_width * self.tokens + x % self.window_width
+        return (images[:, None, None] + y[:, None] + x).flatten()
+
+    def mask(self, own: Tensor, batch: int) -> Tensor:
+        """Bool ``(batch · windows, tokens)``, True at the maps' `own` tokens."""
+        mask = torch.zeros(batch * self.rows * self.columns * self.tokens, dtype=torch.bool, device=own.device)
+        return mask.index_fill(0, own, True).unflatten(0, (-1, self.tokens))
+
+    def partition(self, x: Tensor, own: Tensor | None) -> Tensor:
+        """(batch, channels, height, width) -> (batch · windows, tokens, channels), zeros right and below.
+
+        `own` is what the method of that name returns. In channels-last memory one window is a view, and anything else
+        one copy.
+        """
+        x = x.permute(0, 2, 3, 1)
+        if own is not None:
+            windows = x.new_zeros(len(x) * self.rows * self.columns * self.tokens, x.shape[-1])
+            return windows.index_copy(0, own, x.flatten(0, 2)).unflatten(0, (-1, self.tokens))
+        x = x.unflatten(2, (self.columns, self.window_width)).unflatten(1, (self.rows, self.window_height))
+        return x.transpose(2, 3).flatten(3, 4).flatten(0, 2)
+
+    def merge(self, x: Tensor, own: Tensor | None) -> Tensor:
+        """The inverse of `partition`, padding cropped; in channels-last memory."""
+        if own is not None:
+            x = x.flatten(0, 1).index_select(0, own).unflatten(0, (-1, self.height, self.width))
+        else:
+            x = x.unflatten(1, (self.window_height, self.window_width)).unflatten(0, (-1, self.rows, self.columns))
+            x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        return x.permute(0, 3, 1, 2)
