@@ -3,6 +3,7 @@ import copy
 import logging
 from argparse import Namespace
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
@@ -41,9 +42,11 @@ def experiment_settings(args) -> Iterator[Setting]:
 
 def build_model(config: str, cfg_options: dict | None, kind: str, size: tuple[int, int]) -> nn.Module:
     """The config's model with weights as initialised, none loaded."""
+    scope = dict(detector='mmdet', segmentor='mmseg')[kind]
+    if find_spec(scope) is None:
+        raise MissingExtraError(f'benchmark.py {kind}', 'openmmlab')
     cfg = launch.load_config(Namespace(config=str(config), cfg_options=cfg_options, launcher='none', work_dir=None,
                                        local_rank=0), 'model')
-    scope = dict(detector='mmdet', segmentor='mmseg')[kind]
     if cfg.default_scope != scope:
         raise ConfigError(f'{config} is no config of a {kind}: its default_scope is {cfg.default_scope!r}, '
                           f'not {scope!r}')

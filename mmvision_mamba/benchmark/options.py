@@ -87,7 +87,7 @@ def _parser() -> Parser:
             sub.add_argument('--no-training', '--no-backward', action='store_false', dest='training',
                              help='inference alone')
             sub.add_argument('--baseline', metavar='NAME',
-                             help='the setting to take ratios to, as named in the table; default: the first of its group')
+                             help='the setting to take ratios to, as the table names it; default: the first of a group')
             sub.add_argument('--compile', action='store_true', help='beside each setting, the same through '
                              'torch.compile; of whole models the backbone')
     for name in ('scan', 'mixer'):
@@ -100,7 +100,8 @@ def _parser() -> Parser:
         sub = subs[name]
         sub.add_argument('--backends', nargs='+', metavar='BACKEND', help='default: auto' if name == 'backbone' else
                          'default: all that run here. reference, step by step, is left out past 8192 tokens')
-        sub.add_argument('--cuda-graphs', action='store_true', help='beside each setting, its inference as a CUDA graph')
+        sub.add_argument('--cuda-graphs', action='store_true',
+                         help='beside each setting, its inference as a CUDA graph')
         sub.add_argument('--sweep', choices=['side', 'batch'] if name == 'backbone' else ['tokens', 'batch'],
                          help='a curve instead of the sizes given; the rest is that of the first of them')
         sub.add_argument('--values', nargs='+', type=_positive, help='of the sweep')
@@ -117,8 +118,10 @@ def _parser() -> Parser:
                          help='default: ' + ' '.join(f'{h},{w}' for h, w in default))
         sub.add_argument('--batch', nargs='+', type=_positive, default=[1],
                          help='images at a time' + (', in inference' if name != 'backbone' else '') + '; default: 1')
-        sub.add_argument('--channels-last', action='store_true', help='beside each setting, channels-last memory format')
-        sub.add_argument('--fuse', action='store_true', help="beside each setting, inference with the backbone's fuse()")
+        sub.add_argument('--channels-last', action='store_true',
+                         help='beside each setting, the same in channels-last memory format')
+        sub.add_argument('--fuse', action='store_true',
+                         help="beside each setting, its inference with the backbone's fuse()")
     _add_backbone_options(subs['backbone'])
     for name, (config, _) in EXPERIMENTS.items():
         _add_experiment_options(subs[name], config)
