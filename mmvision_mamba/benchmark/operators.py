@@ -43,7 +43,8 @@ def shares(setting: Setting, device: torch.device) -> dict[str, float]:
     times, on_device = dict.fromkeys(GROUPS, 0.), 0.
     for event in profiler.events():
         if event.device_type != torch.autograd.DeviceType.CPU:
-            on_device += event.self_device_time_total
+            if not event.name.startswith(_SCAN):  # the span recorded above, whose kernels are listed besides
+                on_device += event.self_device_time_total
             continue
         time = event.self_device_time_total if device.type == 'cuda' else event.self_cpu_time_total
         times[_group(event)] += time

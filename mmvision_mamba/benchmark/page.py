@@ -44,6 +44,8 @@ def _table(path: Path, root: Path) -> str:
              f'torch {machine["torch"]}', machine['commit'] and f'commit {machine["commit"]}', machine['date'][:10]]
     lines = [f'\n**{path.parent.name}** ({", ".join(filter(None, about))}): `{found["command"]}`\n',
              *('| ' + ' | '.join(line) + ' |' for line in (titles, ['---'] * len(titles), *cells))]
+    if found.get('note'):
+        lines.append('\n' + found['note'])
     picture = path.with_suffix('.png')
     if picture.exists():
         lines.append(f'\n![{path.stem}, {path.parent.name}]({picture.relative_to(root / "docs").as_posix()})')

@@ -17,7 +17,7 @@ def plot_sweep(path: Path, rows: list[dict], sweep: str, machine: dict) -> None:
     """Draw a panel of times per phase, quartiles shaded, and one of peak memory, a line per setting."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     phases = [phase for phase in PHASES if any(phase in row for row in rows)]
     panels = [(phase, key) for key in ('median_ms', 'peak_bytes') for phase in phases]
@@ -39,8 +39,10 @@ def plot_sweep(path: Path, rows: list[dict], sweep: str, machine: dict) -> None:
         axis.set(xscale='log', yscale='log', xlabel=AXES[sweep], xticks=ticks, title=PHASES[phase],
                  ylabel='time per call (ms)' if key == 'median_ms' else 'peak memory (MiB)')
         axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f'{x:,.0f}'))
-        axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f'{y:g}'))
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f'{y:,g}'))
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # two labels or more within a decade
+        for part in (axis.xaxis, axis.yaxis):
+            part.set_minor_formatter(NullFormatter())
         axis.tick_params('x', rotation=45)
         axis.grid(True, which='both', alpha=0.3)
         axis.legend(fontsize='small')

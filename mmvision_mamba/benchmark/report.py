@@ -44,6 +44,8 @@ def git_commit() -> str | None:
     """The commit that is measured, with '+' where the code has been changed since. None: not a checkout."""
     def git(*args):
         return subprocess.run(['git', *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    if not (ROOT / '.git').exists():
+        return None
     try:
         return git('rev-parse', '--short=10', 'HEAD') + (
             '+' if git('status', '--porcelain', '--', 'mmvision_mamba', 'tools', 'configs') else '')

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from ..errors import UserError
 from .memory import kept_for_backward, peak_memory
 from .setting import Setting
 
@@ -39,7 +40,9 @@ def measure(settings: Iterable[Setting], device: torch.device, rounds: int, trai
             try:
                 with setting.prepared(phase):
                     calls = _warm_up(setting, phase, device)
-            except RuntimeError as error:  # out of memory, no such kernel: the others go on
+            except (RuntimeError, ValueError) as error:  # out of memory, no such kernel: the others go on
+                if isinstance(error, UserError):
+                    raise
                 row['error'] = f'{phase}: {(str(error).strip() or type(error).__name__).splitlines()[0]}'
                 print(f'{setting.group}, {setting.name}: {row["error"]}')
                 break

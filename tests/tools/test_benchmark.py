@@ -233,7 +233,7 @@ def test_peak_memory_of_known_allocations():
         first = torch.zeros(1000, 1000)
         del first
         second = torch.ones(500, 1000)
-        return second + 1, before * 2  # the most is when the sum, or the product, is there too
+        return second + 1, before * 2
     assert peak_memory(lambda: torch.zeros(1000, 1000), CPU) == pytest.approx(4e6, abs=1e3)
     assert peak_memory(allocate, CPU) == pytest.approx(2 * 2e6 + 4 * 300 * 300, abs=1e3)
     # Within an operator of several, too.
