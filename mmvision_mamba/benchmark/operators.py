@@ -1,4 +1,5 @@
 """Where an inference's time goes: its share by kind of operator."""
+import warnings
 from unittest import mock
 
 import torch
@@ -36,10 +37,12 @@ def shares(setting: Setting, device: torch.device) -> dict[str, float]:
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == 'cuda' else [])]
     with setting.prepared('forward'), mock.patch.object(mambavision, 'selective_scan', recorded):
         setting.call('forward')
-        with profile(activities=activities) as profiler:
-            setting.call('forward')
-            if device.type == 'cuda':
-                torch.cuda.synchronize(device)
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # that only one cycle's events are kept: there is only one
+            with profile(activities=activities) as profiler:
+                setting.call('forward')
+                if device.type == 'cuda':
+                    torch.cuda.synchronize(device)
     times, on_device = dict.fromkeys(GROUPS, 0.), 0.
     for event in profiler.events():
         if event.device_type != torch.autograd.DeviceType.CPU:
