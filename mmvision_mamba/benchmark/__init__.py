@@ -1,0 +1,1 @@
+"""What tools/benchmark.py measures with. Nothing here is imported with the package."""

@@ -1,0 +1,159 @@
+"""Whole detectors and segmentors: the model of a config, with random weights, a random image and made-up truth."""
+import copy
+import logging
+from argparse import Namespace
+from collections.abc import Iterator
+from importlib.util import find_spec
+from itertools import product
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import ConfigError, MissingExtraError
+from .setting import Setting
+from .variants import finish, fuse, precision, variants
+
+try:
+    from mmengine.model import revert_sync_batchnorm
+    from mmengine.registry import MODELS
+    from mmengine.structures import InstanceData, PixelData
+
+    from ..engine import launch
+except ImportError as error:
+    raise MissingExtraError('benchmark.py detector and segmentor', 'openmmlab') from error
+
+OBJECTS = 10  # in the made-up truth of an image
+CANDIDATES = 1000  # boxes of a class that reach the detector's last NMS
+
+
+def experiment_settings(args) -> Iterator[Setting]:
+    """A setting per config, precision and variant."""
+    for size, batch in product(args.sizes, args.batch):
+        for config, amp, variant in product(args.configs, args.amp, variants(args)):
+            model = build_model(config, args.cfg_options, args.what, size).to(args.device)
+            name = ', '.join([Path(config).stem, *([] if amp == 'none' else [amp]),
+                              *(part.replace('_', ' ') for part in variant)])
+            yield _setting(model, args, size, batch, variant, amp, name=name, options=dict(
+                config=Path(config).name, batch=batch, train_batch=args.train_batch, height=size[0],
+                width=size[1], amp=amp, variant=variant,
+                cfg_options={key: str(value) for key, value in (args.cfg_options or {}).items()}))
+
+
+def build_model(config: str, cfg_options: dict | None, kind: str, size: tuple[int, int]) -> nn.Module:
+    """The config's model with weights as initialised, none loaded."""
+    scope = dict(detector='mmdet', segmentor='mmseg')[kind]
+    if find_spec(scope) is None:
+        raise MissingExtraError(f'benchmark.py {kind}', 'openmmlab')
+    cfg = launch.load_config(Namespace(config=str(config), cfg_options=cfg_options, launcher='none', work_dir=None,
+                                       local_rank=0), 'model')
+    if cfg.default_scope != scope:
+        raise ConfigError(f'{config} is no config of a {kind}: its default_scope is {cfg.default_scope!r}, '
+                          f'not {scope!r}')
+    cfg.model.backbone.init_cfg = None
+    cfg.model.backbone.pop('pretrained', None)
+    if 'size' in cfg.model.get('data_preprocessor', {}):
+        cfg.model.data_preprocessor.size = size
+    with launch.user_errors():
+        model = MODELS.build(cfg.model)
+    logging.disable(logging.INFO)  # mmengine reports every parameter
+    try:
+        model.init_weights()
+    finally:
+        logging.disable(logging.NOTSET)
+    return revert_sync_batchnorm(model)
+
+
+def _setting(model, args, size, batch, variant, amp, **about) -> Setting:
+    test_data = _data(args.what, model, size, batch, truth=False)
+    training_data = _data(args.what, model, size, args.train_batch, truth=True)
+    if 'channels_last' in variant:
+        model.to(memory_format=torch.channels_last)
+    if 'fuse' in variant:
+        model.backbone = fuse(model.backbone)
+    _find_boxes(model, test_data)
+    if 'compile' in variant:  # the rest depends on what is found in the image
+        model.backbone.compile()
+
+    def forward():
+        with precision(args.device, amp):
+            return model.test_step(test_data)
+
+    def loss():
+        # The preprocessor pads the truth in place.
+        data = model.data_preprocessor(copy.deepcopy(training_data), True)
+        with precision(args.device, amp):
+            return model.parse_losses(model(**data, mode='loss'))[0]
+
+    def plain(phase):
+        if phase == 'forward':
+            forward()
+        else:
+            loss().backward()
+    setting = Setting(f'{batch} × 3 × {size[0]} × {size[1]}', units=batch, training_units=args.train_batch,
+                      unit='image', forward=forward, model=model, loss=None if 'fuse' in variant else loss, **about)
+    finish(setting, plain, args.device, variant, amp)
+    if 'compile' in variant:
+        setting.count = lambda phase: None  # torch's counter can't look into what is compiled
+    return setting
+
+
+def _data(kind: str, model: nn.Module, size: tuple[int, int], batch: int, truth: bool) -> dict:
+    """Images as a data set yields them."""
+    make = _detection_sample if kind == 'detector' else _segmentation_sample
+    samples = [make(model, size, truth) for _ in range(batch)]
+    for sample in samples:
+        sample.set_metainfo(dict(img_shape=size, ori_shape=size, pad_shape=size, scale_factor=(1., 1.), flip=False))
+    return dict(inputs=[torch.randint(0, 256, (3, *size), dtype=torch.uint8) for _ in samples], data_samples=samples)
+
+
+def _detection_sample(model, size, truth):
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    sample = DetDataSample()
+    if truth:
+        height, width = size
+        sides = torch.rand(OBJECTS, 2) * 0.4 + 0.1
+        corners = torch.rand(OBJECTS, 2) * (1 - sides)
+        boxes = torch.cat((corners, corners + sides), 1) * torch.tensor([width, height, width, height])
+        masks = torch.zeros(OBJECTS, height, width, dtype=torch.uint8)
+        for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist()):
+            mask[top:bottom, left:right] = 1
+        sample.gt_instances = InstanceData(
+            bboxes=boxes, labels=torch.zeros(OBJECTS, dtype=torch.long),
+            masks=BitmapMasks(masks.numpy(), height, width))
+    return sample
+
+
+def _segmentation_sample(model, size, truth):
+    from mmseg.structures import SegDataSample
+    sample = SegDataSample()
+    if truth:
+        sample.gt_sem_seg = PixelData(data=torch.randint(0, model.decode_head.num_classes, (1, *size)))
+    return sample
+
+
+@torch.no_grad()
+def _find_boxes(model: nn.Module, data: dict) -> None:
+    """Lower a two-stage detector's score threshold so that `CANDIDATES` boxes pass it, as far as there are so many.
+
+    Random weights give every class about the same low score: none would pass, and neither NMS nor mask head had work.
+    """
+    head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
+    if head is None:
+        return
+    head = head[-1] if isinstance(head, nn.ModuleList) else head
+    predict, scores = head.predict_by_feat, []
+
+    def look(*args, **kwargs):
+        scores.extend(kwargs['cls_scores'] if 'cls_scores' in kwargs else args[1])
+        return predict(*args, **kwargs)
+    head.predict_by_feat = look
+    try:
+        model.eval()
+        model.test_step(data)
+    finally:
+        del head.predict_by_feat
+    scores = torch.cat([s.softmax(-1)[:, :-1].flatten() for s in scores])
+    if len(scores):
+        model.roi_head.test_cfg.score_thr = scores.topk(min(CANDIDATES, len(scores))).values[-1].item()

@@ -1,0 +1,65 @@
+"""Where an inference's time goes: its share by kind of operator."""
+import warnings
+from unittest import mock
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from ..backbones import mambavision
+from .setting import Setting
+
+GROUPS = ('convolution', 'linear', 'attention', 'scan', 'norm', 'activation', 'layout', 'elementwise', 'other')
+_SCAN = 'mmvision_mamba::'
+# What operators are called; the outermost that is known counts, with all it calls.
+_NAMES = dict(
+    convolution=('conv1d', 'conv2d', '_convolution', 'convolution', '_convolution_mode'),
+    linear=('linear', 'addmm', 'mm', 'matmul', 'bmm'),
+    attention=('scaled_dot_product_attention',),
+    norm=('layer_norm', 'native_layer_norm', 'batch_norm', 'native_batch_norm'),
+    activation=('gelu', 'relu', 'relu_', 'silu', 'silu_', 'softplus'),
+    layout=('contiguous', 'clone', 'copy_', 'reshape', 'cat', 'pad', 'constant_pad_nd', 'to', '_to_copy', 'flatten',
+            'unflatten', 'permute', 'transpose', 'view', 'split', 'chunk', 'slice', 'as_strided', 't', 'expand',
+            'repeat', 'stack', 'zero_', 'fill_', 'ones', 'zeros', 'select', 'unsqueeze', 'squeeze', 'narrow',
+            'unbind', 'index'),
+    elementwise=('add', 'add_', 'mul', 'mul_', 'masked_fill', 'masked_fill_', 'exp', 'neg', 'bitwise_not', 'div',
+                 'div_'))
+_GROUP_OF = {f'aten::{name}': group for group, names in _NAMES.items() for name in names}
+
+
+def shares(setting: Setting, device: torch.device) -> dict[str, float]:
+    """The share of `GROUPS` in the time of one inference: a GPU's own time there, on a CPU the operators'."""
+    scan = mambavision.selective_scan
+
+    def recorded(*args, **kwargs):
+        with record_function(f'{_SCAN}scan'):
+            return scan(*args, **kwargs)
+
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == 'cuda' else [])]
+    with setting.prepared('forward'), mock.patch.object(mambavision, 'selective_scan', recorded):
+        setting.call('forward')
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # that only one cycle's events are kept: there is only one
+            with profile(activities=activities) as profiler:
+                setting.call('forward')
+                if device.type == 'cuda':
+                    torch.cuda.synchronize(device)
+    times, on_device = dict.fromkeys(GROUPS, 0.), 0.
+    for event in profiler.events():
+        if event.device_type != torch.autograd.DeviceType.CPU:
+            if not event.name.startswith(_SCAN):  # the span recorded above, whose kernels are listed besides
+                on_device += event.self_device_time_total
+            continue
+        time = event.self_device_time_total if device.type == 'cuda' else event.self_cpu_time_total
+        times[_group(event)] += time
+    # Kernels that no operator of PyTorch's launched.
+    times['other'] += max(0., on_device - sum(times.values())) if device.type == 'cuda' else 0.
+    total = sum(times.values()) or 1.
+    return {group: time / total for group, time in times.items()}
+
+
+def _group(event) -> str:
+    group = 'other'
+    while event is not None:
+        group = 'scan' if event.name.startswith(_SCAN) else _GROUP_OF.get(event.name, group)
+        event = event.cpu_parent
+    return group

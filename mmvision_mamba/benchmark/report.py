@@ -1,0 +1,155 @@
+"""Results: what machine they are of, a table to read, JSON, CSV and a plot."""
+import csv
+import functools
+import io
+import json
+import os
+import platform
+import subprocess
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+from .operators import GROUPS
+
+PHASES = dict(forward='forward', training='training step')
+FIGURES = ('median_ms', 'q1_ms', 'q3_ms', 'per_second', 'ratio', 'peak_bytes', 'flops', 'matmul_fraction',
+           'least_bytes', 'copy_fraction')
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def machine(device: torch.device) -> dict:
+    """What the results depend on beside the settings."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    found = dict(system=f'{platform.system()} {platform.machine()}', cpu=_cpu_name(), cores=cores,
+                 threads=torch.get_num_threads(), gpu=None, python=platform.python_version(), torch=torch.__version__)
+    if device.type == 'cuda':
+        found |= dict(gpu=torch.cuda.get_device_name(device), cuda=torch.version.cuda)
+    return dict(device=device.type, **found, commit=git_commit(),
+                date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
+
+
+def _cpu_name() -> str:
+    with suppress(OSError):
+        for line in Path('/proc/cpuinfo').read_text().splitlines():
+            if line.startswith('model name'):
+                return line.partition(':')[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@functools.cache
+def git_commit() -> str | None:
+    """The commit that is measured, with '+' where the code has been changed since. None: not a checkout."""
+    def git(*args):
+        return subprocess.run(['git', *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    if not (ROOT / '.git').exists():
+        return None
+    try:
+        return git('rev-parse', '--short=10', 'HEAD') + (
+            '+' if git('status', '--porcelain', '--', 'mmvision_mamba', 'tools', 'configs') else '')
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+# A table ------------------------------------------------------------------------------------------------------------
+
+def columns(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """Titles and cells, without the columns that hold nothing."""
+    titles, cells = ['work', 'setting'], [[row['group'], row['name']] for row in rows]
+
+    def add(title, texts):
+        if any(texts):
+            titles.append(title)
+            for line, text in zip(cells, texts):
+                line.append(text)
+    for phase, title in PHASES.items():
+        def each(write, phase=phase):
+            return [write(row[phase]) if phase in row else '' for row in rows]
+        several = len({row['group'] for row in rows}) < len(rows)
+        add(title, each(time_text))
+        if several:
+            add('ratio', each(lambda f: '' if f.get('ratio') is None else f'{f["ratio"]:.2f}×'))
+        add('per second', each(lambda f: '' if f.get('per_second') is None else f'{number(f["per_second"])}'))
+        add('peak', each(lambda f: size_text(f.get('peak_bytes'))))
+        add('of matmul rate', each(lambda f: percent(f.get('matmul_fraction'))))
+        add('of copy rate', each(lambda f: percent(f.get('copy_fraction'))))
+    add('kept for backward', [size_text(row.get('kept_bytes')) for row in rows])
+    add('failed', [row.get('error') or '' for row in rows])
+    return titles, cells
+
+
+def time_text(figures: dict) -> str:
+    if figures.get('q1_ms') is None:
+        return f'{number(figures["median_ms"])} ms'
+    return f'{number(figures["median_ms"])} ms ({number(figures["q1_ms"])}–{number(figures["q3_ms"])})'
+
+
+def number(value: float) -> str:
+    """Three digits or all before the point."""
+    return f'{value:,.0f}' if value >= 100 else f'{value:#.3g}'.rstrip('.')
+
+
+def size_text(size: int | None) -> str:
+    return '' if size is None else f'{number(size / 2**20)} MiB' if size >= 2**20 else f'{number(size / 2**10)} KiB'
+
+
+def percent(fraction: float | None) -> str:
+    return '' if fraction is None else f'{100 * fraction:.2g}%' if fraction < 0.1 else f'{100 * fraction:.0f}%'
+
+
+def roofline_columns(roofline: dict) -> tuple[list[str], list[list[str]]]:
+    cells = [[f'matrix product, {dtype}', f'{rate / 1e12:.3g} TFLOP/s']
+             for dtype, rate in roofline['matmul_flops_per_second'].items()]
+    return ['this machine', 'rate'], [*cells, ['copy, read and written',
+                                               f'{roofline["copy_bytes_per_second"] / 1e9:.3g} GB/s']]
+
+
+def share_columns(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    """Of rows that have `shares`."""
+    rows = [row for row in rows if row.get('shares')]
+    return ['work', 'setting', *GROUPS], [
+        [row['group'], row['name'], *(percent(row['shares'][group]) for group in GROUPS)] for row in rows]
+
+
+def as_text(titles: list[str], cells: list[list[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(titles, *cells)]
+    return '\n'.join('  '.join(text.ljust(width) if i < 2 else text.rjust(width)
+                               for i, (text, width) in enumerate(zip(line, widths))).rstrip()
+                     for line in [titles, *cells])
+
+
+# Files --------------------------------------------------------------------------------------------------------------
+
+def write(path: Path, results: dict) -> None:
+    """JSON with every sample, or CSV with a line per row, whichever the name ends in; whole or not at all."""
+    if path.suffix == '.json':
+        text = json.dumps(results, indent=2, ensure_ascii=False) + '\n'
+    else:
+        file = io.StringIO(newline='')
+        lines = [_flat(row, results['machine']) for row in results['rows']]
+        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for line in lines for key in line)))
+        writer.writeheader()
+        writer.writerows(lines)
+        text = file.getvalue()
+    replace(path, lambda temporary: temporary.write_text(text, newline=''))
+
+
+def replace(path: Path, make) -> None:
+    """Have `make` write a temporary file beside `path`, of the same suffix, and give it that name once it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
+    try:
+        make(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flat(row: dict, of: dict) -> dict:
+    line = {key: row[key] for key in ('group', 'name', 'unit', 'dtype', 'error', 'kept_bytes')}
+    for phase in PHASES:
+        line |= {f'{phase}_{key}': row.get(phase, {}).get(key) for key in FIGURES}
+    return line | {f'option_{key}': value for key, value in row['options'].items()} | \
+        {f'machine_{key}': value for key, value in of.items()}

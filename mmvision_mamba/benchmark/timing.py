@@ -1,0 +1,121 @@
+"""Settings that take turns, round after round, so that whatever else the machine does falls on all of them."""
+import statistics
+import time
+from collections.abc import Callable, Iterable
+
+import torch
+
+from ..errors import UserError
+from .memory import kept_for_backward, peak_memory
+from .setting import Setting
+
+TURN_SECONDS = 0.1  # a turn of a fast setting is several calls, so that one figure isn't one interrupt
+MOST_CALLS = 50
+
+
+def milliseconds(function: Callable, device: torch.device, calls: int = 1) -> float:
+    """Of one of `calls` calls that follow each other without waiting for the device, until all is done."""
+    _synchronize(device)
+    start = time.perf_counter()
+    for _ in range(calls):
+        function()
+    _synchronize(device)
+    return 1e3 * (time.perf_counter() - start) / calls
+
+
+def measure(settings: Iterable[Setting], device: torch.device, rounds: int, training: bool = True) -> list[dict]:
+    """Call each setting unmeasured, then all of them in turns, then count bytes and FLOPs.
+
+    Returns:
+        A row per setting, with `forward` and, where there is one, `training`, each with `samples_ms`, every call begun
+        when the device is idle; on CUDA `burst_ms` too, per call of several that follow each other; `peak_bytes`;
+        `flops`; `least_bytes`. Besides `kept_bytes`. Where a setting could not run, `error` says why.
+    """
+    settings = list(settings)
+    rows = [dict(group=s.group, name=s.name, unit=s.unit, dtype=str(s.dtype).removeprefix('torch.'),
+                 options=s.options, error=None, kept_bytes=None) for s in settings]
+    runs = []
+    for setting, row in zip(settings, rows):
+        for phase in setting.phases(training):
+            try:
+                with setting.prepared(phase):
+                    calls = _warm_up(setting, phase, device)
+            except (RuntimeError, ValueError) as error:  # out of memory, no such kernel: the others go on
+                if isinstance(error, UserError):
+                    raise
+                row['error'] = f'{phase}: {(str(error).strip() or type(error).__name__).splitlines()[0]}'
+                print(f'{setting.group}, {setting.name}: {row["error"]}')
+                break
+            units = setting.training_units if phase == 'training' and setting.training_units else setting.units
+            row[phase] = dict(units=units, samples_ms=[], burst_ms=[] if device.type == 'cuda' else None)
+            runs.append((setting, phase, calls, row))
+    for _ in range(rounds):
+        for setting, phase, calls, row in runs:
+            with setting.prepared(phase):
+                _take_turn(row[phase], lambda setting=setting, phase=phase: setting.call(phase), calls, device)
+    for setting, phase, _, row in runs:
+        with setting.prepared(phase):
+            figures = row[phase]
+            figures['peak_bytes'] = peak_memory(lambda setting=setting, phase=phase: setting.call(phase), device) \
+                if setting.reports_memory else None
+            figures['flops'], figures['least_bytes'] = setting.count(phase), setting.least_bytes(phase)
+            if phase == 'training':
+                row['kept_bytes'] = kept_for_backward(setting.loss, [*setting.leaves, *setting.inputs])
+    return rows
+
+
+def _warm_up(setting: Setting, phase: str, device: torch.device) -> int:
+    """Compile, tune and fill caches. Returns how many calls make a turn."""
+    try:
+        for _ in range(2 if device.type == 'cpu' else 4):
+            last = milliseconds(lambda: setting.call(phase), device)
+    except BaseException:
+        setting.clear()
+        raise
+    return max(1, min(MOST_CALLS, round(1e3 * TURN_SECONDS / last)))
+
+
+def _take_turn(figures: dict, call: Callable, calls: int, device: torch.device) -> None:
+    figures['samples_ms'] += [milliseconds(call, device) for _ in range(calls)]
+    if device.type == 'cuda':
+        figures['burst_ms'].append(milliseconds(call, device, calls))
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == 'cuda':
+        torch.cuda.synchronize(device)
+
+
+def summarize(rows: list[dict], rates: dict[str, float], copy_rate: float | None, baseline: str | None = None) -> None:
+    """Add what follows from the samples, in place.
+
+    Args:
+        rows: as `measure` returns them.
+        rates: FLOP/s of matrix products by dtype.
+        copy_rate: bytes read and written per second by a copy. None: not measured.
+        baseline: the name of the setting whose times are divided by each one's. None: the first of each group.
+    """
+    for row in rows:
+        for phase in ('forward', 'training'):
+            if phase not in row:
+                continue
+            figures = row[phase]
+            q1, median, q3 = quartiles(figures['samples_ms'])
+            throughput_ms = statistics.median(figures['burst_ms']) if figures['burst_ms'] else median
+            figures |= dict(median_ms=median, q1_ms=q1, q3_ms=q3, per_second=1e3 * figures['units'] / throughput_ms)
+            for name, amount, rate in (('matmul_fraction', 'flops', rates.get(row['dtype'])),
+                                       ('copy_fraction', 'least_bytes', copy_rate)):
+                figures[name] = figures[amount] / (throughput_ms / 1e3) / rate if figures[amount] and rate else None
+    for phase in ('forward', 'training'):
+        base = {}
+        for row in rows:
+            if phase in row and baseline in (None, row['name']):
+                base.setdefault(row['group'], row[phase]['median_ms'])
+        for row in rows:
+            if phase in row:
+                first = base.get(row['group'])
+                row[phase]['ratio'] = None if first is None else first / row[phase]['median_ms']
+
+
+def quartiles(samples: list[float]) -> tuple[float, float, float]:
+    return tuple(statistics.quantiles(samples, n=4, method='inclusive')) if len(samples) > 1 else (samples[0],) * 3

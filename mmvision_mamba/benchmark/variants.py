@@ -1,0 +1,110 @@
+"""A module measured in several ways: as it is, compiled, as a CUDA graph, channels last, fused, in mixed precision."""
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from .roofline import count_flops
+from .setting import Setting
+
+AMP = dict(none=None, bf16=torch.bfloat16, fp16=torch.float16)
+VARIANTS = ('channels_last', 'fuse', 'compile', 'cuda_graphs')
+
+
+def variants(args) -> list[tuple[str, ...]]:
+    """Nothing changed; each variant that was asked for; and, of several, all together."""
+    asked = tuple(name for name in VARIANTS if getattr(args, name, False))
+    return [(), *((name,) for name in asked), *([asked] if len(asked) > 1 else [])]
+
+
+def precision(device: torch.device, amp: str, cache: bool = True):
+    return torch.autocast(device.type, AMP[amp] or torch.bfloat16, enabled=AMP[amp] is not None, cache_enabled=cache)
+
+
+def mean_of(outputs) -> Tensor:
+    """A loss that costs little beside what made `outputs`."""
+    return sum(y.float().mean() for y in (outputs if isinstance(outputs, (tuple, list)) else (outputs,)))
+
+
+def module_setting(model: nn.Module, x: Tensor, variant: tuple[str, ...], amp: str, **about) -> Setting:
+    """A setting that calls `model` on `x`.
+
+    Args:
+        about: group, name, units, unit and options of the setting.
+    """
+    model = prepare(model.to(x.device), variant)
+    if 'channels_last' in variant:
+        x = x.contiguous(memory_format=torch.channels_last)
+    call = torch.compile(model) if 'compile' in variant else model
+    graph = 'cuda_graphs' in variant
+
+    def run(call=call):
+        with precision(x.device, amp, cache=not graph):
+            return call(x)
+
+    def plain(phase):  # torch's counter can't look into what is compiled
+        out = run(model)
+        if phase == 'training':
+            mean_of(out).backward()
+    setting = Setting(forward=as_cuda_graph(run) if graph else run, model=model, inputs=[x],
+                      loss=None if graph or 'fuse' in variant else lambda: mean_of(run()), **about)
+    return finish(setting, plain, x.device, variant, amp)
+
+
+def prepare(model: nn.Module, variant: tuple[str, ...]) -> nn.Module:
+    """`model` in channels-last format, fused for inference, if `variant` says so."""
+    if 'channels_last' in variant:
+        model = model.to(memory_format=torch.channels_last)
+    if 'fuse' in variant:
+        model = fuse(model)
+    return model
+
+
+def fuse(model: nn.Module) -> nn.Module:
+    """The model fused for inference; one that works in place returns None."""
+    if not hasattr(model, 'fuse'):
+        raise ConfigError(f'--fuse: {type(model).__name__} has no method fuse()')
+    return model.eval().fuse() or model
+
+
+def finish(setting: Setting, plain: Callable, device: torch.device, variant: tuple[str, ...], amp: str) -> Setting:
+    """Give a setting with a model its optimiser and its counts.
+
+    Args:
+        plain: phase -> one call, with nothing compiled.
+    """
+    def count(phase):
+        flops = count_flops(lambda: plain(phase), setting.model, phase)
+        setting.clear()
+        return flops
+    setting.leaves = [p for p in setting.model.parameters() if p.requires_grad]
+    setting.dtype, setting.count = AMP[amp] or torch.float32, count
+    setting.reports_memory = 'cuda_graphs' not in variant
+    if setting.loss is not None:
+        # Takes as long with a learning rate of 0, and the weights stay as they are.
+        setting.optimizer = torch.optim.AdamW(setting.leaves, lr=0., weight_decay=0.05)
+        if amp == 'fp16':
+            setting.scaler = torch.amp.GradScaler(device.type)
+    return setting
+
+
+def as_cuda_graph(function: Callable) -> Callable:
+    """`function` captured at the first call and replayed at all others."""
+    captured = []
+
+    def replay():
+        if not captured:
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(3):
+                    function()
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                out = function()
+            captured.extend((graph, out))
+        captured[0].replay()
+        return captured[1]
+    return replay

@@ -1,0 +1,136 @@
+"""What is measured without OpenMMLab: the scan, the mixer, the backbone and other backbones beside it."""
+from collections.abc import Iterator
+from itertools import product
+
+import timm
+import torch
+from torch import nn
+
+from ..backbones import MambaVision
+from ..backbones.family import resolve_arch
+from ..backbones.mambavision import MambaVisionMixer
+from ..errors import ConfigError, MissingExtraError
+from ..ops import BACKENDS, check_backend, selective_scan
+from .roofline import scan_bytes, scan_flops
+from .setting import Setting
+from .variants import as_cuda_graph, module_setting, variants
+
+REFERENCE_STEPS = 8192  # past these, step by step, a call takes seconds and keeps gigabytes
+
+
+def usable_backends(asked: list[str] | None, device: torch.device) -> list[str]:
+    """Those asked for; by default all that run on `device`.
+
+    Raises:
+        ConfigError: one that was asked for is unknown or does not run.
+    """
+    usable = []
+    for backend in asked or [name for name in BACKENDS if name != 'auto']:
+        check_backend(backend)
+        try:
+            selective_scan(*(torch.zeros(shape, device=device) for shape in (
+                (1, 16, 16), (1, 16, 16), (16, 8), (1, 16, 8), (1, 16, 8))), backend=backend)
+            usable.append(backend)
+        except Exception as error:
+            if asked:
+                raise ConfigError(f'--backends: {backend!r} does not run on {device}: '
+                                  f'{str(error).splitlines()[0]}') from error
+    return usable
+
+
+def scan_settings(args) -> Iterator[Setting]:
+    for (batch, length, channels), dtype, backend, variant in product(
+            args.shapes, args.dtypes, args.backends, variants(args)):
+        if _too_long(backend, length):
+            continue
+
+        def random(*shape, dtype=torch.float32):
+            return torch.randn(*shape, device=args.device).to(dtype).requires_grad_(args.training)
+        # Activations are in the dtype; A, D and the bias are parameters, and stay in float32.
+        inputs = [random(batch, length, channels, dtype=dtype), random(batch, length, channels, dtype=dtype),
+                  random(channels, args.state), random(batch, length, args.state, dtype=dtype),
+                  random(batch, length, args.state, dtype=dtype), random(channels), random(channels)]
+
+        def run(inputs=inputs, backend=backend):
+            u, delta, A, *rest = inputs
+            return selective_scan(u, delta, -A.exp(), *rest, delta_softplus=True, backend=backend)
+        call = torch.compile(run) if 'compile' in variant else run
+        graph = 'cuda_graphs' in variant
+        yield Setting(
+            _shape(batch, length, channels), _name(backend, _dtype(dtype, args.dtypes), *variant), batch * length,
+            'token', forward=as_cuda_graph(call) if graph else call,
+            loss=None if graph else lambda call=call: call().float().sum(), leaves=inputs, dtype=dtype,
+            options=dict(batch=batch, tokens=length, channels=channels, state=args.state, backend=backend,
+                         dtype=_dtype(dtype), variant=variant),
+            count=lambda phase, size=(batch, length, channels, args.state): scan_flops(*size, phase),
+            least_bytes=lambda phase, inputs=inputs: scan_bytes(inputs, inputs[0], phase), reports_memory=not graph)
+
+
+def mixer_settings(args) -> Iterator[Setting]:
+    for (batch, length, dim), amp, backend, variant in product(args.shapes, args.amp, args.backends, variants(args)):
+        if _too_long(backend, length):
+            continue
+        x = torch.randn(batch, length, dim, device=args.device)
+        yield module_setting(
+            MambaVisionMixer(dim, args.state, scan_backend=backend), x, variant, amp,
+            group=_shape(batch, length, dim), name=_name(backend, _amp(amp), *variant), units=batch * length,
+            unit='token', options=dict(batch=batch, tokens=length, channels=dim, state=args.state, backend=backend,
+                                       amp=amp, variant=variant))
+
+
+def backbone_settings(args) -> Iterator[Setting]:
+    for size, batch in product(args.sizes, args.batch):
+        x = torch.randn(batch, 3, *size, device=args.device)
+        about = dict(group=_shape(batch, 3, *size), units=batch, unit='image')
+        options = dict(batch=batch, height=size[0], width=size[1], side=size[0])
+        for arch, padding, windows, backend, amp, variant in product(
+                args.archs, args.paddings, args.windows or ['arch'], args.backends, args.amp, variants(args)):
+            model = MambaVision(arch, window_padding=padding, window_size=windows, scan_backend=backend)
+            name = _name(arch, padding, windows != 'arch' and 'windows ' + '/'.join(str(w or 'all') for w in windows),
+                         (len(args.backends) > 1 or backend != 'auto') and backend, _amp(amp), *variant)
+            yield module_setting(model, x, variant, amp, name=name, **about, options=dict(
+                options, arch=arch, padding=padding, backend=backend, amp=amp, variant=variant,
+                windows=resolve_arch(arch)['window_size'] if windows == 'arch' else windows))
+        for peer, amp, variant in product(args.peers or (), args.amp, variants(args)):
+            if 'fuse' not in variant:  # a method of MambaVision's
+                yield module_setting(PEERS[peer](), x, variant, amp, name=_name(peer, _amp(amp), *variant), **about,
+                                     options=dict(options, arch=peer, amp=amp, variant=variant))
+
+
+def _swin() -> nn.Module:
+    try:
+        from mmdet.models.backbones import SwinTransformer
+    except ImportError as error:
+        raise MissingExtraError('--peers swin-t', 'openmmlab') from error
+    return SwinTransformer(drop_path_rate=0.2)
+
+
+# Each emits four maps, at strides 4 to 32.
+PEERS = {
+    'swin-t': _swin,
+    'convnext-t': lambda: timm.create_model('convnext_tiny', features_only=True, drop_path_rate=0.2),
+    'resnet-50': lambda: timm.create_model('resnet50', features_only=True, out_indices=(1, 2, 3, 4)),
+}
+
+
+def _too_long(backend: str, length: int) -> bool:
+    if backend == 'reference' and length > REFERENCE_STEPS:
+        print(f'reference, step by step, is left out at {length:,} tokens')
+        return True
+    return False
+
+
+def _shape(*sizes: int) -> str:
+    return ' × '.join(f'{size:,}' for size in sizes)
+
+
+def _name(*parts) -> str:
+    return ', '.join(str(part).replace('_', ' ') for part in parts if part)
+
+
+def _amp(amp: str) -> str:
+    return '' if amp == 'none' else amp
+
+
+def _dtype(dtype: torch.dtype, of=()) -> str:
+    return '' if list(of) == [torch.float32] else str(dtype).removeprefix('torch.')
