@@ -21,7 +21,7 @@ from ..errors import DataError
 
 SPLITS = ('train', 'val')
 RECIPE_FILE = 'shapes.json'
-VERSION = 1  # of the drawing code: another version draws other pictures from the same seed
+VERSION = 2  # of the drawing code: another version draws other pictures from the same seed
 MIN_SIDE, MAX_SIDE = 32, 4096  # px; the backbone takes no smaller image
 MIN_RADIUS = 6  # px; smaller outlines can't be told apart
 MIN_VISIBLE = 0.6  # of a shape's pixels stay uncovered by the shapes in front of it

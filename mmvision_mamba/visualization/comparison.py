@@ -91,5 +91,8 @@ def _draw_instances(ax: Axes, image: np.ndarray, boxes: torch.Tensor, masks: tor
         # A pixel's centre has whole coordinates in Matplotlib, its corner in COCO.
         ax.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.2))
         if scores is not None:
-            ax.text(x1, y1, f'{100 * scores[i]:.0f}', fontsize=6, color='white', va='bottom', clip_on=True,
+            # Above the box; within it where the image ends there.
+            room = 0.05 * len(image)
+            ax.text(max(x1, 0.5), y1, f'{100 * scores[i]:.0f}', fontsize=6, color='white', clip_on=True,
+                    va='bottom' if y1 > room else 'top',
                     bbox={'facecolor': colour, 'edgecolor': 'none', 'pad': 0.6})
