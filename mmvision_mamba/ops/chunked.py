@@ -84,6 +84,13 @@ def _decay_and_input(dt: Tensor, x: Tensor, A_t: Tensor, B: Tensor, a: Tensor, h
     torch.mul((dt * x).unsqueeze(-2), B.unsqueeze(-1), out=h[1:])
 
 
+def _recur(a: Tensor, h: Tensor) -> None:
+    """h[t + 1] += a[t] h[t], step by step."""
+    states = h.unbind()  # all views in one call: with an index each they would cost as much as the steps
+    for a_t, before, after in zip(a.unbind(), states, states[1:]):
+        torch.addcmul(after, a_t, before, out=after)
+
+
 def _total_decay(dt: Tensor, A_t: Tensor) -> Tensor:
     """exp(A ΣΔ) over each chunk. The sum is carried, not the product of exponentials, which would underflow sooner."""
     return torch.exp(dt.sum(0).unsqueeze(-2) * A_t)
@@ -117,15 +124,14 @@ def _forward_segment(x, dt, A_t, B, C, carry, starts, buffers) -> tuple[Tensor, 
         h[0, :, 0] = carry
     else:
         end = h[1].clone()
-        for t in range(1, steps):
-            torch.addcmul(h[t + 1], a[t], end, out=end)
+        for a_t, input_t in zip(a[1:].unbind(), h[2:].unbind()):
+            torch.addcmul(input_t, a_t, end, out=end)
         total = _total_decay(dt, A_t)
         for k in range(chunks):
             h[0, :, k] = carry
             carry = torch.addcmul(end[:, k], total[:, k], carry)
     starts.copy_(h[0])
-    for t in range(steps):
-        torch.addcmul(h[t + 1], a[t], h[t], out=h[t + 1])
+    _recur(a, h)
     return torch.matmul(C.unsqueeze(-2), h[1:]).squeeze(-2), h[steps, :, -1].clone()
 
 
@@ -139,22 +145,22 @@ def _backward_segment(dy, x, dt, A_t, B, C, carry, starts, buffers) -> tuple[Ten
     a, h, g = (buffers(name, x, steps + (name == 'h'), *starts.shape) for name in 'ahg')
     _decay_and_input(dt, x, A_t, B, a, h)
     h[0] = starts
-    for t in range(steps):
-        torch.addcmul(h[t + 1], a[t], h[t], out=h[t + 1])
+    _recur(a, h)
     torch.mul(dy.unsqueeze(-2), C.unsqueeze(-1), out=g)
     if chunks == 1:
         g[-1, :, 0] += carry
     else:
         first = g[-1].clone()
-        for t in reversed(range(steps - 1)):
-            torch.addcmul(g[t], a[t + 1], first, out=first)
+        for a_next, g_t in zip(reversed(a.unbind()), reversed(g[:-1].unbind())):
+            torch.addcmul(g_t, a_next, first, out=first)
         first.mul_(a[0])
         total = _total_decay(dt, A_t)
         for k in reversed(range(chunks)):
             g[-1, :, k] += carry
             carry = torch.addcmul(first[:, k], total[:, k], carry)
-    for t in reversed(range(steps - 1)):
-        torch.addcmul(g[t], a[t + 1], g[t + 1], out=g[t])
+    grads = g.unbind()
+    for a_next, g_t, g_next in zip(reversed(a.unbind()), reversed(grads[:-1]), reversed(grads)):
+        torch.addcmul(g_t, a_next, g_next, out=g_t)
     carry = a[0, :, 0] * g[0, :, 0]
 
     dC = torch.matmul(h[1:], dy.unsqueeze(-1)).squeeze(-1)

@@ -1,4 +1,5 @@
 """What each argument of the backbone does, by tests that fail where it does nothing."""
+import copy
 import subprocess
 import sys
 
@@ -7,9 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.profiler import ProfilerActivity, profile
 
 from mmvision_mamba import MambaVision, MM_mamba_vision
-from mmvision_mamba.backbones.mambavision import Attention, Block, MambaVisionMixer, WindowStage
+from mmvision_mamba.backbones.mambavision import Attention, Block, FeatureNorm, MambaVisionMixer, WindowStage
 from mmvision_mamba.errors import ConfigError, DataError
 
 from ..data.golden.weights import fill, image
@@ -104,6 +107,59 @@ def test_features_are_contiguous(norm_layer, size):
     x = pixels(2, *size).contiguous(memory_format=torch.channels_last)
     for window_size in (2, None):
         assert all(f.is_contiguous() for f in small(norm_layer=norm_layer, window_size=window_size)(x))
+
+
+def test_the_mlp_of_own_tokens_is_the_mlp_of_all():
+    """`own` spares the MLP the padding and changes nothing else, with drop path too."""
+    torch.manual_seed(0)
+    block, mask = Block(16, Attention(16, 2), 4., .4, .5).train(), torch.rand(8, 20) < .7
+    x = torch.randn(8, 20, 16)
+    results = []
+    for own in (None, mask.flatten().nonzero().squeeze(1)):
+        torch.manual_seed(1)  # drop path draws alike
+        inputs = x.clone().requires_grad_()
+        y = block(inputs, mask, own)[mask]
+        results.append((y, *torch.autograd.grad(y.square().sum(), (inputs, *block.parameters()))))
+    for a, b in zip(*results):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('padding', ['fit', 'zeros'])
+def test_maps_stay_channels_last(padding):
+    """Between any two layers on maps, whatever comes in; and so do the weights, through loading and copying."""
+    model, kept = small(window_padding=padding), []
+    other = small(window_padding=padding)
+    other.load_state_dict({k: v.contiguous() for k, v in model.state_dict().items()})
+    for m in (model, other, copy.deepcopy(model)):
+        convs = [c for c in m.modules() if isinstance(c, nn.Conv2d)]
+        assert convs and all(c.weight.is_contiguous(memory_format=torch.channels_last) for c in convs)
+    for module in model.modules():
+        if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, FeatureNorm)):
+            module.register_forward_pre_hook(lambda _, args: kept.append(args[0]))
+    for size in ((64, 64), (100, 140)):
+        model(pixels(2, *size))
+    assert kept and all(x.is_contiguous(memory_format=torch.channels_last) for x in kept)
+
+
+@pytest.mark.parametrize('window_size', [None, 2], ids=['one', 'many'])
+def test_unmasked_attention_takes_the_flash_path(window_size):
+    model, x = small(window_size=window_size).eval(), pixels(2, 64, 64)
+    for grad in (False, True):
+        with torch.set_grad_enabled(grad), profile(activities=[ProfilerActivity.CPU]) as profiler:
+            model(x)
+        names = {event.key for event in profiler.key_averages()}
+        assert 'aten::_scaled_dot_product_flash_attention_for_cpu' in names
+        assert 'aten::_scaled_dot_product_attention_math' not in names
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('arch', ['tiny', 'large'])  # heads of 40 and of 49 channels
+def test_unmasked_attention_takes_the_flash_path_on_cuda(arch, dtype):
+    dim, heads = {'tiny': (320, 8), 'large': (784, 16)}[arch]
+    attention, x = Attention(dim, heads).cuda().to(dtype), torch.randn(2, 196, dim, device='cuda', dtype=dtype)
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION]):  # raises where it can't
+        attention(x).sum().backward()
 
 
 def test_one_window_takes_no_padding():
