@@ -1,0 +1,137 @@
+"""The inside of a MambaVision mixer, between in_proj and out_proj, as one operator on CUDA.
+
+What bounds it is device memory, not arithmetic. So every intermediate is written once, where its reader wants it:
+the convolutions write x to a buffer and z to its place in the output, the projections' output is read by the scan as
+slices of its channels, the scan writes y beside z. Nothing is transposed, cut or joined.
+"""
+import torch
+from torch import Tensor
+
+from .chunked import _exporting, _outside_autocast
+
+try:  # Triton comes with PyTorch's builds for Linux
+    from . import triton_conv, triton_scan
+except ImportError:
+    triton_conv = triton_scan = None
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def fuses(xz: Tensor, kernel: int, backend: str) -> bool:
+    """Whether `fused_mixer` can take `xz`, with convolutions of `kernel` taps; else the plain operators are to run."""
+    if triton_conv is None or backend not in ('auto', 'triton') or xz.dtype not in DTYPES or _exporting():
+        return False
+    return kernel <= triton_conv.MAX_KERNEL and (xz.is_cuda or backend == 'triton')
+
+
+def fused_mixer(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_proj: Tensor, dt_bias: Tensor,
+                A_log: Tensor, D: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Convolutions and SiLU on both halves of the channels; x_proj, dt_proj and the scan on the first.
+
+    Under autocast the projections run in its dtype, as linear layers do; convolutions and scan compute in float32.
+
+    Args:
+        xz: in_proj's output, ``(batch, length, 2·half)``.
+        conv_x, conv_z: depthwise 'same' kernels of the two halves, ``(half, 1, kernel)``.
+        x_proj: ``(rank + 2·state, half)``.
+        dt_proj, dt_bias: ``(half, rank)`` and ``(half,)``.
+        A_log: ``(half, state)``.
+        D: ``(half,)``.
+        mask: bool, ``(batch, length)``, True at real tokens: the scan passes over the others. xz is 0 there.
+
+    Returns:
+        ``(batch, length, 2·half)``: y, the scan's output, then z. The dtype is xz's, or autocast's.
+    """
+    device = xz.device.type
+    if torch.is_autocast_enabled(device):
+        xz = xz.to(torch.get_autocast_dtype(device))
+    return mixer_op(xz, conv_x, conv_z, x_proj, dt_proj, dt_bias, A_log, D, mask)[0]
+
+
+@torch.library.custom_op('mmvision_mamba::mixer', mutates_args=())
+@_outside_autocast
+def mixer_op(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_proj: Tensor, dt_bias: Tensor,
+             A_log: Tensor, D: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """The output, x_proj's output and the scan's states that its backward starts from."""
+    half, rank, state = *dt_proj.shape, A_log.shape[1]
+    xz = _evenly_spaced(xz)
+    out, x = xz.new_empty(xz.shape), xz.new_empty(*xz.shape[:2], half)
+    triton_conv.conv_silu(xz, conv_x.contiguous(), conv_z.contiguous(), x, out[..., half:])
+    proj = (x.view(-1, half) @ x_proj.to(x.dtype).t()).view(*x.shape[:2], -1)
+    _, B, C = proj.split((rank, state, state), -1)
+    starts = triton_scan.scan_forward(x, _delta(proj, dt_proj), _A(A_log), B, C, D.float(), _bias(dt_bias), True, mask,
+                                      out[..., :half])
+    return out, proj, starts
+
+
+@torch.library.custom_op('mmvision_mamba::mixer_backward', mutates_args=())
+@_outside_autocast
+def mixer_backward_op(dout: Tensor, xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_proj: Tensor,
+                      dt_bias: Tensor, A_log: Tensor, D: Tensor, mask: Tensor | None, proj: Tensor, starts: Tensor
+                      ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """The gradients of xz, both convolutions in one, x_proj, dt_proj, dt_bias, A_log and D."""
+    half, rank, state = *dt_proj.shape, A_log.shape[1]
+    xz, dout, weights = _evenly_spaced(xz), _evenly_spaced(dout), (conv_x.contiguous(), conv_z.contiguous())
+    x = xz.new_empty(*xz.shape[:2], half)
+    triton_conv.conv_silu(xz, *weights, x, None)
+    delta, A = _delta(proj, dt_proj), _A(A_log)
+    _, B, C = proj.split((rank, state, state), -1)
+
+    dx, ddelta, dproj = torch.empty_like(x), torch.empty_like(x), torch.empty_like(proj)
+    ddt, dB, dC = dproj.split((rank, state, state), -1)
+    dA, dD, dbias = triton_scan.scan_backward(dout[..., :half], x, delta, A, B, C, D.float(), _bias(dt_bias), True,
+                                              mask, starts, dx, ddelta, dB, dC)
+    # Two dimensions, and written in place: a matrix product takes slices of rows as they lie.
+    x, dx2, ddelta, dt, ddt, dproj = (v.flatten(0, 1) for v in (x, dx, ddelta, proj[..., :rank], ddt, dproj))
+    torch.mm(ddelta, dt_proj.to(x.dtype), out=ddt)
+    ddt_proj = ddelta.t() @ dt
+    dx2.addmm_(dproj, x_proj.to(x.dtype))
+    dx_proj = dproj.t() @ x
+    dxz, dconv = triton_conv.conv_silu_backward(dx, dout[..., half:], xz, *weights)
+    return (dxz, dconv.to(conv_x.dtype), dx_proj.to(x_proj.dtype), ddt_proj.to(dt_proj.dtype),
+            (2 * dbias).to(dt_bias.dtype), (dA * A).to(A_log.dtype), dD.to(D.dtype))
+
+
+def _evenly_spaced(x: Tensor) -> Tensor:
+    """`x` as the convolutions can read it: one stride from token to token. What linear layers produce is so already."""
+    return x if x.stride(2) == 1 and x.stride(0) == x.shape[1] * x.stride(1) else x.contiguous()
+
+
+def _delta(proj: Tensor, dt_proj: Tensor) -> Tensor:
+    """dt_proj without its bias."""
+    dt = proj.flatten(0, 1)[:, :dt_proj.shape[1]]
+    return (dt @ dt_proj.to(dt.dtype).t()).view(*proj.shape[:2], -1)
+
+
+def _bias(dt_bias: Tensor) -> Tensor:
+    """dt_proj's bias enters twice, in dt_proj and again in the scan: here both times in the scan."""
+    return 2 * dt_bias.float()
+
+
+def _A(A_log: Tensor) -> Tensor:
+    return -torch.exp(A_log.float())
+
+
+@mixer_op.register_fake
+def _(xz, conv_x, conv_z, x_proj, dt_proj, dt_bias, A_log, D, mask):
+    batch, length, _ = xz.shape
+    shape = triton_scan.starts_shape(batch, length, *A_log.shape)
+    return (xz.new_empty(xz.shape), xz.new_empty(batch, length, len(x_proj)), xz.new_empty(shape, dtype=torch.float32))
+
+
+@mixer_backward_op.register_fake
+def _(dout, xz, conv_x, conv_z, x_proj, dt_proj, dt_bias, A_log, D, mask, proj, starts):
+    dconv = conv_x.new_empty(2, *conv_x.shape)
+    return xz.new_empty(xz.shape), dconv, *(w.new_empty(w.shape) for w in (x_proj, dt_proj, dt_bias, A_log, D))
+
+
+def _save(ctx, inputs, output):
+    ctx.save_for_backward(*inputs, *output[1:])
+
+
+def _backward(ctx, dout, *_):
+    dxz, dconv, *grads = mixer_backward_op(dout, *ctx.saved_tensors)
+    return dxz, *dconv.unbind(), *grads, None
+
+
+mixer_op.register_autograd(_backward, setup_context=_save)
