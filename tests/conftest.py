@@ -7,6 +7,9 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    os.environ.setdefault('TRITON_INTERPRET', '1')  # read when triton is imported
+
 
 @pytest.fixture(autouse=True)
 def _seed():
