@@ -9,6 +9,8 @@ so the same input gives the same gradient to the last bit.
 Tokens of a batch are numbered through: tensors are ``(batch, length, channels)`` with one stride from each token to the
 next and stride 1 between channels, which slices of a contiguous tensor's channels are.
 """
+import contextlib
+
 import torch
 import triton
 import triton.language as tl
@@ -107,12 +109,17 @@ def _backward_kernel(dx, dz, xz, weight_x, weight_z, dxz, dweight, tokens, lengt
         tl.store(rows + c * KERNEL + k, tl.sum(dw[k], 0, keep_dims=True), mask=c < HALF)
 
 
-def _token_stride(v: Tensor) -> int:
-    """Elements from a token to the next one, of its sequence or of the next sequence."""
-    batch, length, _ = v.shape
-    if v.stride(2) != 1 or (batch > 1 and v.stride(0) != length * v.stride(1)):
-        raise ValueError(f'triton_conv: needs one stride between tokens and 1 between channels, got {v.stride()}')
-    return v.stride(1)
+def _token_stride(v: Tensor) -> int | None:
+    """Elements from a token to the next one, of its sequence or of the next sequence. None: it varies."""
+    batch, length, channels = v.shape
+    stride = v.stride(0 if length == 1 else 1)
+    even = (batch == 1 or v.stride(0) == length * stride) and (channels == 1 or v.stride(2) == 1)
+    return stride if even else None
+
+
+def evenly_spaced(v: Tensor) -> Tensor:
+    """`v` as the kernels read it; a copy only where its strides ask for one, which a linear layer's output's don't."""
+    return v if _token_stride(v) is not None else v.contiguous()
 
 
 def _cut(tokens: int, half: int) -> tuple[int, int, int]:
@@ -122,16 +129,18 @@ def _cut(tokens: int, half: int) -> tuple[int, int, int]:
     return triton.cdiv(tiles, share), share, triton.cdiv(half, CHANNELS)
 
 
+def _on(x: Tensor):
+    """Triton launches on the current device."""
+    return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
+
+
 def conv_silu(xz: Tensor, weight_x: Tensor, weight_z: Tensor, x: Tensor, z: Tensor | None) -> None:
     """Write SiLU(conv(first half of xz)) to `x`, and the second half's to `z` unless that is None.
 
     Args:
-        xz: ``(batch, length, 2·half)``.
+        xz: ``(batch, length, 2·half)``. It, x and z are `evenly_spaced`.
         weight_x, weight_z: ``(half, 1, kernel)``, contiguous, of one dtype; the padding is `F.conv1d`'s 'same'.
         x, z: ``(batch, length, half)``.
-
-    Raises:
-        ValueError: tokens of xz, x or z don't follow each other with one stride.
     """
     (batch, length, channels), kernel = xz.shape, weight_x.shape[-1]
     half, tokens = channels // 2, batch * length
@@ -139,15 +148,20 @@ def conv_silu(xz: Tensor, weight_x: Tensor, weight_z: Tensor, x: Tensor, z: Tens
         return
     second = x if z is None else z  # nothing is written there where z is None
     programs, tiles, blocks = _cut(tokens, half)
-    _forward_kernel[(programs, blocks if z is None else 2 * blocks)](
-        xz, weight_x, weight_z, x, second, tokens, length, tiles, HALF=half, KERNEL=kernel,
-        XZ_STRIDE=_token_stride(xz), X_STRIDE=_token_stride(x), Z_STRIDE=_token_stride(second), TOKENS=TOKENS,
-        CHANNELS=CHANNELS, num_warps=WARPS)
+    with _on(xz):
+        _forward_kernel[(programs, blocks if z is None else 2 * blocks)](
+            xz, weight_x, weight_z, x, second, tokens, length, tiles, HALF=half, KERNEL=kernel,
+            XZ_STRIDE=_token_stride(xz), X_STRIDE=_token_stride(x), Z_STRIDE=_token_stride(second), TOKENS=TOKENS,
+            CHANNELS=CHANNELS, num_warps=WARPS)
 
 
 def conv_silu_backward(dx: Tensor, dz: Tensor, xz: Tensor, weight_x: Tensor,
                        weight_z: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of xz, contiguous, and of the weights, ``(2, half, 1, kernel)`` in float32; else as `conv_silu`."""
+    """The gradients of xz, contiguous, and of both weights in one, ``(2, half, 1, kernel)`` and float32.
+
+    Args:
+        dx, dz: the gradients of x and z, ``(batch, length, half)``, `evenly_spaced`. The others are `conv_silu`'s.
+    """
     (batch, length, channels), kernel = xz.shape, weight_x.shape[-1]
     half, tokens = channels // 2, batch * length
     dxz = torch.empty(xz.shape, dtype=xz.dtype, device=xz.device)
@@ -155,8 +169,9 @@ def conv_silu_backward(dx: Tensor, dz: Tensor, xz: Tensor, weight_x: Tensor,
         return dxz, torch.zeros(2, half, 1, kernel, dtype=torch.float32, device=xz.device)
     programs, tiles, blocks = _cut(tokens, half)
     dweight = torch.empty(programs, 2, half, 1, kernel, dtype=torch.float32, device=xz.device)
-    _backward_kernel[(programs, 2 * blocks)](
-        dx, dz, xz, weight_x, weight_z, dxz, dweight, tokens, length, tiles, HALF=half, KERNEL=kernel,
-        XZ_STRIDE=_token_stride(xz), DX_STRIDE=_token_stride(dx), DZ_STRIDE=_token_stride(dz), TOKENS=TOKENS,
-        CHANNELS=CHANNELS, num_warps=WARPS)
+    with _on(xz):
+        _backward_kernel[(programs, 2 * blocks)](
+            dx, dz, xz, weight_x, weight_z, dxz, dweight, tokens, length, tiles, HALF=half, KERNEL=kernel,
+            XZ_STRIDE=_token_stride(xz), DX_STRIDE=_token_stride(dx), DZ_STRIDE=_token_stride(dz), TOKENS=TOKENS,
+            CHANNELS=CHANNELS, num_warps=WARPS)
     return dxz, dweight.sum(0)
