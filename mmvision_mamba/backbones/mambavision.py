@@ -89,7 +89,10 @@ class MambaVisionMixer(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         xz = self.in_proj(x)
-        if fuses(xz, self.conv1d_x.kernel_size[0], self.scan_backend):  # one operator for what is spelt out below
+        # One operator for what is spelt out below. It takes weights: a layer that was replaced is to be called.
+        layers = (self.conv1d_x, self.conv1d_z, self.x_proj, self.dt_proj)
+        if fuses(xz, self.conv1d_x.kernel_size[0], self.scan_backend) and all(
+                type(layer) in (nn.Conv1d, nn.Linear) for layer in layers):
             return self.out_proj(fused_mixer(xz, self.conv1d_x.weight, self.conv1d_z.weight, self.x_proj.weight,
                                              self.dt_proj.weight, self.dt_proj.bias, self.A_log, self.D, mask))
         # Both branches' convolutions are depthwise: one over all channels serves them.

@@ -85,7 +85,7 @@ def mixer_op(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_proj
     xz = triton_conv.evenly_spaced(xz)
     out, x = xz.new_empty(xz.shape), xz.new_empty(*xz.shape[:2], half)
     triton_conv.conv_silu(xz, conv_x.contiguous(), conv_z.contiguous(), x, out[..., half:])
-    proj = (x.view(-1, half) @ x_proj.to(x.dtype).t()).view(*x.shape[:2], -1)
+    proj = (x.flatten(0, 1) @ x_proj.to(x.dtype).t()).view(*x.shape[:2], len(x_proj))
     _, B, C = proj.split((rank, state, state), -1)
     starts = triton_scan.scan_forward(x, _delta(proj, dt_proj), _A(A_log), B, C, D.float(), _bias(dt_bias), True, mask,
                                       out[..., :half])
@@ -124,7 +124,7 @@ def mixer_backward_op(dout: Tensor, xz: Tensor, conv_x: Tensor, conv_z: Tensor, 
 def _delta(proj: Tensor, dt_proj: Tensor) -> Tensor:
     """dt_proj without its bias."""
     dt = proj.flatten(0, 1)[:, :dt_proj.shape[1]]
-    return (dt @ dt_proj.to(dt.dtype).t()).view(*proj.shape[:2], -1)
+    return (dt @ dt_proj.to(dt.dtype).t()).view(*proj.shape[:2], len(dt_proj))
 
 
 def _bias(dt_bias: Tensor) -> Tensor:

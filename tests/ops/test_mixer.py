@@ -231,6 +231,20 @@ def test_the_rest_runs_as_plain_operators(monkeypatch, options):
     assert_close(run(layer, x, mask), run(layer, x, mask, torch.float64))
 
 
+def test_a_replaced_layer_is_called(monkeypatch):
+    """Low-rank adapters, quantised layers: their weight is not what they compute."""
+    class Doubled(torch.nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    layer, (x, _) = build(backend='auto'), tokens(2, 9, 24)
+    replaced = copy.deepcopy(layer)
+    replaced.x_proj = Doubled(12, layer.x_proj.out_features, bias=False).to(DEVICE)
+    replaced.x_proj.weight = torch.nn.Parameter(layer.x_proj.weight / 2)
+    monkeypatch.setattr('mmvision_mamba.backbones.mambavision.fuses', lambda *args: True)
+    torch.testing.assert_close(replaced(x), layer(x), rtol=1e-4, atol=1e-5)
+
+
 def test_exports_as_plain_operators():
     layer, (x, _) = build(12, 3), tokens(1, 9, 12)
     layer.scan_backend = 'auto' if DEVICE == 'cuda' else 'chunked'
