@@ -5,8 +5,7 @@ convolutions write x to a buffer and z to its place in the output, the scan read
 channels and writes y beside z. Nothing is transposed, cut or joined.
 
 Bytes per token for half = 160, rank 20, state 8 (stage 3 of tiny) and activations of 2 bytes; the floor is to read xz
-and write the output, 1,280 forward, and for the backward to read both's likes and write xz's gradient, 1,920. The scan
-moves more than its inputs and outputs, counted in `triton_kernels`: states and, backward, parts of sums.
+and write the output, 1,280 forward, and for the backward to read xz and the output's gradient and write xz's, 1,920.
 
 =====================================  ==================================================  =============
 forward                                read + written                                      bytes
@@ -14,8 +13,8 @@ forward                                read + written                           
 convolutions, SiLU                     xz 640 + x 320, z 320                               1,280
 x_proj                                 x 320 + dt, B, C 72                                 392
 dt_proj                                dt 40 + Δ 320                                       360
-scan                                   x, Δ, B, C 672 + y 320                              992
-**sum**                                                                                    **3,024**
+scan                                   x, Δ, B, C 672 + y 320, states 320                  1,312
+**sum**                                                                                    **3,344**
 =====================================  ==================================================  =============
 
 =====================================  ==================================================  =============
@@ -24,10 +23,11 @@ backward                               read + written                           
 x again                                half of xz 320 + x 320                              640
 Δ again                                dt 40 + Δ 320                                       360
 scan                                   dy, x, Δ, B, C 992 + dx, dΔ, dB, dC 672             1,664
+its states and parts of sums           see `triton_kernels`                                3,376
 dt_proj's input, and its weight        dΔ 320 + ddt 40, and dΔ, dt 360                     720
 x_proj's input, and its weight         ddt, dB, dC, dx 392 + dx 320, and dx_proj, x 392    1,104
 convolutions, SiLU                     dx, dz, xz 1,280 + dxz 640                          1,920
-**sum**                                                                                    **6,408**
+**sum**                                                                                    **9,784**
 =====================================  ==================================================  =============
 
 For the backward it keeps xz (640 bytes), x_proj's output (72) and the scan's states; x and Δ, 640 more, are made again.
@@ -35,7 +35,7 @@ For the backward it keeps xz (640 bytes), x_proj's output (72) and the scan's st
 import torch
 from torch import Tensor
 
-from .chunked import _exporting, _outside_autocast
+from .operators import exporting, outside_autocast
 
 try:  # Triton comes with PyTorch's builds for Linux
     from . import triton_conv, triton_scan
@@ -47,7 +47,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 def fuses(xz: Tensor, kernel: int, backend: str) -> bool:
     """Whether `fused_mixer` can take `xz`, with convolutions of `kernel` taps; else the plain operators are to run."""
-    if triton_conv is None or backend not in ('auto', 'triton') or xz.dtype not in DTYPES or _exporting():
+    if triton_conv is None or backend not in ('auto', 'triton') or xz.dtype not in DTYPES or exporting():
         return False
     return kernel <= triton_conv.MAX_KERNEL and (xz.is_cuda or backend == 'triton')
 
@@ -77,7 +77,7 @@ def fused_mixer(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_p
 
 
 @torch.library.custom_op('mmvision_mamba::mixer', mutates_args=())
-@_outside_autocast
+@outside_autocast
 def mixer_op(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_proj: Tensor, dt_bias: Tensor,
              A_log: Tensor, D: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """The output, x_proj's output and the scan's states that its backward starts from."""
@@ -93,7 +93,7 @@ def mixer_op(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_proj
 
 
 @torch.library.custom_op('mmvision_mamba::mixer_backward', mutates_args=())
-@_outside_autocast
+@outside_autocast
 def mixer_backward_op(dout: Tensor, xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_proj: Tensor,
                       dt_bias: Tensor, A_log: Tensor, D: Tensor, mask: Tensor | None, proj: Tensor, starts: Tensor
                       ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -138,9 +138,10 @@ def _A(A_log: Tensor) -> Tensor:
 
 @mixer_op.register_fake
 def _(xz, conv_x, conv_z, x_proj, dt_proj, dt_bias, A_log, D, mask):
-    batch, length, _ = xz.shape
-    shape = triton_scan.starts_shape(batch, length, *A_log.shape)
-    return (xz.new_empty(xz.shape), xz.new_empty(batch, length, len(x_proj)), xz.new_empty(shape, dtype=torch.float32))
+    (batch, length, _), (half, state) = xz.shape, A_log.shape
+    tiles = (length + triton_scan.TILE - 1) // triton_scan.TILE
+    starts = xz.new_empty(batch, torch.sym_max(tiles - 1, 0), state, half, dtype=torch.float32)
+    return xz.new_empty(xz.shape), xz.new_empty(batch, length, len(x_proj)), starts
 
 
 @mixer_backward_op.register_fake
