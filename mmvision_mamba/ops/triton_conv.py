@@ -175,3 +175,15 @@ def conv_silu_backward(dx: Tensor, dz: Tensor, xz: Tensor, weight_x: Tensor,
             XZ_STRIDE=_token_stride(xz), DX_STRIDE=_token_stride(dx), DZ_STRIDE=_token_stride(dz), TOKENS=TOKENS,
             CHANNELS=CHANNELS, num_warps=WARPS)
     return dxz, dweight.sum(0)
+
+
+def compile_variants():
+    """(kernel, label, signature, constants, warps) of what `tools/compile_report.py` is to compile."""
+    for dtype, half, taps in (('bf16', 160, 3), ('fp32', 160, 3), ('bf16', 392, 3), ('bf16', 160, MAX_KERNEL)):
+        constants = dict(HALF=half, KERNEL=taps, TOKENS=TOKENS, CHANNELS=CHANNELS, XZ_STRIDE=2 * half)
+        for kernel, strides in ((_forward_kernel, dict(X_STRIDE=half, Z_STRIDE=2 * half)),
+                                (_backward_kernel, dict(DX_STRIDE=half, DZ_STRIDE=2 * half))):
+            signature = {name: 'i32' if name in ('tokens', 'length', 'tiles') else
+                         '*fp32' if 'weight' in name else f'*{dtype}'
+                         for name in kernel.arg_names if name not in {**constants, **strides}}
+            yield kernel, f'{dtype}, {half} channels, {taps} taps', signature, {**constants, **strides}, WARPS
