@@ -29,9 +29,15 @@ multiprocessor) about as much as by memory. Rows and columns of B and C are read
 Every offset that grows with batch or length is 64-bit. Arguments aren't specialised on their value or alignment: the
 accesses are one element per thread anyway, and each kernel compiles once per dtype, state size and set of options.
 """
+import os
+
 import triton
 import triton.language as tl
 
+if not hasattr(tl, 'tuple'):
+    raise ImportError(f'its version is {triton.__version__}, 3.3 or later is needed')
+
+INTERPRETED = os.environ.get('TRITON_INTERPRET', '0').lower() in ('1', 'true', 'yes', 'on')  # as Triton reads it now
 LOG2E = tl.constexpr(1.4426950408889634)
 STATIC_STATES = tl.constexpr(16)  # up to so many, a program keeps its states in registers from tile to tile
 

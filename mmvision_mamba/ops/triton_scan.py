@@ -186,3 +186,33 @@ register_gradient(triton_scan_op, triton_scan_backward_op)
 def triton_scan(*args) -> Tensor:
     """`selective_scan` in Triton; while a graph is being exported, the chunked scan's plain operators."""
     return plain_chunked_scan(*args) if exporting() else triton_scan_op(*args)[0]
+
+
+def compile_variants():
+    """(kernel, label, signature, constants, warps) of what tools/compile_report.py compiles.
+
+    `signature` has the types of the arguments that are neither constants nor None.
+    """
+    for state in (8, 16, 64):
+        for reverse in (False, True):
+            yield _variant(kernels.chain, f'{state} states{", reverse" * reverse}',
+                           dict(N=state, ROWS=CHAIN, BLOCK=WARP, REVERSE=reverse))
+        for dtype in ('fp32', 'bf16'):
+            label = f'{dtype}, {state} states'
+            yield _variant(kernels.sum_blocks, label, dict(N=state, SIZE=128), dtype)
+            constants = dict(N=state, T=TILE, BLOCK=WARP, SOFTPLUS=True)
+            for mask in (False, True):
+                full = label + ', mask' * mask
+                for ends in (False, True):
+                    yield _variant(kernels.scan_tiles, full + ', ends' * ends, dict(constants, ENDS=ends), dtype, mask)
+                yield _variant(kernels.reverse_ends, full, constants, dtype, mask)
+                yield _variant(kernels.scan_gradients, full, constants, dtype, mask)
+
+
+def _variant(kernel, label, constants, dtype='fp32', mask=False):
+    float32 = ('A', 'D', 'bias', 'starts', 'ends', 'states', 'sums', 'shared')
+    activations = ('u', 'delta', 'B', 'C', 'y', 'dy', 'du', 'ddelta', 'dB', 'dC')
+    types = dict.fromkeys(float32, '*fp32') | dict.fromkeys(activations, f'*{dtype}') | dict(mask='*u8')
+    signature = {name: types.get(name, 'i32') for name in kernel.arg_names
+                 if name not in constants and (name != 'mask' or mask)}
+    return kernel, label, signature, constants, 1
