@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-MODULES = ['mmvision_mamba.ops.triton_scan']
+MODULES = ['mmvision_mamba.ops.triton_scan', 'mmvision_mamba.ops.triton_conv']
 TARGETS = (80, 90, 100)
 
 

@@ -36,20 +36,19 @@ import torch
 from torch import Tensor
 
 from .operators import exporting, outside_autocast
+from .selective_scan import _TRITON_DTYPES, _interpreted, _missing
 
-try:  # Triton comes with PyTorch's builds for Linux
-    from . import triton_conv, triton_scan
-except ImportError:
-    triton_conv = triton_scan = None
-
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+MAX_KERNEL = 8  # taps: the convolutions' backward keeps three tiles for each in registers
 
 
 def fuses(xz: Tensor, kernel: int, backend: str) -> bool:
-    """Whether `fused_mixer` can take `xz`, with convolutions of `kernel` taps; else the plain operators are to run."""
-    if triton_conv is None or backend not in ('auto', 'triton') or xz.dtype not in DTYPES or exporting():
+    """Whether `fused_mixer` can take `xz`, with convolutions of `kernel` taps; else the plain operators are to run.
+
+    `backend` is the scan's, as in `selective_scan`: 'auto' and 'triton' have a fused form.
+    """
+    if backend not in ('auto', 'triton') or xz.dtype not in _TRITON_DTYPES or kernel > MAX_KERNEL or exporting():
         return False
-    return kernel <= triton_conv.MAX_KERNEL and (xz.is_cuda or backend == 'triton')
+    return not _missing('triton') and (xz.is_cuda or (backend == 'triton' and _interpreted()))
 
 
 def fused_mixer(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_proj: Tensor, dt_bias: Tensor,
@@ -81,6 +80,7 @@ def fused_mixer(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_p
 def mixer_op(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_proj: Tensor, dt_bias: Tensor,
              A_log: Tensor, D: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """The output, x_proj's output and the scan's states that its backward starts from."""
+    from . import triton_conv, triton_scan  # imports Triton: not before it is asked for
     half, rank, state = *dt_proj.shape, A_log.shape[1]
     xz = triton_conv.evenly_spaced(xz)
     out, x = xz.new_empty(xz.shape), xz.new_empty(*xz.shape[:2], half)
@@ -98,6 +98,7 @@ def mixer_backward_op(dout: Tensor, xz: Tensor, conv_x: Tensor, conv_z: Tensor, 
                       dt_bias: Tensor, A_log: Tensor, D: Tensor, mask: Tensor | None, proj: Tensor, starts: Tensor
                       ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradients of xz, both convolutions in one, x_proj, dt_proj, dt_bias, A_log and D."""
+    from . import triton_conv, triton_scan
     half, rank, state = *dt_proj.shape, A_log.shape[1]
     xz, dout = map(triton_conv.evenly_spaced, (xz, dout))
     weights = conv_x.contiguous(), conv_z.contiguous()
@@ -138,8 +139,9 @@ def _A(A_log: Tensor) -> Tensor:
 
 @mixer_op.register_fake
 def _(xz, conv_x, conv_z, x_proj, dt_proj, dt_bias, A_log, D, mask):
+    from .triton_scan import TILE
     (batch, length, _), (half, state) = xz.shape, A_log.shape
-    tiles = (length + triton_scan.TILE - 1) // triton_scan.TILE
+    tiles = (length + TILE - 1) // TILE
     starts = xz.new_empty(batch, torch.sym_max(tiles - 1, 0), state, half, dtype=torch.float32)
     return xz.new_empty(xz.shape), xz.new_empty(batch, length, len(x_proj)), starts
 

@@ -17,6 +17,7 @@ from mmvision_mamba.ops import chunked, fuses, mixer
 from ..backbones.test_mambavision import forward_backward, pixels, small
 
 pytest.importorskip('triton')
+triton_scan = pytest.importorskip('mmvision_mamba.ops.triton_scan')
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
@@ -28,15 +29,15 @@ def real_scan():
 @pytest.fixture(autouse=True)
 def quick_scan(request, monkeypatch):
     if DEVICE == 'cpu' and 'real_scan' not in request.fixturenames:
-        monkeypatch.setattr(mixer.triton_scan, 'scan_forward', quick_forward)
-        monkeypatch.setattr(mixer.triton_scan, 'scan_backward', quick_backward)
+        monkeypatch.setattr(triton_scan, 'scan_forward', quick_forward)
+        monkeypatch.setattr(triton_scan, 'scan_backward', quick_backward)
 
 
 def quick_forward(u, *args):
     """As `scan_forward`, but the states are left out: they are no more than a shape."""
     *args, out = args
     out.copy_(chunked.chunked_scan_op(u, *args)[0])
-    tiles = -(-u.shape[1] // mixer.triton_scan.TILE)
+    tiles = -(-u.shape[1] // triton_scan.TILE)
     return u.new_zeros(u.shape[0], max(tiles - 1, 0), *args[1].t().shape, dtype=torch.float32)
 
 
@@ -252,18 +253,18 @@ def test_where_it_applies(monkeypatch):
     assert fuses(x, 3, 'auto') == x.is_cuda
     assert not fuses(x, 9, 'triton') and not fuses(x.double(), 3, 'triton')
     assert not fuses(x, 3, 'chunked') and not fuses(x, 3, 'reference')
-    monkeypatch.setattr(mixer, 'triton_conv', None)
+    monkeypatch.setattr(mixer, '_missing', lambda backend: 'no Triton')
     assert not fuses(x, 3, 'triton')
 
 
 @pytest.mark.parametrize('options', [dict(d_conv=9), dict(dtype=torch.float64), dict(backend='chunked'), dict()])
 def test_the_rest_runs_as_plain_operators(monkeypatch, options):
     if not options:
-        monkeypatch.setattr(mixer, 'triton_conv', None)
+        monkeypatch.setattr(mixer, '_missing', lambda backend: 'no Triton')
     monkeypatch.setattr(mixer, 'mixer_op', None)
     layer = build(**options)
     if layer.scan_backend == 'triton':
-        layer.scan_backend = 'auto'  # the scan's own choice is not what this is about
+        layer.scan_backend = 'auto'  # 'triton' asks for the scan's own kernels, whatever is around them
     x, mask = tokens(2, 20, 24, masked=True, dtype=options.get('dtype', torch.float32))
     assert_close(run(layer, x, mask), run(layer, x, mask, torch.float64))
 
@@ -284,7 +285,6 @@ def test_a_replaced_layer_is_called(monkeypatch):
 
 def test_exports_as_plain_operators():
     layer, (x, _) = build(12, 3), tokens(1, 9, 12)
-    layer.scan_backend = 'auto' if DEVICE == 'cuda' else 'chunked'
     program = torch.export.export(layer, (x,))
     calls = {str(node.target) for node in program.run_decompositions().graph.nodes if node.op == 'call_function'}
     assert not any('mmvision_mamba' in call for call in calls), calls
