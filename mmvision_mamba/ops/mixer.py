@@ -38,7 +38,7 @@ from torch import Tensor
 from .operators import exporting, outside_autocast
 from .selective_scan import _TRITON_DTYPES, _interpreted, _missing
 
-MAX_KERNEL = 8  # taps: the convolutions' backward keeps three tiles for each in registers
+MAX_KERNEL = 8  # taps: each takes three tiles of registers in the backward, and they are full at 8
 
 
 def fuses(xz: Tensor, kernel: int, backend: str) -> bool:
