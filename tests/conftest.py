@@ -8,7 +8,7 @@ import pytest
 import torch
 
 if not torch.cuda.is_available():
-    os.environ.setdefault('TRITON_INTERPRET', '1')  # read when triton is imported
+    os.environ.setdefault('TRITON_INTERPRET', '1')  # before the kernels are imported: they run on CPU tensors then
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """Compile every Triton kernel for several GPUs, without one, and report what each needs of a multiprocessor.
 
-    python tools/compile_report.py [--kernels scan_tiles …] [--targets 80 90 100] [--out report.json]
+    python tools/compile_report.py [--kernels NAME …] [--variants LABEL …] [--targets 80 90 100] [--out report.json]
 
 Prints kernel, variant, target, registers per thread, spilled bytes and shared memory. Exit code 1 when a kernel spills
 or doesn't compile. A module of kernels takes part by listing its variants in a function `compile_variants()`, named in
@@ -24,17 +24,18 @@ TARGETS = (80, 90, 100)
 def parse_args():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--kernels', nargs='+', metavar='NAME', help='default: all')
+    parser.add_argument('--variants', nargs='+', metavar='LABEL', help='default: all')
     parser.add_argument('--targets', nargs='+', type=int, default=TARGETS, metavar='SM',
                         help='compute capabilities times ten; default: 80 90 100')
     parser.add_argument('--out', type=Path, help='.json file for the results')
     return parser.parse_args()
 
 
-def variants(names=None):
+def variants(kernels=None, labels=None):
     """(kernel, label, signature, constants, warps) of every variant of every listed module."""
     for module in MODULES:
         for variant in importlib.import_module(module).compile_variants():
-            if names is None or variant[0].__name__ in names:
+            if variant[0].__name__ in (kernels or [variant[0].__name__]) and variant[1] in (labels or [variant[1]]):
                 yield variant
 
 
@@ -64,7 +65,7 @@ def main():
     if args.out:
         args.out.write_text(json.dumps(results, indent=1) + '\n')
     if not results:
-        sys.exit(f'compile_report: no kernel named {" or ".join(args.kernels)}')
+        sys.exit('compile_report: no kernel, or no variant of it, has that name')
     sys.exit(int(any('error' in row or row['spilled'] for row in results)))
 
 
@@ -72,14 +73,14 @@ def report(args):
     from triton.errors import TritonError
 
     print(f'{"kernel":16}{"variant":34}{"target":>8}{"registers":>11}{"spilled":>9}{"shared":>8}')
-    for kernel, label, signature, constants, warps in variants(args.kernels):
+    for kernel, label, signature, constants, warps in variants(args.kernels, args.variants):
         for target in args.targets:
             row = dict(kernel=kernel.__name__, variant=label, target=f'sm_{target}')
             try:
                 row.update(measure(kernel, signature, constants, warps, target))
                 figures = f'{row["registers"]:>11}{row["spilled"]:>9}{row["shared"]:>8}'
             except TritonError as error:
-                row['error'] = figures = f'  {type(error).__name__}: {error}'
+                row['error'] = figures = f'  {type(error).__name__}: {error} {error.__cause__ or ""}'
             print(f'{row["kernel"]:16}{label:34}{row["target"]:>8}{figures}', flush=True)
             yield row
 

@@ -24,11 +24,18 @@ sum_blocks      8 N / BLOCK                                             2
 ==============  ======================================================  ==============
 
 Each (token, channel, state) costs one exponential per pass, and a pass is bound by those (16 a clock and
-multiprocessor) about as much as by memory. Rows and columns of B and C are read through the cache once per warp.
+multiprocessor) about as much as by memory. B and C are read through the cache, an element for all channels of a warp.
 
-Every offset that grows with batch or length is 64-bit. Arguments aren't specialised on their value or alignment: the
-accesses are one element per thread anyway, and each kernel compiles once per dtype, state size and set of options.
+Every offset that grows with batch or length is 64-bit. Arguments aren't specialised on their value or alignment, since
+accesses are one element per thread anyway: each kernel compiles once per dtypes, state size and set of options. These
+are the same everywhere:
+
+- N states, T tokens a tile, BLOCK channels a program, all as numbers; SOFTPLUS as in `selective_scan`;
+- B_ROW, C_ROW: elements from one token's B or C to the next. Being constants they cost no registers;
+- FULL: the length is a multiple of T, so that no token needs masking;
+- x_batch, x_row: elements from one sequence or token of x to the next; D, bias and mask may be None.
 """
+# ruff: noqa: RUF005 -- the compiler knows no unpacking
 import os
 
 import triton
@@ -82,9 +89,8 @@ def load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T: tl.const
         if SOFTPLUS:
             step = softplus(step)
         if mask is not None:
-            real = tl.load(mask + t * mask_row, mask=t < rows, other=0)
-            step = tl.where(real != 0, step, 0)
-        if not FULL:
+            step = tl.where(load_shared(mask, mask_row, rows, t, FULL) != 0, step, 0)
+        elif not FULL:
             step = tl.where(t < rows, step, 0)
         steps = steps + (step,)
     return steps
@@ -92,67 +98,42 @@ def load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T: tl.const
 
 @triton.jit
 def load_shared(pointer, stride, rows, t: tl.constexpr, FULL: tl.constexpr):
-    """What all channels share of token t: an element of B or C. Past the end, where Δ and u are 0, the last one."""
-    return tl.load(pointer + (t if FULL else tl.minimum(t, rows - 1)) * stride).to(tl.float32)
+    """What all channels share of token t, zero past the end: an element of B, C or the mask."""
+    if FULL:
+        return tl.load(pointer + t * stride).to(tl.float32)
+    else:
+        return tl.load(pointer + t * stride, mask=t < rows, other=0).to(tl.float32)
 
 
 @triton.jit
-def scan_state(h, n, A, B, B_row, C, C_row, dt, x, y, rows, inside, T: tl.constexpr, FULL: tl.constexpr,
-               ENDS: tl.constexpr):
+def store_shared(pointer, value, rows, t: tl.constexpr, FULL: tl.constexpr):
+    if FULL:
+        tl.store(pointer, value)
+    else:
+        tl.store(pointer, value, mask=t < rows)
+
+
+@triton.jit
+def scan_state(h, n, A, B, C, dt, x, y, rows, inside, B_ROW: tl.constexpr, C_ROW: tl.constexpr, T: tl.constexpr,
+               FULL: tl.constexpr, ENDS: tl.constexpr):
     """State n through a tile, from h; C · h is added to y, unless ENDS. Returns the state at the end, and y."""
     a = tl.load(A + n, mask=inside, other=0) * LOG2E
     out = ()
     for t in tl.static_range(T):
-        h = tl.exp2(dt[t] * a) * h + x[t] * load_shared(B + n, B_row, rows, t, FULL)
+        h = tl.exp2(dt[t] * a) * h + x[t] * load_shared(B + n, B_ROW, rows, t, FULL)
         if not ENDS:
-            out = out + (y[t] + h * load_shared(C + n, C_row, rows, t, FULL),)
+            out = out + (y[t] + h * load_shared(C + n, C_ROW, rows, t, FULL),)
     return h, out
-
-
-@triton.jit
-def scan_tile(hs, u, u_row, delta, delta_row, A, B, B_row, C, C_row, D, bias, mask, mask_row, y, y_row, state, channels,
-              total, rows, inside, N: tl.constexpr, T: tl.constexpr, FULL: tl.constexpr, SOFTPLUS: tl.constexpr,
-              ENDS: tl.constexpr):
-    """One tile of `scan_tiles`. `state` points to where a state too large for `hs` is read, or written if ENDS.
-
-    Returns the states at the tile's end and `total` plus the tile's step sizes.
-    """
-    us = load_rows(u, u_row, rows, inside, T, FULL)
-    dt = load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T, FULL, SOFTPLUS)
-    x, ys = (), ()
-    for t in tl.static_range(T):
-        x = x + (us[t] * dt[t],)
-        ys = ys + (us[t] * D if D is not None else tl.zeros_like(us[t]),)
-        total += dt[t]
-    if N <= STATIC_STATES:
-        ends = ()
-        for n in tl.static_range(N):
-            h, out = scan_state(hs[n], n, A, B, B_row, C, C_row, dt, x, ys, rows, inside, T, FULL, ENDS)
-            ends = ends + (h,)
-            if not ENDS:
-                ys = out
-    else:
-        ends = hs
-        for n in range(N):
-            if ENDS:
-                h, _ = scan_state(tl.zeros_like(total), n, A, B, B_row, C, C_row, dt, x, ys, rows, inside, T, FULL, ENDS)
-                tl.store(state + n * channels, h, mask=inside)
-            else:
-                h = tl.load(state + n * channels, mask=inside & hs[0], other=0)
-                _, ys = scan_state(h, n, A, B, B_row, C, C_row, dt, x, ys, rows, inside, T, FULL, ENDS)
-    if not ENDS:
-        for t in tl.static_range(T):
-            tl.store(y + t * y_row, ys[t].to(y.dtype.element_ty), mask=inside if FULL else inside & (t < rows))
-    return ends, total
 
 
 @triton.jit(do_not_specialize=[
     'u', 'delta', 'A', 'B', 'C', 'D', 'bias', 'mask', 'y', 'starts', 'sums', 'u_batch', 'u_row', 'delta_batch',
-    'delta_row', 'B_batch', 'B_row', 'C_batch', 'C_row', 'mask_batch', 'mask_row', 'y_batch', 'y_row', 'length',
-    'channels', 'chunks', 'chunk_tiles'])
-def scan_tiles(u, delta, A, B, C, D, bias, mask, y, starts, sums, u_batch, u_row, delta_batch, delta_row, B_batch, B_row,
-               C_batch, C_row, mask_batch, mask_row, y_batch, y_row, length, channels, chunks, chunk_tiles,
-               N: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr, SOFTPLUS: tl.constexpr, ENDS: tl.constexpr):
+    'delta_row', 'B_batch', 'C_batch', 'mask_batch', 'mask_row', 'y_batch', 'y_row', 'length', 'channels', 'chunks',
+    'chunk_tiles'])
+def scan_tiles(u, delta, A, B, C, D, bias, mask, y, starts, sums, u_batch, u_row, delta_batch, delta_row, B_batch,
+               C_batch, mask_batch, mask_row, y_batch, y_row, length, channels, chunks, chunk_tiles,
+               B_ROW: tl.constexpr, C_ROW: tl.constexpr, N: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr,
+               FULL: tl.constexpr, SOFTPLUS: tl.constexpr, ENDS: tl.constexpr):
     """Scan every chunk from its true start, tile by tile: fill y, and `starts` for all tiles but the chunks' first.
 
     ENDS: from a zero state instead, without y; the last chunk is left out. Its end goes to where the next chunk's start
@@ -167,65 +148,75 @@ def scan_tiles(u, delta, A, B, C, D, bias, mask, y, starts, sums, u_batch, u_row
     chunk = pid // blocks % runs
     row = (pid // blocks // runs).to(tl.int64)
     first = chunk.to(tl.int64) * chunk_tiles
+    token = first * T
     c = pid % blocks * BLOCK + tl.arange(0, BLOCK)
     inside = c < channels
-
-    tiles = tl.cdiv(length, T)
-    token = first * T
     u += row * u_batch + token * u_row + c
     delta += row * delta_batch + token * delta_row + c
-    B += row * B_batch + token * B_row
-    C += row * C_batch + token * C_row
+    B += row * B_batch + token * B_ROW
+    C += row * C_batch + token * C_ROW
+    y += row * y_batch + token * y_row + c
     A += c * N
-    state = starts + (row * (tiles - 1) + first - 1) * N * channels + c
+    state = starts + (row * (tl.cdiv(length, T) - 1) + first - 1) * N * channels + c
     if mask is not None:
         mask += row * mask_batch + token * mask_row
     if D is not None:
         D = tl.load(D + c, mask=inside, other=0).to(tl.float32)
     if bias is not None:
         bias = tl.load(bias + c, mask=inside, other=0).to(tl.float32)
-    if not ENDS:
-        y += row * y_batch + token * y_row + c
 
     total = tl.zeros((BLOCK,), tl.float32)
     hs = ()
-    if N > STATIC_STATES:
-        hs = (first > 0,)
+    for n in tl.static_range(N if N <= STATIC_STATES else 0):
         if ENDS:
-            state += N * channels
-    else:
-        for n in tl.static_range(N):
-            if ENDS:
-                hs = hs + (tl.zeros((BLOCK,), tl.float32),)
-            else:
-                hs = hs + (tl.load(state + n * channels, mask=inside & (first > 0), other=0),)
+            hs = hs + (total,)
+        else:
+            hs = hs + (tl.load(state + n * channels, mask=inside & (first > 0), other=0),)
     left = tl.minimum(length - token, chunk_tiles * T).to(tl.int32)
-    for i in range(left // T):
-        if not ENDS and N <= STATIC_STATES:
+    for i in range(tl.cdiv(left, T)):
+        rows = left - i * T
+        us = load_rows(u, u_row, rows, inside, T, FULL)
+        dt = load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T, FULL, SOFTPLUS)
+        x = ()
+        ys = ()
+        for t in tl.static_range(T):
+            x = x + (us[t] * dt[t],)
+            ys = ys + (us[t] * D if D is not None else tl.zeros_like(us[t]),)
+            total += dt[t]
+        if N <= STATIC_STATES:
+            ends = ()
             for n in tl.static_range(N):
-                tl.store(state + n * channels, hs[n], mask=inside & (i > 0))
-        hs, total = scan_tile(hs, u, u_row, delta, delta_row, A, B, B_row, C, C_row, D, bias, mask, mask_row, y, y_row,
-                              state, channels, total, T, inside, N, T, True, SOFTPLUS, ENDS)
+                if not ENDS:
+                    tl.store(state + n * channels, hs[n], mask=inside & (i > 0))
+                h, out = scan_state(hs[n], n, A, B, C, dt, x, ys, rows, inside, B_ROW, C_ROW, T, FULL, ENDS)
+                ends = ends + (h,)
+                if not ENDS:
+                    ys = out
+            hs = ends
+        else:
+            for n in range(N):
+                if ENDS:
+                    h, _ = scan_state(tl.zeros_like(total), n, A, B, C, dt, x, ys, rows, inside, B_ROW, C_ROW, T, FULL,
+                                      ENDS)
+                    tl.store(state + (N + n) * channels, h, mask=inside)
+                else:
+                    h = tl.load(state + n * channels, mask=inside & (first > 0), other=0)
+                    _, ys = scan_state(h, n, A, B, C, dt, x, ys, rows, inside, B_ROW, C_ROW, T, FULL, ENDS)
+        if not ENDS:
+            for t in tl.static_range(T):
+                tl.store(y + t * y_row, ys[t].to(y.dtype.element_ty), mask=inside if FULL else inside & (t < rows))
         u += T * u_row
         delta += T * delta_row
-        B += T * B_row
-        C += T * C_row
+        B += T * B_ROW
+        C += T * C_ROW
+        y += T * y_row
         state += N * channels
         if mask is not None:
             mask += T * mask_row
-        if not ENDS:
-            y += T * y_row
     if ENDS:
-        if N <= STATIC_STATES:
-            for n in tl.static_range(N):
-                tl.store(state + n * channels, hs[n], mask=inside)
+        for n in tl.static_range(N if N <= STATIC_STATES else 0):
+            tl.store(state + n * channels, hs[n], mask=inside)
         tl.store(sums + (row * runs + chunk) * channels + c, total, mask=inside)
-    elif left % T > 0:
-        if N <= STATIC_STATES:
-            for n in tl.static_range(N):
-                tl.store(state + n * channels, hs[n], mask=inside & (left > T))
-        scan_tile(hs, u, u_row, delta, delta_row, A, B, B_row, C, C_row, D, bias, mask, mask_row, y, y_row, state,
-                  channels, total, left % T, inside, N, T, False, SOFTPLUS, ENDS)
 
 
 @triton.jit(do_not_specialize=['states', 'sums', 'A', 'count', 'between', 'states_batch', 'channels'])
@@ -260,31 +251,12 @@ def chain(states, sums, A, count, between, states_batch, channels, N: tl.constex
             tl.store(places[t], carry, mask=inside & (j + t < count))
 
 
-@triton.jit
-def end_tile(dy, dy_row, delta, delta_row, A, C, C_row, bias, mask, mask_row, ends, sums, channels, rows, inside,
-             N: tl.constexpr, T: tl.constexpr, FULL: tl.constexpr, SOFTPLUS: tl.constexpr):
-    """One tile of `reverse_ends`."""
-    dys = load_rows(dy, dy_row, rows, inside, T, FULL)
-    dt = load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T, FULL, SOFTPLUS)
-    total = tl.zeros_like(dt[0])
-    for t in tl.static_range(T):
-        total += dt[t]
-    tl.store(sums, total, mask=inside)
-    for n in range(N):
-        a = tl.load(A + n, mask=inside, other=0) * LOG2E
-        g = tl.zeros_like(total)
-        for s in tl.static_range(T):
-            t: tl.constexpr = T - 1 - s
-            g = tl.exp2(dt[t] * a) * (g + dys[t] * load_shared(C + n, C_row, rows, t, FULL))
-        tl.store(ends + n * channels, g, mask=inside)
-
-
 @triton.jit(do_not_specialize=[
     'dy', 'delta', 'A', 'C', 'bias', 'mask', 'ends', 'sums', 'dy_batch', 'dy_row', 'delta_batch', 'delta_row', 'C_batch',
-    'C_row', 'mask_batch', 'mask_row', 'length', 'channels'])
-def reverse_ends(dy, delta, A, C, bias, mask, ends, sums, dy_batch, dy_row, delta_batch, delta_row, C_batch, C_row,
-                 mask_batch, mask_row, length, channels, N: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr,
-                 SOFTPLUS: tl.constexpr):
+    'mask_batch', 'mask_row', 'length', 'channels'])
+def reverse_ends(dy, delta, A, C, bias, mask, ends, sums, dy_batch, dy_row, delta_batch, delta_row, C_batch, mask_batch,
+                 mask_row, length, channels, C_ROW: tl.constexpr, N: tl.constexpr, T: tl.constexpr,
+                 BLOCK: tl.constexpr, FULL: tl.constexpr, SOFTPLUS: tl.constexpr):
     """Scan the gradient of the state backwards through every tile but the first, from zero.
 
     What arrives at tile i + 1's start goes to ends[:, i], ``(batch, tiles - 1, N, channels)``, and its step sizes' sum
@@ -298,121 +270,61 @@ def reverse_ends(dy, delta, A, C, bias, mask, ends, sums, dy_batch, dy_row, delt
     c = pid % blocks * BLOCK + tl.arange(0, BLOCK)
     inside = c < channels
     token = (i + 1).to(tl.int64) * T
+    rows = (length - token).to(tl.int32)
     dy += row * dy_batch + token * dy_row + c
     delta += row * delta_batch + token * delta_row + c
-    C += row * C_batch + token * C_row
-    A += c * N
+    C += row * C_batch + token * C_ROW
+    ends += (row * runs + i) * N * channels + c
     if mask is not None:
         mask += row * mask_batch + token * mask_row
     if bias is not None:
         bias = tl.load(bias + c, mask=inside, other=0).to(tl.float32)
-    ends += (row * runs + i) * N * channels + c
-    sums += (row * runs + i) * channels + c
-    rows = (length - token).to(tl.int32)
-    if rows >= T:
-        end_tile(dy, dy_row, delta, delta_row, A, C, C_row, bias, mask, mask_row, ends, sums, channels, rows, inside,
-                 N, T, True, SOFTPLUS)
-    else:
-        end_tile(dy, dy_row, delta, delta_row, A, C, C_row, bias, mask, mask_row, ends, sums, channels, rows, inside,
-                 N, T, False, SOFTPLUS)
 
-
-@triton.jit
-def gradient_tile(dy, dy_row, u, u_row, delta, delta_row, A, B, B_row, C, C_row, D, bias, mask, mask_row, start, end,
-                  du, du_row, ddelta, ddelta_row, dB, dC, sums, channels, rows, inside, has_start, has_end,
-                  N: tl.constexpr, T: tl.constexpr, FULL: tl.constexpr, SOFTPLUS: tl.constexpr):
-    """One tile of `scan_gradients`.
-
-    With g_t the gradient of h_t, g_t = C_t dy_t + a_{t+1} g_{t+1}, where a_t = exp(Δ_t A); that of Δ_t A is
-    g_t a_t h_{t-1}.
-    """
     dys = load_rows(dy, dy_row, rows, inside, T, FULL)
-    us = load_rows(u, u_row, rows, inside, T, FULL)
     dt = load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T, FULL, SOFTPLUS)
-    dx, ddt = (), ()
-    for _ in tl.static_range(T):
-        dx = dx + (tl.zeros_like(dt[0]),)
-        ddt = ddt + (tl.zeros_like(dt[0]),)
-    for n in range(N):
-        a = tl.load(A + n, mask=inside, other=0)
-        h = tl.load(start + n * channels, mask=inside & has_start, other=0)
-        decays, before = (), ()
-        for t in tl.static_range(T):
-            decays = decays + (tl.exp2(dt[t] * (a * LOG2E)),)
-            before = before + (h,)
-            h = decays[t] * h + us[t] * dt[t] * load_shared(B + n, B_row, rows, t, FULL)
-            if FULL:
-                tl.store(dC + t * N + n, tl.sum(h * dys[t], 0))
-            else:
-                tl.store(dC + t * N + n, tl.sum(h * dys[t], 0), mask=t < rows)
-        g = tl.load(end + n * channels, mask=inside & has_end, other=0)
-        dA = tl.zeros_like(h)
-        new_dx, new_ddt = (), ()
-        for s in tl.static_range(T):
-            t: tl.constexpr = T - 1 - s
-            g += dys[t] * load_shared(C + n, C_row, rows, t, FULL)
-            if FULL:
-                tl.store(dB + t * N + n, tl.sum(g * us[t] * dt[t], 0))
-            else:
-                tl.store(dB + t * N + n, tl.sum(g * us[t] * dt[t], 0), mask=t < rows)
-            new_dx = (dx[t] + g * load_shared(B + n, B_row, rows, t, FULL),) + new_dx  # noqa: RUF005
-            g *= decays[t]
-            exponent = g * before[t]
-            new_ddt = (ddt[t] + exponent * a,) + new_ddt  # noqa: RUF005
-            dA += exponent * dt[t]
-        dx, ddt = new_dx, new_ddt
-        tl.store(sums + n * channels, dA, mask=inside)
-
-    dD, dbias = tl.zeros_like(dt[0]), tl.zeros_like(dt[0])
+    total = tl.zeros((BLOCK,), tl.float32)
     for t in tl.static_range(T):
-        there = inside if FULL else inside & (t < rows)
-        dut = dx[t] * dt[t]
-        if D is not None:
-            dut += dys[t] * D
-            dD += dys[t] * us[t]
-        tl.store(du + t * du_row, dut.to(du.dtype.element_ty), mask=there)
-        dd = ddt[t] + dx[t] * us[t]
-        if SOFTPLUS:
-            raw = tl.load(delta + t * delta_row, mask=there, other=0).to(tl.float32)
-            dd *= sigmoid(raw + bias if bias is not None else raw)
-        if mask is not None:
-            dd = tl.where(tl.load(mask + t * mask_row, mask=t < rows, other=0) != 0, dd, 0)
-        dbias += dd if FULL else tl.where(t < rows, dd, 0)
-        tl.store(ddelta + t * ddelta_row, dd.to(ddelta.dtype.element_ty), mask=there)
-    tl.store(sums + N * channels, dD, mask=inside)
-    tl.store(sums + (N + 1) * channels, dbias, mask=inside)
+        total += dt[t]
+    tl.store(sums + (row * runs + i) * channels + c, total, mask=inside)
+    for n in range(N):
+        a = tl.load(A + c * N + n, mask=inside, other=0) * LOG2E
+        g = tl.zeros((BLOCK,), tl.float32)
+        for t in tl.static_range(T - 1, -1, -1):
+            g = tl.exp2(dt[t] * a) * (g + dys[t] * load_shared(C + n, C_ROW, rows, t, FULL))
+        tl.store(ends + n * channels, g, mask=inside)
 
 
 @triton.jit(do_not_specialize=[
     'dy', 'u', 'delta', 'A', 'B', 'C', 'D', 'bias', 'mask', 'starts', 'ends', 'du', 'ddelta', 'shared', 'sums',
-    'dy_batch', 'dy_row', 'u_batch', 'u_row', 'delta_batch', 'delta_row', 'B_batch', 'B_row', 'C_batch', 'C_row',
-    'mask_batch', 'mask_row', 'du_batch', 'du_row', 'ddelta_batch', 'ddelta_row', 'batch', 'length', 'channels'])
+    'dy_batch', 'dy_row', 'u_batch', 'u_row', 'delta_batch', 'delta_row', 'B_batch', 'C_batch', 'mask_batch', 'mask_row',
+    'du_batch', 'du_row', 'ddelta_batch', 'ddelta_row', 'batch', 'length', 'channels'])
 def scan_gradients(dy, u, delta, A, B, C, D, bias, mask, starts, ends, du, ddelta, shared, sums, dy_batch, dy_row,
-                   u_batch, u_row, delta_batch, delta_row, B_batch, B_row, C_batch, C_row, mask_batch, mask_row,
-                   du_batch, du_row, ddelta_batch, ddelta_row, batch, length, channels, N: tl.constexpr,
-                   T: tl.constexpr, BLOCK: tl.constexpr, SOFTPLUS: tl.constexpr):
+                   u_batch, u_row, delta_batch, delta_row, B_batch, C_batch, mask_batch, mask_row, du_batch, du_row,
+                   ddelta_batch, ddelta_row, batch, length, channels, B_ROW: tl.constexpr, C_ROW: tl.constexpr,
+                   N: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr, FULL: tl.constexpr, SOFTPLUS: tl.constexpr):
     """All gradients, tile by tile, from the states at tile starts and the states' gradients at tile ends.
 
-    Fills du and ddelta; shared ``(blocks of channels, 2, batch, length, N)`` with dB's and dC's parts; sums
-    ``(batch · tiles, N + 2, channels)`` with those of dA, dD and ddelta_bias. Grid: batch · tiles · blocks of channels.
+    With g_t the gradient of h_t, g_t = C_t dy_t + a_{t+1} g_{t+1}, where a_t = exp(Δ_t A); that of Δ_t A is
+    g_t a_t h_{t-1}. Fills du and ddelta; shared ``(blocks of channels, 2, batch, length, N)`` with dB's and dC's parts;
+    sums ``(batch · tiles, N + 2, channels)`` with those of dA, dD and ddelta_bias.
+    Grid: batch · tiles · blocks of channels.
     """
     blocks = tl.cdiv(channels, BLOCK)
     tiles = tl.cdiv(length, T)
     pid = tl.program_id(0)
-    block = pid % blocks
     i = pid // blocks % tiles
     row = (pid // blocks // tiles).to(tl.int64)
-    c = block * BLOCK + tl.arange(0, BLOCK)
+    c = pid % blocks * BLOCK + tl.arange(0, BLOCK)
     inside = c < channels
     token = i.to(tl.int64) * T
+    rows = (length - token).to(tl.int32)
     dy += row * dy_batch + token * dy_row + c
     u += row * u_batch + token * u_row + c
     delta += row * delta_batch + token * delta_row + c
     du += row * du_batch + token * du_row + c
     ddelta += row * ddelta_batch + token * ddelta_row + c
-    B += row * B_batch + token * B_row
-    C += row * C_batch + token * C_row
-    A += c * N
+    B += row * B_batch + token * B_ROW
+    C += row * C_batch + token * C_ROW
     if mask is not None:
         mask += row * mask_batch + token * mask_row
     if D is not None:
@@ -422,17 +334,63 @@ def scan_gradients(dy, u, delta, A, B, C, D, bias, mask, starts, ends, du, ddelt
     end = ends + (row * (tiles - 1) + i) * N * channels + c
     start = starts + (row * (tiles - 1) + i - 1) * N * channels + c
     sums += (row * tiles + i) * (N + 2) * channels + c
-    dB = shared + ((block * 2 * batch + row) * length + token) * N
+    dB = shared + ((pid % blocks * 2 * batch + row) * length + token) * N
     dC = dB + batch.to(tl.int64) * length * N
-    rows = (length - token).to(tl.int32)
-    if rows >= T:
-        gradient_tile(dy, dy_row, u, u_row, delta, delta_row, A, B, B_row, C, C_row, D, bias, mask, mask_row, start, end,
-                      du, du_row, ddelta, ddelta_row, dB, dC, sums, channels, rows, inside, i > 0, i + 1 < tiles,
-                      N, T, True, SOFTPLUS)
-    else:
-        gradient_tile(dy, dy_row, u, u_row, delta, delta_row, A, B, B_row, C, C_row, D, bias, mask, mask_row, start, end,
-                      du, du_row, ddelta, ddelta_row, dB, dC, sums, channels, rows, inside, i > 0, i + 1 < tiles,
-                      N, T, False, SOFTPLUS)
+
+    dys = load_rows(dy, dy_row, rows, inside, T, FULL)
+    us = load_rows(u, u_row, rows, inside, T, FULL)
+    dt = load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T, FULL, SOFTPLUS)
+    dx = ()
+    ddt = ()
+    for _ in tl.static_range(T):
+        dx = dx + (tl.zeros((BLOCK,), tl.float32),)
+        ddt = ddt + (tl.zeros((BLOCK,), tl.float32),)
+    for n in range(N):
+        a = tl.load(A + c * N + n, mask=inside, other=0)
+        h = tl.load(start + n * channels, mask=inside & (i > 0), other=0)
+        decays = ()
+        before = ()
+        for t in tl.static_range(T):
+            decay = tl.exp2(dt[t] * (a * LOG2E))
+            decays = decays + (decay,)
+            before = before + (h,)
+            h = decay * h + us[t] * dt[t] * load_shared(B + n, B_ROW, rows, t, FULL)
+            store_shared(dC + t * N + n, tl.sum(h * dys[t], 0), rows, t, FULL)
+        g = tl.load(end + n * channels, mask=inside & (i + 1 < tiles), other=0)
+        dA = tl.zeros((BLOCK,), tl.float32)
+        new_dx = ()
+        new_ddt = ()
+        for t in tl.static_range(T - 1, -1, -1):
+            g += dys[t] * load_shared(C + n, C_ROW, rows, t, FULL)
+            store_shared(dB + t * N + n, tl.sum(g * us[t] * dt[t], 0), rows, t, FULL)
+            new_dx = (dx[t] + g * load_shared(B + n, B_ROW, rows, t, FULL),) + new_dx
+            g *= decays[t]
+            exponent = g * before[t]
+            new_ddt = (ddt[t] + exponent * a,) + new_ddt
+            dA += exponent * dt[t]
+        dx = new_dx
+        ddt = new_ddt
+        tl.store(sums + n * channels, dA, mask=inside)
+
+    dD = tl.zeros((BLOCK,), tl.float32)
+    dbias = tl.zeros((BLOCK,), tl.float32)
+    for t in tl.static_range(T):
+        there = inside if FULL else inside & (t < rows)
+        dut = dx[t] * dt[t]
+        if D is not None:
+            dut += dys[t] * D
+            dD += dys[t] * us[t]
+        tl.store(du + t * du_row, dut.to(du.dtype.element_ty), mask=there)
+        ddelta_t = ddt[t] + dx[t] * us[t]  # past the end both are 0
+        if SOFTPLUS:
+            raw = tl.load(delta + t * delta_row, mask=there, other=0).to(tl.float32)
+            ddelta_t *= sigmoid(raw + bias if bias is not None else raw)
+        if mask is not None:
+            ddelta_t = tl.where(load_shared(mask, mask_row, rows, t, FULL) != 0, ddelta_t, 0)
+        dbias += ddelta_t
+        tl.store(ddelta + t * ddelta_row, ddelta_t.to(ddelta.dtype.element_ty), mask=there)
+    tl.store(sums + N * channels, dD, mask=inside)
+    tl.store(sums + (N + 1) * channels, dbias, mask=inside)
 
 
 @triton.jit(do_not_specialize=['shared', 'dB', 'dC', 'dB_batch', 'dB_row', 'dC_batch', 'dC_row', 'blocks', 'batch',

@@ -45,16 +45,17 @@ def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
     starts = u.new_empty(batch, max(tiles - 1, 0), state, channels, dtype=torch.float32)
     if not u.numel():
         return starts
-    u, delta, B, C, A, D, delta_bias, mask = _rows(u), _rows(delta), _rows(B), _rows(C), *_rest(A, D, delta_bias, mask)
+    u, delta, B, C = _rows(u), _rows(delta), _shared(B), _shared(C)
+    A, D, delta_bias, mask = _rest(A, D, delta_bias, mask)
     chunk = _chunk(tiles, batch * blocks, state)
     chunks = triton.cdiv(tiles, chunk)
     sums = u.new_empty(batch, chunks - 1, channels, dtype=torch.float32)
+    constants = _constants(length, state, C, delta_softplus)
 
     def scan(ends):
         kernels.scan_tiles[(batch * (chunks - ends) * blocks,)](
-            u, delta, A, B, C, D, delta_bias, mask, out, starts, sums, *_strides(u, delta, B, C, mask, out),
-            length, channels, chunks, chunk, N=state, T=TILE, BLOCK=_block(channels), SOFTPLUS=delta_softplus,
-            ENDS=ends, num_warps=1)
+            u, delta, A, B, C, D, delta_bias, mask, out, starts, sums, *_strides(u, delta), B.stride(0), C.stride(0),
+            *_strides(mask, out), length, channels, chunks, chunk, B_ROW=B.stride(1), **constants, ENDS=ends)
 
     with _on(u):
         if chunks > 1:
@@ -78,25 +79,26 @@ def scan_backward(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C:
         bias are.
     """
     (batch, length, channels), state = u.shape, A.shape[1]
-    tiles, blocks, block = triton.cdiv(length, TILE), _blocks(channels), _block(channels)
+    tiles, blocks = triton.cdiv(length, TILE), _blocks(channels)
     if not u.numel():
         dB.zero_(), dC.zero_()
         return tuple(u.new_zeros(shape, dtype=torch.float32) for shape in (A.shape, channels, channels))
-    dy, u, delta, B, C = map(_rows, (dy, u, delta, B, C))
+    dy, u, delta, B, C = _rows(dy), _rows(u), _rows(delta), _shared(B), _shared(C)
     A, D, delta_bias, mask = _rest(A, D, delta_bias, mask)
     ends, sums = torch.empty_like(starts), starts.new_empty(batch, tiles - 1, channels)
     shared = starts.new_empty(blocks, 2, batch, length, state)
     parts = starts.new_empty(batch * tiles, state + 2, channels)
-    constants = dict(N=state, T=TILE, BLOCK=block, SOFTPLUS=delta_softplus, num_warps=1)
+    constants = _constants(length, state, C, delta_softplus)
     with _on(u):
         if tiles > 1:
             kernels.reverse_ends[(batch * (tiles - 1) * blocks,)](
-                dy, delta, A, C, delta_bias, mask, ends, sums, *_strides(dy, delta, C, mask), length, channels,
-                **constants)
+                dy, delta, A, C, delta_bias, mask, ends, sums, *_strides(dy, delta), C.stride(0), *_strides(mask),
+                length, channels, **constants)
             _chain(ends, sums, A, reverse=True)
         kernels.scan_gradients[(batch * tiles * blocks,)](
             dy, u, delta, A, B, C, D, delta_bias, mask, starts, ends, du, ddelta, shared, parts,
-            *_strides(dy, u, delta, B, C, mask, du, ddelta), batch, length, channels, **constants)
+            *_strides(dy, u, delta), B.stride(0), C.stride(0), *_strides(mask, du, ddelta), batch, length, channels,
+            B_ROW=B.stride(1), **constants)
         kernels.sum_blocks[(triton.cdiv(batch * length * state, 128),)](
             shared, dB, dC, *_strides(dB, dC), blocks, batch, length, N=state, SIZE=128, num_warps=1)
     total = parts.sum(0)
@@ -108,16 +110,17 @@ def _chain(states: Tensor, sums: Tensor, A: Tensor, reverse: bool) -> None:
     batch, count, state, channels = states.shape
     kernels.chain[(batch * state * _blocks(channels),)](
         states, sums, A, count, states.stride(1), states.stride(0), channels, N=state, ROWS=CHAIN,
-        BLOCK=_block(channels), REVERSE=reverse, num_warps=1)
-
-
-def _block(channels: int) -> int:
-    """Channels per program."""
-    return WARP
+        BLOCK=WARP, REVERSE=reverse, num_warps=1)
 
 
 def _blocks(channels: int) -> int:
-    return triton.cdiv(channels, _block(channels))
+    return triton.cdiv(channels, WARP)
+
+
+def _constants(length, state, C, delta_softplus):
+    """What scan_tiles, reverse_ends and scan_gradients are compiled for."""
+    return dict(C_ROW=C.stride(1), N=state, T=TILE, BLOCK=WARP, FULL=length % TILE == 0, SOFTPLUS=delta_softplus,
+                num_warps=1)
 
 
 def _chunk(tiles: int, programs: int, state: int) -> int:
@@ -130,6 +133,11 @@ def _chunk(tiles: int, programs: int, state: int) -> int:
 def _rows(x: Tensor) -> Tensor:
     """`x` with its last dimension contiguous, and tokens near enough for 32-bit offsets within a tile."""
     return x if (x.stride(2) == 1 or x.shape[2] == 1) and x.stride(1) < 2**26 else x.contiguous()
+
+
+def _shared(x: Tensor) -> Tensor:
+    """B or C; the kernels are compiled for the distance of its tokens, so it had better not depend on batch or size."""
+    return x if (x.stride(2) == 1 or x.shape[2] == 1) and x.stride(1) <= 1024 else x.contiguous()
 
 
 def _rest(A, D, delta_bias, mask):
@@ -200,13 +208,14 @@ def compile_variants():
         for dtype in ('fp32', 'bf16'):
             label = f'{dtype}, {state} states'
             yield _variant(kernels.sum_blocks, label, dict(N=state, SIZE=128), dtype)
-            constants = dict(N=state, T=TILE, BLOCK=WARP, SOFTPLUS=True)
-            for mask in (False, True):
+            for mask in (False, True):  # with a mask, of ragged length as well: the least and the most there can be
+                constants = dict(C_ROW=2 * state, N=state, T=TILE, BLOCK=WARP, FULL=not mask, SOFTPLUS=True)
                 full = label + ', mask' * mask
+                yield _variant(kernels.reverse_ends, full, constants, dtype, mask)
+                constants['B_ROW'] = 2 * state
+                yield _variant(kernels.scan_gradients, full, constants, dtype, mask)
                 for ends in (False, True):
                     yield _variant(kernels.scan_tiles, full + ', ends' * ends, dict(constants, ENDS=ends), dtype, mask)
-                yield _variant(kernels.reverse_ends, full, constants, dtype, mask)
-                yield _variant(kernels.scan_gradients, full, constants, dtype, mask)
 
 
 def _variant(kernel, label, constants, dtype='fp32', mask=False):
