@@ -7,6 +7,9 @@ os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 import pytest
 import torch
 
+if not torch.cuda.is_available():
+    os.environ.setdefault('TRITON_INTERPRET', '1')  # before the kernels are imported: they run on CPU tensors then
+
 
 @pytest.fixture(autouse=True)
 def _seed():

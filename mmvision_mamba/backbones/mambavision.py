@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import ConfigError, DataError
-from ..ops import check_backend, selective_scan
+from ..ops import check_backend, fused_mixer, fuses, selective_scan
 from ._mmengine import BaseModule, register_backbone
 from .checkpoint import load_pretrained
 from .checkpointing import checkpoint_block
@@ -105,9 +105,16 @@ class MambaVisionMixer(nn.Module):
         self.out_proj = nn.Linear(2 * half, dim, bias=False)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        xz = self.in_proj(x)
+        # One operator for what is spelt out below. It takes weights: a layer that was replaced is to be called.
+        layers = (self.conv1d_x, self.conv1d_z, self.x_proj, self.dt_proj)
+        if fuses(xz, self.conv1d_x.kernel_size[0], self.scan_backend) and all(
+                type(layer) in (nn.Conv1d, nn.Linear) for layer in layers):
+            return self.out_proj(fused_mixer(xz, self.conv1d_x.weight, self.conv1d_z.weight, self.x_proj.weight,
+                                             self.dt_proj.weight, self.dt_proj.bias, self.A_log, self.D, mask))
         # Both branches' convolutions are depthwise: one over all channels serves them.
         weight = torch.cat((self.conv1d_x.weight, self.conv1d_z.weight))
-        xz = F.conv1d(self.in_proj(x).transpose(1, 2), weight, padding='same', groups=len(weight)).transpose(1, 2)
+        xz = F.conv1d(xz.transpose(1, 2), weight, padding='same', groups=len(weight)).transpose(1, 2)
         x, z = F.silu(xz).chunk(2, -1)
         dt, B, C = self.x_proj(x).split((self.dt_rank, self.d_state, self.d_state), -1)
         # dt_proj's bias enters here and once more in the scan: the published weights were trained so.

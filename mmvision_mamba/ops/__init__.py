@@ -1,4 +1,5 @@
-"""Selective scan. Knows tensors, nothing of vision or OpenMMLab."""
+"""Selective scan and the mixer around it. Knows tensors, nothing of vision or OpenMMLab."""
+from .mixer import fused_mixer, fuses
 from .selective_scan import BACKENDS, check_backend, selective_scan
 
-__all__ = ['BACKENDS', 'check_backend', 'selective_scan']
+__all__ = ['BACKENDS', 'check_backend', 'fused_mixer', 'fuses', 'selective_scan']

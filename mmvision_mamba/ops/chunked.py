@@ -13,12 +13,12 @@ token don't depend on the length: whatever is done to a token, the softplus and 
 is in cache. Where sequences are many enough to fill a slab, K is 1 and only step 3 remains. The
 forward keeps the state at each chunk's start, ``state / T`` times the size of u; the backward recomputes the rest.
 """
-import functools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .operators import exporting, outside_autocast, register_gradient
 from .reference import state_dtype, step_sizes
 
 SLAB = 2**16  # elements per step: with T steps and three buffers, a working set near the cache's size
@@ -172,17 +172,8 @@ def _backward_segment(dy, x, dt, A_t, B, C, carry, starts, buffers) -> tuple[Ten
     return dinput.mul_(dt), ddt, dB, dC, dA_t, carry
 
 
-def _outside_autocast(function):
-    """A custom operator's own operators would be cast down; in the backward too, when it runs inside the context."""
-    @functools.wraps(function)
-    def wrapped(u: Tensor, *args: Tensor):
-        with torch.autocast(u.device.type, enabled=False):
-            return function(u, *args)
-    return wrapped
-
-
 @torch.library.custom_op('mmvision_mamba::chunked_scan', mutates_args=())
-@_outside_autocast
+@outside_autocast
 def chunked_scan_op(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                     delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None) -> tuple[Tensor, Tensor]:
     """y as in `selective_scan`, and the states that the backward starts from."""
@@ -209,7 +200,7 @@ def chunked_scan_op(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D
 
 
 @torch.library.custom_op('mmvision_mamba::chunked_scan_backward', mutates_args=())
-@_outside_autocast
+@outside_autocast
 def chunked_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                              delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None,
                              starts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -259,31 +250,12 @@ def _(dy, u, delta, A, B, C, D, delta_bias, delta_softplus, mask, starts):
     return *(v.new_empty(v.shape) for v in (u, delta, A, B, C)), *sums
 
 
-def _save(ctx, inputs, output):
-    *tensors, ctx.delta_softplus, mask = inputs
-    ctx.save_for_backward(*tensors, mask, output[1])
-
-
-def _backward(ctx, dy, _):
-    *inputs, mask, starts = ctx.saved_tensors
-    *grads, dD, dbias = chunked_scan_backward_op(dy, *inputs, ctx.delta_softplus, mask, starts)
-    D, bias = inputs[5:]
-    return *grads, None if D is None else dD.to(D.dtype), None if bias is None else dbias.to(bias.dtype), None, None
-
-
-chunked_scan_op.register_autograd(_backward, setup_context=_save)
+register_gradient(chunked_scan_op, chunked_scan_backward_op)
 
 
 def chunked_scan(*args) -> Tensor:
     """`selective_scan` in chunks. While a graph is being exported it runs as plain operators, else as one operator."""
-    return plain_chunked_scan(*args) if _exporting() else chunked_scan_op(*args)[0]
-
-
-def _exporting() -> bool:
-    if torch.compiler.is_dynamo_compiling():  # where is_exporting is true of torch.compile as well
-        return False
-    is_exporting = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7 and later
-    return bool((is_exporting and is_exporting()) or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export())
+    return plain_chunked_scan(*args) if exporting() else chunked_scan_op(*args)[0]
 
 
 def plain_chunked_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,

@@ -1,22 +1,90 @@
 """The selective scan of Mamba (arXiv 2312.00752), behind one function for every backend."""
+import functools
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, MissingExtraError
 from .chunked import chunked_scan
+from .mamba_ssm import mamba_ssm_scan, package_scan
+from .operators import exporting
 from .reference import reference_scan
 
+
+def _triton_scan(*args) -> Tensor:
+    from .triton_scan import triton_scan  # imports Triton: not before it is asked for
+    return triton_scan(*args)
+
+
 # Each takes selective_scan's own arguments, checked, in selective_scan's order.
-_SCANS = {'reference': reference_scan, 'chunked': chunked_scan}
+_SCANS = {'reference': reference_scan, 'chunked': chunked_scan, 'triton': _triton_scan, 'mamba_ssm': mamba_ssm_scan}
 BACKENDS = ('auto', *_SCANS)
+_TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def check_backend(backend: str) -> str:
-    """Returns `backend`; raises ConfigError naming the valid ones."""
+    """Returns `backend`; raises ConfigError naming the valid ones, or MissingExtraError naming the missing package."""
     if backend not in BACKENDS:
         raise ConfigError(f'unknown scan backend {backend!r}; valid ones: {", ".join(map(repr, BACKENDS))}')
+    if missing := _missing(backend):
+        raise MissingExtraError(missing)
     return backend
+
+
+# torch.compile takes the answer as it is, instead of tracing the imports.
+@torch.compiler.assume_constant_result
+def _missing(backend: str) -> str:
+    """Which package `backend` is short of, and the way out; empty where there is none."""
+    if backend == 'triton':
+        return _triton_missing()
+    if backend == 'mamba_ssm':
+        try:
+            package_scan()
+        except ImportError as error:
+            if find_spec('mamba_ssm') is None:
+                return str(MissingExtraError("scan backend 'mamba_ssm'", 'mamba'))
+            return (f"scan backend 'mamba_ssm': the installed package can't be imported: {error}\n"
+                    "Rebuild it for this torch: pip install --force-reinstall --no-deps --no-build-isolation mamba-ssm")
+    return ''
+
+
+@functools.cache
+def _triton_missing() -> str:
+    if find_spec('triton') is None:
+        return "scan backend 'triton': Triton is not installed: pip install triton"
+    try:
+        from . import triton_scan  # noqa: F401
+    except ImportError as error:
+        return f"scan backend 'triton': Triton can't be used: {error}\npip install --upgrade triton"
+    return ''
+
+
+def _choose(backend: str, u: Tensor) -> str:
+    """The backend that scans u: 'auto' resolved. Raises where a named one can't."""
+    supported = u.is_cuda and u.dtype in _TRITON_DTYPES
+    if backend == 'auto':
+        return 'triton' if supported and not _missing('triton') else 'chunked'
+    if exporting() or backend in ('reference', 'chunked'):
+        return backend
+    check_backend(backend)
+    if backend == 'mamba_ssm' and not u.is_cuda:
+        raise ConfigError(f"selective_scan: backend 'mamba_ssm' needs CUDA tensors, u is on {u.device}: "
+                          "use 'auto' or 'chunked'")
+    if backend == 'triton' and not supported:
+        if u.dtype not in _TRITON_DTYPES:
+            raise ConfigError(f"selective_scan: backend 'triton' takes float32, float16 and bfloat16, u is {u.dtype}: "
+                              "use 'auto' or 'chunked'")
+        if not _interpreted():
+            raise ConfigError(f"selective_scan: backend 'triton' needs CUDA tensors, u is on {u.device}: use 'auto' or "
+                              "'chunked' (with TRITON_INTERPRET=1 in the environment it runs anywhere, very slowly)")
+    return backend
+
+
+@torch.compiler.assume_constant_result
+def _interpreted() -> bool:
+    from .triton_kernels import INTERPRETED
+    return INTERPRETED
 
 
 def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None,
@@ -38,18 +106,23 @@ def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
         delta_softplus: whether delta goes through a softplus. Default: False.
         mask: bool, ``(batch, length)``, True at real tokens. At the others Δ is exactly 0: the state passes through
             unchanged, and they get no gradient but D's. None: all are real.
-        backend: 'reference' (step by step), 'chunked' (any device, own backward, exportable) or 'auto', the fastest
-            that can run. Default: 'auto'.
+        backend: 'reference' (step by step), 'chunked' (any device, own backward), 'triton' (CUDA, u in float32,
+            float16 or bfloat16), 'mamba_ssm' (CUDA, the package of that name) or 'auto': Triton where it is installed
+            and takes u, else chunked. A graph that is exported gets the chunked scan's plain operators, whichever of
+            the last four is asked for. Default: 'auto'.
 
     Returns:
         y: ``(batch, length, channels)``, in u's dtype.
 
     Raises:
-        ValueError: an unknown backend, or a shape, dtype or device that doesn't fit u's; names the argument.
+        ValueError: an unknown backend or one that doesn't take u, or a shape, dtype or device that doesn't fit u's;
+            names the argument.
+        MissingExtraError: the backend needs a package that isn't installed.
     """
-    check_backend(backend)
+    if backend not in BACKENDS:
+        check_backend(backend)
     _check(u, delta, A, B, C, D, delta_bias, mask)
-    scan = _SCANS['chunked' if backend == 'auto' else backend]
+    scan = _SCANS[_choose(backend, u)]
     return scan(u, delta, A, B, C, D, delta_bias, delta_softplus, mask)
 
 

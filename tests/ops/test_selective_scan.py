@@ -21,7 +21,7 @@ def inputs(batch, length, channels, state, dtype=torch.float32, requires_grad=Fa
 
 def scan_and_grads(args, backend, **options):
     y = selective_scan(**args, delta_softplus=True, backend=backend, **options)
-    weight = torch.cos(torch.arange(y.numel(), dtype=torch.float64)).view_as(y)
+    weight = torch.cos(torch.arange(y.numel(), dtype=torch.float64, device=y.device)).view_as(y)
     return y, dict(zip(args, torch.autograd.grad((y.double() * weight).sum(), list(args.values()))))
 
 

@@ -1,0 +1,413 @@
+"""The kernels of the Triton selective scan.
+
+A program is one warp on BLOCK channels of one sequence: each thread owns BLOCK / 32 channels and has T consecutive
+tokens (a tile) of them in registers, as a tuple of T vectors. Loads are coalesced along the channels and all of a
+tile's are in flight together; the recurrence runs inside a thread, state by state, without any exchange. Only dB and dC,
+sums over channels, need one; they leave as one partial sum per block of channels, added afterwards in a fixed order.
+
+Bytes per token and channel, with activations of s bytes, N states, tiles of T tokens and chunks of K tiles; the floor
+is 3 s forward (u, delta, y) and 5 s backward (u, delta, dy, du, ddelta), plus B, C and their gradients, which all
+channels share. At s = 2, N = 8, T = 16 the floors are 6 and 10:
+
+==============  ======================================================  ==============
+kernel          bytes                                                   s 2, N 8, T 16
+==============  ======================================================  ==============
+scan_tiles      3 s + 4 N / T (the states at tile starts), read or      8
+                written
+... ENDS        2 s + 4 (N + 1) / (K T), of several chunks              4 + 2.3 / K
+chain           4 (2 N + 1) / (K T), of several chunks                  4.3 / K
+reverse_ends    2 s + 4 (N + 1) / T                                     6.3
+chain           4 (2 N + 1) / T                                         4.3
+scan_gradients  5 s + 8 N / T, + 4 (N + 2) / T for dA, dD, dbias        16.5
+                + 8 N / BLOCK for dB, dC                                + 2
+sum_blocks      8 N / BLOCK                                             2
+==============  ======================================================  ==============
+
+Each (token, channel, state) costs one exponential per pass, and a pass is bound by those (16 a clock and
+multiprocessor) about as much as by memory. B and C are read through the cache, an element for all channels of a warp.
+
+Every offset that grows with batch or length is 64-bit. Arguments aren't specialised on their value or alignment, since
+accesses are one element per thread anyway: each kernel compiles once per dtypes, state size and set of options. These
+are the same everywhere:
+
+- N states, T tokens a tile, BLOCK channels a program, all as numbers; SOFTPLUS as in `selective_scan`;
+- B_ROW, C_ROW: elements from one token's B or C to the next. Being constants they cost no registers;
+- FULL: the length is a multiple of T, so that no token needs masking;
+- x_batch, x_row: elements from one sequence or token of x to the next; D, bias and mask may be None.
+"""
+# ruff: noqa: RUF005 -- the compiler knows no unpacking
+import os
+
+import triton
+import triton.language as tl
+
+if not hasattr(tl, 'tuple'):
+    raise ImportError(f'its version is {triton.__version__}, 3.3 or later is needed')
+
+INTERPRETED = os.environ.get('TRITON_INTERPRET', '0').lower() in ('1', 'true', 'yes', 'on')  # as Triton reads it now
+LOG2E = tl.constexpr(1.4426950408889634)
+STATIC_STATES = tl.constexpr(16)  # up to so many, a program keeps its states in registers from tile to tile
+
+
+@triton.jit
+def softplus(x):
+    """log(1 + exp(x)), to float32's last digits also where it is small, and without overflow."""
+    # log1p(e) = 2 artanh(e / (2 + e)), whose argument is at most 1/3: tl has no log1p, and log(1 + e) loses digits.
+    e = tl.exp2(-tl.abs(x) * LOG2E)
+    s = e / (2 + e)
+    q = s * s
+    series = 1 + q * (1 / 3 + q * (1 / 5 + q * (1 / 7 + q * (1 / 9 + q * (1 / 11 + q * (1 / 13 + q / 15))))))
+    return tl.maximum(x, 0) + 2 * s * series
+
+
+@triton.jit
+def sigmoid(x):
+    e = tl.exp2(-tl.abs(x) * LOG2E)
+    return tl.where(x >= 0, 1, e) / (1 + e)
+
+
+@triton.jit
+def load_rows(pointers, stride, rows, inside, T: tl.constexpr, FULL: tl.constexpr):
+    """A tile as a tuple of T float32 vectors, zero past the end; `pointers` to its first row."""
+    tile = ()
+    for t in tl.static_range(T):
+        mask = inside if FULL else inside & (t < rows)
+        tile = tile + (tl.load(pointers + t * stride, mask=mask, other=0).to(tl.float32),)
+    return tile
+
+
+@triton.jit
+def load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T: tl.constexpr, FULL: tl.constexpr,
+               SOFTPLUS: tl.constexpr):
+    """The step sizes of a tile, exactly 0 at masked tokens and past the end; `bias` is a vector or None."""
+    raw = load_rows(delta, delta_row, rows, inside, T, FULL)
+    steps = ()
+    for t in tl.static_range(T):
+        step = raw[t]
+        if bias is not None:
+            step += bias
+        if SOFTPLUS:
+            step = softplus(step)
+        if mask is not None:
+            step = tl.where(load_shared(mask, mask_row, rows, t, FULL) != 0, step, 0)
+        elif not FULL:
+            step = tl.where(t < rows, step, 0)
+        steps = steps + (step,)
+    return steps
+
+
+@triton.jit
+def load_shared(pointer, stride, rows, t: tl.constexpr, FULL: tl.constexpr):
+    """What all channels share of token t, zero past the end: an element of B, C or the mask."""
+    if FULL:
+        return tl.load(pointer + t * stride).to(tl.float32)
+    else:
+        return tl.load(pointer + t * stride, mask=t < rows, other=0).to(tl.float32)
+
+
+@triton.jit
+def store_shared(pointer, value, rows, t: tl.constexpr, FULL: tl.constexpr):
+    if FULL:
+        tl.store(pointer, value)
+    else:
+        tl.store(pointer, value, mask=t < rows)
+
+
+@triton.jit
+def scan_state(h, n, A, B, C, dt, x, y, rows, inside, B_ROW: tl.constexpr, C_ROW: tl.constexpr, T: tl.constexpr,
+               FULL: tl.constexpr, ENDS: tl.constexpr):
+    """State n through a tile, from h; C · h is added to y, unless ENDS. Returns the state at the end, and y."""
+    a = tl.load(A + n, mask=inside, other=0) * LOG2E
+    out = ()
+    for t in tl.static_range(T):
+        h = tl.exp2(dt[t] * a) * h + x[t] * load_shared(B + n, B_ROW, rows, t, FULL)
+        if not ENDS:
+            out = out + (y[t] + h * load_shared(C + n, C_ROW, rows, t, FULL),)
+    return h, out
+
+
+@triton.jit(do_not_specialize=[
+    'u', 'delta', 'A', 'B', 'C', 'D', 'bias', 'mask', 'y', 'starts', 'sums', 'u_batch', 'u_row', 'delta_batch',
+    'delta_row', 'B_batch', 'C_batch', 'mask_batch', 'mask_row', 'y_batch', 'y_row', 'length', 'channels', 'chunks',
+    'chunk_tiles'])
+def scan_tiles(u, delta, A, B, C, D, bias, mask, y, starts, sums, u_batch, u_row, delta_batch, delta_row, B_batch,
+               C_batch, mask_batch, mask_row, y_batch, y_row, length, channels, chunks, chunk_tiles,
+               B_ROW: tl.constexpr, C_ROW: tl.constexpr, N: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr,
+               FULL: tl.constexpr, SOFTPLUS: tl.constexpr, ENDS: tl.constexpr):
+    """Scan every chunk from its true start, tile by tile: fill y, and `starts` for all tiles but the chunks' first.
+
+    ENDS: from a zero state instead, without y; the last chunk is left out. Its end goes to where the next chunk's start
+    belongs, and the sum of its step sizes to `sums`.
+
+    Shapes: starts ``(batch, tiles - 1, N, channels)``, from the second tile on; sums ``(batch, chunks - 1, channels)``.
+    With more than STATIC_STATES states, a chunk is one tile. Grid: batch · chunks (- 1 if ENDS) · blocks of channels.
+    """
+    blocks = tl.cdiv(channels, BLOCK)
+    runs = chunks - 1 if ENDS else chunks
+    pid = tl.program_id(0)
+    chunk = pid // blocks % runs
+    row = (pid // blocks // runs).to(tl.int64)
+    first = chunk.to(tl.int64) * chunk_tiles
+    token = first * T
+    c = pid % blocks * BLOCK + tl.arange(0, BLOCK)
+    inside = c < channels
+    u += row * u_batch + token * u_row + c
+    delta += row * delta_batch + token * delta_row + c
+    B += row * B_batch + token * B_ROW
+    C += row * C_batch + token * C_ROW
+    y += row * y_batch + token * y_row + c
+    A += c * N
+    state = starts + (row * (tl.cdiv(length, T) - 1) + first - 1) * N * channels + c
+    if mask is not None:
+        mask += row * mask_batch + token * mask_row
+    if D is not None:
+        D = tl.load(D + c, mask=inside, other=0).to(tl.float32)
+    if bias is not None:
+        bias = tl.load(bias + c, mask=inside, other=0).to(tl.float32)
+
+    total = tl.zeros((BLOCK,), tl.float32)
+    hs = ()
+    for n in tl.static_range(N if N <= STATIC_STATES else 0):
+        if ENDS:
+            hs = hs + (total,)
+        else:
+            hs = hs + (tl.load(state + n * channels, mask=inside & (first > 0), other=0),)
+    left = tl.minimum(length - token, chunk_tiles * T).to(tl.int32)
+    for i in range(tl.cdiv(left, T)):
+        rows = left - i * T
+        us = load_rows(u, u_row, rows, inside, T, FULL)
+        dt = load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T, FULL, SOFTPLUS)
+        x = ()
+        ys = ()
+        for t in tl.static_range(T):
+            x = x + (us[t] * dt[t],)
+            ys = ys + (us[t] * D if D is not None else tl.zeros_like(us[t]),)
+            total += dt[t]
+        if N <= STATIC_STATES:
+            ends = ()
+            for n in tl.static_range(N):
+                if not ENDS:
+                    tl.store(state + n * channels, hs[n], mask=inside & (i > 0))
+                h, out = scan_state(hs[n], n, A, B, C, dt, x, ys, rows, inside, B_ROW, C_ROW, T, FULL, ENDS)
+                ends = ends + (h,)
+                if not ENDS:
+                    ys = out
+            hs = ends
+        else:
+            for n in range(N):
+                if ENDS:
+                    h, _ = scan_state(tl.zeros_like(total), n, A, B, C, dt, x, ys, rows, inside, B_ROW, C_ROW, T, FULL,
+                                      ENDS)
+                    tl.store(state + (N + n) * channels, h, mask=inside)
+                else:
+                    h = tl.load(state + n * channels, mask=inside & (first > 0), other=0)
+                    _, ys = scan_state(h, n, A, B, C, dt, x, ys, rows, inside, B_ROW, C_ROW, T, FULL, ENDS)
+        if not ENDS:
+            for t in tl.static_range(T):
+                tl.store(y + t * y_row, ys[t].to(y.dtype.element_ty), mask=inside if FULL else inside & (t < rows))
+        u += T * u_row
+        delta += T * delta_row
+        B += T * B_ROW
+        C += T * C_ROW
+        y += T * y_row
+        state += N * channels
+        if mask is not None:
+            mask += T * mask_row
+    if ENDS:
+        for n in tl.static_range(N if N <= STATIC_STATES else 0):
+            tl.store(state + n * channels, hs[n], mask=inside)
+        tl.store(sums + (row * runs + chunk) * channels + c, total, mask=inside)
+
+
+@triton.jit(do_not_specialize=['states', 'sums', 'A', 'count', 'between', 'states_batch', 'channels'])
+def chain(states, sums, A, count, between, states_batch, channels, N: tl.constexpr, ROWS: tl.constexpr,
+          BLOCK: tl.constexpr, REVERSE: tl.constexpr):
+    """Chain local states in place: states[j] += exp(A sums[j]) states[j - 1], from the first; REVERSE: j + 1, the last.
+
+    `between`: elements from one state to the next. The sum of step sizes is carried, not the product of decays, which
+    would underflow sooner. Grid: batch · N · blocks of channels.
+    """
+    blocks = tl.cdiv(channels, BLOCK)
+    pid = tl.program_id(0)
+    n = pid // blocks % N
+    row = (pid // blocks // N).to(tl.int64)
+    c = pid % blocks * BLOCK + tl.arange(0, BLOCK)
+    inside = c < channels
+    a = tl.load(A + c * N + n, mask=inside, other=0) * LOG2E
+    states += row * states_batch + n * channels + c
+    sums += row * count * channels + c
+    between, width = between.to(tl.int64), channels.to(tl.int64)
+    carry = tl.zeros((BLOCK,), tl.float32)
+    for j in range(0, count, ROWS):
+        local, decays, places = (), (), ()
+        for t in tl.static_range(ROWS):  # all loads before any store, so that they're in flight together
+            k = count - 1 - j - t if REVERSE else j + t
+            there = inside & (j + t < count)
+            places = places + (states + k * between,)
+            local = local + (tl.load(states + k * between, mask=there, other=0),)
+            decays = decays + (tl.exp2(a * tl.load(sums + k * width, mask=there, other=0)),)
+        for t in tl.static_range(ROWS):
+            carry = decays[t] * carry + local[t]
+            tl.store(places[t], carry, mask=inside & (j + t < count))
+
+
+@triton.jit(do_not_specialize=[
+    'dy', 'delta', 'A', 'C', 'bias', 'mask', 'ends', 'sums', 'dy_batch', 'dy_row', 'delta_batch', 'delta_row', 'C_batch',
+    'mask_batch', 'mask_row', 'length', 'channels'])
+def reverse_ends(dy, delta, A, C, bias, mask, ends, sums, dy_batch, dy_row, delta_batch, delta_row, C_batch, mask_batch,
+                 mask_row, length, channels, C_ROW: tl.constexpr, N: tl.constexpr, T: tl.constexpr,
+                 BLOCK: tl.constexpr, FULL: tl.constexpr, SOFTPLUS: tl.constexpr):
+    """Scan the gradient of the state backwards through every tile but the first, from zero.
+
+    What arrives at tile i + 1's start goes to ends[:, i], ``(batch, tiles - 1, N, channels)``, and its step sizes' sum
+    to sums[:, i], ``(batch, tiles - 1, channels)``. Grid: batch · (tiles - 1) · blocks of channels.
+    """
+    blocks = tl.cdiv(channels, BLOCK)
+    runs = tl.cdiv(length, T) - 1
+    pid = tl.program_id(0)
+    row = (pid // blocks // runs).to(tl.int64)
+    i = pid // blocks % runs
+    c = pid % blocks * BLOCK + tl.arange(0, BLOCK)
+    inside = c < channels
+    token = (i + 1).to(tl.int64) * T
+    rows = (length - token).to(tl.int32)
+    dy += row * dy_batch + token * dy_row + c
+    delta += row * delta_batch + token * delta_row + c
+    C += row * C_batch + token * C_ROW
+    ends += (row * runs + i) * N * channels + c
+    if mask is not None:
+        mask += row * mask_batch + token * mask_row
+    if bias is not None:
+        bias = tl.load(bias + c, mask=inside, other=0).to(tl.float32)
+
+    dys = load_rows(dy, dy_row, rows, inside, T, FULL)
+    dt = load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T, FULL, SOFTPLUS)
+    total = tl.zeros((BLOCK,), tl.float32)
+    for t in tl.static_range(T):
+        total += dt[t]
+    tl.store(sums + (row * runs + i) * channels + c, total, mask=inside)
+    for n in range(N):
+        a = tl.load(A + c * N + n, mask=inside, other=0) * LOG2E
+        g = tl.zeros((BLOCK,), tl.float32)
+        for t in tl.static_range(T - 1, -1, -1):
+            g = tl.exp2(dt[t] * a) * (g + dys[t] * load_shared(C + n, C_ROW, rows, t, FULL))
+        tl.store(ends + n * channels, g, mask=inside)
+
+
+@triton.jit(do_not_specialize=[
+    'dy', 'u', 'delta', 'A', 'B', 'C', 'D', 'bias', 'mask', 'starts', 'ends', 'du', 'ddelta', 'shared', 'sums',
+    'dy_batch', 'dy_row', 'u_batch', 'u_row', 'delta_batch', 'delta_row', 'B_batch', 'C_batch', 'mask_batch', 'mask_row',
+    'du_batch', 'du_row', 'ddelta_batch', 'ddelta_row', 'batch', 'length', 'channels'])
+def scan_gradients(dy, u, delta, A, B, C, D, bias, mask, starts, ends, du, ddelta, shared, sums, dy_batch, dy_row,
+                   u_batch, u_row, delta_batch, delta_row, B_batch, C_batch, mask_batch, mask_row, du_batch, du_row,
+                   ddelta_batch, ddelta_row, batch, length, channels, B_ROW: tl.constexpr, C_ROW: tl.constexpr,
+                   N: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr, FULL: tl.constexpr, SOFTPLUS: tl.constexpr):
+    """All gradients, tile by tile, from the states at tile starts and the states' gradients at tile ends.
+
+    With g_t the gradient of h_t, g_t = C_t dy_t + a_{t+1} g_{t+1}, where a_t = exp(Δ_t A); that of Δ_t A is
+    g_t a_t h_{t-1}. Fills du and ddelta; shared ``(blocks of channels, 2, batch, length, N)`` with dB's and dC's parts;
+    sums ``(batch · tiles, N + 2, channels)`` with those of dA, dD and ddelta_bias.
+    Grid: batch · tiles · blocks of channels.
+    """
+    blocks = tl.cdiv(channels, BLOCK)
+    tiles = tl.cdiv(length, T)
+    pid = tl.program_id(0)
+    i = pid // blocks % tiles
+    row = (pid // blocks // tiles).to(tl.int64)
+    c = pid % blocks * BLOCK + tl.arange(0, BLOCK)
+    inside = c < channels
+    token = i.to(tl.int64) * T
+    rows = (length - token).to(tl.int32)
+    dy += row * dy_batch + token * dy_row + c
+    u += row * u_batch + token * u_row + c
+    delta += row * delta_batch + token * delta_row + c
+    du += row * du_batch + token * du_row + c
+    ddelta += row * ddelta_batch + token * ddelta_row + c
+    B += row * B_batch + token * B_ROW
+    C += row * C_batch + token * C_ROW
+    if mask is not None:
+        mask += row * mask_batch + token * mask_row
+    if D is not None:
+        D = tl.load(D + c, mask=inside, other=0).to(tl.float32)
+    if bias is not None:
+        bias = tl.load(bias + c, mask=inside, other=0).to(tl.float32)
+    end = ends + (row * (tiles - 1) + i) * N * channels + c
+    start = starts + (row * (tiles - 1) + i - 1) * N * channels + c
+    sums += (row * tiles + i) * (N + 2) * channels + c
+    dB = shared + ((pid % blocks * 2 * batch + row) * length + token) * N
+    dC = dB + batch.to(tl.int64) * length * N
+
+    dys = load_rows(dy, dy_row, rows, inside, T, FULL)
+    us = load_rows(u, u_row, rows, inside, T, FULL)
+    dt = load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T, FULL, SOFTPLUS)
+    dx = ()
+    ddt = ()
+    for _ in tl.static_range(T):
+        dx = dx + (tl.zeros((BLOCK,), tl.float32),)
+        ddt = ddt + (tl.zeros((BLOCK,), tl.float32),)
+    for n in range(N):
+        a = tl.load(A + c * N + n, mask=inside, other=0)
+        h = tl.load(start + n * channels, mask=inside & (i > 0), other=0)
+        decays = ()
+        before = ()
+        for t in tl.static_range(T):
+            decay = tl.exp2(dt[t] * (a * LOG2E))
+            decays = decays + (decay,)
+            before = before + (h,)
+            h = decay * h + us[t] * dt[t] * load_shared(B + n, B_ROW, rows, t, FULL)
+            store_shared(dC + t * N + n, tl.sum(h * dys[t], 0), rows, t, FULL)
+        g = tl.load(end + n * channels, mask=inside & (i + 1 < tiles), other=0)
+        dA = tl.zeros((BLOCK,), tl.float32)
+        new_dx = ()
+        new_ddt = ()
+        for t in tl.static_range(T - 1, -1, -1):
+            g += dys[t] * load_shared(C + n, C_ROW, rows, t, FULL)
+            store_shared(dB + t * N + n, tl.sum(g * us[t] * dt[t], 0), rows, t, FULL)
+            new_dx = (dx[t] + g * load_shared(B + n, B_ROW, rows, t, FULL),) + new_dx
+            g *= decays[t]
+            exponent = g * before[t]
+            new_ddt = (ddt[t] + exponent * a,) + new_ddt
+            dA += exponent * dt[t]
+        dx = new_dx
+        ddt = new_ddt
+        tl.store(sums + n * channels, dA, mask=inside)
+
+    dD = tl.zeros((BLOCK,), tl.float32)
+    dbias = tl.zeros((BLOCK,), tl.float32)
+    for t in tl.static_range(T):
+        there = inside if FULL else inside & (t < rows)
+        dut = dx[t] * dt[t]
+        if D is not None:
+            dut += dys[t] * D
+            dD += dys[t] * us[t]
+        tl.store(du + t * du_row, dut.to(du.dtype.element_ty), mask=there)
+        ddelta_t = ddt[t] + dx[t] * us[t]  # past the end both are 0
+        if SOFTPLUS:
+            raw = tl.load(delta + t * delta_row, mask=there, other=0).to(tl.float32)
+            ddelta_t *= sigmoid(raw + bias if bias is not None else raw)
+        if mask is not None:
+            ddelta_t = tl.where(load_shared(mask, mask_row, rows, t, FULL) != 0, ddelta_t, 0)
+        dbias += ddelta_t
+        tl.store(ddelta + t * ddelta_row, ddelta_t.to(ddelta.dtype.element_ty), mask=there)
+    tl.store(sums + N * channels, dD, mask=inside)
+    tl.store(sums + (N + 1) * channels, dbias, mask=inside)
+
+
+@triton.jit(do_not_specialize=['shared', 'dB', 'dC', 'dB_batch', 'dB_row', 'dC_batch', 'dC_row', 'blocks', 'batch',
+                               'length'])
+def sum_blocks(shared, dB, dC, dB_batch, dB_row, dC_batch, dC_row, blocks, batch, length, N: tl.constexpr,
+               SIZE: tl.constexpr):
+    """Add up `scan_gradients`'s `shared` over the blocks of channels. Grid: batch · length · N over SIZE."""
+    size = batch.to(tl.int64) * length * N
+    at = tl.program_id(0).to(tl.int64) * SIZE + tl.arange(0, SIZE)
+    inside = at < size
+    b = tl.zeros((SIZE,), tl.float32)
+    c = tl.zeros((SIZE,), tl.float32)
+    for k in range(blocks):
+        b += tl.load(shared + 2 * k * size + at, mask=inside, other=0)
+        c += tl.load(shared + (2 * k + 1) * size + at, mask=inside, other=0)
+    n = at % N
+    token = at // N % length
+    row = at // N // length
+    tl.store(dB + row * dB_batch + token * dB_row + n, b.to(dB.dtype.element_ty), mask=inside)
+    tl.store(dC + row * dC_batch + token * dC_row + n, c.to(dC.dtype.element_ty), mask=inside)

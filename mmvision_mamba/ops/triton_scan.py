@@ -1,0 +1,227 @@
+"""Selective scan in Triton, for CUDA tensors: what the kernels are launched with, and the operators around them.
+
+The sequence is cut into tiles of TILE tokens, and chunks of tiles. Where sequences and channels alone give too few
+programs, the chunks of a sequence are scanned side by side: (a) each from a zero state, for the state at its end;
+(b) those ends are chained; (c) each is scanned from its true start. One chunk needs (c) alone. The forward keeps the
+state at each tile's start, N / TILE floats per token and channel; the backward starts from those, a tile per program,
+once the states' gradients have gone through the same (a) and (b) in reverse. No sum uses atomics: results don't vary
+from run to run. What each kernel moves is written down in `triton_kernels`.
+
+With TRITON_INTERPRET=1 in the environment before the first import, Triton runs the kernels on CPU tensors: for tests.
+"""
+import contextlib
+
+import torch
+import triton
+from torch import Tensor
+
+from . import triton_kernels as kernels
+from .chunked import plain_chunked_scan
+from .operators import exporting, outside_autocast, register_gradient
+
+TILE = 16  # tokens in a thread's registers
+WARP = 32
+CHAIN = 32  # states chained per step
+ENOUGH = 1024  # programs of one warp each, about 8 per multiprocessor: as many need no splitting of sequences,
+PLENTY = 2048  # fewer are split into as many as this
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                 delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None, out: Tensor) -> Tensor:
+    """Scan as `selective_scan` does, into `out`.
+
+    Args:
+        u, delta, A, B, C, D, delta_bias, delta_softplus, mask: as in `selective_scan`, in float32, float16 or bfloat16
+            each. Batches and tokens may lie any distance apart, channels and states must lie together: a tensor where
+            they don't is copied.
+        out: ``(batch, length, channels)``, gets y; strides as above, but not copied.
+
+    Returns:
+        The float32 states at the start of every tile but the first, ``(batch, tiles - 1, state, channels)``.
+    """
+    (batch, length, channels), state = u.shape, A.shape[1]
+    tiles, blocks = triton.cdiv(length, TILE), _blocks(channels)
+    starts = u.new_empty(batch, max(tiles - 1, 0), state, channels, dtype=torch.float32)
+    if not u.numel():
+        return starts
+    u, delta, B, C = _rows(u), _rows(delta), _shared(B), _shared(C)
+    A, D, delta_bias, mask = _rest(A, D, delta_bias, mask)
+    chunk = _chunk(tiles, batch * blocks, state)
+    chunks = triton.cdiv(tiles, chunk)
+    sums = u.new_empty(batch, chunks - 1, channels, dtype=torch.float32)
+    constants = _constants(length, state, C, delta_softplus)
+
+    def scan(ends):
+        kernels.scan_tiles[(batch * (chunks - ends) * blocks,)](
+            u, delta, A, B, C, D, delta_bias, mask, out, starts, sums, *_strides(u, delta), B.stride(0), C.stride(0),
+            *_strides(mask, out), length, channels, chunks, chunk, B_ROW=B.stride(1), **constants, ENDS=ends)
+
+    with _on(u):
+        if chunks > 1:
+            scan(True)
+            _chain(starts[:, chunk - 1::chunk], sums, A, reverse=False)
+        scan(False)
+    return starts
+
+
+def scan_backward(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                  delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None, starts: Tensor, du: Tensor,
+                  ddelta: Tensor, dB: Tensor, dC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of `scan_forward`, from y's and the states that it returned.
+
+    Args:
+        dy: ``(batch, length, channels)``, the gradient of y. The others are `scan_forward`'s.
+        du, ddelta, dB, dC: shaped like their namesakes, get their gradients; strides as `scan_forward`'s `out`.
+
+    Returns:
+        dA ``(channels, state)``, dD and ddelta_bias ``(channels,)``, float32. The last two are of use where D and the
+        bias are.
+    """
+    (batch, length, channels), state = u.shape, A.shape[1]
+    tiles, blocks = triton.cdiv(length, TILE), _blocks(channels)
+    if not u.numel():
+        dB.zero_(), dC.zero_()
+        return tuple(u.new_zeros(shape, dtype=torch.float32) for shape in (A.shape, channels, channels))
+    dy, u, delta, B, C = _rows(dy), _rows(u), _rows(delta), _shared(B), _shared(C)
+    A, D, delta_bias, mask = _rest(A, D, delta_bias, mask)
+    ends, sums = torch.empty_like(starts), starts.new_empty(batch, tiles - 1, channels)
+    shared = starts.new_empty(blocks, 2, batch, length, state)
+    parts = starts.new_empty(batch * tiles, state + 2, channels)
+    constants = _constants(length, state, C, delta_softplus)
+    with _on(u):
+        if tiles > 1:
+            kernels.reverse_ends[(batch * (tiles - 1) * blocks,)](
+                dy, delta, A, C, delta_bias, mask, ends, sums, *_strides(dy, delta), C.stride(0), *_strides(mask),
+                length, channels, **constants)
+            _chain(ends, sums, A, reverse=True)
+        kernels.scan_gradients[(batch * tiles * blocks,)](
+            dy, u, delta, A, B, C, D, delta_bias, mask, starts, ends, du, ddelta, shared, parts,
+            *_strides(dy, u, delta), B.stride(0), C.stride(0), *_strides(mask, du, ddelta), batch, length, channels,
+            B_ROW=B.stride(1), **constants)
+        kernels.sum_blocks[(triton.cdiv(batch * length * state, 128),)](
+            shared, dB, dC, *_strides(dB, dC), blocks, batch, length, N=state, SIZE=128, num_warps=1)
+    total = parts.sum(0)
+    # Clones, since an operator's results may not share memory.
+    return total[:state].t().clone(memory_format=torch.contiguous_format), total[state].clone(), total[state + 1].clone()
+
+
+def _chain(states: Tensor, sums: Tensor, A: Tensor, reverse: bool) -> None:
+    batch, count, state, channels = states.shape
+    kernels.chain[(batch * state * _blocks(channels),)](
+        states, sums, A, count, states.stride(1), states.stride(0), channels, N=state, ROWS=CHAIN,
+        BLOCK=WARP, REVERSE=reverse, num_warps=1)
+
+
+def _blocks(channels: int) -> int:
+    return triton.cdiv(channels, WARP)
+
+
+def _constants(length, state, C, delta_softplus):
+    """What scan_tiles, reverse_ends and scan_gradients are compiled for."""
+    return dict(C_ROW=C.stride(1), N=state, T=TILE, BLOCK=WARP, FULL=length % TILE == 0, SOFTPLUS=delta_softplus,
+                num_warps=1)
+
+
+def _chunk(tiles: int, programs: int, state: int) -> int:
+    """Tiles per chunk, where there are `programs` for each chunk."""
+    if state > kernels.STATIC_STATES.value:
+        return 1
+    return tiles if programs >= ENOUGH else triton.cdiv(tiles, triton.cdiv(PLENTY, programs))
+
+
+def _rows(x: Tensor) -> Tensor:
+    """`x` with its last dimension contiguous, and tokens near enough for 32-bit offsets within a tile."""
+    return x if (x.stride(2) == 1 or x.shape[2] == 1) and x.stride(1) < 2**26 else x.contiguous()
+
+
+def _shared(x: Tensor) -> Tensor:
+    """B or C; the kernels are compiled for the distance of its tokens, so it had better not depend on batch or size."""
+    return x if (x.stride(2) == 1 or x.shape[2] == 1) and x.stride(1) <= 1024 else x.contiguous()
+
+
+def _rest(A, D, delta_bias, mask):
+    D, delta_bias = (None if v is None else v.contiguous() for v in (D, delta_bias))
+    return A.float().contiguous(), D, delta_bias, None if mask is None else mask.view(torch.uint8)
+
+
+def _strides(*tensors):
+    """Batch and token strides of every tensor; of a mask that is None, zeros."""
+    return [s for x in tensors for s in ((0, 0) if x is None else x.stride()[:2])]
+
+
+def _on(x: Tensor):
+    """Triton launches on the current device."""
+    return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
+
+
+@torch.library.custom_op('mmvision_mamba::triton_scan', mutates_args=())
+@outside_autocast
+def triton_scan_op(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                   delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """y as in `selective_scan`, and the states that the backward starts from."""
+    y = torch.empty(u.shape, dtype=u.dtype, device=u.device)
+    return y, scan_forward(u, delta, A, B, C, D, delta_bias, delta_softplus, mask, y)
+
+
+@torch.library.custom_op('mmvision_mamba::triton_scan_backward', mutates_args=())
+@outside_autocast
+def triton_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                            delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None,
+                            starts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """(du, ddelta, dA, dB, dC, dD, ddelta_bias); the last two are of use where D and the bias are."""
+    du, ddelta, dB, dC = (torch.empty(v.shape, dtype=v.dtype, device=v.device) for v in (u, delta, B, C))
+    dA, dD, dbias = scan_backward(dy, u, delta, A, B, C, D, delta_bias, delta_softplus, mask, starts, du, ddelta, dB, dC)
+    return du, ddelta, dA.to(A.dtype), dB, dC, dD, dbias
+
+
+@triton_scan_op.register_fake
+def _(u, delta, A, B, C, D, delta_bias, delta_softplus, mask):
+    (batch, length, channels), state = u.shape, A.shape[1]
+    tiles = (length + TILE - 1) // TILE
+    return u.new_empty(u.shape), u.new_empty(batch, torch.sym_max(tiles - 1, 0), state, channels, dtype=torch.float32)
+
+
+@triton_scan_backward_op.register_fake
+def _(dy, u, delta, A, B, C, D, delta_bias, delta_softplus, mask, starts):
+    sums = (u.new_empty(u.shape[2], dtype=torch.float32) for _ in range(2))
+    return *(v.new_empty(v.shape) for v in (u, delta, A, B, C)), *sums
+
+
+register_gradient(triton_scan_op, triton_scan_backward_op)
+
+
+def triton_scan(*args) -> Tensor:
+    """`selective_scan` in Triton; while a graph is being exported, the chunked scan's plain operators."""
+    return plain_chunked_scan(*args) if exporting() else triton_scan_op(*args)[0]
+
+
+def compile_variants():
+    """(kernel, label, signature, constants, warps) of what tools/compile_report.py compiles.
+
+    `signature` has the types of the arguments that are neither constants nor None.
+    """
+    for state in (8, 16, 64):
+        for reverse in (False, True):
+            yield _variant(kernels.chain, f'{state} states{", reverse" * reverse}',
+                           dict(N=state, ROWS=CHAIN, BLOCK=WARP, REVERSE=reverse))
+        for dtype in ('fp32', 'bf16'):
+            label = f'{dtype}, {state} states'
+            yield _variant(kernels.sum_blocks, label, dict(N=state, SIZE=128), dtype)
+            for mask in (False, True):  # with a mask, of ragged length as well: the least and the most there can be
+                constants = dict(C_ROW=2 * state, N=state, T=TILE, BLOCK=WARP, FULL=not mask, SOFTPLUS=True)
+                full = label + ', mask' * mask
+                yield _variant(kernels.reverse_ends, full, constants, dtype, mask)
+                constants['B_ROW'] = 2 * state
+                yield _variant(kernels.scan_gradients, full, constants, dtype, mask)
+                for ends in (False, True):
+                    yield _variant(kernels.scan_tiles, full + ', ends' * ends, dict(constants, ENDS=ends), dtype, mask)
+
+
+def _variant(kernel, label, constants, dtype='fp32', mask=False):
+    float32 = ('A', 'D', 'bias', 'starts', 'ends', 'states', 'sums', 'shared')
+    activations = ('u', 'delta', 'B', 'C', 'y', 'dy', 'du', 'ddelta', 'dB', 'dC')
+    types = dict.fromkeys(float32, '*fp32') | dict.fromkeys(activations, f'*{dtype}') | dict(mask='*u8')
+    signature = {name: types.get(name, 'i32') for name in kernel.arg_names
+                 if name not in constants and (name != 'mask' or mask)}
+    return kernel, label, signature, constants, 1

@@ -1,0 +1,33 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip('triton')
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments, **environment):
+    environment = {k: v for k, v in os.environ.items() if k != 'TRITON_INTERPRET'} | environment
+    return subprocess.run([sys.executable, 'tools/compile_report.py', *arguments], cwd=ROOT, env=environment,
+                          capture_output=True, text=True)
+
+
+def test_reports_what_a_kernel_needs(tmp_path):
+    result = run('--kernels', 'sum_blocks', '--variants', 'fp32, 8 states', '--targets', '90', '--out',
+                 str(tmp_path / 'report.json'), PYTHONPATH=str(ROOT))
+    assert result.returncode == 0, result.stdout + result.stderr
+    [row] = json.loads((tmp_path / 'report.json').read_text())
+    assert row['kernel'] == 'sum_blocks' and row['target'] == 'sm_90'
+    assert 0 < row['registers'] <= 128 and row['spilled'] == 0
+    assert f'{row["registers"]:>11}' in result.stdout
+
+
+def test_refuses_the_interpreter_and_unknown_kernels():
+    for arguments, environment, message in (((), dict(TRITON_INTERPRET='1'), 'unset TRITON_INTERPRET'),
+                                            (('--kernels', 'nothing'), {}, 'has that name')):
+        result = run(*arguments, PYTHONPATH=str(ROOT), **environment)
+        assert result.returncode == 1 and message in result.stderr
