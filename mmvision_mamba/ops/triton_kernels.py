@@ -354,7 +354,7 @@ def scan_gradients(dy, u, delta, A, B, C, D, bias, mask, starts, ends, du, ddelt
             decay = tl.exp2(dt[t] * (a * LOG2E))
             decays = decays + (decay,)
             before = before + (h,)
-            h = decay * h + us[t] * dt[t] * load_shared(B + n, B_ROW, rows, t, FULL)
+            h = decay * h + load_shared(B + n, B_ROW, rows, t, FULL) * us[t] * dt[t]  # no product to keep
             store_shared(dC + t * N + n, tl.sum(h * dys[t], 0), rows, t, FULL)
         g = tl.load(end + n * channels, mask=inside & (i + 1 < tiles), other=0)
         dA = tl.zeros((BLOCK,), tl.float32)
