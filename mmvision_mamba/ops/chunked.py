@@ -21,8 +21,8 @@ from torch import Tensor
 from .operators import exporting, outside_autocast, register_gradient
 from .reference import state_dtype, step_sizes
 
-SLAB = 2**16  # elements per step: with T steps and three buffers, a working set near the cache's size
-STEPS = range(12, 17)  # lengths of a chunk to choose from: the one that wastes least
+SLAB = 2**15  # elements per step: with T steps and three buffers, a working set near the size of one core's cache
+STEPS = range(16, 22)  # lengths of a chunk to choose from: the one that wastes least
 
 
 @dataclass(frozen=True)

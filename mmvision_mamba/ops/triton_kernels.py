@@ -32,7 +32,8 @@ are the same everywhere:
 
 - N states, T tokens a tile, BLOCK channels a program, all as numbers; SOFTPLUS as in `selective_scan`;
 - B_ROW, C_ROW: elements from one token's B or C to the next. Being constants they cost no registers;
-- FULL: the length is a multiple of T, so that no token needs masking;
+- length: T or more. The last tile ends where the sequence does, and skips the tokens that the one before it has:
+  nothing is read past the end, and what isn't there needs no mask per state;
 - x_batch, x_row: elements from one sequence or token of x to the next; D, bias and mask may be None.
 """
 # ruff: noqa: RUF005 -- the compiler knows no unpacking
@@ -61,26 +62,32 @@ def softplus(x):
 
 
 @triton.jit
-def sigmoid(x):
-    e = tl.exp2(-tl.abs(x) * LOG2E)
-    return tl.where(x >= 0, 1, e) / (1 + e)
+def softplus_slope(y):
+    """The derivative of softplus from its value: 1 - exp(-y), to the last digits also where y is small; 0 at 0."""
+    small = y * (1 - y / 2 * (1 - y / 3 * (1 - y / 4 * (1 - y / 5 * (1 - y / 6 * (1 - y / 7))))))
+    return tl.where(y < 0.35, small, 1 - tl.exp2(-y * LOG2E))
 
 
 @triton.jit
-def load_rows(pointers, stride, rows, inside, T: tl.constexpr, FULL: tl.constexpr):
-    """A tile as a tuple of T float32 vectors, zero past the end; `pointers` to its first row."""
+def place(tile, length, T: tl.constexpr):
+    """First token of a tile, 64-bit, and how many to skip from there: the last tile ends where the sequence does."""
+    token = tl.minimum(tile.to(tl.int64) * T, length - T)
+    return token, (tile * T - token).to(tl.int32)
+
+
+@triton.jit
+def load_rows(pointers, stride, skip, inside, T: tl.constexpr):
+    """A tile as a tuple of T float32 vectors, zero at the tokens to skip; `pointers` to its first row."""
     tile = ()
     for t in tl.static_range(T):
-        mask = inside if FULL else inside & (t < rows)
-        tile = tile + (tl.load(pointers + t * stride, mask=mask, other=0).to(tl.float32),)
+        tile = tile + (tl.load(pointers + t * stride, mask=inside & (t >= skip), other=0).to(tl.float32),)
     return tile
 
 
 @triton.jit
-def load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T: tl.constexpr, FULL: tl.constexpr,
-               SOFTPLUS: tl.constexpr):
-    """The step sizes of a tile, exactly 0 at masked tokens and past the end; `bias` is a vector or None."""
-    raw = load_rows(delta, delta_row, rows, inside, T, FULL)
+def load_steps(delta, delta_row, bias, mask, mask_row, skip, inside, T: tl.constexpr, SOFTPLUS: tl.constexpr):
+    """The step sizes of a tile, exactly 0 at masked tokens and those to skip; `bias` is a vector or None."""
+    raw = load_rows(delta, delta_row, skip, inside, T)
     steps = ()
     for t in tl.static_range(T):
         step = raw[t]
@@ -88,41 +95,23 @@ def load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T: tl.const
             step += bias
         if SOFTPLUS:
             step = softplus(step)
+        real = t >= skip
         if mask is not None:
-            step = tl.where(load_shared(mask, mask_row, rows, t, FULL) != 0, step, 0)
-        elif not FULL:
-            step = tl.where(t < rows, step, 0)
-        steps = steps + (step,)
+            real = real & (tl.load(mask + t * mask_row) != 0)
+        steps = steps + (tl.where(real, step, 0),)
     return steps
 
 
 @triton.jit
-def load_shared(pointer, stride, rows, t: tl.constexpr, FULL: tl.constexpr):
-    """What all channels share of token t, zero past the end: an element of B, C or the mask."""
-    if FULL:
-        return tl.load(pointer + t * stride).to(tl.float32)
-    else:
-        return tl.load(pointer + t * stride, mask=t < rows, other=0).to(tl.float32)
-
-
-@triton.jit
-def store_shared(pointer, value, rows, t: tl.constexpr, FULL: tl.constexpr):
-    if FULL:
-        tl.store(pointer, value)
-    else:
-        tl.store(pointer, value, mask=t < rows)
-
-
-@triton.jit
-def scan_state(h, n, A, B, C, dt, x, y, rows, inside, B_ROW: tl.constexpr, C_ROW: tl.constexpr, T: tl.constexpr,
-               FULL: tl.constexpr, ENDS: tl.constexpr):
+def scan_state(h, n, A, B, C, dt, x, y, inside, B_ROW: tl.constexpr, C_ROW: tl.constexpr, T: tl.constexpr,
+               ENDS: tl.constexpr):
     """State n through a tile, from h; C · h is added to y, unless ENDS. Returns the state at the end, and y."""
     a = tl.load(A + n, mask=inside, other=0) * LOG2E
     out = ()
     for t in tl.static_range(T):
-        h = tl.exp2(dt[t] * a) * h + x[t] * load_shared(B + n, B_ROW, rows, t, FULL)
+        h = tl.exp2(dt[t] * a) * h + x[t] * tl.load(B + t * B_ROW + n).to(tl.float32)
         if not ENDS:
-            out = out + (y[t] + h * load_shared(C + n, C_ROW, rows, t, FULL),)
+            out = out + (y[t] + h * tl.load(C + t * C_ROW + n).to(tl.float32),)
     return h, out
 
 
@@ -133,7 +122,7 @@ def scan_state(h, n, A, B, C, dt, x, y, rows, inside, B_ROW: tl.constexpr, C_ROW
 def scan_tiles(u, delta, A, B, C, D, bias, mask, y, starts, sums, u_batch, u_row, delta_batch, delta_row, B_batch,
                C_batch, mask_batch, mask_row, y_batch, y_row, length, channels, chunks, chunk_tiles,
                B_ROW: tl.constexpr, C_ROW: tl.constexpr, N: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr,
-               FULL: tl.constexpr, SOFTPLUS: tl.constexpr, ENDS: tl.constexpr):
+               SOFTPLUS: tl.constexpr, ENDS: tl.constexpr):
     """Scan every chunk from its true start, tile by tile: fill y, and `starts` for all tiles but the chunks' first.
 
     ENDS: from a zero state instead, without y; the last chunk is left out. Its end goes to where the next chunk's start
@@ -148,18 +137,18 @@ def scan_tiles(u, delta, A, B, C, D, bias, mask, y, starts, sums, u_batch, u_row
     chunk = pid // blocks % runs
     row = (pid // blocks // runs).to(tl.int64)
     first = chunk.to(tl.int64) * chunk_tiles
-    token = first * T
     c = pid % blocks * BLOCK + tl.arange(0, BLOCK)
     inside = c < channels
-    u += row * u_batch + token * u_row + c
-    delta += row * delta_batch + token * delta_row + c
-    B += row * B_batch + token * B_ROW
-    C += row * C_batch + token * C_ROW
-    y += row * y_batch + token * y_row + c
+    u += row * u_batch + c
+    delta += row * delta_batch + c
+    B += row * B_batch
+    C += row * C_batch
+    y += row * y_batch + c
     A += c * N
-    state = starts + (row * (tl.cdiv(length, T) - 1) + first - 1) * N * channels + c
+    tiles = tl.cdiv(length, T)
+    state = starts + (row * (tiles - 1) + first - 1) * N * channels + c
     if mask is not None:
-        mask += row * mask_batch + token * mask_row
+        mask += row * mask_batch
     if D is not None:
         D = tl.load(D + c, mask=inside, other=0).to(tl.float32)
     if bias is not None:
@@ -167,16 +156,16 @@ def scan_tiles(u, delta, A, B, C, D, bias, mask, y, starts, sums, u_batch, u_row
 
     total = tl.zeros((BLOCK,), tl.float32)
     hs = ()
+    known = inside & (first > 0 and not ENDS)
     for n in tl.static_range(N if N <= STATIC_STATES else 0):
-        if ENDS:
-            hs = hs + (total,)
-        else:
-            hs = hs + (tl.load(state + n * channels, mask=inside & (first > 0), other=0),)
-    left = tl.minimum(length - token, chunk_tiles * T).to(tl.int32)
-    for i in range(tl.cdiv(left, T)):
-        rows = left - i * T
-        us = load_rows(u, u_row, rows, inside, T, FULL)
-        dt = load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T, FULL, SOFTPLUS)
+        hs = hs + (tl.load(state + n * channels, mask=known, other=0),)
+    for i in range(tl.minimum(tiles - first, chunk_tiles).to(tl.int32)):
+        token, skip = place(first + i, length, T)
+        us = load_rows(u + token * u_row, u_row, skip, inside, T)
+        dt = load_steps(delta + token * delta_row, delta_row, bias, None if mask is None else mask + token * mask_row,
+                        mask_row, skip, inside, T, SOFTPLUS)
+        Bs = B + token * B_ROW
+        Cs = C + token * C_ROW
         x = ()
         ys = ()
         for t in tl.static_range(T):
@@ -188,31 +177,23 @@ def scan_tiles(u, delta, A, B, C, D, bias, mask, y, starts, sums, u_batch, u_row
             for n in tl.static_range(N):
                 if not ENDS:
                     tl.store(state + n * channels, hs[n], mask=inside & (i > 0))
-                h, out = scan_state(hs[n], n, A, B, C, dt, x, ys, rows, inside, B_ROW, C_ROW, T, FULL, ENDS)
+                h, out = scan_state(hs[n], n, A, Bs, Cs, dt, x, ys, inside, B_ROW, C_ROW, T, ENDS)
                 ends = ends + (h,)
                 if not ENDS:
                     ys = out
             hs = ends
         else:
             for n in range(N):
+                h = tl.load(state + n * channels, mask=known, other=0)
+                h, out = scan_state(h, n, A, Bs, Cs, dt, x, ys, inside, B_ROW, C_ROW, T, ENDS)
                 if ENDS:
-                    h, _ = scan_state(tl.zeros_like(total), n, A, B, C, dt, x, ys, rows, inside, B_ROW, C_ROW, T, FULL,
-                                      ENDS)
                     tl.store(state + (N + n) * channels, h, mask=inside)
                 else:
-                    h = tl.load(state + n * channels, mask=inside & (first > 0), other=0)
-                    _, ys = scan_state(h, n, A, B, C, dt, x, ys, rows, inside, B_ROW, C_ROW, T, FULL, ENDS)
+                    ys = out
         if not ENDS:
             for t in tl.static_range(T):
-                tl.store(y + t * y_row, ys[t].to(y.dtype.element_ty), mask=inside if FULL else inside & (t < rows))
-        u += T * u_row
-        delta += T * delta_row
-        B += T * B_ROW
-        C += T * C_ROW
-        y += T * y_row
+                tl.store(y + (token + t) * y_row, ys[t].to(y.dtype.element_ty), mask=inside & (t >= skip))
         state += N * channels
-        if mask is not None:
-            mask += T * mask_row
     if ENDS:
         for n in tl.static_range(N if N <= STATIC_STATES else 0):
             tl.store(state + n * channels, hs[n], mask=inside)
@@ -256,7 +237,7 @@ def chain(states, sums, A, count, between, states_batch, channels, N: tl.constex
     'mask_batch', 'mask_row', 'length', 'channels'])
 def reverse_ends(dy, delta, A, C, bias, mask, ends, sums, dy_batch, dy_row, delta_batch, delta_row, C_batch, mask_batch,
                  mask_row, length, channels, C_ROW: tl.constexpr, N: tl.constexpr, T: tl.constexpr,
-                 BLOCK: tl.constexpr, FULL: tl.constexpr, SOFTPLUS: tl.constexpr):
+                 BLOCK: tl.constexpr, SOFTPLUS: tl.constexpr):
     """Scan the gradient of the state backwards through every tile but the first, from zero.
 
     What arrives at tile i + 1's start goes to ends[:, i], ``(batch, tiles - 1, N, channels)``, and its step sizes' sum
@@ -269,8 +250,7 @@ def reverse_ends(dy, delta, A, C, bias, mask, ends, sums, dy_batch, dy_row, delt
     i = pid // blocks % runs
     c = pid % blocks * BLOCK + tl.arange(0, BLOCK)
     inside = c < channels
-    token = (i + 1).to(tl.int64) * T
-    rows = (length - token).to(tl.int32)
+    token, skip = place(i + 1, length, T)
     dy += row * dy_batch + token * dy_row + c
     delta += row * delta_batch + token * delta_row + c
     C += row * C_batch + token * C_ROW
@@ -280,8 +260,8 @@ def reverse_ends(dy, delta, A, C, bias, mask, ends, sums, dy_batch, dy_row, delt
     if bias is not None:
         bias = tl.load(bias + c, mask=inside, other=0).to(tl.float32)
 
-    dys = load_rows(dy, dy_row, rows, inside, T, FULL)
-    dt = load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T, FULL, SOFTPLUS)
+    dys = load_rows(dy, dy_row, skip, inside, T)
+    dt = load_steps(delta, delta_row, bias, mask, mask_row, skip, inside, T, SOFTPLUS)
     total = tl.zeros((BLOCK,), tl.float32)
     for t in tl.static_range(T):
         total += dt[t]
@@ -290,7 +270,7 @@ def reverse_ends(dy, delta, A, C, bias, mask, ends, sums, dy_batch, dy_row, delt
         a = tl.load(A + c * N + n, mask=inside, other=0) * LOG2E
         g = tl.zeros((BLOCK,), tl.float32)
         for t in tl.static_range(T - 1, -1, -1):
-            g = tl.exp2(dt[t] * a) * (g + dys[t] * load_shared(C + n, C_ROW, rows, t, FULL))
+            g = tl.exp2(dt[t] * a) * (g + dys[t] * tl.load(C + t * C_ROW + n).to(tl.float32))
         tl.store(ends + n * channels, g, mask=inside)
 
 
@@ -301,7 +281,7 @@ def reverse_ends(dy, delta, A, C, bias, mask, ends, sums, dy_batch, dy_row, delt
 def scan_gradients(dy, u, delta, A, B, C, D, bias, mask, starts, ends, du, ddelta, shared, sums, dy_batch, dy_row,
                    u_batch, u_row, delta_batch, delta_row, B_batch, C_batch, mask_batch, mask_row, du_batch, du_row,
                    ddelta_batch, ddelta_row, batch, length, channels, B_ROW: tl.constexpr, C_ROW: tl.constexpr,
-                   N: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr, FULL: tl.constexpr, SOFTPLUS: tl.constexpr):
+                   N: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr, SOFTPLUS: tl.constexpr):
     """All gradients, tile by tile, from the states at tile starts and the states' gradients at tile ends.
 
     With g_t the gradient of h_t, g_t = C_t dy_t + a_{t+1} g_{t+1}, where a_t = exp(Δ_t A); that of Δ_t A is
@@ -316,8 +296,7 @@ def scan_gradients(dy, u, delta, A, B, C, D, bias, mask, starts, ends, du, ddelt
     row = (pid // blocks // tiles).to(tl.int64)
     c = pid % blocks * BLOCK + tl.arange(0, BLOCK)
     inside = c < channels
-    token = i.to(tl.int64) * T
-    rows = (length - token).to(tl.int32)
+    token, skip = place(i, length, T)
     dy += row * dy_batch + token * dy_row + c
     u += row * u_batch + token * u_row + c
     delta += row * delta_batch + token * delta_row + c
@@ -337,9 +316,9 @@ def scan_gradients(dy, u, delta, A, B, C, D, bias, mask, starts, ends, du, ddelt
     dB = shared + ((pid % blocks * 2 * batch + row) * length + token) * N
     dC = dB + batch.to(tl.int64) * length * N
 
-    dys = load_rows(dy, dy_row, rows, inside, T, FULL)
-    us = load_rows(u, u_row, rows, inside, T, FULL)
-    dt = load_steps(delta, delta_row, bias, mask, mask_row, rows, inside, T, FULL, SOFTPLUS)
+    dys = load_rows(dy, dy_row, skip, inside, T)
+    us = load_rows(u, u_row, skip, inside, T)
+    dt = load_steps(delta, delta_row, bias, mask, mask_row, skip, inside, T, SOFTPLUS)
     dx = ()
     ddt = ()
     for _ in tl.static_range(T):
@@ -354,16 +333,16 @@ def scan_gradients(dy, u, delta, A, B, C, D, bias, mask, starts, ends, du, ddelt
             decay = tl.exp2(dt[t] * (a * LOG2E))
             decays = decays + (decay,)
             before = before + (h,)
-            h = decay * h + us[t] * dt[t] * load_shared(B + n, B_ROW, rows, t, FULL)
-            store_shared(dC + t * N + n, tl.sum(h * dys[t], 0), rows, t, FULL)
+            h = decay * h + tl.load(B + t * B_ROW + n).to(tl.float32) * us[t] * dt[t]  # no product to keep
+            tl.store(dC + t * N + n, tl.sum(h * dys[t], 0), mask=t >= skip)
         g = tl.load(end + n * channels, mask=inside & (i + 1 < tiles), other=0)
         dA = tl.zeros((BLOCK,), tl.float32)
         new_dx = ()
         new_ddt = ()
         for t in tl.static_range(T - 1, -1, -1):
-            g += dys[t] * load_shared(C + n, C_ROW, rows, t, FULL)
-            store_shared(dB + t * N + n, tl.sum(g * us[t] * dt[t], 0), rows, t, FULL)
-            new_dx = (dx[t] + g * load_shared(B + n, B_ROW, rows, t, FULL),) + new_dx
+            g += dys[t] * tl.load(C + t * C_ROW + n).to(tl.float32)
+            tl.store(dB + t * N + n, tl.sum(g * us[t] * dt[t], 0), mask=t >= skip)
+            new_dx = (dx[t] + g * tl.load(B + t * B_ROW + n).to(tl.float32),) + new_dx
             g *= decays[t]
             exponent = g * before[t]
             new_ddt = (ddt[t] + exponent * a,) + new_ddt
@@ -375,19 +354,18 @@ def scan_gradients(dy, u, delta, A, B, C, D, bias, mask, starts, ends, du, ddelt
     dD = tl.zeros((BLOCK,), tl.float32)
     dbias = tl.zeros((BLOCK,), tl.float32)
     for t in tl.static_range(T):
-        there = inside if FULL else inside & (t < rows)
+        there = inside & (t >= skip)
         dut = dx[t] * dt[t]
         if D is not None:
             dut += dys[t] * D
             dD += dys[t] * us[t]
         tl.store(du + t * du_row, dut.to(du.dtype.element_ty), mask=there)
-        ddelta_t = ddt[t] + dx[t] * us[t]  # past the end both are 0
+        ddelta_t = ddt[t] + dx[t] * us[t]
         if SOFTPLUS:
-            raw = tl.load(delta + t * delta_row, mask=there, other=0).to(tl.float32)
-            ddelta_t *= sigmoid(raw + bias if bias is not None else raw)
-        if mask is not None:
-            ddelta_t = tl.where(load_shared(mask, mask_row, rows, t, FULL) != 0, ddelta_t, 0)
-        dbias += ddelta_t
+            ddelta_t *= softplus_slope(dt[t])  # not from delta again, whose addresses would fill registers
+        elif mask is not None:
+            ddelta_t = tl.where(tl.load(mask + t * mask_row) != 0, ddelta_t, 0)
+        dbias += tl.where(t >= skip, ddelta_t, 0)
         tl.store(ddelta + t * ddelta_row, ddelta_t.to(ddelta.dtype.element_ty), mask=there)
     tl.store(sums + N * channels, dD, mask=inside)
     tl.store(sums + (N + 1) * channels, dbias, mask=inside)

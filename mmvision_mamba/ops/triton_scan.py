@@ -1,9 +1,9 @@
 """Selective scan in Triton, for CUDA tensors: what the kernels are launched with, and the operators around them.
 
-The sequence is cut into tiles of TILE tokens, and chunks of tiles. Where sequences and channels alone give too few
+The sequence is cut into tiles of about 16 tokens, and chunks of tiles. Where sequences and channels alone give too few
 programs, the chunks of a sequence are scanned side by side: (a) each from a zero state, for the state at its end;
 (b) those ends are chained; (c) each is scanned from its true start. One chunk needs (c) alone. The forward keeps the
-state at each tile's start, N / TILE floats per token and channel; the backward starts from those, a tile per program,
+state at each tile's start, N / 16 floats per token and channel; the backward starts from those, a tile per program,
 once the states' gradients have gone through the same (a) and (b) in reverse. No sum uses atomics: results don't vary
 from run to run. What each kernel moves is written down in `triton_kernels`.
 
@@ -19,7 +19,6 @@ from . import triton_kernels as kernels
 from .chunked import plain_chunked_scan
 from .operators import exporting, outside_autocast, register_gradient
 
-TILE = 16  # tokens in a thread's registers
 WARP = 32
 CHAIN = 32  # states chained per step
 ENOUGH = 1024  # programs of one warp each, about 8 per multiprocessor: as many need no splitting of sequences,
@@ -41,7 +40,8 @@ def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
         The float32 states at the start of every tile but the first, ``(batch, tiles - 1, state, channels)``.
     """
     (batch, length, channels), state = u.shape, A.shape[1]
-    tiles, blocks = triton.cdiv(length, TILE), _blocks(channels)
+    tile = tile_size(length)
+    tiles, blocks = triton.cdiv(length, tile), triton.cdiv(channels, WARP)
     starts = u.new_empty(batch, max(tiles - 1, 0), state, channels, dtype=torch.float32)
     if not u.numel():
         return starts
@@ -50,7 +50,7 @@ def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
     chunk = _chunk(tiles, batch * blocks, state)
     chunks = triton.cdiv(tiles, chunk)
     sums = u.new_empty(batch, chunks - 1, channels, dtype=torch.float32)
-    constants = _constants(length, state, C, delta_softplus)
+    constants = dict(C_ROW=C.stride(1), N=state, T=tile, BLOCK=WARP, SOFTPLUS=delta_softplus, num_warps=1)
 
     def scan(ends):
         kernels.scan_tiles[(batch * (chunks - ends) * blocks,)](
@@ -79,7 +79,8 @@ def scan_backward(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C:
         bias are.
     """
     (batch, length, channels), state = u.shape, A.shape[1]
-    tiles, blocks = triton.cdiv(length, TILE), _blocks(channels)
+    tile = tile_size(length)
+    tiles, blocks = triton.cdiv(length, tile), triton.cdiv(channels, WARP)
     if not u.numel():
         dB.zero_(), dC.zero_()
         return tuple(u.new_zeros(shape, dtype=torch.float32) for shape in (A.shape, channels, channels))
@@ -88,7 +89,7 @@ def scan_backward(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C:
     ends, sums = torch.empty_like(starts), starts.new_empty(batch, tiles - 1, channels)
     shared = starts.new_empty(blocks, 2, batch, length, state)
     parts = starts.new_empty(batch * tiles, state + 2, channels)
-    constants = _constants(length, state, C, delta_softplus)
+    constants = dict(C_ROW=C.stride(1), N=state, T=tile, BLOCK=WARP, SOFTPLUS=delta_softplus, num_warps=1)
     with _on(u):
         if tiles > 1:
             kernels.reverse_ends[(batch * (tiles - 1) * blocks,)](
@@ -108,19 +109,16 @@ def scan_backward(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C:
 
 def _chain(states: Tensor, sums: Tensor, A: Tensor, reverse: bool) -> None:
     batch, count, state, channels = states.shape
-    kernels.chain[(batch * state * _blocks(channels),)](
+    kernels.chain[(batch * state * triton.cdiv(channels, WARP),)](
         states, sums, A, count, states.stride(1), states.stride(0), channels, N=state, ROWS=CHAIN,
         BLOCK=WARP, REVERSE=reverse, num_warps=1)
 
 
-def _blocks(channels: int) -> int:
-    return triton.cdiv(channels, WARP)
-
-
-def _constants(length, state, C, delta_softplus):
-    """What scan_tiles, reverse_ends and scan_gradients are compiled for."""
-    return dict(C_ROW=C.stride(1), N=state, T=TILE, BLOCK=WARP, FULL=length % TILE == 0, SOFTPLUS=delta_softplus,
-                num_warps=1)
+def tile_size(length: int) -> int:
+    """Tokens per tile, at most `length`: as many as registers allow, and such as leave little of the last one over."""
+    if length >= 16:
+        return min((16, 14), key=lambda tile: -length % tile)  # most windows have a multiple of 14 tokens
+    return next((tile for tile in (14, 8, 4, 2) if tile <= length), 1)
 
 
 def _chunk(tiles: int, programs: int, state: int) -> int:
@@ -178,8 +176,8 @@ def triton_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: 
 @triton_scan_op.register_fake
 def _(u, delta, A, B, C, D, delta_bias, delta_softplus, mask):
     (batch, length, channels), state = u.shape, A.shape[1]
-    tiles = (length + TILE - 1) // TILE
-    return u.new_empty(u.shape), u.new_empty(batch, torch.sym_max(tiles - 1, 0), state, channels, dtype=torch.float32)
+    tiles = triton.cdiv(length, tile_size(length))
+    return u.new_empty(u.shape), u.new_empty(batch, max(tiles - 1, 0), state, channels, dtype=torch.float32)
 
 
 @triton_scan_backward_op.register_fake
@@ -208,8 +206,8 @@ def compile_variants():
         for dtype in ('fp32', 'bf16'):
             label = f'{dtype}, {state} states'
             yield _variant(kernels.sum_blocks, label, dict(N=state, SIZE=128), dtype)
-            for mask in (False, True):  # with a mask, of ragged length as well: the least and the most there can be
-                constants = dict(C_ROW=2 * state, N=state, T=TILE, BLOCK=WARP, FULL=not mask, SOFTPLUS=True)
+            for mask in (False, True):
+                constants = dict(C_ROW=2 * state, N=state, T=16, BLOCK=WARP, SOFTPLUS=True)
                 full = label + ', mask' * mask
                 yield _variant(kernels.reverse_ends, full, constants, dtype, mask)
                 constants['B_ROW'] = 2 * state

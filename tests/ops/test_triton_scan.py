@@ -24,7 +24,7 @@ DTYPES = {torch.float32: (1e-5, 1e-4), torch.bfloat16: (1e-2, 1e-2), torch.float
 def small_tiles(request, monkeypatch):
     """Tiles so small that short sequences have several; the interpreter takes a millisecond per handful of tokens."""
     if 'gpu' not in request.keywords:
-        for name, value in dict(TILE=4, CHAIN=2, ENOUGH=1, PLENTY=1).items():
+        for name, value in dict(tile_size=lambda length: max(1, min(4, length)), CHAIN=2, ENOUGH=1, PLENTY=1).items():
             monkeypatch.setattr(triton_scan, name, value)
 
 
@@ -93,7 +93,7 @@ def test_step_sizes_keep_their_digits():
     ones = torch.ones(1, 1, 1)
     y = selective_scan(torch.ones(1, 1, 64), delta.float(), torch.zeros(64, 1), ones, ones, delta_softplus=True,
                        backend='triton')
-    torch.testing.assert_close(y.double(), F.softplus(delta, threshold=50), rtol=1e-6, atol=1e-37)
+    torch.testing.assert_close(y.double(), F.softplus(delta, threshold=50), rtol=4e-6, atol=1e-37)
 
 
 @interpreted
@@ -271,7 +271,7 @@ def test_gpu_more_elements_than_32_bits_count():
     batch, length, channels, state = 2, 2**20, 1056, 1
     if torch.cuda.mem_get_info()[0] < 40 * 2**30:
         pytest.skip('needs 40 GB')
-    args = on_gpu({k: v for k, v in inputs(1, 40, channels, state, torch.bfloat16).items()})
+    args = on_gpu(inputs(1, 40, channels, state, torch.bfloat16))
     u = torch.zeros(batch, length, channels, dtype=torch.bfloat16, device='cuda')
     B = torch.zeros(batch, length, state, dtype=torch.bfloat16, device='cuda')
     big = dict(args, u=u, delta=u.clone(), B=B, C=B.clone())
