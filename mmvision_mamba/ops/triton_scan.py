@@ -104,7 +104,8 @@ def scan_backward(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C:
             shared, dB, dC, *_strides(dB, dC), blocks, batch, length, N=state, SIZE=128, num_warps=1)
     total = parts.sum(0)
     # Clones, since an operator's results may not share memory.
-    return total[:state].t().clone(memory_format=torch.contiguous_format), total[state].clone(), total[state + 1].clone()
+    dA = total[:state].t().clone(memory_format=torch.contiguous_format)
+    return dA, total[state].clone(), total[state + 1].clone()
 
 
 def _chain(states: Tensor, sums: Tensor, A: Tensor, reverse: bool) -> None:
@@ -169,7 +170,8 @@ def triton_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: 
                             starts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(du, ddelta, dA, dB, dC, dD, ddelta_bias); the last two are of use where D and the bias are."""
     du, ddelta, dB, dC = (torch.empty(v.shape, dtype=v.dtype, device=v.device) for v in (u, delta, B, C))
-    dA, dD, dbias = scan_backward(dy, u, delta, A, B, C, D, delta_bias, delta_softplus, mask, starts, du, ddelta, dB, dC)
+    dA, dD, dbias = scan_backward(dy, u, delta, A, B, C, D, delta_bias, delta_softplus, mask, starts, du, ddelta, dB,
+                                  dC)
     return du, ddelta, dA.to(A.dtype), dB, dC, dD, dbias
 
 
@@ -206,20 +208,18 @@ def compile_variants():
         for dtype in ('fp32', 'bf16'):
             label = f'{dtype}, {state} states'
             yield _variant(kernels.sum_blocks, label, dict(N=state, SIZE=128), dtype)
-            for mask in (False, True):
-                constants = dict(C_ROW=2 * state, N=state, T=16, BLOCK=WARP, SOFTPLUS=True)
-                full = label + ', mask' * mask
-                yield _variant(kernels.reverse_ends, full, constants, dtype, mask)
-                constants['B_ROW'] = 2 * state
-                yield _variant(kernels.scan_gradients, full, constants, dtype, mask)
-                for ends in (False, True):
-                    yield _variant(kernels.scan_tiles, full + ', ends' * ends, dict(constants, ENDS=ends), dtype, mask)
+            constants = dict(C_ROW=2 * state, N=state, T=16, BLOCK=WARP, SOFTPLUS=True)
+            yield _variant(kernels.reverse_ends, label, constants, dtype)
+            constants['B_ROW'] = 2 * state
+            yield _variant(kernels.scan_gradients, label, constants, dtype)
+            for ends in (False, True):
+                yield _variant(kernels.scan_tiles, label + ', ends' * ends, dict(constants, ENDS=ends), dtype)
 
 
-def _variant(kernel, label, constants, dtype='fp32', mask=False):
+def _variant(kernel, label, constants, dtype='fp32'):
+    """With every optional argument: the most a kernel can need."""
     float32 = ('A', 'D', 'bias', 'starts', 'ends', 'states', 'sums', 'shared')
     activations = ('u', 'delta', 'B', 'C', 'y', 'dy', 'du', 'ddelta', 'dB', 'dC')
     types = dict.fromkeys(float32, '*fp32') | dict.fromkeys(activations, f'*{dtype}') | dict(mask='*u8')
-    signature = {name: types.get(name, 'i32') for name in kernel.arg_names
-                 if name not in constants and (name != 'mask' or mask)}
+    signature = {name: types.get(name, 'i32') for name in kernel.arg_names if name not in constants}
     return kernel, label, signature, constants, 1
