@@ -47,7 +47,7 @@ if not hasattr(tl, 'tuple'):
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET', '0').lower() in ('1', 'true', 'yes', 'on')  # as Triton reads it now
 LOG2E = tl.constexpr(1.4426950408889634)
-STATIC_STATES = tl.constexpr(16)  # up to so many, a program keeps its states in registers from tile to tile
+STATIC_STATES = tl.constexpr(8)  # up to so many, a program keeps its states in registers from tile to tile
 
 
 @triton.jit
@@ -112,11 +112,9 @@ def scan_state(h, n, A, B, C, dt, x, y, inside, B_ROW: tl.constexpr, C_ROW: tl.c
     out = ()
     for t in tl.static_range(T):
         h = tl.exp2(dt[t] * a) * h + x[t] * tl.load(B + t * B_ROW + n).to(tl.float32)
-        if ENDS:
-            out = y
-        else:
+        if not ENDS:
             out = out + (y[t] + h * tl.load(C + t * C_ROW + n).to(tl.float32),)
-    return h, out
+    return h, y if ENDS else out
 
 
 @triton.jit(do_not_specialize=[
@@ -219,19 +217,26 @@ def chain(states, sums, A, count, between, states_batch, channels, N: tl.constex
     a = tl.load(A + c * N + n, mask=inside, other=0) * LOG2E
     states += row * states_batch + n * channels + c
     sums += row * count * channels + c
-    between, width = between.to(tl.int64), channels.to(tl.int64)
+    if REVERSE:
+        states += (count.to(tl.int64) - 1) * between
+        sums += (count.to(tl.int64) - 1) * channels
+        between = -between
+    width = -channels if REVERSE else channels
     carry = tl.zeros((BLOCK,), tl.float32)
+    read = states
     for j in range(0, count, ROWS):
-        local, decays, places = (), (), ()
+        local = ()
+        decays = ()
         for t in tl.static_range(ROWS):  # all loads before any store, so that they're in flight together
-            k = count - 1 - j - t if REVERSE else j + t
             there = inside & (j + t < count)
-            places = places + (states + k * between,)
-            local = local + (tl.load(states + k * between, mask=there, other=0),)
-            decays = decays + (tl.exp2(a * tl.load(sums + k * width, mask=there, other=0)),)
+            local = local + (tl.load(read, mask=there, other=0),)
+            decays = decays + (tl.exp2(a * tl.load(sums, mask=there, other=0)),)
+            read += between
+            sums += width
         for t in tl.static_range(ROWS):
             carry = decays[t] * carry + local[t]
-            tl.store(places[t], carry, mask=inside & (j + t < count))
+            tl.store(states, carry, mask=inside & (j + t < count))
+            states += between
 
 
 @triton.jit(do_not_specialize=[

@@ -20,7 +20,9 @@ from .chunked import plain_chunked_scan
 from .operators import exporting, outside_autocast, register_gradient
 
 WARP = 32
-CHAIN = 32  # states chained per step
+CHAIN = (16, 32)  # states chained per step, of short and of long chains
+# Registers per thread: the assembler's own choice is more than it needs, or a few bytes less (tools/compile_report.py).
+MOST_REGISTERS = {'ends': 128, 'gradients': 168}
 ENOUGH = 1024  # programs of one warp each, about 8 per multiprocessor: as many need no splitting of sequences,
 PLENTY = 2048  # fewer are split into as many as this
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -55,7 +57,8 @@ def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
     def scan(ends):
         kernels.scan_tiles[(batch * (chunks - ends) * blocks,)](
             u, delta, A, B, C, D, delta_bias, mask, out, starts, sums, *_strides(u, delta), B.stride(0), C.stride(0),
-            *_strides(mask, out), length, channels, chunks, chunk, B_ROW=B.stride(1), **constants, ENDS=ends)
+            *_strides(mask, out), length, channels, chunks, chunk, B_ROW=B.stride(1), **constants, ENDS=ends,
+            maxnreg=MOST_REGISTERS['ends'] if ends else None)
 
     with _on(u):
         if chunks > 1:
@@ -99,7 +102,7 @@ def scan_backward(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C:
         kernels.scan_gradients[(batch * tiles * blocks,)](
             dy, u, delta, A, B, C, D, delta_bias, mask, starts, ends, du, ddelta, shared, parts,
             *_strides(dy, u, delta), B.stride(0), C.stride(0), *_strides(mask, du, ddelta), batch, length, channels,
-            B_ROW=B.stride(1), **constants)
+            B_ROW=B.stride(1), **constants, maxnreg=MOST_REGISTERS['gradients'])
         kernels.sum_blocks[(triton.cdiv(batch * length * state, 128),)](
             shared, dB, dC, *_strides(dB, dC), blocks, batch, length, N=state, SIZE=128, num_warps=1)
     total = parts.sum(0)
@@ -111,7 +114,7 @@ def scan_backward(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C:
 def _chain(states: Tensor, sums: Tensor, A: Tensor, reverse: bool) -> None:
     batch, count, state, channels = states.shape
     kernels.chain[(batch * state * triton.cdiv(channels, WARP),)](
-        states, sums, A, count, states.stride(1), states.stride(0), channels, N=state, ROWS=CHAIN,
+        states, sums, A, count, states.stride(1), states.stride(0), channels, N=state, ROWS=CHAIN[count > 48],
         BLOCK=WARP, REVERSE=reverse, num_warps=1)
 
 
@@ -197,29 +200,30 @@ def triton_scan(*args) -> Tensor:
 
 
 def compile_variants():
-    """(kernel, label, signature, constants, warps) of what tools/compile_report.py compiles.
+    """(kernel, label, signature, constants, options) of what tools/compile_report.py compiles.
 
-    `signature` has the types of the arguments that are neither constants nor None.
+    `signature` has the types of the arguments that are no constants. Optional ones are all there: the most a kernel
+    can need.
     """
     for state in (8, 16, 64):
-        for reverse in (False, True):
-            yield _variant(kernels.chain, f'{state} states{", reverse" * reverse}',
-                           dict(N=state, ROWS=CHAIN, BLOCK=WARP, REVERSE=reverse))
-        for dtype in ('fp32', 'bf16'):
+        for rows in CHAIN:
+            yield _variant(kernels.chain, f'{state} states, {rows} rows',
+                           dict(N=state, ROWS=rows, BLOCK=WARP, REVERSE=True))
+        for dtype in ('fp32', 'bf16', 'fp16'):
             label = f'{dtype}, {state} states'
-            yield _variant(kernels.sum_blocks, label, dict(N=state, SIZE=128), dtype)
             constants = dict(C_ROW=2 * state, N=state, T=16, BLOCK=WARP, SOFTPLUS=True)
             yield _variant(kernels.reverse_ends, label, constants, dtype)
             constants['B_ROW'] = 2 * state
-            yield _variant(kernels.scan_gradients, label, constants, dtype)
-            for ends in (False, True):
-                yield _variant(kernels.scan_tiles, label + ', ends' * ends, dict(constants, ENDS=ends), dtype)
+            yield _variant(kernels.scan_tiles, label, dict(constants, ENDS=False), dtype)
+            yield _variant(kernels.scan_tiles, f'{label}, ends', dict(constants, ENDS=True), dtype,
+                           MOST_REGISTERS['ends'])
+            yield _variant(kernels.scan_gradients, label, constants, dtype, MOST_REGISTERS['gradients'])
+            yield _variant(kernels.sum_blocks, label, dict(N=state, SIZE=128), dtype)
 
 
-def _variant(kernel, label, constants, dtype='fp32'):
-    """With every optional argument: the most a kernel can need."""
+def _variant(kernel, label, constants, dtype='fp32', registers=None):
     float32 = ('A', 'D', 'bias', 'starts', 'ends', 'states', 'sums', 'shared')
     activations = ('u', 'delta', 'B', 'C', 'y', 'dy', 'du', 'ddelta', 'dB', 'dC')
     types = dict.fromkeys(float32, '*fp32') | dict.fromkeys(activations, f'*{dtype}') | dict(mask='*u8')
     signature = {name: types.get(name, 'i32') for name in kernel.arg_names if name not in constants}
-    return kernel, label, signature, constants, 1
+    return kernel, label, signature, constants, dict(num_warps=1, maxnreg=registers)
