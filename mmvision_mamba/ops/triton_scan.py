@@ -21,11 +21,9 @@ from .operators import exporting, outside_autocast, register_gradient
 
 WARP = 32
 CHAIN = (16, 32)  # states chained per step, of short and of long chains
-# Registers per thread: the assembler's own choice is more than it needs, or a few bytes less (tools/compile_report.py).
-MOST_REGISTERS = {'ends': 128, 'gradients': 168}
 ENOUGH = 1024  # programs of one warp each, about 8 per multiprocessor: as many need no splitting of sequences,
 PLENTY = 2048  # fewer are split into as many as this
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+GRADIENT_REGISTERS = 168  # per thread; left alone, the assembler takes 200
 
 
 def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
@@ -58,7 +56,7 @@ def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
         kernels.scan_tiles[(batch * (chunks - ends) * blocks,)](
             u, delta, A, B, C, D, delta_bias, mask, out, starts, sums, *_strides(u, delta), B.stride(0), C.stride(0),
             *_strides(mask, out), length, channels, chunks, chunk, B_ROW=B.stride(1), **constants, ENDS=ends,
-            maxnreg=MOST_REGISTERS['ends'] if ends else None)
+            maxnreg=_scan_registers(state, ends))
 
     with _on(u):
         if chunks > 1:
@@ -102,7 +100,7 @@ def scan_backward(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C:
         kernels.scan_gradients[(batch * tiles * blocks,)](
             dy, u, delta, A, B, C, D, delta_bias, mask, starts, ends, du, ddelta, shared, parts,
             *_strides(dy, u, delta), B.stride(0), C.stride(0), *_strides(mask, du, ddelta), batch, length, channels,
-            B_ROW=B.stride(1), **constants, maxnreg=MOST_REGISTERS['gradients'])
+            B_ROW=B.stride(1), **constants, maxnreg=GRADIENT_REGISTERS)
         kernels.sum_blocks[(triton.cdiv(batch * length * state, 128),)](
             shared, dB, dC, *_strides(dB, dC), blocks, batch, length, N=state, SIZE=128, num_warps=1)
     total = parts.sum(0)
@@ -130,6 +128,11 @@ def _chunk(tiles: int, programs: int, state: int) -> int:
     if state > kernels.STATIC_STATES.value:
         return 1
     return tiles if programs >= ENOUGH else triton.cdiv(tiles, triton.cdiv(PLENTY, programs))
+
+
+def _scan_registers(state: int, ends: bool) -> int | None:
+    """Registers per thread for scan_tiles: the assembler's choice is 128 at most, or more for nothing, or spills."""
+    return 128 if ends or state > kernels.STATIC_STATES.value else None
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -214,10 +217,11 @@ def compile_variants():
             constants = dict(C_ROW=2 * state, N=state, T=16, BLOCK=WARP, SOFTPLUS=True)
             yield _variant(kernels.reverse_ends, label, constants, dtype)
             constants['B_ROW'] = 2 * state
-            yield _variant(kernels.scan_tiles, label, dict(constants, ENDS=False), dtype)
+            yield _variant(kernels.scan_tiles, label, dict(constants, ENDS=False), dtype,
+                           _scan_registers(state, False))
             yield _variant(kernels.scan_tiles, f'{label}, ends', dict(constants, ENDS=True), dtype,
-                           MOST_REGISTERS['ends'])
-            yield _variant(kernels.scan_gradients, label, constants, dtype, MOST_REGISTERS['gradients'])
+                           _scan_registers(state, True))
+            yield _variant(kernels.scan_gradients, label, constants, dtype, GRADIENT_REGISTERS)
             yield _variant(kernels.sum_blocks, label, dict(N=state, SIZE=128), dtype)
 
 
