@@ -32,14 +32,14 @@ def parse_args():
 
 
 def variants(kernels=None, labels=None):
-    """(kernel, label, signature, constants, warps) of every variant of every listed module."""
+    """(kernel, label, signature, constants, options) of every variant of every listed module."""
     for module in MODULES:
         for variant in importlib.import_module(module).compile_variants():
             if variant[0].__name__ in (kernels or [variant[0].__name__]) and variant[1] in (labels or [variant[1]]):
                 yield variant
 
 
-def measure(kernel, signature, constants, warps, target):
+def measure(kernel, signature, constants, options, target):
     """Registers, spilled bytes and shared memory of one variant, from ptxas's own account."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource, compile
@@ -48,7 +48,7 @@ def measure(kernel, signature, constants, warps, target):
     source = ASTSource(fn=kernel, constexprs=constants,
                        signature={name: signature.get(name, 'constexpr') for name in kernel.arg_names})
     with contextlib.redirect_stdout(io.StringIO()) as log:
-        compiled = compile(source, target=GPUTarget('cuda', target, 32), options=dict(num_warps=warps))
+        compiled = compile(source, target=GPUTarget('cuda', target, 32), options=options)
     spills = re.findall(r'(\d+) bytes spill', log.getvalue())
     return dict(registers=int(re.search(r'Used (\d+) registers', log.getvalue()).group(1)),
                 spilled=sum(map(int, spills)), shared=compiled.metadata.shared)
@@ -73,11 +73,11 @@ def report(args):
     from triton.errors import TritonError
 
     print(f'{"kernel":16}{"variant":34}{"target":>8}{"registers":>11}{"spilled":>9}{"shared":>8}')
-    for kernel, label, signature, constants, warps in variants(args.kernels, args.variants):
+    for kernel, label, signature, constants, options in variants(args.kernels, args.variants):
         for target in args.targets:
             row = dict(kernel=kernel.__name__, variant=label, target=f'sm_{target}')
             try:
-                row.update(measure(kernel, signature, constants, warps, target))
+                row.update(measure(kernel, signature, constants, options, target))
                 figures = f'{row["registers"]:>11}{row["spilled"]:>9}{row["shared"]:>8}'
             except TritonError as error:
                 row['error'] = figures = f'  {type(error).__name__}: {error} {error.__cause__ or ""}'

@@ -2,8 +2,8 @@
 
 A program is one warp on BLOCK channels of one sequence: each thread owns BLOCK / 32 channels and has T consecutive
 tokens (a tile) of them in registers, as a tuple of T vectors. Loads are coalesced along the channels and all of a
-tile's are in flight together; the recurrence runs inside a thread, state by state, without any exchange. Only dB and dC,
-sums over channels, need one; they leave as one partial sum per block of channels, added afterwards in a fixed order.
+tile's are in flight together; the recurrence runs inside a thread, state by state, without any exchange. Only dB and
+dC, sums over channels, need one; they leave as a partial sum per block of channels, added up in a fixed order.
 
 Bytes per token and channel, with activations of s bytes, N states, tiles of T tokens and chunks of K tiles; the floor
 is 3 s forward (u, delta, y) and 5 s backward (u, delta, dy, du, ddelta), plus B, C and their gradients, which all
@@ -47,7 +47,7 @@ if not hasattr(tl, 'tuple'):
 
 INTERPRETED = os.environ.get('TRITON_INTERPRET', '0').lower() in ('1', 'true', 'yes', 'on')  # as Triton reads it now
 LOG2E = tl.constexpr(1.4426950408889634)
-STATIC_STATES = tl.constexpr(16)  # up to so many, a program keeps its states in registers from tile to tile
+STATIC_STATES = tl.constexpr(8)  # up to so many, a program keeps its states in registers from tile to tile
 
 
 @triton.jit
@@ -80,7 +80,8 @@ def load_rows(pointers, stride, skip, inside, T: tl.constexpr):
     """A tile as a tuple of T float32 vectors, zero at the tokens to skip; `pointers` to its first row."""
     tile = ()
     for t in tl.static_range(T):
-        tile = tile + (tl.load(pointers + t * stride, mask=inside & (t >= skip), other=0).to(tl.float32),)
+        tile = tile + (tl.load(pointers, mask=inside & (t >= skip), other=0).to(tl.float32),)
+        pointers += stride  # and not t * stride, which would stay in registers from tile to tile
     return tile
 
 
@@ -97,7 +98,8 @@ def load_steps(delta, delta_row, bias, mask, mask_row, skip, inside, T: tl.const
             step = softplus(step)
         real = t >= skip
         if mask is not None:
-            real = real & (tl.load(mask + t * mask_row) != 0)
+            real = real & (tl.load(mask) != 0)
+            mask += mask_row
         steps = steps + (tl.where(real, step, 0),)
     return steps
 
@@ -112,7 +114,7 @@ def scan_state(h, n, A, B, C, dt, x, y, inside, B_ROW: tl.constexpr, C_ROW: tl.c
         h = tl.exp2(dt[t] * a) * h + x[t] * tl.load(B + t * B_ROW + n).to(tl.float32)
         if not ENDS:
             out = out + (y[t] + h * tl.load(C + t * C_ROW + n).to(tl.float32),)
-    return h, out
+    return h, y if ENDS else out
 
 
 @triton.jit(do_not_specialize=[
@@ -177,22 +179,20 @@ def scan_tiles(u, delta, A, B, C, D, bias, mask, y, starts, sums, u_batch, u_row
             for n in tl.static_range(N):
                 if not ENDS:
                     tl.store(state + n * channels, hs[n], mask=inside & (i > 0))
-                h, out = scan_state(hs[n], n, A, Bs, Cs, dt, x, ys, inside, B_ROW, C_ROW, T, ENDS)
+                h, ys = scan_state(hs[n], n, A, Bs, Cs, dt, x, ys, inside, B_ROW, C_ROW, T, ENDS)
                 ends = ends + (h,)
-                if not ENDS:
-                    ys = out
             hs = ends
         else:
             for n in range(N):
                 h = tl.load(state + n * channels, mask=known, other=0)
-                h, out = scan_state(h, n, A, Bs, Cs, dt, x, ys, inside, B_ROW, C_ROW, T, ENDS)
+                h, ys = scan_state(h, n, A, Bs, Cs, dt, x, ys, inside, B_ROW, C_ROW, T, ENDS)
                 if ENDS:
                     tl.store(state + (N + n) * channels, h, mask=inside)
-                else:
-                    ys = out
         if not ENDS:
+            out = y + token * y_row
             for t in tl.static_range(T):
-                tl.store(y + (token + t) * y_row, ys[t].to(y.dtype.element_ty), mask=inside & (t >= skip))
+                tl.store(out, ys[t].to(y.dtype.element_ty), mask=inside & (t >= skip))
+                out += y_row
         state += N * channels
     if ENDS:
         for n in tl.static_range(N if N <= STATIC_STATES else 0):
@@ -217,24 +217,31 @@ def chain(states, sums, A, count, between, states_batch, channels, N: tl.constex
     a = tl.load(A + c * N + n, mask=inside, other=0) * LOG2E
     states += row * states_batch + n * channels + c
     sums += row * count * channels + c
-    between, width = between.to(tl.int64), channels.to(tl.int64)
+    if REVERSE:
+        states += (count.to(tl.int64) - 1) * between
+        sums += (count.to(tl.int64) - 1) * channels
+        between = -between
+    width = -channels if REVERSE else channels
     carry = tl.zeros((BLOCK,), tl.float32)
+    read = states
     for j in range(0, count, ROWS):
-        local, decays, places = (), (), ()
+        local = ()
+        decays = ()
         for t in tl.static_range(ROWS):  # all loads before any store, so that they're in flight together
-            k = count - 1 - j - t if REVERSE else j + t
             there = inside & (j + t < count)
-            places = places + (states + k * between,)
-            local = local + (tl.load(states + k * between, mask=there, other=0),)
-            decays = decays + (tl.exp2(a * tl.load(sums + k * width, mask=there, other=0)),)
+            local = local + (tl.load(read, mask=there, other=0),)
+            decays = decays + (tl.exp2(a * tl.load(sums, mask=there, other=0)),)
+            read += between
+            sums += width
         for t in tl.static_range(ROWS):
             carry = decays[t] * carry + local[t]
-            tl.store(places[t], carry, mask=inside & (j + t < count))
+            tl.store(states, carry, mask=inside & (j + t < count))
+            states += between
 
 
 @triton.jit(do_not_specialize=[
-    'dy', 'delta', 'A', 'C', 'bias', 'mask', 'ends', 'sums', 'dy_batch', 'dy_row', 'delta_batch', 'delta_row', 'C_batch',
-    'mask_batch', 'mask_row', 'length', 'channels'])
+    'dy', 'delta', 'A', 'C', 'bias', 'mask', 'ends', 'sums', 'dy_batch', 'dy_row', 'delta_batch', 'delta_row',
+    'C_batch', 'mask_batch', 'mask_row', 'length', 'channels'])
 def reverse_ends(dy, delta, A, C, bias, mask, ends, sums, dy_batch, dy_row, delta_batch, delta_row, C_batch, mask_batch,
                  mask_row, length, channels, C_ROW: tl.constexpr, N: tl.constexpr, T: tl.constexpr,
                  BLOCK: tl.constexpr, SOFTPLUS: tl.constexpr):
@@ -276,8 +283,8 @@ def reverse_ends(dy, delta, A, C, bias, mask, ends, sums, dy_batch, dy_row, delt
 
 @triton.jit(do_not_specialize=[
     'dy', 'u', 'delta', 'A', 'B', 'C', 'D', 'bias', 'mask', 'starts', 'ends', 'du', 'ddelta', 'shared', 'sums',
-    'dy_batch', 'dy_row', 'u_batch', 'u_row', 'delta_batch', 'delta_row', 'B_batch', 'C_batch', 'mask_batch', 'mask_row',
-    'du_batch', 'du_row', 'ddelta_batch', 'ddelta_row', 'batch', 'length', 'channels'])
+    'dy_batch', 'dy_row', 'u_batch', 'u_row', 'delta_batch', 'delta_row', 'B_batch', 'C_batch', 'mask_batch',
+    'mask_row', 'du_batch', 'du_row', 'ddelta_batch', 'ddelta_row', 'batch', 'length', 'channels'])
 def scan_gradients(dy, u, delta, A, B, C, D, bias, mask, starts, ends, du, ddelta, shared, sums, dy_batch, dy_row,
                    u_batch, u_row, delta_batch, delta_row, B_batch, C_batch, mask_batch, mask_row, du_batch, du_row,
                    ddelta_batch, ddelta_row, batch, length, channels, B_ROW: tl.constexpr, C_ROW: tl.constexpr,
@@ -359,14 +366,16 @@ def scan_gradients(dy, u, delta, A, B, C, D, bias, mask, starts, ends, du, ddelt
         if D is not None:
             dut += dys[t] * D
             dD += dys[t] * us[t]
-        tl.store(du + t * du_row, dut.to(du.dtype.element_ty), mask=there)
+        tl.store(du, dut.to(du.dtype.element_ty), mask=there)
         ddelta_t = ddt[t] + dx[t] * us[t]
         if SOFTPLUS:
             ddelta_t *= softplus_slope(dt[t])  # not from delta again, whose addresses would fill registers
         elif mask is not None:
             ddelta_t = tl.where(tl.load(mask + t * mask_row) != 0, ddelta_t, 0)
         dbias += tl.where(t >= skip, ddelta_t, 0)
-        tl.store(ddelta + t * ddelta_row, ddelta_t.to(ddelta.dtype.element_ty), mask=there)
+        tl.store(ddelta, ddelta_t.to(ddelta.dtype.element_ty), mask=there)
+        du += du_row
+        ddelta += ddelta_row
     tl.store(sums + N * channels, dD, mask=inside)
     tl.store(sums + (N + 1) * channels, dbias, mask=inside)
 

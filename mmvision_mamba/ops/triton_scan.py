@@ -20,10 +20,10 @@ from .chunked import plain_chunked_scan
 from .operators import exporting, outside_autocast, register_gradient
 
 WARP = 32
-CHAIN = 32  # states chained per step
+CHAIN = (16, 32)  # states chained per step, of short and of long chains
 ENOUGH = 1024  # programs of one warp each, about 8 per multiprocessor: as many need no splitting of sequences,
 PLENTY = 2048  # fewer are split into as many as this
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+GRADIENT_REGISTERS = 168  # per thread; left alone, the assembler takes 200
 
 
 def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
@@ -55,7 +55,8 @@ def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
     def scan(ends):
         kernels.scan_tiles[(batch * (chunks - ends) * blocks,)](
             u, delta, A, B, C, D, delta_bias, mask, out, starts, sums, *_strides(u, delta), B.stride(0), C.stride(0),
-            *_strides(mask, out), length, channels, chunks, chunk, B_ROW=B.stride(1), **constants, ENDS=ends)
+            *_strides(mask, out), length, channels, chunks, chunk, B_ROW=B.stride(1), **constants, ENDS=ends,
+            maxnreg=_scan_registers(state, ends))
 
     with _on(u):
         if chunks > 1:
@@ -99,18 +100,19 @@ def scan_backward(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C:
         kernels.scan_gradients[(batch * tiles * blocks,)](
             dy, u, delta, A, B, C, D, delta_bias, mask, starts, ends, du, ddelta, shared, parts,
             *_strides(dy, u, delta), B.stride(0), C.stride(0), *_strides(mask, du, ddelta), batch, length, channels,
-            B_ROW=B.stride(1), **constants)
+            B_ROW=B.stride(1), **constants, maxnreg=GRADIENT_REGISTERS)
         kernels.sum_blocks[(triton.cdiv(batch * length * state, 128),)](
             shared, dB, dC, *_strides(dB, dC), blocks, batch, length, N=state, SIZE=128, num_warps=1)
     total = parts.sum(0)
     # Clones, since an operator's results may not share memory.
-    return total[:state].t().clone(memory_format=torch.contiguous_format), total[state].clone(), total[state + 1].clone()
+    dA = total[:state].t().clone(memory_format=torch.contiguous_format)
+    return dA, total[state].clone(), total[state + 1].clone()
 
 
 def _chain(states: Tensor, sums: Tensor, A: Tensor, reverse: bool) -> None:
     batch, count, state, channels = states.shape
     kernels.chain[(batch * state * triton.cdiv(channels, WARP),)](
-        states, sums, A, count, states.stride(1), states.stride(0), channels, N=state, ROWS=CHAIN,
+        states, sums, A, count, states.stride(1), states.stride(0), channels, N=state, ROWS=CHAIN[count > 48],
         BLOCK=WARP, REVERSE=reverse, num_warps=1)
 
 
@@ -126,6 +128,11 @@ def _chunk(tiles: int, programs: int, state: int) -> int:
     if state > kernels.STATIC_STATES.value:
         return 1
     return tiles if programs >= ENOUGH else triton.cdiv(tiles, triton.cdiv(PLENTY, programs))
+
+
+def _scan_registers(state: int, ends: bool) -> int | None:
+    """Registers per thread for scan_tiles: the assembler's choice is 128 at most, or more for nothing, or spills."""
+    return 128 if ends or state > kernels.STATIC_STATES.value else None
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -169,7 +176,8 @@ def triton_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: 
                             starts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(du, ddelta, dA, dB, dC, dD, ddelta_bias); the last two are of use where D and the bias are."""
     du, ddelta, dB, dC = (torch.empty(v.shape, dtype=v.dtype, device=v.device) for v in (u, delta, B, C))
-    dA, dD, dbias = scan_backward(dy, u, delta, A, B, C, D, delta_bias, delta_softplus, mask, starts, du, ddelta, dB, dC)
+    dA, dD, dbias = scan_backward(dy, u, delta, A, B, C, D, delta_bias, delta_softplus, mask, starts, du, ddelta, dB,
+                                  dC)
     return du, ddelta, dA.to(A.dtype), dB, dC, dD, dbias
 
 
@@ -195,31 +203,31 @@ def triton_scan(*args) -> Tensor:
 
 
 def compile_variants():
-    """(kernel, label, signature, constants, warps) of what tools/compile_report.py compiles.
+    """(kernel, label, signature, constants, options) of what tools/compile_report.py compiles.
 
-    `signature` has the types of the arguments that are neither constants nor None.
+    `signature` has the types of the arguments that are no constants. Optional ones are all there: the most a kernel
+    can need.
     """
     for state in (8, 16, 64):
-        for reverse in (False, True):
-            yield _variant(kernels.chain, f'{state} states{", reverse" * reverse}',
-                           dict(N=state, ROWS=CHAIN, BLOCK=WARP, REVERSE=reverse))
-        for dtype in ('fp32', 'bf16'):
+        for rows in CHAIN:
+            yield _variant(kernels.chain, f'{state} states, {rows} rows',
+                           dict(N=state, ROWS=rows, BLOCK=WARP, REVERSE=True))
+        for dtype in ('fp32', 'bf16', 'fp16'):
             label = f'{dtype}, {state} states'
+            constants = dict(C_ROW=2 * state, N=state, T=16, BLOCK=WARP, SOFTPLUS=True)
+            yield _variant(kernels.reverse_ends, label, constants, dtype)
+            constants['B_ROW'] = 2 * state
+            yield _variant(kernels.scan_tiles, label, dict(constants, ENDS=False), dtype,
+                           _scan_registers(state, False))
+            yield _variant(kernels.scan_tiles, f'{label}, ends', dict(constants, ENDS=True), dtype,
+                           _scan_registers(state, True))
+            yield _variant(kernels.scan_gradients, label, constants, dtype, GRADIENT_REGISTERS)
             yield _variant(kernels.sum_blocks, label, dict(N=state, SIZE=128), dtype)
-            for mask in (False, True):
-                constants = dict(C_ROW=2 * state, N=state, T=16, BLOCK=WARP, SOFTPLUS=True)
-                full = label + ', mask' * mask
-                yield _variant(kernels.reverse_ends, full, constants, dtype, mask)
-                constants['B_ROW'] = 2 * state
-                yield _variant(kernels.scan_gradients, full, constants, dtype, mask)
-                for ends in (False, True):
-                    yield _variant(kernels.scan_tiles, full + ', ends' * ends, dict(constants, ENDS=ends), dtype, mask)
 
 
-def _variant(kernel, label, constants, dtype='fp32', mask=False):
+def _variant(kernel, label, constants, dtype='fp32', registers=None):
     float32 = ('A', 'D', 'bias', 'starts', 'ends', 'states', 'sums', 'shared')
     activations = ('u', 'delta', 'B', 'C', 'y', 'dy', 'du', 'ddelta', 'dB', 'dC')
     types = dict.fromkeys(float32, '*fp32') | dict.fromkeys(activations, f'*{dtype}') | dict(mask='*u8')
-    signature = {name: types.get(name, 'i32') for name in kernel.arg_names
-                 if name not in constants and (name != 'mask' or mask)}
-    return kernel, label, signature, constants, 1
+    signature = {name: types.get(name, 'i32') for name in kernel.arg_names if name not in constants}
+    return kernel, label, signature, constants, dict(num_warps=1, maxnreg=registers)

@@ -61,7 +61,8 @@ def test_agrees_with_the_reference(package, dtype, masked, without):
     args = {k: v for k, v in inputs(2, 7, 3, 2, dtype, requires_grad=True).items() if k != without}
     mask = torch.rand(2, 7) > 0.3 if masked else None
     tolerance = dict(rtol=1e-4, atol=1e-5) if dtype == torch.float32 else dict(rtol=3e-2, atol=3e-2)
-    for value, expected in zip(*(values_and_grads(scan, args, True, mask) for scan in (mamba_ssm_scan, reference_scan))):
+    results = (values_and_grads(scan, args, True, mask) for scan in (mamba_ssm_scan, reference_scan))
+    for value, expected in zip(*results):
         assert value.dtype == expected.dtype
         torch.testing.assert_close(value, expected, **tolerance)
 
@@ -111,5 +112,6 @@ def test_gpu_package_agrees():
     pytest.importorskip('mamba_ssm')
     args = {k: v.detach().cuda().requires_grad_() for k, v in inputs(2, 300, 40, 8).items()}
     mask = torch.rand(2, 300, device='cuda') > 0.1
-    for value, expected in zip(*(values_and_grads(scan, args, True, mask) for scan in (mamba_ssm_scan, reference_scan))):
+    results = (values_and_grads(scan, args, True, mask) for scan in (mamba_ssm_scan, reference_scan))
+    for value, expected in zip(*results):
         torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-4)

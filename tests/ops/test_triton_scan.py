@@ -24,7 +24,8 @@ DTYPES = {torch.float32: (1e-5, 1e-4), torch.bfloat16: (1e-2, 1e-2), torch.float
 def small_tiles(request, monkeypatch):
     """Tiles so small that short sequences have several; the interpreter takes a millisecond per handful of tokens."""
     if 'gpu' not in request.keywords:
-        for name, value in dict(tile_size=lambda length: max(1, min(4, length)), CHAIN=2, ENOUGH=1, PLENTY=1).items():
+        small = dict(tile_size=lambda length: max(1, min(4, length)), CHAIN=(2, 2), ENOUGH=1, PLENTY=1)
+        for name, value in small.items():
             monkeypatch.setattr(triton_scan, name, value)
 
 
@@ -63,6 +64,13 @@ def test_float32_agrees_with_float64_reference(monkeypatch, batch, length, chann
 @pytest.mark.parametrize('dtype', DTYPES)
 def test_state_too_large_for_registers(dtype):
     agree(inputs(1, 11, 3, 18, dtype, requires_grad=True), DTYPES[dtype])
+
+
+@interpreted
+@pytest.mark.parametrize('length', [18, 30])
+def test_full_sized_tiles(monkeypatch, length):
+    monkeypatch.undo()
+    agree(inputs(1, length, 3, 2, requires_grad=True))
 
 
 @interpreted
