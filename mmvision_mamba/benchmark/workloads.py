@@ -25,13 +25,16 @@ def usable_backends(asked: list[str] | None, device: torch.device) -> list[str]:
         ConfigError: one that was asked for is unknown or does not run.
     """
     usable = []
-    for backend in asked or [name for name in BACKENDS if name != 'auto']:
-        check_backend(backend)
+    # Not what Triton's interpreter runs on a CPU, unless asked for.
+    for backend in asked or (BACKENDS[1:] if device.type == 'cuda' else ['reference', 'chunked']):
         try:
+            check_backend(backend)
             selective_scan(*(torch.zeros(shape, device=device) for shape in (
                 (1, 16, 16), (1, 16, 16), (16, 8), (1, 16, 8), (1, 16, 8))), backend=backend)
             usable.append(backend)
         except Exception as error:
+            if backend not in BACKENDS:
+                raise
             if asked:
                 raise ConfigError(f'--backends: {backend!r} does not run on {device}: '
                                   f'{str(error).splitlines()[0]}') from error

@@ -139,10 +139,9 @@ def _A(A_log: Tensor) -> Tensor:
 
 @mixer_op.register_fake
 def _(xz, conv_x, conv_z, x_proj, dt_proj, dt_bias, A_log, D, mask):
-    from .triton_scan import TILE
+    from .triton_scan import starts_shape
     (batch, length, _), (half, state) = xz.shape, A_log.shape
-    tiles = (length + TILE - 1) // TILE
-    starts = xz.new_empty(batch, torch.sym_max(tiles - 1, 0), state, half, dtype=torch.float32)
+    starts = xz.new_empty(starts_shape(batch, length, half, state), dtype=torch.float32)
     return xz.new_empty(xz.shape), xz.new_empty(batch, length, len(x_proj)), starts
 
 

@@ -42,7 +42,7 @@ def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
     (batch, length, channels), state = u.shape, A.shape[1]
     tile = tile_size(length)
     tiles, blocks = triton.cdiv(length, tile), triton.cdiv(channels, WARP)
-    starts = u.new_empty(batch, max(tiles - 1, 0), state, channels, dtype=torch.float32)
+    starts = u.new_empty(starts_shape(batch, length, channels, state), dtype=torch.float32)
     if not u.numel():
         return starts
     u, delta, B, C = _rows(u), _rows(delta), _shared(B), _shared(C)
@@ -123,6 +123,11 @@ def tile_size(length: int) -> int:
     return next((tile for tile in (14, 8, 4, 2) if tile <= length), 1)
 
 
+def starts_shape(batch: int, length: int, channels: int, state: int) -> tuple[int, int, int, int]:
+    """Of what `scan_forward` returns."""
+    return batch, max(triton.cdiv(length, tile_size(length)) - 1, 0), state, channels
+
+
 def _chunk(tiles: int, programs: int, state: int) -> int:
     """Tiles per chunk, where there are `programs` for each chunk."""
     if state > kernels.STATIC_STATES.value:
@@ -183,9 +188,7 @@ def triton_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: 
 
 @triton_scan_op.register_fake
 def _(u, delta, A, B, C, D, delta_bias, delta_softplus, mask):
-    (batch, length, channels), state = u.shape, A.shape[1]
-    tiles = triton.cdiv(length, tile_size(length))
-    return u.new_empty(u.shape), u.new_empty(batch, max(tiles - 1, 0), state, channels, dtype=torch.float32)
+    return u.new_empty(u.shape), u.new_empty(starts_shape(*u.shape, A.shape[1]), dtype=torch.float32)
 
 
 @triton_scan_backward_op.register_fake

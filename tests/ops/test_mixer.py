@@ -37,8 +37,7 @@ def quick_forward(u, *args):
     """As `scan_forward`, but the states are left out: they are no more than a shape."""
     *args, out = args
     out.copy_(chunked.chunked_scan_op(u, *args)[0])
-    tiles = -(-u.shape[1] // triton_scan.TILE)
-    return u.new_zeros(u.shape[0], max(tiles - 1, 0), *args[1].t().shape, dtype=torch.float32)
+    return u.new_zeros(triton_scan.starts_shape(*u.shape, args[1].shape[1]), dtype=torch.float32)
 
 
 def quick_backward(dy, *args):
