@@ -2,7 +2,7 @@
 # The ADE20K segmentor, with these changes:
 # - backbone: windows 8 and 4 fitted to the map (published: 64 and 32), no drop path, no pretrained weights
 # - decode head: 64 channels (512); auxiliary head: 64 channels (256); BN (SyncBN); no dropout (0.1)
-# - schedule: 1,700 iterations of 4 images, lr 1e-3, three times that for the layers that give the classes, cosine
+# - schedule: 1,500 iterations of 4 images, lr 1e-3, three times that for the layers that give the classes, cosine
 #   (160,000 iterations of 16 images, lr 5e-5, linear), gradients clipped
 _base_ = [
     './_base_/models/upernet_mambavision.py',
@@ -21,10 +21,10 @@ model = dict(
 
 # Their weights start near zero: at the common rate the first hundred iterations go by before the heads say anything.
 optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(custom_keys={'conv_seg': dict(lr_mult=3.)}))
-train_cfg = dict(max_iters=1700, val_interval=1700)
+train_cfg = dict(max_iters=1500, val_interval=1500)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=30),
-    dict(type='CosineAnnealingLR', eta_min=0., by_epoch=False, begin=30, end=1700)
+    dict(type='CosineAnnealingLR', eta_min=0., by_epoch=False, begin=30, end=1500)
 ]
 
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=500))
