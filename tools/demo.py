@@ -93,7 +93,7 @@ class Demo:
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
-        print(f'[{name}]', flush=True)
+        _say(f'[{name}]')
         start = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - start
@@ -105,7 +105,7 @@ class Demo:
             What its training log lines give: the iteration and how many there are, time, data_time (s) and loss.
         """
         command = [str(ROOT / 'tools' / tool), *map(str, args)]
-        print('$', ' '.join(command), flush=True)
+        _say(f'$ {" ".join(command)}')
         log_file = self.work_dir / 'logs' / f'{model}_{Path(tool).stem}.log'
         log_file.parent.mkdir(exist_ok=True)
         # Threads that spin while they wait for each other make everything ten times slower on a busy machine.
@@ -125,9 +125,9 @@ class Demo:
                     if loop == 'train':
                         records.append({'iteration': int(done), 'iterations': int(total), **values})
                     loss = f'  loss {values["loss"]:.3f}' if 'loss' in values else ''
-                    print(f'  {model:9} {loop:5} {done:>4}/{total}  eta {eta}{loss}', flush=True)
+                    _say(f'  {model:9} {loop:5} {done:>4}/{total}  eta {eta}{loss}')
                 elif tool == 'make_shapes.py':
-                    print(f'  {line}', end='', flush=True)
+                    _say(f'  {line.rstrip()}')
         if process.returncode:
             if self.failed:  # ended below, because the other model's run failed
                 sys.exit(1)
@@ -189,6 +189,12 @@ class Demo:
         other = self.seconds[step] - speed['iterations'] * speed['seconds']
         return (f'   {speed["iterations"]} iterations of {compute:.2f} s compute + {speed["data_seconds"]:.2f} s data; '
                 f'{_minutes(other)} start, validation')
+
+
+def _say(line: str) -> None:
+    """Print in one write: print's two, text and newline, mix with those of the other model's thread."""
+    sys.stdout.write(f'{line}\n')
+    sys.stdout.flush()
 
 
 def _speed(records: list[dict[str, float]]) -> dict[str, float]:
