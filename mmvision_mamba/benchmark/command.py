@@ -78,8 +78,10 @@ def run(args: argparse.Namespace, argv: list[str]) -> dict:
     if getattr(args, 'baseline', None):
         _check_baseline(settings, args.baseline)
     roofline = _roofline(args)
-    print(as_text(*roofline_columns(roofline)), end='\n\n', flush=True)
     rows = measure(settings, args.device, args.rounds, getattr(args, 'training', False))
+    if rows:  # once more: a shared machine may have been slow in that one second
+        roofline = _best(roofline, _roofline(args))
+    print(as_text(*roofline_columns(roofline)), end='\n\n', flush=True)
     summarize(rows, roofline['matmul_flops_per_second'], roofline['copy_bytes_per_second'],
               getattr(args, 'baseline', None))
     if rows:
@@ -116,6 +118,12 @@ def _roofline(args: argparse.Namespace) -> dict:
     dtypes = getattr(args, 'dtypes', None) or [AMP[amp] or torch.float32 for amp in args.amp]
     return dict(copy_bytes_per_second=copy_rate(args.device), matmul_flops_per_second={
         str(dtype).removeprefix('torch.'): matmul_rate(args.device, dtype) for dtype in dtypes})
+
+
+def _best(one: dict, other: dict) -> dict:
+    """The larger rates of two rooflines."""
+    return {key: _best(rate, other[key]) if isinstance(rate, dict) else max(rate, other[key])
+            for key, rate in one.items()}
 
 
 def run_all(args: argparse.Namespace) -> int:
