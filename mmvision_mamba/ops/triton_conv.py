@@ -177,7 +177,8 @@ def conv_silu_backward(dx: Tensor, dz: Tensor, xz: Tensor, weight_x: Tensor,
 
 
 def compile_variants():
-    """(kernel, label, signature, constants, warps) of what `tools/compile_report.py` is to compile."""
+    """(kernel, label, signature, constants, options) of what `tools/compile_report.py` is to compile."""
+    options = dict(num_warps=WARPS)
     for dtype, half, taps in (('bf16', 160, 3), ('fp32', 160, 3), ('bf16', 392, 3), ('bf16', 160, 4)):
         constants = dict(HALF=half, KERNEL=taps, TOKENS=TOKENS, CHANNELS=CHANNELS, XZ_STRIDE=2 * half)
         for kernel, strides in ((conv_forward, dict(X_STRIDE=half, Z_STRIDE=2 * half)),
@@ -185,4 +186,4 @@ def compile_variants():
             signature = {name: 'i32' if name in ('tokens', 'length', 'tiles') else
                          '*fp32' if 'weight' in name else f'*{dtype}'
                          for name in kernel.arg_names if name not in {**constants, **strides}}
-            yield kernel, f'{dtype}, {half} channels, {taps} taps', signature, {**constants, **strides}, WARPS
+            yield kernel, f'{dtype}, {half} channels, {taps} taps', signature, {**constants, **strides}, options

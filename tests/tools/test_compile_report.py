@@ -16,12 +16,14 @@ def run(*arguments, **environment):
                           capture_output=True, text=True)
 
 
-def test_reports_what_a_kernel_needs(tmp_path):
-    result = run('--kernels', 'sum_blocks', '--variants', 'fp32, 8 states', '--targets', '90', '--out',
+@pytest.mark.parametrize(('kernel', 'variant'), [('sum_blocks', 'fp32, 8 states'),
+                                                 ('conv_forward', 'bf16, 160 channels, 3 taps')])
+def test_reports_what_a_kernel_needs(tmp_path, kernel, variant):
+    result = run('--kernels', kernel, '--variants', variant, '--targets', '90', '--out',
                  str(tmp_path / 'report.json'), PYTHONPATH=str(ROOT))
     assert result.returncode == 0, result.stdout + result.stderr
     [row] = json.loads((tmp_path / 'report.json').read_text())
-    assert row['kernel'] == 'sum_blocks' and row['target'] == 'sm_90'
+    assert row['kernel'] == kernel and row['target'] == 'sm_90'
     assert 0 < row['registers'] <= 128 and row['spilled'] == 0
     assert f'{row["registers"]:>11}' in result.stdout
 
