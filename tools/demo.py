@@ -23,8 +23,9 @@ CONFIGS = {
     'detector': ROOT / 'configs/cascade_mask_rcnn_mambavision_t_shapes.py',
     'segmentor': ROOT / 'configs/upernet_mambavision_t_shapes.py',
 }
-# The detector, much of whose training keeps only one core busy, ends first and leaves its cores to the segmentor.
-SHARES = {'detector': 0.5, 'segmentor': 1.}  # threads, of the cores
+# Threads, of the cores; 1 for what isn't listed. The detector, much of whose training keeps only one core busy, ends
+# first and leaves its cores to the segmentor.
+SHARES = {'detector': 0.5}
 METRICS = {  # name in the table: model, name in its metrics.json, what 1.0 is there, least value expected
     'box AP': ('detector', 'coco/bbox_mAP', 1, 0.60),
     'mask AP': ('detector', 'coco/segm_mAP', 1, 0.55),
@@ -109,7 +110,7 @@ class Demo:
         log_file = self.work_dir / 'logs' / f'{model}_{Path(tool).stem}.log'
         log_file.parent.mkdir(exist_ok=True)
         # Threads that spin while they wait for each other make everything ten times slower on a busy machine.
-        threads = max(1, int(os.cpu_count() * SHARES.get(model, 1.)))
+        threads = max(1, int(os.cpu_count() * SHARES.get(model, 1)))
         environment = {'OMP_WAIT_POLICY': 'PASSIVE', 'OMP_NUM_THREADS': str(threads), **os.environ,
                        'SHAPES_ROOT': str(self.data)}
         records = []

@@ -1,4 +1,5 @@
-"""What the scans' custom operators share."""
+"""What the custom operators share."""
+import contextlib
 import functools
 
 import torch
@@ -20,6 +21,11 @@ def exporting() -> bool:
         return False
     is_exporting = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7 and later
     return bool((is_exporting and is_exporting()) or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export())
+
+
+def on_device(x: Tensor):
+    """Triton launches on the current device: make it x's."""
+    return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
 
 
 def register_gradient(scan_op, backward_op) -> None:

@@ -9,12 +9,12 @@ so the same input gives the same gradient to the last bit.
 Tokens of a batch are numbered through: tensors are ``(batch, length, channels)`` with one stride from each token to the
 next and stride 1 between channels, which slices of a contiguous tensor's channels are.
 """
-import contextlib
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from .operators import on_device
 
 TOKENS, CHANNELS, WARPS = 16, 64, 4  # of a tile: 8 elements to a thread, 16 bytes of bfloat16
 # All that a thread may have: left to itself, the assembler for compute capability 10.0 saves registers and spills.
@@ -35,11 +35,9 @@ def _inside(place, shift, length):
     return (place >= 0) & (place + shift >= 0) & (place + shift < length)
 
 
-@triton.jit(do_not_specialize=['tokens', 'length', 'tiles'])
-def conv_forward(xz, weight_x, weight_z, x, z, tokens, length, tiles, HALF: tl.constexpr, KERNEL: tl.constexpr,
-                    XZ_STRIDE: tl.constexpr, X_STRIDE: tl.constexpr, Z_STRIDE: tl.constexpr,
-                    TOKENS: tl.constexpr, CHANNELS: tl.constexpr):
-    left: tl.constexpr = (KERNEL - 1) // 2
+@triton.jit
+def _taps(weight_x, weight_z, HALF: tl.constexpr, KERNEL: tl.constexpr, CHANNELS: tl.constexpr):
+    """The program's channels, as a row, which half they are of, and their weights, tap by tap."""
     blocks: tl.constexpr = (HALF + CHANNELS - 1) // CHANNELS
     c = tl.program_id(1) % blocks * CHANNELS + tl.arange(0, CHANNELS)[None, :]
     half = tl.program_id(1) // blocks
@@ -49,6 +47,15 @@ def conv_forward(xz, weight_x, weight_z, x, z, tokens, length, tiles, HALF: tl.c
     w = ()
     for k in tl.static_range(KERNEL):
         w += (tl.load(weight + c * KERNEL + k, mask=c < HALF, other=0).to(tl.float32),)
+    return c, half, w
+
+
+@triton.jit(do_not_specialize=['tokens', 'length', 'tiles'])
+def conv_forward(xz, weight_x, weight_z, x, z, tokens, length, tiles, HALF: tl.constexpr, KERNEL: tl.constexpr,
+                 XZ_STRIDE: tl.constexpr, X_STRIDE: tl.constexpr, Z_STRIDE: tl.constexpr, TOKENS: tl.constexpr,
+                 CHANNELS: tl.constexpr):
+    left: tl.constexpr = (KERNEL - 1) // 2
+    c, half, w = _taps(weight_x, weight_z, HALF, KERNEL, CHANNELS)
 
     for tile in range(tl.program_id(0) * tiles, tl.program_id(0) * tiles + tiles):
         t, place = _positions(tile, tokens, length, TOKENS)
@@ -65,19 +72,13 @@ def conv_forward(xz, weight_x, weight_z, x, z, tokens, length, tiles, HALF: tl.c
 
 @triton.jit(do_not_specialize=['tokens', 'length', 'tiles'])
 def conv_backward(dx, dz, xz, weight_x, weight_z, dxz, dweight, tokens, length, tiles, HALF: tl.constexpr,
-                     KERNEL: tl.constexpr, XZ_STRIDE: tl.constexpr, DX_STRIDE: tl.constexpr, DZ_STRIDE: tl.constexpr,
-                     TOKENS: tl.constexpr, CHANNELS: tl.constexpr):
+                  KERNEL: tl.constexpr, XZ_STRIDE: tl.constexpr, DX_STRIDE: tl.constexpr, DZ_STRIDE: tl.constexpr,
+                  TOKENS: tl.constexpr, CHANNELS: tl.constexpr):
     """With p_l = Σ_k w_k v_{l+k-left}:  dv_m = Σ_k w_k dp_{m-k+left}  and  dw_k = Σ_l dp_l v_{l+k-left}."""
     left: tl.constexpr = (KERNEL - 1) // 2
-    blocks: tl.constexpr = (HALF + CHANNELS - 1) // CHANNELS
-    c = tl.program_id(1) % blocks * CHANNELS + tl.arange(0, CHANNELS)[None, :]
-    half = tl.program_id(1) // blocks
-    weight = weight_x
-    if half == 1:
-        weight = weight_z
-    w, dw = (), ()
-    for k in tl.static_range(KERNEL):
-        w += (tl.load(weight + c * KERNEL + k, mask=c < HALF, other=0).to(tl.float32),)
+    c, half, w = _taps(weight_x, weight_z, HALF, KERNEL, CHANNELS)
+    dw = ()
+    for _ in tl.static_range(KERNEL):
         dw += (tl.zeros([TOKENS, CHANNELS], tl.float32),)
 
     for tile in range(tl.program_id(0) * tiles, tl.program_id(0) * tiles + tiles):
@@ -130,11 +131,6 @@ def _cut(tokens: int, half: int) -> tuple[int, int, int]:
     return triton.cdiv(tiles, share), share, triton.cdiv(half, CHANNELS)
 
 
-def _on(x: Tensor):
-    """Triton launches on the current device."""
-    return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
-
-
 def conv_silu(xz: Tensor, weight_x: Tensor, weight_z: Tensor, x: Tensor, z: Tensor | None) -> None:
     """Write SiLU(conv(first half of xz)) to `x`, and the second half's to `z` unless that is None.
 
@@ -149,7 +145,7 @@ def conv_silu(xz: Tensor, weight_x: Tensor, weight_z: Tensor, x: Tensor, z: Tens
         return
     second = x if z is None else z  # nothing is written there where z is None
     programs, tiles, blocks = _cut(tokens, half)
-    with _on(xz):
+    with on_device(xz):
         conv_forward[(programs, blocks if z is None else 2 * blocks)](
             xz, weight_x, weight_z, x, second, tokens, length, tiles, HALF=half, KERNEL=kernel,
             XZ_STRIDE=_token_stride(xz), X_STRIDE=_token_stride(x), Z_STRIDE=_token_stride(second), TOKENS=TOKENS,
@@ -170,7 +166,7 @@ def conv_silu_backward(dx: Tensor, dz: Tensor, xz: Tensor, weight_x: Tensor,
         return dxz, torch.zeros(2, half, 1, kernel, dtype=torch.float32, device=xz.device)
     programs, tiles, blocks = _cut(tokens, half)
     dweight = torch.empty(programs, 2, half, 1, kernel, dtype=torch.float32, device=xz.device)
-    with _on(xz):
+    with on_device(xz):
         conv_backward[(programs, 2 * blocks)](
             dx, dz, xz, weight_x, weight_z, dxz, dweight, tokens, length, tiles, HALF=half, KERNEL=kernel,
             XZ_STRIDE=_token_stride(xz), DX_STRIDE=_token_stride(dx), DZ_STRIDE=_token_stride(dz), TOKENS=TOKENS,

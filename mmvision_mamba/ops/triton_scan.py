@@ -9,15 +9,13 @@ from run to run. What each kernel moves is written down in `triton_kernels`.
 
 With TRITON_INTERPRET=1 in the environment before the first import, Triton runs the kernels on CPU tensors: for tests.
 """
-import contextlib
-
 import torch
 import triton
 from torch import Tensor
 
 from . import triton_kernels as kernels
 from .chunked import plain_chunked_scan
-from .operators import exporting, outside_autocast, register_gradient
+from .operators import exporting, on_device, outside_autocast, register_gradient
 
 WARP = 32
 CHAIN = (16, 32)  # states chained per step, of short and of long chains
@@ -58,7 +56,7 @@ def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
             *_strides(mask, out), length, channels, chunks, chunk, B_ROW=B.stride(1), **constants, ENDS=ends,
             maxnreg=_scan_registers(state, ends))
 
-    with _on(u):
+    with on_device(u):
         if chunks > 1:
             scan(True)
             _chain(starts[:, chunk - 1::chunk], sums, A, reverse=False)
@@ -91,7 +89,7 @@ def scan_backward(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C:
     shared = starts.new_empty(blocks, 2, batch, length, state)
     parts = starts.new_empty(batch * tiles, state + 2, channels)
     constants = dict(C_ROW=C.stride(1), N=state, T=tile, BLOCK=WARP, SOFTPLUS=delta_softplus, num_warps=1)
-    with _on(u):
+    with on_device(u):
         if tiles > 1:
             kernels.reverse_ends[(batch * (tiles - 1) * blocks,)](
                 dy, delta, A, C, delta_bias, mask, ends, sums, *_strides(dy, delta), C.stride(0), *_strides(mask),
@@ -158,11 +156,6 @@ def _rest(A, D, delta_bias, mask):
 def _strides(*tensors):
     """Batch and token strides of every tensor; of a mask that is None, zeros."""
     return [s for x in tensors for s in ((0, 0) if x is None else x.stride()[:2])]
-
-
-def _on(x: Tensor):
-    """Triton launches on the current device."""
-    return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
 
 
 @torch.library.custom_op('mmvision_mamba::triton_scan', mutates_args=())
