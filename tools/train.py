@@ -10,6 +10,7 @@ from mmvision_mamba.errors import ConfigError, MissingExtraError
 
 try:
     from mmvision_mamba.engine import launch  # importing the package registers what configs name
+    from mmvision_mamba.engine.vis_backends import use_vis_backends
 except MissingExtraError as error:
     print(f'error: {error}', file=sys.stderr)
     sys.exit(2)
@@ -26,6 +27,10 @@ def parse_args():
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help="scale the learning rate by the real batch size over the config's base_batch_size")
     parser.add_argument('--no-pretrained', action='store_true', help='train the backbone from scratch')
+    parser.add_argument('--vis', metavar='LIST',
+                        help='where curves go beside scalars.json: tensorboard, wandb, with a comma between; local: '
+                        'nowhere else; none: not even there. None of them can stop the training. Default: '
+                        "tensorboard, where installed, and what the config's visualizer names")
     return launch.parse_args(parser)
 
 
@@ -46,7 +51,7 @@ def main():
         cfg.setdefault('default_hooks', {}).setdefault('checkpoint', dict(type='CheckpointHook')) \
             .setdefault('save_best', 'auto')
         launch.add_hooks(cfg, dict(type='NonFiniteLossHook'), dict(type='CheckpointFitHook', strict=bool(cfg.resume)))
-        launch.add_tensorboard(cfg)
+        use_vis_backends(cfg, args.vis)
         launch.prepare_device(cfg, args.amp)
         launch.prepare_data(cfg, ('train', 'val'), args.skip_bad_images)
         job.work_dir = cfg.work_dir

@@ -1,6 +1,7 @@
 """Data sets, looked at before a run: do they lie where the config says, do their annotations fit it?"""
 import copy
 import json
+import logging
 import os
 import os.path as osp
 import re
@@ -203,7 +204,7 @@ def _check_classes(path: str, categories: list[dict], dataset: dict, cls: type, 
                         'labels in that order. Sort the categories of one file like the other.')
     if order != list(classes) and path == first_path:
         print_log(f"{path}: the categories come in another order than the config's classes; mmdet numbers labels in "
-                  "the file's order, so names drawn on images will be wrong", logger='current', level='WARNING')
+                  "the file's order, so names drawn on images will be wrong", logger='current', level=logging.WARNING)
 
 
 def _check_file_names(path: str, found: dict, folder: str | None) -> None:

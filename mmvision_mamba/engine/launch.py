@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -127,13 +126,6 @@ def add_hooks(cfg: Config, *hooks: dict) -> None:
     """Append hooks to cfg.custom_hooks, each unless its type is there already."""
     present = list(cfg.get('custom_hooks') or [])
     cfg.custom_hooks = present + [hook for hook in hooks if hook['type'] not in [h['type'] for h in present]]
-
-
-def add_tensorboard(cfg: Config) -> None:
-    """Write TensorBoard's event files too (WORK_DIR/TIME/vis_data), where tensorboard is installed."""
-    backends = cfg.get('visualizer', {}).get('vis_backends') or []
-    if backends and find_spec('tensorboard') and 'TensorboardVisBackend' not in [b['type'] for b in backends]:
-        cfg.visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]
 
 
 def build_runner(cfg: Config):

@@ -7,11 +7,15 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from ..errors import ConfigError
+from .vis_backends import guard_vis_backends
 
 
 @RUNNERS.register_module()
 class MambaVisionRunner(Runner):
-    """`Runner` whose distributed jobs run on CPUs too: over gloo, SyncBN reverted to BN (it has no CPU path)."""
+    """`Runner` whose distributed jobs run on CPUs too: over gloo, SyncBN reverted to BN (it has no CPU path).
+
+    A visualisation backend that fails is switched off and doesn't end the run.
+    """
 
     def setup_env(self, env_cfg):
         if self.distributed and not is_distributed() and get_device() == 'cpu':
@@ -19,6 +23,11 @@ class MambaVisionRunner(Runner):
                 raise ConfigError(f"--launcher {self._launcher} needs GPUs; on CPUs use --launcher pytorch (torchrun)")
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
+
+    def build_visualizer(self, visualizer=None):
+        built = super().build_visualizer(visualizer)
+        guard_vis_backends(built)
+        return built
 
     def wrap_model(self, model_wrapper_cfg, model):
         if not self.distributed or get_device() != 'cpu' or is_model_wrapper(model):

@@ -88,12 +88,14 @@ def test_options(tool, configs, shapes, tmp_path):
     config.write_text(config.read_text() + "\nauto_scale_lr = dict(enable=False, base_batch_size=1)\n"
                       "model['backbone']['init_cfg'] = dict(_delete_=True, type='Pretrained', "
                       "checkpoint='/nowhere/weights.pth')\n")
-    result = tool('train', config, '--work-dir', tmp_path / 'wd', '--no-pretrained', '--auto-scale-lr',
-                  '--cfg-options', f'data_root={shapes}', 'train_cfg.max_iters=1', 'optim_wrapper.optimizer.lr=0.001')
+    result = tool('train', config, '--work-dir', tmp_path / 'wd', '--no-pretrained', '--auto-scale-lr', '--vis',
+                  'local', '--cfg-options', f'data_root={shapes}', 'train_cfg.max_iters=1',
+                  'optim_wrapper.optimizer.lr=0.001')
     assert result.code == 0, result.err[-3000:]
     log = next((tmp_path / 'wd').glob('*/*.log')).read_text()
     assert 'Scaling the original LR by 2.0' in log  # two images a batch
     text = (tmp_path / 'wd' / 'segmentor.py').read_text()
+    assert not list((tmp_path / 'wd').glob('*/vis_data/events*')) and list((tmp_path / 'wd').glob('*/*/scalars.json'))
     assert 'data/shapes' not in text and '/nowhere' not in text and str(shapes) in text
 
 

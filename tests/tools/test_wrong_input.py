@@ -57,6 +57,11 @@ def test_overrides_that_are_none(tool, configs):
     assert result.code == 2 and '--cfg-options takes KEY=VALUE pairs' in result.err
 
 
+def test_visualisers(fails, configs):
+    assert "--vis tensorbord: expected none, or some of local, tensorboard, wandb" in fails(
+        'train', configs.detector, '--vis', 'tensorbord')
+
+
 def test_auto_scale_lr_without_base(fails, configs):
     configs.detector.write_text(configs.detector.read_text() + '\nauto_scale_lr = dict(enable=False)\n')
     assert '--auto-scale-lr' in fails('train', configs.detector, '--auto-scale-lr')
