@@ -3,7 +3,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import MissingExtraError
-from .report import PHASES, replace
+from ..files import replace
+from .report import PHASES
 
 AXES = dict(tokens='sequence length (tokens)', side="image's side (pixels)", batch='batch (images or sequences)')
 

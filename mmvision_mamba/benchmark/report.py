@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from ..files import replace
 from .operators import GROUPS
 
 PHASES = dict(forward='forward', training='training step')
@@ -134,17 +135,6 @@ def write(path: Path, results: dict) -> None:
         writer.writerows(lines)
         text = file.getvalue()
     replace(path, lambda temporary: temporary.write_text(text, newline=''))
-
-
-def replace(path: Path, make) -> None:
-    """Have `make` write a temporary file beside `path`, of the same suffix, and give it that name once it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
-    try:
-        make(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _flat(row: dict, of: dict) -> dict:

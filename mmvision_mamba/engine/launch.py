@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -52,36 +53,51 @@ def load_config(args: argparse.Namespace, dataloader: str) -> Config:
         ConfigError: the file is missing, is no valid config, or an override can't be applied.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if not Path(args.config).is_file():
-        raise ConfigError(f'config file not found: {args.config}')
+    cfg = read_config(args.config, args.cfg_options, ('model', dataloader))
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    return cfg
+
+
+def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: Sequence[str] = ('model',)) -> Config:
+    """The config of an experiment, and its toolbox imported.
+
+    Args:
+        path: config file.
+        options: settings to override, by dotted keys; `data_root` moves every path below the old one. Default: none.
+        needs: top-level keys that must be there. Default: ('model',).
+
+    Raises:
+        ConfigError: the file is missing, is no valid config, lacks a key, or an override can't be applied.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f'config file not found: {path}')
     try:
-        cfg = Config.fromfile(args.config)
+        cfg = Config.fromfile(path)
     except SyntaxError as error:  # mmengine executes a copy: name the file as the user knows it
-        raise ConfigError(f'{args.config}: syntax error in line {error.lineno}: {error.msg}: '
+        raise ConfigError(f'{path}: syntax error in line {error.lineno}: {error.msg}: '
                           f'{(error.text or "").strip()}') from error
     except UserError:
         raise
     except Exception as error:
-        raise ConfigError(f'{args.config} can not be read as a config: {type(error).__name__}: {error}') from error
-    options = dict(args.cfg_options or {})
+        raise ConfigError(f'{path} can not be read as a config: {type(error).__name__}: {error}') from error
+    options = dict(options or {})
     data_root = options.pop('data_root', None)
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise ConfigError(f'--cfg-options {" ".join(options)} can not be applied: {error}') from error
     if not cfg.get('default_scope'):
-        raise ConfigError(f"{args.config} has no default_scope: add default_scope = 'mmdet' or 'mmseg'")
-    for key in ('model', dataloader):
+        raise ConfigError(f"{path} has no default_scope: add default_scope = 'mmdet' or 'mmseg'")
+    for key in needs:
         if not cfg.get(key):
-            raise ConfigError(f"{args.config} has no '{key}': it is not the config of an experiment")
+            raise ConfigError(f"{path} has no '{key}': it is not the config of an experiment")
     if data_root is not None:
         override_data_root(cfg, str(data_root))
-    cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     try:
         init_default_scope(cfg.default_scope)
     except ImportError as error:
-        raise ConfigError(f'{args.config} needs {cfg.default_scope}: {error}') from error
+        raise ConfigError(f'{path} needs {cfg.default_scope}: {error}') from error
     return cfg
 
 

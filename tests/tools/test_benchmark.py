@@ -15,9 +15,9 @@ from mmvision_mamba.backbones.mambavision import MambaVisionMixer
 from mmvision_mamba.benchmark import command, roofline, timing
 from mmvision_mamba.benchmark.memory import kept_for_backward, peak_memory
 from mmvision_mamba.benchmark.page import fill_page
-from mmvision_mamba.benchmark.report import replace
 from mmvision_mamba.benchmark.setting import Setting
 from mmvision_mamba.errors import ConfigError
+from mmvision_mamba.files import replace
 
 CPU = torch.device('cpu')
 SCAN = ['scan', '--shapes', '1,48,16', '--rounds', '1']
