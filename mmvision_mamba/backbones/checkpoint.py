@@ -145,15 +145,20 @@ def load_pretrained(backbone: nn.Module, path: str | os.PathLike, prefix: str | 
     Raises:
         CheckpointError: the file can't be read, or doesn't fit; says which variant it looks like.
     """
-    state = extract_state_dict(read_checkpoint(path), prefix)
+    load_weights(backbone, extract_state_dict(read_checkpoint(path), prefix), path)
+
+
+def load_weights(backbone: nn.Module, state: dict[str, Tensor], path: str | os.PathLike,
+                 may_lack: tuple[str, ...] = ()) -> None:
+    """`load_pretrained` of a state dict that came from `path`, which may also lack the keys that begin so."""
     own = backbone.state_dict()
     built = len(backbone.levels)
     unbuilt = tuple(f'levels.{i}.' for i in range(built, 4)) + (f'levels.{built - 1}.downsample.',) * (built < 4)
     dropped = {k for k in state if k not in own and (k.startswith(('norm.', 'head.', 'outnorm', *unbuilt)))}
     missing = {k for k in own if k not in state and not k.endswith('num_batches_tracked')}
-    kept = {k for k in missing if k.startswith('outnorm')}
-    if any(k.startswith('outnorm') for k in state if k in own):
-        kept = set()  # a dense prediction file: one that has some of them must have all
+    kept = {k for k in missing if k.startswith(('outnorm', *may_lack))}
+    if any(k.startswith('outnorm') for k in state if k in own):  # a dense prediction file: has some, so must have all
+        kept = {k for k in kept if not k.startswith('outnorm')}
     unexpected = set(state) - set(own) - dropped
     misshapen = {k for k in own if k in state and own[k].shape != state[k].shape}
     problems = [f'{name}: {_shorten(keys)}' for name, keys in (

@@ -51,6 +51,10 @@ def resolve_arch(arch: str | Mapping) -> dict:
     for key in ('depths', 'num_heads'):
         if len(arch[key]) != 4:
             raise ConfigError(f'arch[{key!r}] must have four values, one per stage, got {arch[key]!r}')
+    for key in ('dim', 'in_dim', 'depths', 'num_heads', 'd_state', 'd_conv', 'in_channels'):
+        least, values = (0 if key == 'depths' else 1), arch[key] if key in ('depths', 'num_heads') else [arch[key]]
+        if not all(isinstance(value, int) and value >= least for value in values):
+            raise ConfigError(f'arch[{key!r}] takes integers from {least} up, got {arch[key]!r}')
     for stage in (2, 3):
         channels, heads = arch['dim'] * 2**stage, arch['num_heads'][stage]
         if channels % heads:

@@ -19,7 +19,7 @@ from ._mmengine import BaseModule, register_backbone
 from .checkpoint import load_pretrained
 from .checkpointing import checkpoint_block
 from .family import num_mixers, resolve_arch
-from .windows import PADDINGS, Windows
+from .windows import PADDINGS, Windows, check_window_size
 
 
 class PatchEmbed(nn.Module):
@@ -230,7 +230,7 @@ class MambaVision(BaseModule):
         frozen_stages: stages to freeze, with the stem; 0: the stem alone; -1: nothing. Default: -1.
         norm_eval: keep every BatchNorm in eval mode while training. Default: False.
         scan_backend: see `mmvision_mamba.ops.selective_scan`. Default: 'auto'.
-        norm_layer: norm of the output features, 'ln' or 'bn'. Default: 'ln'.
+        norm_layer: norm of the output features, 'ln', 'bn' or None. Default: 'ln'.
         init_cfg: dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None) loads published or own weights (see
             `load_pretrained`); None: initialised as published. Default: None.
 
@@ -253,7 +253,7 @@ class MambaVision(BaseModule):
                  frozen_stages: int = -1,
                  norm_eval: bool = False,
                  scan_backend: str = 'auto',
-                 norm_layer: str = 'ln',
+                 norm_layer: str | None = 'ln',
                  init_cfg: dict | None = None):
         super().__init__(init_cfg)
         self.fused = False
@@ -267,7 +267,7 @@ class MambaVision(BaseModule):
             raise ConfigError(f'norm_layer must be one of {tuple(FEATURE_NORMS)}, got {norm_layer!r}')
         check_backend(scan_backend)
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
-        window_size = _check_window_size(arch['window_size'] if window_size == 'arch' else window_size)
+        window_size = check_window_size(arch['window_size'] if window_size == 'arch' else window_size)
         rate = arch['drop_path_rate'] if drop_path_rate is None else drop_path_rate
         if not 0 <= rate < 1:
             raise ConfigError(f'drop_path_rate must be in [0, 1), got {rate!r}')
@@ -297,6 +297,10 @@ class MambaVision(BaseModule):
         self._freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return self.features(x, self.out_indices)
+
+    def features(self, x: Tensor, indices: Sequence[int]) -> tuple[Tensor, ...]:
+        """The output of the stages `indices`, of those in out_indices."""
         if min(x.shape[2:]) < 32:
             raise DataError(f'MambaVision takes images of 32 pixels or more on each side, got {x.shape[2]} × '
                             f'{x.shape[3]} (height × width): resize or pad them')
@@ -304,12 +308,18 @@ class MambaVision(BaseModule):
         features = []
         for i, level in enumerate(self.levels):
             x = level(x)
-            if i in self.out_indices:
+            if i in indices:
                 # Contiguous: mmcv's RoIAlign reads memory as if it were, whatever the strides.
                 features.append(getattr(self, f'outnorm{i}')(x).contiguous())
             if level.downsample is not None:
                 x = level.downsample(x)
         return tuple(features)
+
+    def output_size(self, image_size: int | Sequence[int]) -> tuple[tuple[int, int, int], ...]:
+        """(channels, height, width) of each output for images of `image_size`, a side or (height, width)."""
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        return tuple((self.num_features[i], -(-height // 2**(i + 2)), -(-width // 2**(i + 2)))
+                     for i in self.out_indices)
 
     def fuse(self):
         """Fold each BatchNorm of the stem and of stages 1 and 2, and their layer scale, into its convolution, in place.
@@ -361,7 +371,7 @@ class MambaVision(BaseModule):
             module.eval().requires_grad_(False)
 
 
-FEATURE_NORMS = dict(ln=FeatureNorm, bn=nn.BatchNorm2d)
+FEATURE_NORMS = {'ln': FeatureNorm, 'bn': nn.BatchNorm2d, None: nn.Identity}
 
 
 def _init_weights(module: nn.Module) -> None:
@@ -376,11 +386,3 @@ def _check_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:
     if not valid or list(out_indices) != sorted(set(out_indices)):
         raise ConfigError(f'out_indices must be increasing values out of 0, 1, 2, 3 (the stages), got {out_indices!r}')
     return tuple(out_indices)
-
-
-def _check_window_size(window_size) -> tuple[int | None, int | None]:
-    pair = tuple(window_size) if isinstance(window_size, Sequence) else (window_size, window_size)
-    if len(pair) != 2 or not all(w is None or (isinstance(w, int) and w > 0) for w in pair):
-        raise ConfigError('window_size must be a positive int or None (the whole map), or a pair of these for stages 3 '
-                         f'and 4, got {window_size!r}')
-    return pair

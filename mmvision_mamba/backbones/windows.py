@@ -1,9 +1,12 @@
 """Rectangular windows: a map becomes sequences, and sequences a map again."""
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from ..errors import ConfigError
 
 PADDINGS = ('zeros', 'fit')
 
@@ -79,3 +82,12 @@ class Windows:
             x = x.unflatten(1, (self.window_height, self.window_width)).unflatten(0, (-1, self.rows, self.columns))
             x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
         return x.permute(0, 3, 1, 2)
+
+
+def check_window_size(window_size: int | Sequence[int | None] | None) -> tuple[int | None, int | None]:
+    """The windows' sides in stages 3 and 4. Raises ConfigError where `window_size` says none."""
+    pair = tuple(window_size) if isinstance(window_size, Sequence) else (window_size, window_size)
+    if len(pair) != 2 or not all(w is None or (isinstance(w, int) and w > 0) for w in pair):
+        raise ConfigError('window_size must be a positive int or None (the whole map), or a pair of these for stages 3 '
+                         f'and 4, got {window_size!r}')
+    return pair

@@ -55,6 +55,17 @@ def test_the_backbone_is_plain_pytorch_without_the_stack():
     ''').strip() == '(1, 80, 16, 24) (1, 160, 8, 12) (1, 320, 4, 6) (1, 640, 2, 3)'
 
 
+def test_classifiers_need_timm_alone():
+    assert run_without(STACK, '''
+        import timm, torch
+        from mmvision_mamba import create_model
+
+        arch = dict(dim=16, depths=(1, 1, 2, 1), num_heads=(1, 1, 1, 1))
+        model = create_model('mambavision_tiny', num_classes=0, **arch).eval()
+        print(tuple(model(torch.rand(1, 3, 64, 96)).shape), len(timm.list_models('mambavision*')))
+    ''').strip() == '(1, 128) 7'
+
+
 def test_the_scan_is_plain_pytorch_without_the_stack():
     assert run_without(STACK, '''
         import torch
