@@ -21,8 +21,8 @@ def show_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: f
     """
     if not show and not show_dir:
         return
-    if show and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY') or os.name == 'nt'):
-        raise ConfigError('--show needs a display, and there is none: use --show-dir DIR')
+    if show:
+        check_display('use --show-dir DIR')
     if cfg.default_scope not in _VISUALIZATION_HOOKS:
         raise ConfigError(f'--show and --show-dir work with mmdet and mmseg configs, not with {cfg.default_scope!r}')
     hooks = cfg.setdefault('default_hooks', {})
@@ -33,6 +33,12 @@ def show_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: f
     elif show_dir:
         hook['interval'] = 1  # mmseg's default draws every fiftieth batch
         cfg.visualizer.save_dir = show_dir
+
+
+def check_display(way_out: str) -> None:
+    """Raises ConfigError where there is no display for --show to show pictures on."""
+    if not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY') or os.name == 'nt'):
+        raise ConfigError(f'--show needs a display, and there is none: {way_out}')
 
 
 def use_tta(cfg: Config) -> None:

@@ -1,0 +1,117 @@
+"""One image, whatever it comes as, as the array that a test pipeline starts from: BGR, uint8, upright."""
+import io
+import os
+import urllib.request
+import warnings
+from contextlib import suppress
+from pathlib import Path
+from urllib.error import URLError
+
+import cv2
+import mmcv
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..datasets.loading import image_problem
+from ..errors import DataError
+
+MAX_DOWNLOAD = 2**28  # bytes of an image at a URL
+TIMEOUT = 30  # seconds without an answer
+
+
+def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str | None = None) -> np.ndarray:
+    """The image in a file or at an http(s) URL, decoded as mmcv's `LoadImageFromFile` does it: upright as its EXIF
+    orientation says, grey as three equal channels, 16 bits as their upper 8, without transparency.
+
+    Args:
+        path: file or URL.
+        color_type: as in `LoadImageFromFile`. Default: 'color'.
+        backend: that loader's imdecode_backend. What it can't decode, Pillow is tried on. Default: mmcv's.
+
+    Returns:
+        uint8 ``(H, W, 3)``, BGR.
+
+    Raises:
+        DataError: missing, truncated, not an image, or with more pixels than Pillow allows
+            (twice `PIL.Image.MAX_IMAGE_PIXELS`); names the file.
+    """
+    try:
+        content = _download(str(path)) if is_url(path) else Path(path).read_bytes()
+    except FileNotFoundError:
+        raise DataError(f'{path}: no such file') from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, 'reason', None) or getattr(error, 'strerror', None) or error
+        raise DataError(f'{path}: can not be read ({reason})') from None
+    problem = _too_large(content) or image_problem(content)
+    if problem:
+        raise DataError(f'{path}: {problem}')
+    image = None
+    with suppress(cv2.error, OSError, SyntaxError, ValueError):  # told below, if Pillow fails too
+        image = mmcv.imfrombytes(content, flag=color_type, backend=backend)
+    if image is not None and image.dtype == np.uint8 and image.ndim == 3:
+        return image
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            return from_pil(opened)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(f'{path}: {image_problem(content, quick=False) or f"can not be decoded ({error})"}') from None
+
+
+def is_url(path: str | os.PathLike) -> bool:
+    return str(path).lower().startswith(('http://', 'https://'))
+
+
+def _download(url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
+            content = answer.read(MAX_DOWNLOAD + 1)
+    except URLError as error:
+        raise OSError(f'download failed: {error.reason}') from None
+    if len(content) > MAX_DOWNLOAD:
+        raise ValueError(f'more than {MAX_DOWNLOAD >> 20} MiB')
+    return content
+
+
+def _too_large(content: bytes) -> str | None:
+    """What Pillow says against the number of pixels, from the header alone: nothing is decoded."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # up to twice the limit it only warns
+            with Image.open(io.BytesIO(content)):
+                return None
+    except Image.DecompressionBombError as error:
+        return f'more pixels than allowed ({str(error).split(",")[0]}): scale it down first'
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        return None  # the decoder says what is wrong with it
+
+
+def from_pil(image: Image.Image) -> np.ndarray:
+    """A Pillow image of any mode -> uint8 ``(H, W, 3)``, BGR, upright as its EXIF orientation says."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith('I') or image.mode == 'F':  # Pillow clips these at 255 instead of scaling them
+        return from_array(np.asarray(image).clip(0, 2**16 - 1).astype(np.uint16))
+    return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
+
+
+def from_array(image: np.ndarray) -> np.ndarray:
+    """A NumPy image -> uint8 ``(H, W, 3)``.
+
+    Args:
+        image: ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` in BGR or ``(H, W, 4)`` in BGRA, as cv2.imread reads them;
+            uint8, uint16 or bool.
+
+    Raises:
+        DataError: another shape or type, or no pixels.
+    """
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)) or not image.size:
+        raise DataError(f'an image array must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {image.shape}')
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype(np.uint8)
+    elif image.dtype == bool:
+        image = image.astype(np.uint8) * 255
+    elif image.dtype != np.uint8:
+        raise DataError(f'an image array must be uint8, uint16 or bool, got {image.dtype}: values from 0 to 255 are '
+                        'expected; convert it with .astype(numpy.uint8)')
+    if image.ndim == 2 or image.shape[2] == 1:
+        image = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
+    return np.ascontiguousarray(image[..., :3])

@@ -1,0 +1,139 @@
+"""What to infer on: images, folders, patterns, URLs, videos, cameras and arrays, one source of frames each."""
+import glob
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count, takewhile
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ..errors import DataError
+from .images import from_array, from_pil, is_url, read_image
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')  # mmdet's list
+VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
+DEFAULT_FPS = 25.  # of a video that doesn't say
+
+
+@dataclass
+class Source:
+    """One input.
+
+    Args:
+        name: what it is called in messages and results: a path or URL as given, or e.g. 'camera 0'.
+        output: where its results go, relative and without suffix; unique among the inputs of a run.
+        suffix: of its file, '' for arrays and cameras.
+        frames: its images one after the other, BGR; raises DataError. One image: a single frame.
+        length: how many frames there are; None: not known.
+        fps: frames per second of a video or camera; None: an image.
+    """
+    name: str
+    output: str
+    suffix: str
+    frames: Callable[[], Iterator[np.ndarray]]
+    length: int | None = 1
+    fps: float | None = None
+
+    @property
+    def is_video(self) -> bool:
+        return self.fps is not None
+
+
+def find_sources(inputs, read: Callable[[str], np.ndarray] = read_image,
+                 leave_out: str | os.PathLike | None = None) -> list[Source]:
+    """The sources that `inputs` means, in order. No image is read yet.
+
+    Args:
+        inputs: one or several of: a path of an image or video; a folder, searched recursively for images and videos,
+            hidden files left out; a pattern with ``*``, ``?``, ``[…]`` or ``**``; an http(s) URL; a camera's index (int
+            or digits); a NumPy array (see `from_array`); a Pillow image.
+        read: reads an image file or URL. Default: `read_image`.
+        leave_out: a folder not to search, such as that of the results. Default: none.
+
+    Raises:
+        DataError: a path that doesn't exist, a pattern or folder without images, or something of another type.
+    """
+    several = isinstance(inputs, (list, tuple))
+    sources = [source for given in (inputs if several else [inputs]) for source in _sources(given, read, leave_out)]
+    if not sources:
+        raise DataError('no inputs: name images, folders, patterns, videos, URLs or a camera')
+    taken = set()
+    for i, source in enumerate(sources):
+        if not source.name:  # an array
+            source.name, source.output = f'array {i}', f'{i:08}'
+        names = (source.output if n == 1 else f'{source.output}_{n}' for n in count(1))
+        source.output = next(name for name in names if name not in taken)
+        taken.add(source.output)
+    return sources
+
+
+def _sources(given, read: Callable, leave_out) -> Iterator[Source]:
+    if isinstance(given, (np.ndarray, Image.Image)):
+        convert = from_array if isinstance(given, np.ndarray) else from_pil
+        yield Source('', '', '', lambda: iter([convert(given)]))
+        return
+    if isinstance(given, bool) or not isinstance(given, (str, os.PathLike, int)):
+        raise DataError(f'an input is a path, URL, camera index, NumPy array or Pillow image, not {type(given)}')
+    text = str(given)
+    if text.isdecimal() and not Path(text).exists():
+        yield Source(f'camera {text}', f'camera_{text}', '', lambda: _frames(int(text)), None, DEFAULT_FPS)
+    elif is_url(text):
+        yield _file(text, Path(unquote(urlparse(text).path)).name or 'url', read)
+    elif Path(text).is_dir():
+        paths = list(_below(Path(text), leave_out))
+        if not paths:
+            raise DataError(f'{text}: no image or video in this folder or below it; such are '
+                            f'{", ".join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}')
+        yield from (_file(str(path), path.relative_to(text), read) for path in paths)
+    elif Path(text).exists():
+        yield _file(text, Path(text).name, read)
+    elif glob.has_magic(text):
+        paths = sorted(path for path in map(Path, glob.glob(text, recursive=True)) if path.is_file())
+        if not paths:
+            raise DataError(f'{text}: no file matches this pattern')
+        root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(text).parts))
+        yield from (_file(str(path), path.relative_to(root), read) for path in paths)
+    else:
+        raise DataError(f'{text}: no such file or folder')
+
+
+def _below(folder: Path, leave_out) -> Iterator[Path]:
+    left_out = Path(leave_out).resolve() if leave_out else None
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith('.') and Path(root, f).resolve() != left_out)
+        for name in sorted(files):
+            if not name.startswith('.') and name.lower().endswith((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)):
+                yield Path(root, name)
+
+
+def _file(name: str, relative: str | Path, read: Callable) -> Source:
+    """An image or video, by its suffix; `relative`: to the folder that was named."""
+    relative = Path(relative)
+    about = name, str(relative.with_suffix('')), relative.suffix.lower()
+    if relative.suffix.lower() not in VIDEO_SUFFIXES:
+        return Source(*about, lambda: iter([read(name)]))
+    capture = cv2.VideoCapture(name)
+    length, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
+    capture.release()
+    return Source(*about, lambda: _frames(name), length if length > 0 else None, fps if fps > 0 else DEFAULT_FPS)
+
+
+def _frames(video: str | int) -> Iterator[np.ndarray]:
+    capture = cv2.VideoCapture(video)
+    try:
+        if not capture.isOpened():
+            raise DataError(f'camera {video}: can not be opened' if isinstance(video, int) else
+                            f'{video}: can not be opened as a video, it may be truncated')
+        for i in count():
+            found, frame = capture.read()
+            if not found and not i:
+                raise DataError(f'{video}: no frames in this video')
+            if not found:
+                return
+            yield from_array(frame)
+    finally:
+        capture.release()

@@ -1,0 +1,215 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import Runner
+from PIL import Image
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+
+from mmvision_mamba import Inferencer
+from mmvision_mamba.datasets import make_shapes
+from mmvision_mamba.errors import CheckpointError, ConfigError, DataError
+from mmvision_mamba.inference.results import panoptic_map, segment_map
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory):
+    root = tmp_path_factory.mktemp('shapes')
+    make_shapes(root, train=1, val=3, seed=0, size=(72, 88))
+    return root
+
+
+@pytest.mark.parametrize('kind', ['detector', 'segmentor'])
+def test_it_predicts_what_a_test_run_predicts(kind, models, shapes, request):
+    about = getattr(models, kind)
+    cfg = Config.fromfile(about.config)
+    cfg.merge_from_dict({'test_dataloader.batch_size': 1, 'test_dataloader.dataset.data_root': str(shapes)})
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model).eval()
+    model.load_state_dict(torch.load(about.checkpoint, weights_only=True)['state_dict'])
+    with torch.no_grad():
+        expected = [sample for batch in Runner.build_dataloader(cfg.test_dataloader)
+                    for sample in model.test_step(batch)]
+    found = request.getfixturevalue(kind).predict([sample.img_path for sample in expected])
+    assert len(found) == 3
+    for sample, other in zip(found, expected):
+        assert sample.ori_shape == (72, 88)
+        if kind == 'segmentor':
+            assert torch.equal(sample.pred_sem_seg.data, other.pred_sem_seg.data)
+        else:
+            assert len(sample.pred_instances) > 0
+            torch.testing.assert_close(sample.pred_instances.bboxes, other.pred_instances.bboxes)
+            torch.testing.assert_close(sample.pred_instances.scores, other.pred_instances.scores)
+            assert torch.equal(sample.pred_instances.masks, other.pred_instances.masks)
+
+
+def test_path_array_and_pillow_image_are_the_same_image(segmentor, shapes):
+    path = str(shapes / 'val/000000.png')
+    array = cv2.imread(path)
+    assert np.array_equal(array, segmentor.read(path))
+    assert np.array_equal(array, segmentor.read(array))
+    assert np.array_equal(array, segmentor.read(Image.open(path)))
+
+
+def test_what_a_detector_writes_is_read_by_pycocotools(detector, shapes, tmp_path):
+    result = detector(shapes / 'val', batch_size=2, out_dir=tmp_path / 'out')
+    truth = COCO(tmp_path / 'out/preds/images.json')
+    found = truth.loadRes(str(tmp_path / 'out/preds/results.json'))
+    assert [image['file_name'] for image in truth.dataset['images']] == [
+        str(shapes / f'val/00000{i}.png') for i in range(3)]
+    assert [c['name'] for c in truth.dataset['categories']] == list(detector.classes)
+    for image_id, prediction in enumerate(result['predictions'], 1):
+        instances = found.imgToAnns[image_id]
+        assert [i['category_id'] - 1 for i in instances] == prediction['labels']
+        for instance, (x1, y1, x2, y2), rle in zip(instances, prediction['bboxes'], prediction['masks']):
+            assert instance['bbox'] == pytest.approx([x1, y1, x2 - x1, y2 - y1])
+            assert found.annToMask(instance).sum() == coco_mask.area(rle)
+    for i in range(3):
+        assert cv2.imread(str(tmp_path / f'out/vis/00000{i}.png')).shape == (72, 88, 3)
+
+
+def test_what_a_segmentor_writes_are_maps_with_the_palette(segmentor, shapes, tmp_path):
+    result = segmentor([str(shapes / 'val/*.png')], out_dir=tmp_path)
+    for i, prediction in enumerate(result['predictions']):
+        with Image.open(tmp_path / f'preds/00000{i}.png') as image:
+            assert image.mode == 'P'
+            assert image.getpalette()[:12] == [v for colour in segmentor.palette for v in colour]
+            assert np.array_equal(np.asarray(image), prediction['sem_seg'])
+    assert not (tmp_path / 'preds/results.json').exists()
+
+
+def test_classes_are_kept_and_unknown_ones_named(models, shapes, segmentor, detector):
+    path = shapes / 'val/000000.png'
+    full = segmentor.predict(path)[0].pred_sem_seg.data[0]
+    keep = segmentor.classes[int(full.flatten().mode().values)]
+    some = Inferencer(models.segmentor.config, models.segmentor.checkpoint, 'cpu', classes=[keep],
+                      show_progress=False)
+    expected = full.where(full == some.kept[0], torch.tensor(255))
+    sample = some.predict(path)[0]
+    assert torch.equal(sample.pred_sem_seg.data[0], expected)
+    untouched = some.draw(path, sample)[expected == 255]
+    assert np.array_equal(untouched, some.read(path)[..., ::-1][expected == 255])
+    with pytest.raises(ConfigError, match=r"unknown class 'elipse'.*did you mean 'ellipse'"):
+        Inferencer(models.segmentor.config, models.segmentor.checkpoint, 'cpu', classes=['elipse'])
+    label = int(detector.predict(path)[0].pred_instances.labels[0])
+    one = Inferencer(models.detector.config, models.detector.checkpoint, 'cpu', classes=[detector.classes[label]])
+    assert set(one.predict(path)[0].pred_instances.labels.tolist()) == {label}
+
+
+def test_bad_files_are_passed_over_and_listed(segmentor, shapes, tmp_path):
+    folder = tmp_path / 'in put'
+    folder.mkdir()
+    good = (shapes / 'val/000000.png').read_bytes()
+    (folder / 'a.png').write_bytes(good[:len(good) // 2])
+    (folder / 'b.png').write_bytes(good)
+    (folder / 'c.jpg').write_text('no image')
+    (folder / 'd.mp4').write_text('no video')
+    result = segmentor(folder, batch_size=4, out_dir=tmp_path / 'out')
+    assert len(result['predictions']) == 1
+    assert [(name, reason.split(',')[0]) for name, reason in result['failures']] == [
+        (str(folder / 'a.png'), 'the image is truncated'), (str(folder / 'c.jpg'), 'it is not an image'),
+        (str(folder / 'd.mp4'), 'can not be opened as a video')]
+    assert (tmp_path / 'out/vis/b.png').exists()
+
+
+def test_one_image_that_the_model_refuses_spoils_no_batch(models, shapes):
+    cfg = Config.fromfile(models.segmentor.config)
+    cfg.test_dataloader.dataset.pipeline = [step for step in cfg.test_dataloader.dataset.pipeline
+                                            if step.type != 'Resize']
+    inferencer = Inferencer(cfg, models.segmentor.checkpoint, 'cpu', show_progress=False)
+    image = cv2.imread(str(shapes / 'val/000000.png'))
+    result = inferencer([image, image[:31], image, image[:, :40]], batch_size=2)
+    assert [p['sem_seg'].shape for p in result['predictions']] == [(72, 88), (72, 88), (72, 40)]
+    assert result['failures'] == [('array 1', result['failures'][0][1])]
+    assert '32 pixels or more' in result['failures'][0][1]
+
+
+def test_a_video_is_written_frame_by_frame(segmentor, shapes, tmp_path):
+    image = cv2.imread(str(shapes / 'val/000000.png'))
+    writer = cv2.VideoWriter(str(tmp_path / 'clip.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 5., image.shape[1::-1])
+    for i in range(4):
+        writer.write(np.roll(image, 9 * i, axis=1))
+    writer.release()
+    result = segmentor(tmp_path / 'clip.mp4', out_dir=tmp_path / 'out', batch_size=3, return_vis=True)
+    assert len(result['predictions']) == len(result['visualization']) == 4
+    video = cv2.VideoCapture(str(tmp_path / 'out/vis/clip.mp4'))
+    assert video.get(cv2.CAP_PROP_FPS) == 5
+    for picture in result['visualization']:
+        found, frame = video.read()
+        assert found
+        assert np.abs(frame[..., ::-1].astype(int) - picture).mean() < 12  # compressed
+    assert not video.read()[0]
+    assert sorted(p.name for p in (tmp_path / 'out/preds/clip').iterdir()) == [f'00000{i}.png' for i in range(4)]
+
+
+def test_a_checkpoint_of_another_model_is_refused(models):
+    with pytest.raises(CheckpointError, match=r'segmentor.pth does not fit .* keys missing, neck'):
+        Inferencer(models.detector.config, models.segmentor.checkpoint, 'cpu')
+
+
+def test_names_and_colours_are_never_coco_s(models, tmp_path):
+    state = torch.load(models.detector.checkpoint, weights_only=True)['state_dict']
+    torch.save(state, tmp_path / 'bare.pth')
+    inferencer = Inferencer(models.detector.config, tmp_path / 'bare.pth', 'cpu')
+    assert inferencer.classes == ('ellipse', 'rectangle', 'triangle')
+    assert inferencer.palette == [(230, 60, 60), (60, 180, 75), (60, 120, 230)]
+    torch.save({'state_dict': state, 'meta': {'dataset_meta': {'classes': ['one']}}}, tmp_path / 'one.pth')
+    inferencer = Inferencer(models.detector.config, tmp_path / 'one.pth', 'cpu')
+    assert inferencer.classes == ('one', 'class 1', 'class 2')
+    assert len(set(inferencer.palette)) == 3
+
+
+def test_no_instances_is_a_picture_of_the_image(detector, tmp_path):
+    image = np.full((64, 80, 3), 90, np.uint8)
+    sample = detector.predict(image)[0]
+    sample.pred_instances = sample.pred_instances[:0]
+    assert np.array_equal(detector.draw(image, sample), image)
+
+
+def test_nothing_to_infer_on(segmentor, tmp_path):
+    with pytest.raises(DataError, match='no image or video in this folder'):
+        segmentor(tmp_path)
+    with pytest.raises(DataError, match='no such file'):
+        segmentor([tmp_path / 'missing.jpg'])
+    with pytest.raises(DataError, match='matches'):
+        segmentor(str(tmp_path / '*.jpg'))
+    with pytest.raises(DataError, match='no inputs'):
+        segmentor([])
+
+
+def test_the_device_must_be_there(models):
+    with pytest.raises(ConfigError, match="device 'gpu'"):
+        Inferencer(models.segmentor.config, models.segmentor.checkpoint, 'gpu')
+
+
+def test_panoptic_maps_follow_coco():
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import PixelData
+    segments = torch.tensor([[1000 + 0, 1000 + 0, 2], [2000 + 0, 3, 2]])  # two of class 0, stuff 2, none (3 classes)
+    sample = DetDataSample(pred_panoptic_seg=PixelData(sem_seg=segments[None]))
+    image, about = panoptic_map(sample, num_classes=3)
+    ids = np.asarray(image).astype(int) @ [1, 256, 256**2]
+    assert ids[1, 1] == 0
+    found = {(info['category_id'], info['area'], tuple(info['bbox'])) for info in about}
+    assert found == {(1, 2, (0, 0, 2, 1)), (1, 1, (0, 1, 1, 1)), (3, 2, (2, 0, 1, 2))}
+    for info in about:
+        assert (ids == info['id']).sum() == info['area']
+
+
+def test_many_classes_do_not_overflow_a_palette():
+    labels = np.array([[0, 299]])
+    assert np.asarray(segment_map(labels, [(0, 0, 0)] * 300)).tolist() == [[0, 299]]
+
+
+def test_results_are_finished_when_a_run_is_broken_off(detector, shapes, tmp_path):
+    stream = detector.run(shapes / 'val', out_dir=tmp_path)
+    next(stream)
+    stream.close()
+    assert len(json.loads((tmp_path / 'preds/images.json').read_text())['images']) == 1
+    assert {r['image_id'] for r in json.loads((tmp_path / 'preds/results.json').read_text())} == {1}
+    assert [p.name for p in (tmp_path / 'vis').iterdir()] == ['000000.png']
