@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from mmengine import Config
 from mmengine.logging import print_log
 
+from ..datasets.coco_annotations import coco_problems
+from ..datasets.problems import KINDS
 from ..errors import DataError
 from .bad_images import bad_images, leave_out_bad_images
 from .dataset_configs import SPLITS, datasets_of, loads_seg_maps, override_data_root
@@ -39,27 +41,27 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS) -> None:
         splits: of 'train', 'val', 'test'.
 
     Raises:
-        DataError: a path does not exist (the message shows the expected layout), an annotation file is no JSON or
-            lacks something, or its categories are not the config's classes.
+        DataError: a path does not exist (the message shows the expected layout), an annotation file is no JSON, lacks
+            something or holds what would stop or spoil the run, or its categories are not the config's classes.
     """
     datasets = [leaf for split in splits for leaf in datasets_of(cfg, split)]
-    metrics = [metric for split in splits for metric in _metrics(cfg, split)]
-    _check_paths(cfg, datasets, metrics)
+    metrics = [metric for split in splits for metric in metrics_of(cfg, split)]
+    check_paths(cfg, datasets, metrics)
 
-    annotations = _Annotations()
+    annotations = _Annotations(coco_uses(datasets, metrics))
     orders = {}
     for where, dataset, cls in datasets:
-        path = _join(dataset, dataset.get('ann_file'))
-        if not (path and path.endswith('.json')) or _is_remote(dataset, path):
+        path = annotation_file(dataset)
+        if not path:
             continue
-        if cls.load_data_list.__qualname__ != 'CocoDataset.load_data_list':  # inherited by all that read COCO's way
+        if not reads_coco(cls):
             annotations.read(path)
             continue
         # Test sets have no annotations, nor have the unlabelled images of semi-supervised training.
         labelled = where.startswith('train') and 'LoadAnnotations' in str(dataset.get('pipeline'))
         found = annotations.coco(path, _COCO_KEYS if labelled else ('images', 'categories'))
-        _check_classes(path, found['categories'], dataset, cls, orders)
-        _check_file_names(path, found, _join(dataset, (dataset.get('data_prefix') or {}).get('img', '')))
+        check_classes(path, found['categories'], dataset, cls, orders)
+        _check_file_names(path, found, joined(dataset, (dataset.get('data_prefix') or {}).get('img', '')))
     for metric in metrics:
         if metric['ann_file'].endswith('.json'):
             if metric.get('type') == 'CocoMetric' and not metric.get('format_only'):
@@ -68,7 +70,32 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS) -> None:
                 annotations.read(metric['ann_file'])
 
 
-def _metrics(cfg: Config, split: str) -> list[dict]:
+def reads_coco(cls: type) -> bool:
+    """Whether a data set reads its annotation file as mmdet's CocoDataset does, which most inherit from."""
+    return cls.load_data_list.__qualname__ == 'CocoDataset.load_data_list'
+
+
+def annotation_file(dataset: dict) -> str | None:
+    """Path of a data set's JSON file where it lies on the local file system."""
+    path = joined(dataset, dataset.get('ann_file'))
+    return path if path and path.endswith('.json') and not _is_remote(dataset, path) else None
+
+
+def coco_uses(datasets: list, metrics: list[dict]) -> dict[str, dict]:
+    """{annotation file: what of it is used, as arguments for `coco_problems`}."""
+    uses = {}
+    for _, dataset, _ in datasets:
+        use = uses.setdefault(annotation_file(dataset), dict(masks=False, evaluated=()))
+        use['masks'] |= "'with_mask': True" in str(dataset.get('pipeline'))
+    for metric in metrics:
+        if metric.get('type') == 'CocoMetric' and not metric.get('format_only'):
+            kinds = metric.get('metric', 'bbox')
+            uses.setdefault(metric['ann_file'], dict(masks=False))['evaluated'] = \
+                (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    return uses
+
+
+def metrics_of(cfg: Config, split: str) -> list[dict]:
     evaluator = cfg.get(f'{split}_evaluator')
     if isinstance(evaluator, dict):
         evaluator = evaluator.get('metrics', [evaluator])
@@ -77,7 +104,7 @@ def _metrics(cfg: Config, split: str) -> list[dict]:
             and not _is_remote(m, m['ann_file'])]
 
 
-def _join(dataset: dict, path: str | None) -> str | None:
+def joined(dataset: dict, path: str | None) -> str | None:
     """As mmengine's `BaseDataset` does it."""
     if not isinstance(path, str) or osp.isabs(path) or '://' in path or not dataset.get('data_root'):
         return path
@@ -89,7 +116,7 @@ def _is_remote(item: dict, path: str) -> bool:
     return '://' in path or backend not in ('local', 'disk')
 
 
-def _check_paths(cfg: Config, datasets: list, metrics: list) -> None:
+def check_paths(cfg: Config, datasets: list, metrics: list) -> None:
     expected = {}  # path: place in the config
     for where, dataset, cls in datasets:
         prefixes = dataset.get('data_prefix') or {}
@@ -97,7 +124,7 @@ def _check_paths(cfg: Config, datasets: list, metrics: list) -> None:
         if loads_seg_maps(dataset, cls):
             keys += ['seg', 'seg_map_path']
         for path in (dataset.get('ann_file') or None, *map(prefixes.get, keys)):
-            path = _join(dataset, path)
+            path = joined(dataset, path)
             if isinstance(path, str) and not _is_remote(dataset, path):
                 expected.setdefault(path or '.', where)
     for metric in metrics:
@@ -131,21 +158,26 @@ def _layout(cfg: Config, expected: dict[str, str], missing: list[str], roots: li
 class _Annotations:
     """Annotation files, parsed once; of their content only what the checks use is kept."""
 
-    def __init__(self):
-        self._found = {}
+    def __init__(self, uses: dict[str, dict]):
+        self._found, self._uses = {}, uses
 
     def read(self, path: str) -> dict:
-        """{key: list, 'file_names': [...], 'categories': [...]} of a JSON file."""
+        """{'keys': [...], 'file_names': [...], 'categories': [...], 'errors': {kind: problems}} of a JSON file."""
         if path not in self._found:
-            content = _read_json(path)
-            found = {'keys': [], 'file_names': [], 'categories': []}
+            content = read_json(path)
+            found = {'keys': [], 'file_names': [], 'categories': [], 'errors': {}}
             if isinstance(content, dict):
                 found['keys'] = [key for key, value in content.items() if isinstance(value, list)]
                 found['categories'] = content.get('categories', [])
                 images = content.get('images')
                 if isinstance(images, list) and images:
                     sample = (images[0], images[len(images) // 2], images[-1])
-                    found['file_names'] = [i['file_name'] for i in sample if isinstance(i, dict) and 'file_name' in i]
+                    found['file_names'] = [i['file_name'] for i in sample if isinstance(i, dict)
+                                           and isinstance(i.get('file_name'), str)]
+                if path in self._uses and {'images', 'categories'} <= set(found['keys']):
+                    for problem in coco_problems(content, **self._uses[path]):
+                        if KINDS[problem.kind].level == 'error':
+                            found['errors'].setdefault(problem.kind, []).append(problem)
             self._found[path] = found
         return self._found[path]
 
@@ -159,10 +191,15 @@ class _Annotations:
             raise DataError(f'{path}: every item of categories needs an id and a name')
         if not found['file_names']:
             raise DataError(f'{path}: images is empty or its items have no file_name')
+        if found['errors']:
+            kind, problems = next(iter(found['errors'].items()))
+            detail = f': {problems[0].detail}' if problems[0].detail else ''
+            raise DataError(f'{path}: {len(problems)} {KINDS[kind].what}; the first: {problems[0].where}{detail}.\n'
+                            f'Way out: {KINDS[kind].fix}. `tools/check_dataset.py CONFIG` lists all problems.')
         return found
 
 
-def _read_json(path: str):
+def read_json(path: str):
     try:
         with open(path, encoding='utf-8') as file:
             text = file.read()
@@ -183,7 +220,7 @@ def _read_json(path: str):
         raise DataError(f'{path}: the annotation file cannot be read ({e.strerror or e})') from e
 
 
-def _check_classes(path: str, categories: list[dict], dataset: dict, cls: type, orders: dict) -> None:
+def check_classes(path: str, categories: list[dict], dataset: dict, cls: type, orders: dict) -> None:
     classes = cls._load_metainfo(copy.deepcopy(dataset.get('metainfo'))).get('classes')
     if not isinstance(classes, list | tuple):
         return

@@ -211,7 +211,7 @@ class TestAnnotations:
 
     def test_each_file_is_parsed_once(self, coco, monkeypatch):
         parsed = []
-        read = data_checks._read_json
-        monkeypatch.setattr(data_checks, '_read_json', lambda path: parsed.append(path) or read(path))
+        read = data_checks.read_json
+        monkeypatch.setattr(data_checks, 'read_json', lambda path: parsed.append(path) or read(path))
         check_datasets(coco)
         assert sorted(parsed) == [f'{coco.data_root}/annotations/{split}.json' for split in ('train', 'val')]

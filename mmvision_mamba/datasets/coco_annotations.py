@@ -1,0 +1,219 @@
+"""What is wrong inside a COCO annotation file, item by item. Knows JSON, not images or configs."""
+import math
+from collections.abc import Iterator
+
+from .problems import Contents, Problem
+
+
+def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...] = (),
+                  contents: Contents | None = None) -> Iterator[Problem]:
+    """Everything wrong with the content of a COCO annotation file.
+
+    Args:
+        content: the parsed JSON, with the lists `images` and `categories`; `annotations` may be missing.
+        masks: whether segmentations are used.
+        evaluated: what COCO's evaluation reads from this file: 'bbox', 'segm'.
+        contents: filled with what the file holds.
+    """
+    contents = Contents() if contents is None else contents
+    images, names = {}, {}
+    yield from _images(content['images'], images)
+    yield from _categories(content['categories'], names)
+    contents.images = len(content['images'])
+    contents.classes.update(dict.fromkeys(names.values(), 0))
+    ids, filled = set(), set()
+    annotations = content.get('annotations')
+    for index, ann in enumerate(annotations if isinstance(annotations, list) else ()):
+        found = list(_annotation(ann, images, names, masks, evaluated))
+        if isinstance(ann, dict) and _is_id(ann.get('id')):
+            if ann['id'] in ids:
+                found.append(Problem('duplicate annotation id', '', f'id {ann["id"]}'))
+            ids.add(ann['id'])
+        for problem in found:
+            yield problem._replace(where=_name(ann, index, images))
+        if not found or all(p.kind in _KEPT for p in found):
+            contents.add_box(names[ann['category_id']], *ann['bbox'][2:])
+            contents.crowds += bool(ann.get('iscrowd'))
+            filled.add(ann['image_id'])
+    contents.empty = contents.images - len(filled)
+
+
+# Objects with these count: they are used all the same.
+_KEPT = ('annotation id 0', 'box sticks out', 'polygon short')
+
+
+def _images(records, images: dict) -> Iterator[Problem]:
+    file_names = set()
+    for index, image in enumerate(records):
+        where = f'images[{index}]'
+        if not isinstance(image, dict):
+            yield Problem('image record', where, f'is {type(image).__name__}')
+            continue
+        name = file_name(image)
+        where = name or where
+        if not name:
+            yield Problem('image record', where, 'no file_name')
+        elif not _is_id(image.get('id')):
+            yield Problem('image record', where, f'id is {image.get("id")!r}')
+        elif not all(_is_number(image.get(key)) and 1 <= image[key] <= 1e6 for key in ('width', 'height')):
+            yield Problem('image record', where, f'width × height is {image.get("width")!r} × {image.get("height")!r}')
+        elif image['id'] in images:
+            yield Problem('duplicate image id', where, f'id {image["id"]} is that of {images[image["id"]][0]}')
+        else:
+            images[image['id']] = (name, image['width'], image['height'])
+        if name in file_names:
+            yield Problem('duplicate file name', where)
+        file_names.add(name)
+
+
+def file_name(image: dict) -> str | None:
+    """The file of an item of `images`, relative to the image folder; LVIS has the end of a URL for it."""
+    name, url = image.get('file_name'), image.get('coco_url')
+    if isinstance(name, str) and name:
+        return name
+    return '/'.join(url.split('/')[-2:]) if isinstance(url, str) else None
+
+
+def _categories(records, names: dict) -> Iterator[Problem]:
+    for index, category in enumerate(records):
+        named = isinstance(category, dict) and isinstance(category.get('name'), str)
+        if not named or not _is_id(category.get('id')):
+            yield Problem('category record', f'categories[{index}]', f'{category!r:.60}')
+        elif category['id'] in names or category['name'] in names.values():
+            yield Problem('category record', f'categories[{index}]',
+                          f'id {category["id"]} or name {category["name"]!r} a second time')
+        else:
+            names[category['id']] = category['name']
+
+
+def _name(ann, index: int, images: dict) -> str:
+    if not isinstance(ann, dict) or not _is_id(ann.get('id')):
+        return f'annotations[{index}]'
+    image = images.get(ann['image_id']) if _is_id(ann.get('image_id')) else None
+    return f'annotation {ann["id"]}' + (f' ({image[0]})' if image else '')
+
+
+def _annotation(ann, images: dict, names: dict, masks: bool, evaluated: tuple[str, ...]) -> Iterator[Problem]:
+    wrong = _wrong_key(ann, evaluated)
+    if wrong:
+        yield Problem('annotation record', '', wrong)
+        return
+    if ann['id'] == 0 and evaluated:
+        yield Problem('annotation id 0', '')
+    box = ann['bbox']
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+        yield Problem('box not finite', '', f'bbox is {box!r:.60}')
+        return
+    if ann['category_id'] not in names:
+        yield Problem('unknown category', '', f'category {ann["category_id"]!r:.20}')
+    if ann['image_id'] not in images:
+        yield Problem('unknown image', '', f'image {ann["image_id"]!r:.20}')
+        return
+    _, width, height = images[ann['image_id']]
+    x, y, w, h = box
+    shown = f'bbox is {box}'
+    used = False
+    if w < 1 or h < 1 or ann['area'] <= 0:
+        yield Problem('box empty', '', f'{shown}, area {ann["area"]}')
+    elif x >= width or y >= height or x + w <= 0 or y + h <= 0:
+        yield Problem('box outside', '', f'{shown}, the image is {width} × {height}')
+    else:
+        used = True
+        if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:
+            yield Problem('box sticks out', '', f'{shown}, the image is {width} × {height}')
+    if masks or 'segm' in evaluated:
+        yield from _mask(ann.get('segmentation'), width, height, used or bool(evaluated), 'segm' in evaluated)
+
+
+def _wrong_key(ann, evaluated) -> str | None:
+    if not isinstance(ann, dict):
+        return f'is {type(ann).__name__}'
+    wanted = {'id': _is_integer, 'image_id': _is_id, 'category_id': _is_id, 'area': _is_number, 'bbox': bool}
+    for key, is_right in wanted.items():
+        if key not in ann:
+            return f'no {key}'
+        if key != 'bbox' and not is_right(ann[key]):
+            return f'{key} is {ann[key]!r:.40}'
+    if evaluated and 'iscrowd' not in ann:
+        return 'no iscrowd'
+    if ann.get('iscrowd') not in (None, 0, 1, False, True):
+        return f'iscrowd is {ann["iscrowd"]!r:.40}'
+    return None
+
+
+def _mask(mask, width: float, height: float, used: bool, evaluated: bool) -> Iterator[Problem]:
+    if not mask:
+        if used:
+            yield Problem('no mask', '')
+    elif isinstance(mask, list):
+        reach = 10 * max(width, height)  # pycocotools walks along every pixel of an outline, in the image or not
+        for polygon in mask:
+            if not isinstance(polygon, list) or not _are_within(polygon, reach):
+                yield Problem('polygon broken', '', f'{polygon!r:.60}')
+                return
+        short = [polygon for polygon in mask if len(polygon) < 6 or len(polygon) % 2]
+        if short:
+            yield Problem('polygon short, evaluated' if evaluated else 'polygon short', '', f'{short[0]!r:.60}')
+    elif isinstance(mask, dict):
+        problem = rle_problem(mask, width, height)
+        if problem:
+            yield Problem('run lengths broken', '', problem)
+    else:
+        yield Problem('polygon broken', '', f'{mask!r:.60}')
+
+
+def rle_problem(rle: dict, width: float, height: float) -> str | None:
+    """What is wrong with a run-length encoding of COCO, as list or string, or None.
+
+    pycocotools decodes one that ends early into whatever lies in memory, so its answer doesn't count.
+    """
+    if rle.get('size') != [height, width]:
+        return f'size is {rle.get("size")!r:.40}, the image is {height} high and {width} wide'
+    counts = rle.get('counts')
+    try:
+        runs = counts if isinstance(counts, list) else _decoded(counts)
+    except (TypeError, ValueError, AttributeError):
+        return f'counts is {counts!r:.40}'
+    if not all(_is_integer(run) and run >= 0 for run in runs):
+        return 'counts has runs that are no lengths'
+    total = sum(runs)
+    return None if total == width * height else f'counts cover {total} of {width * height} pixels'
+
+
+def _decoded(counts: str) -> list[int]:
+    """The run lengths in a compressed string: groups of five bits, least first, from the third run on as differences
+    from the last but one (the format of the COCO API)."""
+    runs, value, shift = [], 0, 0
+    for char in counts.encode('ascii'):
+        bits = char - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise ValueError('not a character of run lengths')
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError('ends within a run')
+    return runs
+
+
+def _are_within(values: list, reach: float) -> bool:
+    """Whether all are numbers from -reach to reach; hundreds of thousands of polygons must not take a minute."""
+    return {*map(type, values)} <= {int, float} and -reach <= min(values, default=0) \
+        and max(values, default=0) <= reach and not math.isnan(sum(values))
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15  # NaN compares false
+
+
+def _is_integer(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_id(value) -> bool:
+    return _is_integer(value) or isinstance(value, str)

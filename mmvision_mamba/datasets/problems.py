@@ -1,0 +1,80 @@
+"""The kinds of things that can be wrong with a data set, and what a summary of one counts."""
+import math
+from collections import Counter
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """One thing wrong with one item of a data set."""
+
+    kind: str  # a key of KINDS
+    where: str  # the file, or 'annotation ID (file)'
+    detail: str = ''
+
+
+class Kind(NamedTuple):
+    """`level` 'error': training or testing would stop there, or learn and measure nonsense. 'warning': mmdet and mmseg
+    leave the item out, or the result is a little off."""
+
+    level: str
+    what: str
+    fix: str
+
+
+_DROPPED = 'mmdet leaves them out; correct or remove them'
+KINDS = {
+    'image record': Kind('error', 'items of images without a usable id, file_name, width and height',
+                         'export the annotation file again with these keys: width and height in pixels'),
+    'duplicate image id': Kind('error', 'images with the id of another', 'give each image an id of its own'),
+    'duplicate file name': Kind('warning', 'images listed twice', 'remove one of the two'),
+    'category record': Kind('error', 'categories without an id and name of their own',
+                            'give each category an id and a name that no other has'),
+    'annotation record': Kind('error', 'annotations that lack a key or have a value of the wrong type in it',
+                              'export the annotation file again: id, image_id, category_id, bbox, area and iscrowd'),
+    'duplicate annotation id': Kind('error', 'annotations with the id of another',
+                                    'number the annotations anew, from 1'),
+    'annotation id 0': Kind('warning', "annotations with the id 0, which COCO's evaluation takes for 'no match'",
+                            'number the annotations from 1'),
+    'data set': Kind('error', 'data sets that cannot be used', 'correct the config or the files it names'),
+    'image file': Kind('error', 'images that cannot be used',
+                       'replace them, or leave them out with --skip-bad-images in training and testing'),
+    'image size': Kind('error', 'images of another size than their annotations say',
+                       'put the images back for which the annotations were made, or annotate these'),
+    'segmentation map': Kind('error', 'segmentation maps that cannot be used', 'see each; correct the maps'),
+    'box not finite': Kind('error', 'boxes that are not four finite numbers', 'correct or remove them'),
+    'box empty': Kind('warning', 'boxes less than a pixel wide or high, or with area ≤ 0', _DROPPED),
+    'box outside': Kind('warning', 'boxes that lie outside their image', _DROPPED),
+    'box sticks out': Kind('warning', 'boxes that stick out of their image by more than a pixel', 'clip them'),
+    'unknown category': Kind('warning', 'annotations of a category that is not among the categories', _DROPPED),
+    'unknown image': Kind('warning', 'annotations of an image that is not among the images', _DROPPED),
+    'no mask': Kind('error', 'objects without a mask, and the pipeline loads masks',
+                    'add a segmentation, remove the objects, or train without masks (with_mask=False)'),
+    'polygon short': Kind('warning', 'polygons of fewer than three points',
+                          'remove them; mmdet ignores an object all of whose polygons are such'),
+    'polygon short, evaluated': Kind('error', "polygons of fewer than three points, on which COCO's evaluation stops",
+                                     'remove them'),
+    'polygon broken': Kind('error', 'polygons that are no flat lists of finite coordinates in or near the image',
+                           'correct or remove them: [[x1, y1, x2, y2, x3, y3, …], …], in pixels'),
+    'run lengths broken': Kind('error', "run-length encodings that can't be decoded or don't cover their image",
+                               "encode them again: counts sum up to height × width, size is [height, width]"),
+}
+
+
+class Contents:
+    """Counts and sizes of what a data set holds, for its summary.
+
+    Attributes:
+        images, objects, crowds, empty: numbers; `empty` is of images without objects.
+        classes: objects of each class's name (segmentation: pixels).
+        sides: √(w · h) of each box, pixels.
+    """
+
+    def __init__(self):
+        self.images = self.objects = self.crowds = self.empty = 0
+        self.classes = Counter()
+        self.sides = []
+
+    def add_box(self, name: str, width: float, height: float) -> None:
+        self.objects += 1
+        self.classes[name] += 1
+        self.sides.append(math.sqrt(max(width * height, 0.)))

@@ -1,0 +1,75 @@
+"""Runs a config's data sets as training and testing do, up to the model."""
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.registry import DATASETS, METRICS, TRANSFORMS, DefaultScope
+
+from mmvision_mamba.datasets.loading import use_checked_loading
+from mmvision_mamba.engine.data_checks import check_datasets
+from mmvision_mamba.errors import UserError
+
+
+@pytest.fixture(scope='session')
+def registries():
+    """Checked loading is switched on in the toolboxes' registries; they are as before at the end."""
+    kept = {}
+    for scope in ('mmdet', 'mmseg'):
+        pytest.importorskip(scope)
+        with TRANSFORMS.switch_scope_and_registry(scope) as registry:
+            registry.get('LoadAnnotations')  # imports the toolbox's own transforms
+            kept[scope] = (registry, dict(registry._module_dict))
+    yield
+    for registry, modules in kept.values():
+        registry._module_dict.clear()
+        registry._module_dict.update(modules)
+
+
+@pytest.fixture
+def run(registries):
+    """run(cfg) loads every sample of training and validation and evaluates predictions for the latter.
+
+    Returns the training samples where all of it works, or the one or two lines of the refusal.
+    """
+    def run(cfg):
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            try:
+                check_datasets(cfg, ('train', 'val'))
+                use_checked_loading(cfg)
+                samples = {split: load(cfg[f'{split}_dataloader'].dataset) for split in ('train', 'val')}
+                if cfg.default_scope == 'mmdet':
+                    evaluate(cfg, samples['val'])
+            except UserError as error:
+                assert 1 <= len(str(error).splitlines()) <= 2, str(error)
+                return SimpleNamespace(refused=str(error), samples=None)
+        return SimpleNamespace(refused=None, samples=samples['train'])
+    return run
+
+
+def load(settings):
+    dataset = DATASETS.build(settings)
+    samples = [dataset[i] for i in range(len(dataset))]
+    for sample in samples:
+        assert sample['inputs'].dtype == torch.uint8 and sample['inputs'].shape[0] == 3
+        found = sample['data_samples'].get('gt_instances')
+        if found is not None:
+            boxes = found.bboxes.tensor if hasattr(found.bboxes, 'tensor') else found.bboxes
+            assert torch.isfinite(boxes).all() and all(0 <= label < 3 for label in found.labels)
+            if 'masks' in found:
+                assert set(found.masks.to_ndarray().ravel().tolist()) <= {0, 1}
+    return samples
+
+
+def evaluate(cfg, samples):
+    metric = METRICS.build(cfg.val_evaluator)
+    metric.dataset_meta = dict(classes=('circle', 'square', 'star'))
+    for sample in samples:
+        height, width = sample['data_samples'].ori_shape
+        masks = torch.zeros(1, height, width, dtype=torch.bool)
+        masks[:, :height // 2, :width // 2] = True
+        prediction = dict(bboxes=torch.tensor([[0., 0., width / 2, height / 2]]), scores=torch.tensor([0.9]),
+                          labels=torch.tensor([0]), masks=masks)
+        metric.process({}, [dict(img_id=sample['data_samples'].img_id, ori_shape=(height, width),
+                                 pred_instances=prediction)])
+    if samples:
+        metric.evaluate(len(samples))
