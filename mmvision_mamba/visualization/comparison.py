@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,12 +10,14 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from mmengine.structures import BaseDataElement
+
+from .figures import draw_instances, save
 
 TILE = 2.4  # inches, one picture's side
 
@@ -75,24 +76,12 @@ def draw_comparison(out: str | os.PathLike, detections: Sequence[BaseDataElement
         ax.set_axis_off()
     figure.legend(handles=[Patch(color=colour, label=name) for name, colour in zip(classes, colours)],
                   loc='outside lower center', ncols=len(classes), fontsize=9, frameon=False)
-    Path(out).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out, dpi=120)
+    save(figure, out)
 
 
 def _draw_instances(ax: Axes, image: np.ndarray, boxes: torch.Tensor, masks: torch.Tensor | np.ndarray,
                     labels: torch.Tensor, colours: np.ndarray, scores: torch.Tensor | None = None) -> None:
     """Boxes `(n, 4)` as x1, y1, x2, y2 and masks `(n, H, W)` over the RGB image `(H, W, 3)` in grey; scores in %."""
     ax.imshow(image.mean(axis=-1), cmap='gray', vmin=0, vmax=255, interpolation='nearest')
-    for i, (x1, y1, x2, y2) in enumerate(boxes.tolist()):
-        colour = colours[labels[i]]
-        overlay = np.zeros((*image.shape[:2], 4))
-        overlay[np.asarray(masks[i], bool)] = *colour, 0.6
-        ax.imshow(overlay, interpolation='nearest')
-        # A pixel's centre has whole coordinates in Matplotlib, its corner in COCO.
-        ax.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, fill=False, edgecolor=colour, linewidth=1.2))
-        if scores is not None:
-            # Above the box; within it where the image ends there.
-            room = 0.05 * len(image)
-            ax.text(max(x1, 0.5), y1, f'{100 * scores[i]:.0f}', fontsize=6, color='white', clip_on=True,
-                    va='bottom' if y1 > room else 'top',
-                    bbox={'facecolor': colour, 'edgecolor': 'none', 'pad': 0.6})
+    draw_instances(ax, boxes.tolist(), masks, labels, colours, shape=image.shape[:2],
+                   texts=None if scores is None else [f'{100 * score:.0f}' for score in scores])

@@ -1,0 +1,196 @@
+"""Curves of training runs, from the `scalars.json` that mmengine writes."""
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ..errors import ConfigError, DataError
+from .figures import save
+
+LINES = ('-', '--', ':', '-.')
+TITLES = dict(lr='learning rate')
+METRICS = {  # the panel: what its keys end in
+    'average precision': ('mAP',),
+    'segmentation (%)': ('mIoU', 'mAcc', 'aAcc', 'mDice', 'mFscore'),
+    'classification (%)': ('top1', 'top5'),
+}
+
+
+@dataclass
+class Run:
+    """The records of one run, those of a resumed one joined.
+
+    Attributes:
+        name: what the legend says.
+        path: where it was read.
+        train, val: by key, the points (iteration, value) of training and of validation.
+    """
+    name: str
+    path: Path
+    train: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    val: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+
+
+def read_run(path: str | os.PathLike, name: str | None = None) -> Run:
+    """Read what a run logged.
+
+    Args:
+        path: its work directory (its starts are joined: a resumed one's points replace those they repeat), the folder of
+            one start, `vis_data`, or a file such as `scalars.json`.
+        name: for the legend. Default: the work directory's name.
+
+    Raises:
+        DataError: nothing was logged there.
+    """
+    path = Path(path)
+    files = _files(path)
+    train, val = [], []
+    for file in files:
+        new_train, new_val = _records(file)
+        starts = min((x for x, _ in [*new_train, *new_val]), default=math.inf)
+        train = [record for record in train if record[0] < starts] + new_train
+        val = [record for record in val if record[0] < starts] + new_val
+    if not train and not val:
+        raise DataError(f'{path}: no curves are logged there; expected lines such as {{"loss": 1.5, "step": 50}}')
+    run = Run(name or _work_dir(files[-1]).name, path)
+    for records, curves in ((train, run.train), (val, run.val)):
+        for x, record in records:
+            for key, value in record.items():
+                if isinstance(value, int | float) and key not in ('step', 'iter', 'epoch'):
+                    curves.setdefault(key, []).append((x, value))
+    return run
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise DataError(f'{path}: no such file or folder; expected a work directory or a scalars.json')
+    for pattern in ('scalars.json', 'vis_data/scalars.json', '*/vis_data/scalars.json'):
+        if found := sorted(path.glob(pattern)):
+            return found
+    below = sorted({str(_work_dir(file)) for file in path.rglob('vis_data/scalars.json')})
+    raise DataError(f'{path}: no */vis_data/scalars.json there' + (
+        f'; name the runs themselves: {" ".join(below[:8])}{" …" * (len(below) > 8)}' if below else
+        ', so this is no work directory of a run (with --vis none, none is written)'))
+
+
+def _work_dir(file: Path) -> Path:
+    """Of WORK_DIR/TIME/vis_data/scalars.json; the file's folder where it lies elsewhere."""
+    folder = file.resolve().parent
+    return folder.parents[1] if folder.name == 'vis_data' else folder
+
+
+def _records(file: Path) -> tuple[list[tuple[float, dict]], list[tuple[float, dict]]]:
+    """Training and validation records of one file, with the iteration of each."""
+    train, val = [], []
+    try:
+        lines = file.read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f'{file} can not be read: {error}') from error
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines) and train:  # cut off in the middle of a write
+                break
+            raise DataError(f'{file}: line {number} is not JSON ({error.msg}); expected one object a line, as in '
+                            "mmengine's scalars.json") from error
+        if not isinstance(record, dict) or not isinstance(record.get('step'), int | float):
+            continue  # such as the metrics of a test
+        if 'iter' in record:
+            train.append((record['step'], record))
+        else:
+            # Validations count in iterations or in epochs, or, in a loop without epochs, stay at 0.
+            last = train[-1][0] if train else 0
+            in_iterations = record['step'] >= last and record['step'] != train[-1][1].get('epoch') if train else True
+            val.append((record['step'] if in_iterations else last, record))
+    return train, val
+
+
+def draw_curves(out: str | os.PathLike, runs: Sequence[Run], keys: Sequence[str] | None = None,
+                title: str | None = None) -> None:
+    """Draw a panel each for loss, its parts (of a single run), learning rate and the metrics of each kind.
+
+    Args:
+        out: the picture to write; its suffix says in which format.
+        runs: from `read_run`.
+        keys: draw these instead, a panel each.
+        title: above all. Default: the names of the runs.
+
+    Raises:
+        ConfigError: no run has one of the keys.
+    """
+    panels = _panels(runs) if keys is None else [(key, [key]) for key in keys]
+    known = sorted({key for run in runs for key in (*run.train, *run.val)})
+    missing = [key for _, names in panels for key in names if key not in known]
+    if missing:
+        raise ConfigError(f'--keys: not logged: {", ".join(missing)}; there are {", ".join(known)}')
+    columns = min(2, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    figure = Figure(figsize=(6.4 * columns, 3.9 * rows + 0.4), layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False).flat
+    for axis, (name, names) in zip(axes, panels):
+        _draw_panel(axis, name, names, runs)
+    for axis in axes[len(panels):]:
+        axis.set_visible(False)
+    figure.suptitle(title or ', '.join(run.name for run in runs), wrap=True)
+    save(figure, out)
+
+
+def _panels(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    train = dict.fromkeys(key for run in runs for key in run.train)
+    val = dict.fromkeys(key for run in runs for key in run.val)
+    panels = [('loss', ['loss'])] if 'loss' in train else []
+    parts = [key for key in train if 'loss' in key and key != 'loss']
+    if len(runs) == 1 and len(parts) > 1:
+        panels.append(('parts of the loss', parts))
+    if 'lr' in train:
+        panels.append(('lr', ['lr']))
+    for name, ends in METRICS.items():
+        found = [key for end in ends for key in val if key.endswith(end)]
+        if len(runs) > 1 and name != 'average precision':
+            found = found[:1]  # the first is the kind's main one; the others would only hide it
+        if found:
+            panels.append((name, found))
+    # A metric of another kind gets a panel of its own.
+    return panels if any(name in METRICS for name, _ in panels) else panels + [
+        (key, [key]) for key in val if key not in ('time', 'data_time')]
+
+
+def _draw_panel(axis: Axes, name: str, keys: Sequence[str], runs: Sequence[Run]) -> None:
+    lines = [(i, j, key, run) for i, run in enumerate(runs) for j, key in enumerate(keys)
+             if key in run.train or key in run.val]
+    for i, j, key, run in lines:
+        points, validation = (run.train[key], False) if key in run.train else (run.val[key], True)
+        # COCO's -1 says that there was nothing to find.
+        x, y = zip(*((x, math.nan if validation and y == -1 else y) for x, y in points))
+        label = key if len(runs) == 1 else run.name if keys == [name] else f'{run.name}: {key}'
+        if validation and not all(map(math.isnan, y)):
+            best = max(range(len(y)), key=lambda at: -math.inf if math.isnan(y[at]) else y[at])
+            label += f', best {y[best]:.4g} at {x[best]:,g}'
+        if len(runs) == 1:
+            style = dict(color=f'C{j % 10}', linestyle=LINES[j // 10 % len(LINES)])
+        else:
+            style = dict(color=f'C{i % 10}', linestyle=LINES[(i // 10 + j) % len(LINES)])
+        axis.plot(x, y, **style, linewidth=1.4, label=label, markersize=5,
+                  marker='osD^v'[j % 5] if validation or len(x) == 1 else None)
+    axis.set(title=TITLES.get(name, name), xlabel='iteration')
+    axis.set_xlim(0, 1.03 * max(x for run in runs for points in (*run.train.values(), *run.val.values())
+                                for x, _ in points))
+    if name in METRICS:
+        axis.set_ylim(bottom=0)
+    axis.grid(True, alpha=0.3)
+    axis.xaxis.set_major_formatter(lambda x, _: f'{x:,g}')
+    if lines and (len(keys) > 1 or len(runs) > 1 or name in METRICS):
+        axis.legend(fontsize='small', ncols=2 if len(lines) > 6 else 1)
