@@ -23,15 +23,20 @@ from .data_checks import check_datasets, leave_out_bad_images, override_data_roo
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """The options both tools have, named as in mmdet and mmseg."""
     parser.add_argument('--work-dir', help='where logs, checkpoints and metrics go; default: work_dirs/CONFIG_NAME')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override settings of the config; data_root=DIR moves every path below the old data_root. '
-                        'Lists: key="[a,b]" or key=a,b; nested: key="[(a,b),(c,d)]", without white space')
+    add_cfg_options(parser)
     parser.add_argument('--skip-bad-images', action='store_true',
                         help='read every image first, and leave out and count those that are missing, truncated or not '
                         'images; without it the first such image stops the run')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     # torch.distributed.launch passes it; torchrun sets the environment variable.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """The option --cfg-options; see `read_config`."""
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='override settings of the config; data_root=DIR moves every path below the old data_root. '
+                        'Lists: key="[a,b]" or key=a,b; nested: key="[(a,b),(c,d)]", without white space')
 
 
 def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -44,8 +43,8 @@ def read_run(path: str | os.PathLike, name: str | None = None) -> Run:
     """Read what a run logged.
 
     Args:
-        path: its work directory (its starts are joined: a resumed one's points replace those they repeat), the folder of
-            one start, `vis_data`, or a file such as `scalars.json`.
+        path: its work directory (its starts are joined: a resumed one's points replace those they repeat), the folder
+            of one start, `vis_data`, or a file such as `scalars.json`.
         name: for the legend. Default: the work directory's name.
 
     Raises:
@@ -189,7 +188,7 @@ def _draw_panel(axis: Axes, name: str, keys: Sequence[str], runs: Sequence[Run])
     axis.set_xlim(0, 1.03 * max(x for run in runs for points in (*run.train.values(), *run.val.values())
                                 for x, _ in points))
     if name in METRICS:
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.1 * max(axis.dataLim.y1, 0.01))
     axis.grid(True, alpha=0.3)
     axis.xaxis.set_major_formatter(lambda x, _: f'{x:,g}')
     if lines and (len(keys) > 1 or len(runs) > 1 or name in METRICS):

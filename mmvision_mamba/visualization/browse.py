@@ -1,0 +1,189 @@
+"""What a config's pipeline feeds the model: images as they come out of the data preprocessor, annotations over them."""
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import DATASETS, FUNCTIONS, MODELS
+from mmengine.runner import set_random_seed
+from mmengine.structures import BaseDataElement, PixelData
+
+from ..errors import ConfigError
+from .figures import class_colours, draw_instances, save
+
+TILE = 2.6  # inches, one picture's side
+IGNORED = 255  # the label of pixels that no loss counts
+LEGEND = 24  # classes at most
+
+Sample = tuple[np.ndarray, BaseDataElement]
+
+
+def model_inputs(cfg: Config, split: str = 'train', count: int = 12,
+                 seed: int = 0) -> tuple[list[Sample], dict]:
+    """Take random samples of a data set through its pipeline and, batch by batch, the model's data preprocessor.
+
+    Args:
+        cfg: of a detector or segmentor.
+        split: 'train', 'val' or 'test'.
+        count: of samples, or all where there are fewer. Default: 12.
+        seed: which samples, and what the augmentation does to them. Default: 0.
+
+    Returns:
+        Per sample the RGB image (H, W, 3), uint8, normalisation undone, padding left where it is, and its data sample,
+        annotations in that image's coordinates; and the data set's meta information.
+
+    Raises:
+        ConfigError: a pipeline that makes several views of an image.
+    """
+    set_random_seed(seed)
+    loader = cfg[f'{split}_dataloader']
+    dataset = DATASETS.build(loader.dataset)
+    collate = FUNCTIONS.get((loader.get('collate_fn') or dict(type='pseudo_collate'))['type']) or pseudo_collate
+    preprocessor = MODELS.build(cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
+                                or dict(type='BaseDataPreprocessor'))
+    size, late = loader.get('batch_size', 1), _loads_after_resizing(loader.dataset)
+    indices = np.random.permutation(len(dataset))[:count].tolist()
+    samples = []
+    for start in range(0, len(indices), size):
+        items = [dataset[i] for i in indices[start:start + size]]
+        if not isinstance(items[0]['inputs'], torch.Tensor):
+            raise ConfigError(f'{split}_dataloader: its pipeline makes several views of an image, which are not drawn')
+        data = preprocessor(collate(items), training=split == 'train')
+        for image, sample in zip(data['inputs'], data['data_samples']):
+            if late:
+                _resize_annotations(sample)
+            samples.append((_as_picture(image, preprocessor), sample))
+    return samples, dataset.metainfo
+
+
+def _as_picture(image: torch.Tensor, preprocessor) -> np.ndarray:
+    """Undo the normalisation of `(C, H, W)`; BGR, OpenCV's order, unless the preprocessor turned it around."""
+    image = image.detach().float().cpu()
+    if getattr(preprocessor, '_enable_normalize', False):
+        image = image * preprocessor.std.cpu() + preprocessor.mean.cpu()
+    if len(image) < 3:
+        image = image[:1].expand(3, -1, -1)
+    image = image[:3] if getattr(preprocessor, '_channel_conversion', False) else image[:3].flip(0)
+    return image.clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
+
+
+def _loads_after_resizing(dataset: dict) -> bool:
+    """Whether a pipeline, as those of tests do, leaves annotations at the original image's size."""
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    types = [str(step['type']) for step in dataset.get('pipeline') or []]
+    resizes = [i for i, name in enumerate(types) if 'Resize' in name]
+    loads = [i for i, name in enumerate(types) if 'Load' in name and 'Annotations' in name]
+    return bool(resizes and loads) and loads[0] > resizes[-1]
+
+
+def _resize_annotations(sample: BaseDataElement) -> None:
+    """Bring annotations from the original image's size to that of the model's input."""
+    (height, width), (old_height, old_width) = sample.img_shape[:2], sample.ori_shape[:2]
+    if 'gt_sem_seg' in sample:
+        labels = torch.nn.functional.interpolate(sample.gt_sem_seg.data[None].float(), size=(height, width))[0]
+        sample.gt_sem_seg = PixelData(data=labels.long())
+    for name in ('gt_instances', 'ignored_instances'):
+        truth = sample.get(name)
+        if truth is None or 'bboxes' not in truth:
+            continue
+        truth.bboxes = _tensor(truth.bboxes) * torch.tensor([width / old_width, height / old_height] * 2)
+        if 'masks' in truth:
+            truth.masks = truth.masks.resize((height, width))
+
+
+def _tensor(boxes) -> torch.Tensor:
+    return getattr(boxes, 'tensor', boxes)
+
+
+def draw_samples(out: str | os.PathLike, samples: Sequence[Sample], metainfo: dict, columns: int = 3,
+                 title: str | None = None) -> None:
+    """Draw a grid of pairs: the image, and beside it the annotations over it.
+
+    Args:
+        out: the picture to write.
+        samples, metainfo: from `model_inputs`.
+        columns: pairs in a row. Default: 3.
+        title: above all.
+    """
+    classes = list(metainfo.get('classes') or [])
+    colours = class_colours(metainfo, len(classes))
+    columns = min(columns, len(samples))
+    rows = math.ceil(len(samples) / columns)
+    # Rows as high as the images want; text of a legend below.
+    height = TILE * float(np.median([image.shape[0] / image.shape[1] for image, _ in samples]))
+    figure = Figure(figsize=(2 * columns * TILE, rows * (height + 0.3) + 1), layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, 2 * columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    seen = {}
+    for (left, right), (image, sample) in zip(axes.reshape(-1, 2), samples):
+        left.imshow(image, interpolation='nearest')
+        left.set_title(_shortened(Path(sample.img_path).name), fontsize=8)
+        # In grey: classes have colours of their own.
+        right.imshow(image.mean(axis=-1), cmap='gray', vmin=0, vmax=255, interpolation='nearest')
+        right.set_title(_geometry(image, sample), fontsize=8)
+        for name, colour in _draw_annotations(right, image, sample, classes, colours):
+            seen.setdefault(name, colour)
+    shown = sorted(seen.items(), key=lambda item: classes.index(item[0]) if item[0] in classes else len(classes))
+    more = [Patch(color='none', label=f'and {len(shown) - LEGEND} more')] if len(shown) > LEGEND else []
+    if shown:
+        figure.legend(handles=[*(Patch(color=colour, label=name) for name, colour in shown[:LEGEND]), *more],
+                      loc='outside lower center', ncols=min(4 * columns, 8), fontsize=8, frameon=False)
+    figure.suptitle(title, fontsize=10)
+    save(figure, out)
+
+
+def _shortened(name: str, length: int = 34) -> str:
+    return name if len(name) <= length else f'{name[:length // 2]}…{name[-length // 2 + 1:]}'
+
+
+def _geometry(image: np.ndarray, sample: BaseDataElement) -> str:
+    """'128 × 128', with what was padded and flipped."""
+    height, width = sample.img_shape[:2]
+    text = f'{width} × {height}'
+    if image.shape[:2] != (height, width):
+        text += f' in {image.shape[1]} × {image.shape[0]}'
+    return text + (', flipped' if sample.get('flip') else '')
+
+
+def _draw_annotations(ax: Axes, image: np.ndarray, sample: BaseDataElement, classes: list[str],
+                      colours: np.ndarray) -> Iterator[tuple[str, Sequence[float]]]:
+    """Draw what a data sample has; yields the name and colour of each class drawn."""
+    if 'gt_sem_seg' in sample:
+        labels = sample.gt_sem_seg.data[0].cpu().numpy()
+        ignored = (labels == IGNORED) | (labels >= len(classes)) | (labels < 0)
+        overlay = np.empty((*labels.shape, 4))
+        overlay[...] = (1, 1, 1, 0.9)
+        overlay[~ignored, :3] = colours[labels[~ignored]]
+        overlay[~ignored, 3] = 0.65
+        ax.imshow(overlay, interpolation='nearest')
+        for label in np.unique(labels[~ignored]):
+            yield classes[label], colours[label]
+        if ignored.any():
+            ax.contourf(ignored, levels=[0.5, 1], hatches=['////'], colors='none')
+            yield 'ignored', (0.8, 0.8, 0.8)
+    for name in ('ignored_instances', 'gt_instances'):
+        if (truth := sample.get(name)) is None or 'bboxes' not in truth:
+            continue
+        boxes = _tensor(truth.bboxes).cpu()
+        masks = truth.masks.to_ndarray() if 'masks' in truth else None
+        labels = truth.labels.cpu().tolist()
+        if name == 'gt_instances':
+            draw_instances(ax, boxes.tolist(), masks, labels, colours, [classes[label] for label in labels],
+                           image.shape[:2])
+            yield from ((classes[label], colours[label]) for label in labels)
+        else:
+            draw_instances(ax, boxes.tolist(), None, labels, colours, ['ignored'] * len(boxes), image.shape[:2],
+                           linestyle='--')
