@@ -60,6 +60,7 @@ class Inferencer:
         classes: names of the model's classes, in the order of its labels.
         palette: an RGB triple for each.
         scope: 'mmdet' or 'mmseg'.
+        lock: held while the model or the visualiser is used, which threads share.
         failures: after a call, the inputs that could not be inferred on: a list of (name, reason).
 
     Raises:
@@ -85,7 +86,7 @@ class Inferencer:
         self.kept = self._labels(classes)
         self.show_progress = show_progress
         self.failures: list[tuple[str, str]] = []
-        self._lock = threading.RLock()  # visualiser and hooks are one for all threads
+        self.lock = threading.RLock()
 
     @torch.no_grad()
     def predict(self, images, batch_size: int = 1) -> list[BaseDataElement]:
@@ -106,6 +107,18 @@ class Inferencer:
             return read_image(image, loader.get('color_type', 'color'), loader.get('imdecode_backend'))
         return next(find_sources([image])[0].frames())
 
+    @torch.no_grad()
+    def preprocess(self, image) -> tuple[torch.Tensor, tuple[float, float]]:
+        """One image as the backbone gets it, ``(1, 3, height, width)``, normalised and padded right and below; and the
+        (vertical, horizontal) factor that it was resized by."""
+        prepared = self._prepare(self.read(image))
+        data = self.model.data_preprocessor(self.toolbox.collate_fn([prepared]), False)
+        about = prepared['data_samples'].metainfo
+        factor = about.get('scale_factor')
+        if factor is None:
+            return data['inputs'], tuple(new / old for new, old in zip(about['img_shape'], about['ori_shape']))
+        return data['inputs'], (float(factor[1]), float(factor[0]))
+
     def draw(self, image, sample: BaseDataElement, score_thr: float = 0.3) -> np.ndarray:
         """The prediction over its image: uint8 ``(H, W, 3)``, **RGB**, by the toolbox's visualiser.
 
@@ -117,7 +130,7 @@ class Inferencer:
         image = np.ascontiguousarray(self.read(image)[..., ::-1])
         visualizer = self.toolbox.visualizer
         options = dict(pred_score_thr=score_thr) if self.scope == 'mmdet' else {}
-        with self._lock:
+        with self.lock:
             visualizer.dataset_meta = dict(classes=self.classes, palette=self.palette)
             visualizer.add_datasample('image', image, sample, draw_gt=False, **options)
             picture = visualizer.get_image()
@@ -260,7 +273,7 @@ class Inferencer:
             return self.toolbox.pipeline(dict(img=image.copy()))
 
     def _forward(self, prepared: list[dict]) -> list[BaseDataElement]:
-        with self._lock, DefaultScope.overwrite_default_scope(self.scope):
+        with self.lock, DefaultScope.overwrite_default_scope(self.scope):
             samples = self.model.test_step(self.toolbox.collate_fn(prepared))
         return [self._keep(sample.cpu()) for sample in samples]
 
