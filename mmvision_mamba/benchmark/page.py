@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from ..errors import ConfigError
+from .command import PLAN
 from .report import columns, roofline_columns, share_columns
 
 _PLACE = re.compile(r'(<!-- results: ([\w.-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
@@ -28,19 +29,32 @@ def fill_page(text: str, results: Path, root: Path) -> str:
     def fill(match):
         tables = [_table(path, root) for path in files if path.stem == match[2]]
         return match[1] + ''.join(tables or [
-            f'\nNot measured yet: `tools/benchmark.py all --only {match[2]}` does.\n']) + '\n' + match[3]
+            f'\nNot measured yet: `{_command(match[2])}` does.\n']) + '\n' + match[3]
     return _PLACE.sub(fill, text)
+
+
+def _command(name: str) -> str:
+    """What measures the results called `name`."""
+    planned = any(name in plan for plan in PLAN.values())
+    return f'tools/benchmark.py all --only {name}' if planned else f'tools/gpu_check.py --wheels WHEELS --stages {name}'
+
+
+def _cells(roofline: dict, rows: list[dict]) -> tuple[list[str], list[list[str]]]:
+    if not rows:
+        return roofline_columns(roofline)
+    return share_columns(rows) if any(row.get('shares') for row in rows) else columns(rows)
 
 
 def _table(path: Path, root: Path) -> str:
     try:
         found = json.loads(path.read_text())
-        machine, rows = found['machine'], found['rows']
-        titles, cells = roofline_columns(found['roofline']) if not rows else share_columns(rows) \
-            if any(row.get('shares') for row in rows) else columns(rows)
+        machine = found['machine']
+        titles, cells = found['table'] if 'table' in found else _cells(found['roofline'], found['rows'])
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f'{path}: no results of tools/benchmark.py ({type(error).__name__}: {error})') from error
     about = [machine['gpu'] or f'{machine["cpu"]}, {machine["cores"]} cores', f'{machine["threads"]} threads',
+             machine.get('driver') and f'driver {machine["driver"]}',
+             machine.get('sm_mhz') and f'{machine["sm_mhz"]} of {machine["sm_mhz_most"]} MHz',
              f'torch {machine["torch"]}', machine['commit'] and f'commit {machine["commit"]}', machine['date'][:10]]
     lines = [f'\n**{path.parent.name}** ({", ".join(filter(None, about))}): `{found["command"]}`\n',
              *('| ' + ' | '.join(line) + ' |' for line in (titles, ['---'] * len(titles), *cells))]

@@ -32,6 +32,22 @@ def machine(device: torch.device) -> dict:
                 date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
 
 
+def clocks(device: torch.device) -> dict:
+    """Driver, clocks (MHz) and power limit (W) of a GPU, as nvidia-smi has them at this moment; {} on a CPU."""
+    fields = dict(driver='driver_version', sm_mhz='clocks.sm', sm_mhz_most='clocks.max.sm', memory_mhz='clocks.mem',
+                  watts='power.limit')
+    if device.type != 'cuda':
+        return {}
+    try:
+        found = subprocess.run(
+            ['nvidia-smi', f'--id=GPU-{torch.cuda.get_device_properties(device).uuid}',
+             f'--query-gpu={",".join(fields.values())}', '--format=csv,noheader,nounits'],
+            capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return dict(zip(fields, (value.strip() for value in found.split(','))))
+
+
 def _cpu_name() -> str:
     with suppress(OSError):
         for line in Path('/proc/cpuinfo').read_text().splitlines():
