@@ -104,6 +104,7 @@ class Check:
         self.log = None
         self.environment = {
             'PYTHONPATH': os.pathsep.join(map(str, (self.site, self.built / 'mamba_ssm', ROOT))),
+            'PATH': os.pathsep.join((str(self.site / 'bin'), str(Path(sys.executable).parent), os.environ['PATH'])),
             'PYTHONUNBUFFERED': '1'}
 
     @property
@@ -114,7 +115,7 @@ class Check:
         """Run the stages `names` and what they need. Returns whether all have passed."""
         wanted = _with_needs(names)
         if self.dry_run:
-            print('all with ' + ' '.join(f'{key}={value}' for key, value in self.environment.items()))
+            print('all with ' + ' '.join(f'{key}={value}' for key, value in self.environment.items() if key != 'PATH'))
         else:
             self._know_machine()
         for name in wanted:
@@ -281,11 +282,17 @@ class Check:
 
     def _compilers(self) -> dict[str, str]:
         env = {'MAX_JOBS': str(os.cpu_count()), 'TORCH_CUDA_ARCH_LIST': 'ARCH' if self.dry_run else _arch()}
-        # Where nvcc came without CUDA's libraries, their headers lie beside torch's.
+        home = Path(os.environ.get('CUDA_HOME') or '/usr/local/cuda')
+        if (home / 'bin' / 'nvcc').exists():
+            env['CUDA_HOME'] = str(home)
+        # Where nvcc came without CUDA's libraries, their headers lie beside torch's. Not in CPATH, which is searched
+        # before nvcc's own headers: some of those here are incomplete.
         from importlib.util import find_spec
-        for folder in getattr(find_spec('nvidia'), 'submodule_search_locations', None) or ():
-            for include in sorted(Path(folder).glob('cu1*/include')):
-                env['CPATH'] = os.pathsep.join(filter(None, (os.environ.get('CPATH'), str(include))))
+        folders = getattr(find_spec('nvidia'), 'submodule_search_locations', None) or ()
+        includes = [str(include) for folder in folders for include in sorted(Path(folder).glob('cu1*/include'))]
+        if includes:
+            env['CPLUS_INCLUDE_PATH'] = os.pathsep.join(
+                filter(None, (os.environ.get('CPLUS_INCLUDE_PATH'), str(home / 'include'), *includes)))
         return env
 
     def _write(self, name: str, cells: list[list[str]], titles: list[str]) -> None:

@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 
 from .operators import exporting, outside_autocast
-from .selective_scan import _TRITON_DTYPES, _interpreted, _missing
+from .selective_scan import triton_takes
 
 MAX_KERNEL = 8  # taps: each takes three tiles of registers in the backward, and they are full at 8
 
@@ -46,9 +46,8 @@ def fuses(xz: Tensor, kernel: int, backend: str) -> bool:
 
     `backend` is the scan's, as in `selective_scan`: 'auto' and 'triton' have a fused form.
     """
-    if backend not in ('auto', 'triton') or xz.dtype not in _TRITON_DTYPES or kernel > MAX_KERNEL or exporting():
-        return False
-    return not _missing('triton') and (xz.is_cuda or (backend == 'triton' and _interpreted()))
+    return (backend in ('auto', 'triton') and kernel <= MAX_KERNEL and not exporting()
+            and triton_takes(xz, interpreted=backend == 'triton'))
 
 
 def fused_mixer(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_proj: Tensor, dt_bias: Tensor,

@@ -62,23 +62,26 @@ def _triton_missing() -> str:
 
 def _choose(backend: str, u: Tensor) -> str:
     """The backend that scans u: 'auto' resolved. Raises where a named one can't."""
-    supported = u.is_cuda and u.dtype in _TRITON_DTYPES
     if backend == 'auto':
-        return 'triton' if supported and not _missing('triton') else 'chunked'
+        return 'triton' if triton_takes(u) else 'chunked'
     if exporting() or backend in ('reference', 'chunked'):
         return backend
     check_backend(backend)
     if backend == 'mamba_ssm' and not u.is_cuda:
         raise ConfigError(f"selective_scan: backend 'mamba_ssm' needs CUDA tensors, u is on {u.device}: "
                           "use 'auto' or 'chunked'")
-    if backend == 'triton' and not supported:
+    if backend == 'triton' and not triton_takes(u, interpreted=True):
         if u.dtype not in _TRITON_DTYPES:
             raise ConfigError(f"selective_scan: backend 'triton' takes float32, float16 and bfloat16, u is {u.dtype}: "
                               "use 'auto' or 'chunked'")
-        if not _interpreted():
-            raise ConfigError(f"selective_scan: backend 'triton' needs CUDA tensors, u is on {u.device}: use 'auto' or "
-                              "'chunked' (with TRITON_INTERPRET=1 in the environment it runs anywhere, very slowly)")
+        raise ConfigError(f"selective_scan: backend 'triton' needs CUDA tensors, u is on {u.device}: use 'auto' or "
+                          "'chunked' (with TRITON_INTERPRET=1 in the environment it runs anywhere, very slowly)")
     return backend
+
+
+def triton_takes(u: Tensor, interpreted: bool = False) -> bool:
+    """Whether Triton's kernels run on `u`: on CUDA, or, if `interpreted`, wherever Triton's interpreter is on."""
+    return u.dtype in _TRITON_DTYPES and not _missing('triton') and (u.is_cuda or (interpreted and _interpreted()))
 
 
 @torch.compiler.assume_constant_result

@@ -4,6 +4,7 @@ Without CUDA the kernels run in Triton's interpreter: right or wrong shows there
 takes seconds so, and most tests put the chunked one in its place.
 """
 import copy
+import sys
 
 import pytest
 import torch
@@ -252,14 +253,14 @@ def test_where_it_applies(monkeypatch):
     assert fuses(x, 3, 'auto') == x.is_cuda
     assert not fuses(x, 9, 'triton') and not fuses(x.double(), 3, 'triton')
     assert not fuses(x, 3, 'chunked') and not fuses(x, 3, 'reference')
-    monkeypatch.setattr(mixer, '_missing', lambda backend: 'no Triton')
+    monkeypatch.setattr(sys.modules['mmvision_mamba.ops.selective_scan'], '_missing', lambda backend: 'no Triton')
     assert not fuses(x, 3, 'triton')
 
 
 @pytest.mark.parametrize('options', [dict(d_conv=9), dict(dtype=torch.float64), dict(backend='chunked'), dict()])
 def test_the_rest_runs_as_plain_operators(monkeypatch, options):
     if not options:
-        monkeypatch.setattr(mixer, '_missing', lambda backend: 'no Triton')
+        monkeypatch.setattr(sys.modules['mmvision_mamba.ops.selective_scan'], '_missing', lambda backend: 'no Triton')
     monkeypatch.setattr(mixer, 'mixer_op', None)
     layer = build(**options)
     if layer.scan_backend == 'triton':
