@@ -104,7 +104,8 @@ class Check:
         self.log = None
         self.environment = {
             'PYTHONPATH': os.pathsep.join(map(str, (self.site, self.built / 'mamba_ssm', ROOT))),
-            'PATH': os.pathsep.join((str(self.site / 'bin'), str(Path(sys.executable).parent), os.environ['PATH'])),
+            'PATH': os.pathsep.join(map(str, (self.site / 'bin', Path(sys.executable).parent,
+                                              os.environ.get('PATH', os.defpath)))),
             'PYTHONUNBUFFERED': '1'}
 
     @property
