@@ -10,6 +10,7 @@ if not (find_spec('mmengine') and find_spec('mmcv')):
 from . import checkpoint
 from .amp import CPUAmpOptimWrapper
 from .checkpoint_fit_hook import CheckpointFitHook
+from .layer_decay import LayerDecayOptimWrapperConstructor
 from .non_finite_loss_hook import NonFiniteLossHook
 from .runner import MambaVisionRunner
 
@@ -18,4 +19,5 @@ checkpoint.register()
 with contextlib.suppress(ImportError):  # the merging of masks needs mmdet
     from .tta import InstanceSegTTAModel  # noqa: F401
 
-__all__ = ['CPUAmpOptimWrapper', 'CheckpointFitHook', 'MambaVisionRunner', 'NonFiniteLossHook']
+__all__ = ['CPUAmpOptimWrapper', 'CheckpointFitHook', 'LayerDecayOptimWrapperConstructor', 'MambaVisionRunner',
+           'NonFiniteLossHook']
