@@ -1,0 +1,15 @@
+# DeepLabV3+, MambaVision-T, ADE20K, 512 x 512, 160k iterations of 8 GPUs x 2 images.
+_base_ = [
+    './_base_/models/deeplabv3plus_mambavision.py',
+    './_base_/datasets/ade20k.py',
+    './_base_/schedules/schedule_160k.py',
+    './_base_/mmseg_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://huggingface.co/nvidia/MambaVision-T-1K/resolve/main/mambavision_tiny_1k.pth.tar')))
+
+train_dataloader = dict(batch_size=2)

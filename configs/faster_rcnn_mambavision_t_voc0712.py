@@ -1,0 +1,28 @@
+# Faster R-CNN, MambaVision-T, Pascal VOC 2007 + 2012, 12 epochs of 16 images.
+_base_ = [
+    'mmdet::_base_/models/faster-rcnn_r50_fpn.py',
+    './_base_/datasets/voc0712.py',
+    './_base_/schedules/schedule_1x.py',
+    './_base_/mmdet_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='MambaVision',
+        arch='tiny',
+        window_size=(112, 56),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://huggingface.co/nvidia/MambaVision-T-1K/resolve/main/mambavision_tiny_1k.pth.tar')),
+    neck=dict(in_channels=[80, 160, 320, 640]),
+    roi_head=dict(bbox_head=dict(num_classes=20)))
+
+# An epoch is three, and the step comes after the third.
+train_cfg = dict(max_epochs=4)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=4, milestones=[3], gamma=0.1)
+]
+
+default_hooks = dict(checkpoint=dict(save_best='pascal_voc/mAP'))

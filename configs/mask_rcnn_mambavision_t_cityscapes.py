@@ -1,0 +1,29 @@
+# Mask R-CNN, MambaVision-T, Cityscapes, 64 epochs of 8 images (8 GPUs x 1). Start from COCO for a better result:
+# --cfg-options load_from=CHECKPOINT of mask_rcnn_mambavision_t_1x_coco.
+_base_ = [
+    'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
+    './_base_/datasets/cityscapes_instance.py',
+    './_base_/schedules/schedule_1x.py',
+    './_base_/mmdet_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='MambaVision',
+        arch='tiny',
+        window_size=(112, 56),
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://huggingface.co/nvidia/MambaVision-T-1K/resolve/main/mambavision_tiny_1k.pth.tar')),
+    neck=dict(in_channels=[80, 160, 320, 640]),
+    roi_head=dict(bbox_head=dict(num_classes=8), mask_head=dict(num_classes=8)))
+
+# Half of COCO's batch, half of its learning rate. An epoch is eight, and the step comes at the seventh.
+train_cfg = dict(max_epochs=8)
+optim_wrapper = dict(optimizer=dict(lr=5e-5))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
+    dict(type='MultiStepLR', by_epoch=True, begin=0, end=8, milestones=[7], gamma=0.1)
+]
+auto_scale_lr = dict(base_batch_size=8)
