@@ -3,6 +3,7 @@ import json
 
 import cv2
 import pytest
+import torch
 
 
 def is_picture(path):
@@ -47,3 +48,42 @@ def test_browse_dataset(tool, fails, configs, shapes, tmp_path):
     assert 'expected the name of a picture' in fails('browse_dataset', configs.detector, '--out', '.', *options)
     result = tool('browse_dataset', configs.detector, '-n', 0)
     assert result.code == 2 and '-n/--show-number' in result.err
+
+
+@pytest.mark.parametrize('kind', ['detector', 'segmentor'])
+def test_confusion(kind, tool, fails, configs, shapes, tmp_path):
+    from mmengine.config import Config
+    from mmengine.registry import MODELS, init_default_scope
+    cfg = Config.fromfile(getattr(configs, kind))
+    init_default_scope(cfg.default_scope)
+    checkpoint = tmp_path / 'model.pth'
+    torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict()), checkpoint)
+    options = ('--work-dir', tmp_path / 'wd', '--cfg-options', f'data_root={shapes}')
+
+    result = tool('confusion', getattr(configs, kind), checkpoint, *options)
+    assert result.code == 0, result.err[-3000:]
+    out = tmp_path / 'wd' / 'confusion'
+    assert is_picture(out / 'confusion_matrix.png') and is_picture(out / 'per_class.png')
+    found = json.loads((out / 'confusion.json').read_text())
+    metrics = json.loads((tmp_path / 'wd' / 'metrics.json').read_text())
+    values = [v for v in found['per_class']['box AP' if kind == 'detector' else 'IoU'] if v is not None]
+    mean = sum(values) / len(values)
+    if kind == 'detector':
+        assert set(found['per_class']) == {'box AP', 'mask AP'}
+        assert mean == pytest.approx(metrics['coco/bbox_mAP'], abs=1e-3)
+        assert len(found['counts']) == 4 and len(found['classes']) == 3
+    else:
+        assert 100 * mean == pytest.approx(metrics['mIoU'], abs=0.01)
+        assert sum(map(sum, found['counts'])) == 3 * 64 * 64
+
+    # From the predictions it kept, without the model
+    kept = out / ('predictions.pkl' if kind == 'detector' else 'predictions')
+    result = tool('confusion', getattr(configs, kind), kept, '--out-dir', tmp_path / 'again', *options)
+    assert result.code == 0, result.err[-3000:]
+    assert json.loads((tmp_path / 'again' / 'confusion.json').read_text()) == found
+
+    options = ('--work-dir', tmp_path / 'wd2', *options[2:])
+    other = configs.segmentor if kind == 'detector' else configs.detector
+    assert 'error: ' in fails('confusion', other, kept, *options), 'predictions of another kind of model'
+    assert 'checkpoint not found' in fails('confusion', getattr(configs, kind), 'nowhere.pth', *options)
+    assert 'nowhere.pkl' in fails('confusion', getattr(configs, kind), 'nowhere.pkl', *options)

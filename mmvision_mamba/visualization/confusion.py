@@ -1,0 +1,94 @@
+"""Confusion matrices and per-class results as pictures."""
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from .figures import save
+
+NUMBERED = 30  # classes up to which cells have numbers
+
+
+def draw_confusion(out: str | os.PathLike, counts: np.ndarray, classes: Sequence[str],
+                   title: str | None = None) -> None:
+    """Draw a confusion matrix, each row in per cent of its true class.
+
+    Args:
+        out: the picture to write.
+        counts: `(n, n)`, rows true and columns predicted; one row and column more than classes: background.
+        classes: names.
+        title: above it.
+    """
+    detection = len(counts) > len(classes)
+    names = [*classes, *(['background'] if detection else [])]
+    n = len(names)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        shares = counts / counts.sum(axis=1, keepdims=True)
+    # False detections are as many as the threshold lets through: no share of anything.
+    side = min(4 + 0.55 * n, 8 + 0.2 * n)
+    figure = Figure(figsize=(side + 1.2, side), layout='constrained')
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    colours = matplotlib.colormaps['Blues'].with_extremes(bad='0.92')
+    image = axis.imshow(np.ma.masked_invalid(shares), cmap=colours, vmin=0, vmax=1)
+    font = max(4, min(10, 220 / n))
+    axis.set_xticks(range(n), names, rotation=90 if max(map(len, names)) * n > 60 else 0, fontsize=font)
+    axis.set_yticks(range(n), names, fontsize=font)
+    axis.set(xlabel='predicted', ylabel='true')
+    axis.set_title(title, fontsize=11, wrap=True)
+    axis.set_xticks(np.arange(n + 1) - 0.5, minor=True)
+    axis.set_yticks(np.arange(n + 1) - 0.5, minor=True)
+    axis.grid(which='minor', color='white', linewidth=0.8)
+    axis.tick_params(which='minor', length=0)
+    if n <= NUMBERED:
+        for i, j in np.ndindex(n, n):
+            if np.isfinite(shares[i, j]) and counts[i, j]:
+                text = f'{100 * shares[i, j]:.{0 if n > 12 else 1}f}' + (f'\n{counts[i, j]:,}' if n <= 12 else '')
+                axis.text(j, i, text, ha='center', va='center', fontsize=0.85 * font,
+                          color='white' if shares[i, j] > 0.55 else 'black')
+    bar = figure.colorbar(image, ax=axis, shrink=0.8, format=PercentFormatter(1))
+    bar.set_label('of all false detections, in the last row; of the true class elsewhere' if detection
+                  else "of the true class's pixels")
+    save(figure, out)
+
+
+def draw_per_class(out: str | os.PathLike, results: dict[str, Sequence[float]], classes: Sequence[str],
+                   title: str | None = None) -> None:
+    """Draw a bar per class and result, best class first, and the means as lines.
+
+    Args:
+        out: the picture to write.
+        results: by name, as 'box AP', a value in [0, 1] or NaN per class.
+        classes: names.
+        title: above it.
+    """
+    first = np.nan_to_num(np.array(next(iter(results.values())), float), nan=-1)
+    order = np.argsort(-first, kind='stable')
+    n, thickness = len(classes), 0.8 / len(results)
+    figure = Figure(figsize=(7.5, 1.6 + n * (0.25 + 0.12 * len(results))), layout='constrained')
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    for k, (name, values) in enumerate(results.items()):
+        values = np.array(values, float)[order]
+        mean = float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
+        rows = np.arange(n) + (k - (len(results) - 1) / 2) * thickness
+        axis.barh(rows, np.nan_to_num(values), height=thickness, color=f'C{k}', label=f'{name}, mean {mean:.3f}')
+        for row, value in zip(rows, values):
+            axis.text(np.nan_to_num(value) + 0.008, row, 'none there' if math.isnan(value) else f'{value:.3f}',
+                      va='center', fontsize=7)
+        if math.isfinite(mean):
+            axis.axvline(mean, color=f'C{k}', linestyle='--', linewidth=1)
+    axis.set_yticks(range(n), [classes[i] for i in order], fontsize=9)
+    axis.set(xlim=(0, 1.1), ylim=(n - 0.4, -0.6), title=title)
+    axis.set_xticks(np.linspace(0, 1, 6))
+    axis.grid(axis='x', alpha=0.3)
+    axis.set_axisbelow(True)
+    figure.legend(loc='outside lower center', ncols=len(results), frameon=False, fontsize=9)
+    save(figure, out)
