@@ -1,11 +1,11 @@
-"""MambaVision for dense prediction. Importing this package registers its parts with the OpenMMLab libraries found."""
+"""MambaVision. Importing this package registers its parts with the OpenMMLab libraries found."""
 from importlib.util import find_spec
 
 from .backbones import MambaVision, MM_mamba_vision, create_model
 from .version import __version__
 
 if find_spec('mmengine') is not None and find_spec('mmcv') is not None:
-    from . import engine  # noqa: F401
+    from . import classification, engine  # noqa: F401
     from .datasets import loading  # noqa: F401
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make a Shapes data set: annotated pictures for detection, instance and semantic segmentation."""
+"""Make a Shapes data set: annotated pictures for detection, segmentation or classification."""
 import argparse
 import signal
 import sys
@@ -9,13 +9,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mmvision_mamba.datasets.shapes import CLASSES, make_shapes  # noqa: E402
+from mmvision_mamba.datasets.shapes import CLASSES, KINDS, make_shapes  # noqa: E402
 from mmvision_mamba.errors import UserError  # noqa: E402
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, epilog=f'Classes: {", ".join(CLASSES)}.')
     parser.add_argument('out', type=Path, metavar='OUT', help='folder to make')
+    parser.add_argument('--kind', choices=list(KINDS), default='scenes',
+                        help='scenes: several shapes, for detection and segmentation; objects: one shape, in a folder '
+                        'per class, for classification (default: %(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='another seed, other pictures (default: %(default)s)')
     parser.add_argument('--train', type=int, default=2000, help='number of training images (default: %(default)s)')
     parser.add_argument('--val', type=int, default=200, help='number of validation images (default: %(default)s)')
@@ -38,7 +41,7 @@ def main() -> int:
             print(f'{split}: {done}/{count} images, {time.perf_counter() - start:.0f} s', flush=True)
 
     try:
-        made = make_shapes(args.out, args.train, args.val, args.seed, args.size, progress)
+        made = make_shapes(args.out, args.train, args.val, args.seed, args.size, progress, args.kind)
     except UserError as e:
         print(f'error: {e}', file=sys.stderr)
         return 2

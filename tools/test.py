@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Test a detector or a segmentor: tools/test.py CONFIG CHECKPOINT [options]. Writes WORK_DIR/metrics.json."""
+"""Test a model of any config: tools/test.py CONFIG CHECKPOINT [options]. Writes WORK_DIR/metrics.json."""
 import argparse
 import sys
 from pathlib import Path
@@ -16,11 +16,11 @@ except MissingExtraError as error:
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description='Test a detector (mmdet config) or a segmentor (mmseg config).')
+    parser = argparse.ArgumentParser(description='Test a detector, a segmentor or a classifier.')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     launch.add_common_options(parser)
-    parser.add_argument('--out', help='keep predictions: mmdet configs, a .pkl file; mmseg configs, a folder of PNGs')
+    parser.add_argument('--out', help='keep predictions: mmseg configs, a folder of PNGs; others, a .pkl file')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a picture is shown; default: 2')

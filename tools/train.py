@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train a detector or a segmentor: tools/train.py CONFIG [options]."""
+"""Train a model of any config: tools/train.py CONFIG [options]."""
 import argparse
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ except MissingExtraError as error:
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description='Train a detector (mmdet config) or a segmentor (mmseg config).')
+    parser = argparse.ArgumentParser(description='Train a detector, a segmentor or a classifier.')
     parser.add_argument('config', help='config file')
     launch.add_common_options(parser)
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CKPT',

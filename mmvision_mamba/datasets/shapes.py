@@ -24,6 +24,7 @@ RECIPE_FILE = 'shapes.json'
 VERSION = 2  # of the drawing code: another version draws other pictures from the same seed
 MIN_SIDE, MAX_SIDE = 32, 4096  # px; the backbone takes no smaller image
 MIN_RADIUS = 6  # px; smaller outlines can't be told apart
+OBJECT_RADII = (0.25, 0.45)  # of a shape that has the image to itself
 MIN_VISIBLE = 0.6  # of a shape's pixels stay uncovered by the shapes in front of it
 MAX_TURN = np.pi / 12  # either way
 SATURATION = 0.35  # left to backgrounds; most shapes, not all, are more colourful
@@ -110,12 +111,16 @@ class Scene:
         return (self.masks * (self.labels + 1)[:, None, None]).sum(axis=0).astype(np.uint8)
 
 
-def _draw_mask(rng: np.random.Generator, size: tuple[int, int], label: int) -> np.ndarray:
-    """A shape of random size, stretch, rotation and place: `(H, W)` bool. Parts may lie outside the image."""
-    side = min(size)
-    radius = rng.uniform(max(MIN_RADIUS, 0.16 * side), max(MIN_RADIUS, 0.3 * side))
+def _draw_mask(rng: np.random.Generator, size: tuple[int, int], label: int,
+               radii: tuple[float, float] = (0.16, 0.3), margin: float = 0.6) -> np.ndarray:
+    """A shape of random size, stretch, rotation and place: `(H, W)` bool. Parts may lie outside the image.
+
+    `radii`: least and largest radius, as parts of the image's shorter side. `margin`: how many radii, at least, the
+    centre stays away from the image's border.
+    """
+    radius = rng.uniform(*(max(MIN_RADIUS, part * min(size)) for part in radii))
     turn, stretch = rng.uniform(-MAX_TURN, MAX_TURN), rng.uniform(0.65, 1)
-    centre = [rng.uniform(0.6 * radius, length - 0.6 * radius) for length in reversed(size)]
+    centre = [rng.uniform(margin * radius, length - margin * radius) for length in reversed(size)]
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     to_image = rotation @ np.diag([radius, radius * stretch])
     outline = np.rint((OUTLINES[CLASSES[label]] @ to_image.T + centre) * 2**SUBPIXEL_BITS).astype(np.int32)
@@ -144,13 +149,28 @@ def draw_scene(rng: np.random.Generator, size: tuple[int, int] = (128, 128)) -> 
                 labels.append(label)
                 masks, areas = np.concatenate([covered, mask[None]]), np.append(areas, mask.sum())
                 break
+    return Scene(_develop(rng, image), np.array(labels), masks)
+
+
+def draw_object(rng: np.random.Generator, label: int, size: tuple[int, int] = (64, 64)) -> np.ndarray:
+    """Draw one shape, of the class `CLASSES[label]`, larger than in `draw_scene`: `(H, W, 3)` uint8, BGR."""
+    colours: list[np.ndarray] = []
+    colour = _new_colour(rng, colours)
+    image = _paint(rng, size, colour.mean() + SATURATION * (colour - colour.mean()), contrast=20)
+    paint = _paint(rng, size, _new_colour(rng, colours), contrast=25)
+    mask = _draw_mask(rng, size, label, OBJECT_RADII, margin=1)
+    image[mask] = paint[mask]
+    return _develop(rng, image)
+
+
+def _develop(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
+    """Blur, uneven light and noise: `(H, W, 3)` float to uint8."""
     if rng.random() < 0.5:
         image = cv2.GaussianBlur(image, (3, 3), 0)
-    y, x = np.ogrid[-1:1:size[0] * 1j, -1:1:size[1] * 1j]
+    y, x = np.ogrid[-1:1:image.shape[0] * 1j, -1:1:image.shape[1] * 1j]
     light = 1 + rng.uniform(-0.25, 0.25) * y + rng.uniform(-0.25, 0.25) * x
     noise = rng.normal(0, rng.uniform(2, 8), image.shape)
-    image = np.clip(np.rint(image * light[..., None] + noise), 0, 255).astype(np.uint8)
-    return Scene(image, np.array(labels), masks)
+    return np.clip(np.rint(image * light[..., None] + noise), 0, 255).astype(np.uint8)
 
 
 def encode_rle(mask: np.ndarray) -> dict:
@@ -189,17 +209,33 @@ def _write_split(root: Path, split: str, count: int, seed: int, size: tuple[int,
     (root / 'annotations' / f'instances_{split}.json').write_text(json.dumps(content))
 
 
+def _write_objects(root: Path, split: str, count: int, seed: int, size: tuple[int, int],
+                   progress: Callable[[str, int, int], None] | None) -> None:
+    for name in CLASSES:
+        (root / split / name).mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        label = index % len(CLASSES)
+        rng = np.random.default_rng([seed, SPLITS.index(split), index, 1])  # 1: other pictures than the scenes'
+        _write_png(root / split / CLASSES[label] / f'{index:06d}.png', draw_object(rng, label, size))
+        if progress:
+            progress(split, index + 1, count)
+
+
+# What a data set shows, and how a split of it is written.
+KINDS = {'scenes': _write_split, 'objects': _write_objects}
+
+
 def _write_png(path: Path, image: np.ndarray) -> None:
     path.write_bytes(cv2.imencode('.png', image)[1].tobytes())  # unlike cv2.imwrite, raises when the disk is full
 
 
 def make_shapes(out: str | os.PathLike, train: int, val: int, seed: int = 0, size: tuple[int, int] = (128, 128),
-                progress: Callable[[str, int, int], None] | None = None) -> bool:
-    """Write a Shapes data set: COCO annotations, images and semantic maps.
+                progress: Callable[[str, int, int], None] | None = None, kind: str = 'scenes') -> bool:
+    """Write a Shapes data set: COCO annotations, images and semantic maps, or one folder of images per class.
 
-    Layout: `annotations/instances_{train,val}.json`, `{train,val}/*.png`, `semantic/{train,val}/*.png` and the recipe
-    in `shapes.json`. Image i of a split depends on the seed, the split, i and the size only, not on the counts. The
-    folder appears when it is complete.
+    Layout of 'scenes': `annotations/instances_{train,val}.json`, `{train,val}/*.png`, `semantic/{train,val}/*.png` and
+    the recipe in `shapes.json`. Image i of a split depends on the seed, the split, i and the size only, not on the
+    counts. The folder appears when it is complete.
 
     Args:
         out: the folder to make; may exist if it is empty or already holds the same data set.
@@ -207,6 +243,8 @@ def make_shapes(out: str | os.PathLike, train: int, val: int, seed: int = 0, siz
         seed: at least 0. Default 0.
         size: height and width of the images in pixels, 32 to 4096. Default 128 × 128.
         progress: called with split, images done and images in all after every image. Default: none.
+        kind: 'scenes', of several shapes, for detection and segmentation; 'objects', of one shape each, for
+            classification, as `{train,val}/CLASS/*.png`, as many of each class. Default: 'scenes'.
 
     Returns:
         Whether the data set was made; False if the very same one was there.
@@ -219,8 +257,14 @@ def make_shapes(out: str | os.PathLike, train: int, val: int, seed: int = 0, siz
             raise DataError(f'{name} must be at least {least}, got {value}')
     if not MIN_SIDE <= min(size) <= max(size) <= MAX_SIDE:
         raise DataError(f'size must be between {MIN_SIDE} and {MAX_SIDE} pixels, got {size[0]} × {size[1]}')
+    if kind not in KINDS:
+        raise DataError(f'kind must be one of {tuple(KINDS)}, got {kind!r}')
+    if kind == 'objects' and min(train, val) < len(CLASSES):
+        raise DataError(f'train and val must be at least {len(CLASSES)}, one per class, got {train} and {val}')
     out = Path(out)
     recipe = {'dataset': 'Shapes', 'version': VERSION, 'seed': seed, 'train': train, 'val': val, 'size': list(size)}
+    if kind != 'scenes':
+        recipe['kind'] = kind
     if _holds(out, recipe):
         return False
     try:
@@ -228,7 +272,7 @@ def make_shapes(out: str | os.PathLike, train: int, val: int, seed: int = 0, siz
         work = Path(tempfile.mkdtemp(prefix=f'.{out.name}-', dir=out.parent))
         try:
             for split, count in (('train', train), ('val', val)):
-                _write_split(work, split, count, seed, size, progress)
+                KINDS[kind](work, split, count, seed, size, progress)
             (work / RECIPE_FILE).write_text(json.dumps(recipe) + '\n')
             work.chmod(0o755)  # mkdtemp's folders are private
             work.rename(out)

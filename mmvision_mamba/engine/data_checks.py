@@ -20,7 +20,9 @@ __all__ = ['bad_images', 'check_datasets', 'leave_out_bad_images', 'override_dat
 
 # What a path of the data set contains, and how to get such data.
 _SOURCES = {
+    'shapes_objects': 'tools/make_shapes.py --kind objects {root}',
     'shapes': 'tools/make_shapes.py {root}',
+    'imagenet': 'unpack ILSVRC2012_img_{{train,val}}.tar of https://image-net.org into one folder per class',
     'ADEChallengeData2016':
         'unpack http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip so that these paths exist',
     '2017.json': 'unpack train2017.zip, val2017.zip and annotations_trainval2017.zip of '

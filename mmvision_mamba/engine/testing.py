@@ -10,6 +10,7 @@ from mmengine.dist import is_main_process
 
 from ..errors import ConfigError
 
+_PICKLED = dict(mmdet='detector', mmengine='classifier')  # whose predictions are kept in one file
 _VISUALIZATION_HOOKS = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook')
 
 
@@ -75,23 +76,28 @@ def _flipped(pipeline: list) -> list:
 
 def check_out(cfg: Config, out: str) -> None:
     """Raises ConfigError where `--out` isn't what the toolbox writes; prepares a segmentor's evaluator to write it."""
-    if cfg.default_scope == 'mmdet':
+    if cfg.default_scope in _PICKLED:
         if not out.endswith(('.pkl', '.pickle')):
-            raise ConfigError(f'--out: predictions of a detector are kept in a .pkl file, got {out}')
+            raise ConfigError(f'--out: predictions of a {_PICKLED[cfg.default_scope]} are kept in a .pkl file, got '
+                              f'{out}')
     elif cfg.default_scope == 'mmseg':
         if Path(out).is_file():
             raise ConfigError(f'--out: predictions of a segmentor are kept in a folder, and {out} is a file')
         metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
         metrics[0].update(output_dir=out, keep_results=True)
     else:
-        raise ConfigError(f'--out works with mmdet and mmseg configs, not with {cfg.default_scope!r}')
+        raise ConfigError(f'--out works with mmdet, mmseg and classification configs, not with {cfg.default_scope!r}')
 
 
 def keep_predictions(cfg: Config, runner, out: str) -> None:
-    """Have a detector's predictions written to the pickle file `out`; a segmentor's evaluator does it by itself."""
+    """Have a detector's or classifier's predictions written to the pickle file `out`; a segmentor's evaluator does it
+    by itself."""
     if cfg.default_scope == 'mmdet':
         from mmdet.evaluation import DumpDetResults
         runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
+    elif cfg.default_scope in _PICKLED:
+        from mmengine.evaluator import DumpResults
+        runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
 
 
 def write_metrics(metrics: dict, work_dir: str) -> Path:

@@ -17,7 +17,7 @@ def test_no_published_config_is_left_out():
 @pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.py')), ids=lambda path: path.stem)
 def test_every_leaf_resolves(path):
     cfg = Config.fromfile(path)
-    assert cfg.default_scope in ('mmdet', 'mmseg')
+    assert cfg.default_scope in ('mmdet', 'mmseg', 'mmengine')
     assert cfg.custom_imports.imports == ['mmvision_mamba']
     assert cfg.model.backbone.type == 'MambaVision'
     assert MODELS.get('MambaVision') is not None

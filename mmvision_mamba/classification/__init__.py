@@ -1,0 +1,8 @@
+"""Image classification through mmengine: model, data set, transform, metric and hooks, for the two tools."""
+from .dataset import ImageFolder
+from .hooks import ClassesCheckHook, PublishedWeightsHook
+from .metric import Accuracy
+from .model import ImageClassifier
+from .transforms import PackImage
+
+__all__ = ['Accuracy', 'ClassesCheckHook', 'ImageClassifier', 'ImageFolder', 'PackImage', 'PublishedWeightsHook']

@@ -1,0 +1,49 @@
+"""Images in one folder per class, as ImageNet is unpacked."""
+import os
+from pathlib import Path
+
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS
+
+from ..errors import DataError
+
+EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.ppm', '.tif', '.tiff', '.webp')
+
+
+@DATASETS.register_module()
+class ImageFolder(BaseDataset):
+    """`data_root/data_prefix['img_path']/CLASS/**/*.jpg` (or another of `EXTENSIONS`).
+
+    Labels number the classes' folders in alphabetical order, as torchvision's data set of that name does, or in the
+    order of `metainfo['classes']`. Arguments are those of mmengine's `BaseDataset`, without an annotation file.
+
+    Raises:
+        DataError: no folder, a class that the config names without a folder or the other way round, or a class without
+            an image.
+    """
+
+    def load_data_list(self) -> list[dict]:
+        root = Path(self.data_prefix.get('img_path') or self.data_root or '.')
+        if not root.is_dir():
+            raise DataError(f'{root}: no such folder; expected {root}/CLASS/*.jpg')
+        found = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith('.'))
+        if not found:
+            raise DataError(f'{root}: there is no folder in it; images are expected in one folder per class, '
+                            f'{root}/CLASS/*.jpg')
+        classes = list(self._metainfo.get('classes') or found)
+        if sorted(classes) != found:
+            lack, more = sorted(set(classes) - set(found)), sorted(set(found) - set(classes))
+            problems = [f'{what} {", ".join(map(str, names[:5]))}{" …" * (len(names) > 5)}' for what, names in (
+                ('no folder for', lack), ("folders that metainfo['classes'] lacks:", more)) if names]
+            raise DataError(f'{root}: {"; ".join(problems) or "a class twice"}')
+        self._metainfo['classes'] = tuple(classes)
+        data, empty = [], []
+        for label, name in enumerate(classes):
+            paths = sorted(os.path.join(folder, file) for folder, _, files in os.walk(root / name, followlinks=True)
+                           for file in files if file.lower().endswith(EXTENSIONS))
+            data += [dict(img_path=path, gt_label=label) for path in paths]
+            empty += [] if paths else [name]
+        if empty:
+            raise DataError(f'{root}: no image in {", ".join(empty[:5])}{" …" * (len(empty) > 5)}; image files end in '
+                            f'{", ".join(EXTENSIONS)}')
+        return data

@@ -1,0 +1,67 @@
+"""Published weights into `ImageClassifier`, and the classes of model, data sets and checkpoint compared."""
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
+
+from ..backbones.checkpoint import extract_state_dict
+from ..errors import ConfigError, DataError
+
+
+@HOOKS.register_module()
+class PublishedWeightsHook(Hook):
+    """Lets `ImageClassifier` load the published ImageNet checkpoints, whose keys have no 'backbone.' before them."""
+
+    priority = 'HIGH'  # ahead of EMAHook and of CheckpointFitHook, which read the keys
+
+    def after_load_checkpoint(self, runner, checkpoint):
+        state = extract_state_dict(checkpoint, prefix='')
+        if any(key.startswith('backbone.') for key in state):
+            return
+        checkpoint['state_dict'] = {
+            key if key.startswith(('norm.', 'head.')) else f'backbone.{key}': value for key, value in state.items()}
+
+
+@HOOKS.register_module()
+class ClassesCheckHook(Hook):
+    """Raises where the model's number of classes isn't the data set's, or two data sets number theirs differently."""
+
+    def __init__(self):
+        self._checkpoint = None
+
+    def after_load_checkpoint(self, runner, checkpoint):
+        classes = ((checkpoint.get('meta') or {}).get('dataset_meta') or {}).get('classes')
+        self._checkpoint = classes and tuple(classes)
+
+    def before_train(self, runner):
+        classes = self._check(runner, runner.train_dataloader.dataset)
+        if runner.val_loop is not None:
+            self._compare(runner.val_dataloader.dataset, classes, "the training set's")
+
+    def before_test(self, runner):
+        self._check(runner, runner.test_dataloader.dataset)
+        if self._checkpoint:
+            self._compare(runner.test_dataloader.dataset, self._checkpoint, "the checkpoint's")
+
+    @staticmethod
+    def _check(runner, dataset) -> tuple[str, ...]:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        classes = tuple(dataset.metainfo['classes'])
+        if model.num_classes != len(classes):
+            raise ConfigError(f'the model has {model.num_classes} classes, {_place(dataset)} has {len(classes)}: set '
+                              f'model.num_classes={len(classes)}')
+        return classes
+
+    @staticmethod
+    def _compare(dataset, expected: tuple[str, ...], whose: str) -> None:
+        classes = tuple(dataset.metainfo['classes'])
+        if classes != expected:
+            lack, more = sorted(set(expected) - set(classes)), sorted(set(classes) - set(expected))
+            what = '; '.join(f'{title} {", ".join(names[:5])}{" …" * (len(names) > 5)}' for title, names in (
+                ('without', lack), ('and besides', more)) if names) or 'in another order'
+            raise DataError(f'{_place(dataset)}: its classes are not {whose} ({what}), so labels would not agree. Make '
+                            "the folders alike, or set metainfo=dict(classes=…) in each data set.")
+
+
+def _place(dataset) -> str:
+    prefix = getattr(dataset, 'data_prefix', None) or {}
+    return str(prefix.get('img_path') or getattr(dataset, 'data_root', None) or 'the data set')
