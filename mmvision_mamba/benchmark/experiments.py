@@ -15,11 +15,13 @@ from .setting import Setting
 from .variants import finish, fuse, precision, variants
 
 try:
+    from mmengine.logging import MMLogger
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import MODELS
     from mmengine.structures import InstanceData, PixelData
 
     from ..engine import launch
+    from ..engine.dataset_configs import datasets_of
 except ImportError as error:
     raise MissingExtraError('benchmark.py detector and segmentor', 'openmmlab') from error
 
@@ -50,23 +52,69 @@ def build_model(config: str, cfg_options: dict | None, kind: str, size: tuple[in
     if cfg.default_scope != scope:
         raise ConfigError(f'{config} is no config of a {kind}: its default_scope is {cfg.default_scope!r}, '
                           f'not {scope!r}')
+    return _build(cfg, size)
+
+
+def _build(cfg, size: tuple[int, int]) -> nn.Module:
     cfg.model.backbone.init_cfg = None
     cfg.model.backbone.pop('pretrained', None)
     if 'size' in cfg.model.get('data_preprocessor', {}):
         cfg.model.data_preprocessor.size = size
     with launch.user_errors():
         model = MODELS.build(cfg.model)
-    logging.disable(logging.INFO)  # mmengine reports every parameter
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel(logging.WARNING)  # it reports every parameter
     try:
         model.init_weights()
     finally:
-        logging.disable(logging.NOTSET)
+        logger.setLevel(level)
     return revert_sync_batchnorm(model)
 
 
+def build_forward(config: str, cfg_options: dict | None, size: tuple[int, int] | None, device: torch.device):
+    """A config's model in eval mode, and its forward on a random image: features and heads, no picking of boxes.
+
+    Args:
+        config: of a detector or segmentor.
+        cfg_options: settings to override.
+        size: (height, width) of the image. None: what the config's test pipeline resizes images to.
+        device: where to run.
+
+    Returns:
+        The model, a function that runs its forward, and the image's size.
+
+    Raises:
+        ConfigError: the config is that of neither, or, with no size given, resizes to none in its test pipeline.
+    """
+    cfg = launch.read_config(config, cfg_options)
+    kind = dict(mmdet='detector', mmseg='segmentor').get(cfg.default_scope)
+    if kind is None:
+        raise ConfigError(f'{config}: a config of mmdet or mmseg is expected, its default_scope is '
+                          f'{cfg.default_scope!r}')
+    size = size or _test_size(cfg)
+    if size is None:
+        raise ConfigError(f"{config}: its test pipeline has no Resize to a 'scale': give --size HEIGHT WIDTH")
+    model = _build(cfg, size).to(device).eval()
+    data = random_data(kind, model, size, 1, truth=False)
+
+    def forward():
+        return model(**model.data_preprocessor(copy.deepcopy(data), False), mode='tensor')
+    return model, forward, size
+
+
+def _test_size(cfg) -> tuple[int, int] | None:
+    """(height, width) of the scale that the test pipeline resizes images to."""
+    for _, dataset, _ in datasets_of(cfg, 'test'):
+        for step in dataset.get('pipeline') or ():
+            if step.get('scale') and 'Resize' in str(step['type']):
+                return tuple(step['scale'][::-1])
+    return None
+
+
 def _setting(model, args, size, batch, variant, amp, **about) -> Setting:
-    test_data = _data(args.what, model, size, batch, truth=False)
-    training_data = _data(args.what, model, size, args.train_batch, truth=True)
+    test_data = random_data(args.what, model, size, batch, truth=False)
+    training_data = random_data(args.what, model, size, args.train_batch, truth=True)
     if 'channels_last' in variant:
         model.to(memory_format=torch.channels_last)
     if 'fuse' in variant:
@@ -98,7 +146,7 @@ def _setting(model, args, size, batch, variant, amp, **about) -> Setting:
     return setting
 
 
-def _data(kind: str, model: nn.Module, size: tuple[int, int], batch: int, truth: bool) -> dict:
+def random_data(kind: str, model: nn.Module, size: tuple[int, int], batch: int, truth: bool) -> dict:
     """Images as a data set yields them."""
     make = _detection_sample if kind == 'detector' else _segmentation_sample
     samples = [make(model, size, truth) for _ in range(batch)]

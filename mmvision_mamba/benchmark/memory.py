@@ -20,13 +20,18 @@ def peak_memory(function: Callable, device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device) - before
     with torch.autograd.profiler.profile(profile_memory=True) as profile:
         function()
-    events = [(event.start_ns(), event.nbytes()) for event in profile.kineto_results.events()
-              if event.name() == '[memory]' and event.device_type() == torch.autograd.DeviceType.CPU]
     now = peak = 0
-    for _, size in sorted(events, key=lambda event: event[0]):
+    for _, size in allocations(profile):
         now += size
         peak = max(peak, now)
     return peak
+
+
+def allocations(profile: torch.autograd.profiler.profile) -> list[tuple[int, int]]:
+    """(time in ns, bytes) of what was allocated on the CPU, and negative what was released, in order."""
+    return sorted(((event.start_ns(), event.nbytes()) for event in profile.kineto_results.events()
+                   if event.name() == '[memory]' and event.device_type() == torch.autograd.DeviceType.CPU),
+                  key=lambda event: event[0])
 
 
 def kept_for_backward(forward: Callable, leaves: Iterable[Tensor]) -> int:

@@ -40,7 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f'--cfg-options takes KEY=VALUE pairs ({error})') from error
-    args.device = _device(args.device)
+    args.device = parse_device(args.device)
     if args.rounds < 1:
         raise ConfigError(f'--rounds must be at least 1, got {args.rounds}')
     if args.what == 'all':
@@ -171,7 +171,8 @@ def _plan_sweep(args: argparse.Namespace) -> None:
         args.shapes = [(batch, v, channels) if sweep == 'tokens' else (v, length, channels) for v in values]
 
 
-def _device(name: str | None) -> torch.device:
+def parse_device(name: str | None) -> torch.device:
+    """The device of that name, by default the best there is; raises ConfigError where it isn't there."""
     name = name or ('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         device = torch.device(name)

@@ -1,6 +1,6 @@
 """What this machine can do at best, and what a call asks of it."""
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -63,13 +63,21 @@ def scan_bytes(inputs: list[Tensor], output: Tensor, phase: str = 'forward') -> 
 
 
 def count_flops(function: Callable[[], object], model: nn.Module, phase: str) -> int:
-    """FLOPs of a call: torch's count of convolutions, matrix products and attention, and `scan_flops` of every mixer.
+    """FLOPs of a call of `function`, see `counted_flops`."""
+    with counted_flops(model, phase) as counted:
+        function()
+    return counted()
 
-    `function` is called once, with the chunked scan, which torch's counter can't look into, in every mixer.
+
+@contextmanager
+def counted_flops(model: nn.Module, phase: str = 'forward') -> Iterator[Callable[[], int]]:
+    """Yields a function that tells how many FLOPs there were since: torch's count of convolutions, matrix products and
+    attention, and `scan_flops` of every mixer.
+
+    The mixers run with the chunked scan, which torch's counter can't look into.
     """
     with _counted_scans(model, phase) as scans, FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as torchs:
-        function()
-    return torchs.get_total_flops() + sum(scans)
+        yield lambda: torchs.get_total_flops() + sum(scans)
 
 
 @contextmanager

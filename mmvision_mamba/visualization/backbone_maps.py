@@ -173,10 +173,11 @@ def find_backbone(model: torch.nn.Module) -> MambaVision:
     return found
 
 
-def overlay(image: np.ndarray, values: np.ndarray, opacity: float = 0.65, colours: str = 'inferno') -> np.ndarray:
-    """`values` ``(H, W)`` as colours, from 0 to their maximum, over the RGB `image` in grey: uint8 ``(H, W, 3)``."""
+def overlay(image: np.ndarray, values: np.ndarray, low: float = 0., opacity: float = 0.7,
+            colours: str = 'inferno') -> np.ndarray:
+    """`values` ``(H, W)`` as colours, from `low` to the maximum, over the RGB `image` in grey: uint8 ``(H, W, 3)``."""
     from matplotlib import colormaps
-    heat = colormaps[colours](values / max(values.max(), 1e-12))[..., :3] * 255
+    heat = colormaps[colours]((values - low) / max(values.max() - low, 1e-12))[..., :3] * 255
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     return ((1 - opacity) * grey + opacity * heat).round().astype(np.uint8)
 
