@@ -59,10 +59,10 @@ def main():
             print(f'stopped after {done} images', file=sys.stderr)
             sys.exit(130)
         if not args.no_save_vis or not args.no_save_pred:
-            print(f'{done} images done: {args.out_dir}')
-        if inferencer.failures:
-            raise DataError(f'{len(inferencer.failures)} inputs failed:\n' + '\n'.join(
-                f'  {name}: {reason}' for name, reason in inferencer.failures))
+            print(f'{done} image{"s" * (done != 1)} done: {args.out_dir}')
+        if failures := inferencer.failures:
+            raise DataError(f'{len(failures)} of {inferencer.number} inputs failed:\n' + '\n'.join(
+                f'  {name}: {reason}' for name, reason in failures))
 
 
 if __name__ == '__main__':

@@ -61,7 +61,8 @@ class Inferencer:
         palette: an RGB triple for each.
         scope: 'mmdet' or 'mmseg'.
         lock: held while the model or the visualiser is used, which threads share.
-        failures: after a call, the inputs that could not be inferred on: a list of (name, reason).
+        number: after a call, how many inputs there were: images, videos, cameras.
+        failures: after a call, those that could not be inferred on: a list of (name, reason).
 
     Raises:
         ConfigError: the config can't be used, an unknown class name, or a device that isn't there.
@@ -85,7 +86,7 @@ class Inferencer:
         self.classes, self.palette = (self.model.dataset_meta[key] for key in ('classes', 'palette'))
         self.kept = self._labels(classes)
         self.show_progress = show_progress
-        self.failures: list[tuple[str, str]] = []
+        self.number, self.failures = 0, []
         self.lock = threading.RLock()
 
     @torch.no_grad()
@@ -146,12 +147,18 @@ class Inferencer:
             batch_size: frames per forward. A segmentor's batch ends earlier where the size changes. Default: 1.
 
         Raises:
-            DataError: there are no inputs at all.
+            DataError: see `find_sources`.
         """
+        yield from self._stream(self._find(inputs, batch_size, leave_out), batch_size)
+
+    def _find(self, inputs, batch_size: int, leave_out) -> list[Source]:
         if batch_size < 1:
             raise ConfigError(f'batch_size must be 1 or more, got {batch_size}')
-        self.failures = []
         sources = find_sources(inputs, self.read, leave_out)
+        self.number, self.failures = len(sources), []
+        return sources
+
+    def _stream(self, sources: list[Source], batch_size: int) -> Iterator[Prediction]:
         lengths = [source.length for source in sources]
         with ExitStack() as stack:
             advance = self._progress(stack, None if None in lengths else sum(lengths))
@@ -182,8 +189,9 @@ class Inferencer:
         """
         if show:
             check_display('look at the pictures in the output folder')
+        sources = self._find(inputs, batch_size, out_dir or None)  # nothing is written where there are none
         with Results(out_dir, self.classes, self.palette, not no_save_vis, not no_save_pred) as results:
-            for prediction in self.stream(inputs, batch_size, out_dir or None):
+            for prediction in self._stream(sources, batch_size):
                 picture = None
                 if return_vis or show or results.draws:
                     picture = self.draw(prediction.image, prediction.sample, score_thr)

@@ -76,10 +76,14 @@ class Results:
 
     def add(self, prediction, picture: np.ndarray | None) -> None:
         """Write one frame's `Prediction` and its picture, RGB."""
-        if self.draws:
-            self._add_picture(prediction, picture)
-        if self.predicts:
-            self._add_prediction(prediction)
+        try:
+            if self.draws:
+                self._add_picture(prediction, picture)
+            if self.predicts:
+                self._add_prediction(prediction)
+        except OSError as error:
+            raise DataError(f'{self.out_dir}: writing the results of {prediction.source.name} failed: '
+                            f'{error.strerror or error}') from error
 
     def _add_picture(self, prediction, picture: np.ndarray) -> None:
         source, bgr = prediction.source, np.ascontiguousarray(picture[..., ::-1])

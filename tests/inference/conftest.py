@@ -12,7 +12,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from mmvision_mamba import Inferencer
 
-from ..tools.conftest import DETECTOR, SEGMENTOR
+from ..tools.conftest import DETECTOR, SEGMENTOR, tool  # noqa: F401  a fixture
 
 CLASSES = dict(detector=('ellipse', 'rectangle', 'triangle'),
                segmentor=('background', 'ellipse', 'rectangle', 'triangle'))
