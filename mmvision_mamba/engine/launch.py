@@ -18,6 +18,7 @@ from ..backbones.family import did_you_mean
 from ..datasets.loading import use_checked_loading
 from ..errors import ConfigError, UserError
 from .data_checks import check_datasets, leave_out_bad_images, override_data_root
+from .model_checks import check_model
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -107,8 +108,10 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
 
 
 def prepare_data(cfg: Config, splits: tuple[str, ...], skip_bad_images: bool) -> None:
-    """Check the data sets of `splits` before anything is written, and have every image checked as it is loaded."""
+    """Check the data sets of `splits`, and the model against them, before anything is written, and have every image
+    checked as it is loaded."""
     check_datasets(cfg, splits)
+    check_model(cfg, splits)
     if skip_bad_images:
         bad = leave_out_bad_images(cfg, splits)
         _say(f'--skip-bad-images: {len(bad)} left out' + ''.join(f'\n  {path}: {why}' for path, why in bad))

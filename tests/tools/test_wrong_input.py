@@ -46,6 +46,8 @@ def test_config_missing_or_broken(name, fails, configs, tmp_path):
     ('model.backbone.scan_backend=cuda', "unknown scan backend 'cuda'; valid ones: 'auto', 'reference', 'chunked'"),
     ('model.backbone.drop_rate=0.1', "MambaVision has no argument 'drop_rate'"),
     ('model.backbone.out_indices=(0,7)', 'out_indices must be increasing values out of 0, 1, 2, 3'),
+    ('model.neck.in_channels=[80,160,320,640]', 'Set model.neck.in_channels=[16,32,64,128]'),
+    ('model.roi_head.mask_head.num_classes=80', 'Set model.roi_head.mask_head.num_classes=3'),
     ('model.neck.out_chanels=3', "FPN has no argument 'out_chanels' (did you mean 'out_channels'?)"),
     ('model.backbone.type=MambaVison', 'MambaVison is not in the')])
 def test_values_of_the_config(option, message, fails, configs):
