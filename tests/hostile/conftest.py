@@ -10,7 +10,7 @@ from mmvision_mamba.engine.data_checks import check_datasets
 from mmvision_mamba.errors import UserError
 
 
-@pytest.fixture(scope='session')
+@pytest.fixture
 def registries():
     """Checked loading is switched on in the toolboxes' registries; they are as before at the end."""
     kept = {}
@@ -27,22 +27,22 @@ def registries():
 
 @pytest.fixture
 def run(registries):
-    """run(cfg) loads every sample of training and validation and evaluates predictions for the latter.
+    """run(cfg) loads every sample, and with evaluation=True evaluates predictions for those of validation.
 
     Returns the training samples where all of it works, or the one or two lines of the refusal.
     """
-    def run(cfg):
+    def run(cfg, evaluation=False):
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             try:
                 check_datasets(cfg, ('train', 'val'))
                 use_checked_loading(cfg)
-                samples = {split: load(cfg[f'{split}_dataloader'].dataset) for split in ('train', 'val')}
-                if cfg.default_scope == 'mmdet':
-                    evaluate(cfg, samples['val'])
+                samples = load(cfg.train_dataloader.dataset)
+                if evaluation:
+                    evaluate(cfg, load(cfg.val_dataloader.dataset))
             except UserError as error:
                 assert 1 <= len(str(error).splitlines()) <= 2, str(error)
                 return SimpleNamespace(refused=str(error), samples=None)
-        return SimpleNamespace(refused=None, samples=samples['train'])
+        return SimpleNamespace(refused=None, samples=samples)
     return run
 
 

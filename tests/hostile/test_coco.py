@@ -19,7 +19,7 @@ def detection_config(tmp_path, change=lambda content: None):
     cfg = coco_dataset(tmp_path)
     pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
                 dict(type='Resize', scale=(64, 64), keep_ratio=True), dict(type='RandomFlip', prob=0.5),
-                dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape'))]
+                dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'flip'))]
     for split in ('train', 'val'):
         cfg[f'{split}_dataloader'].dataset.pipeline = pipeline
         content = coco_content()
@@ -141,7 +141,7 @@ def test_refused(name, tmp_path, run):
 @pytest.mark.parametrize('name', WORKS)
 def test_works(name, tmp_path, run):
     change, objects = WORKS[name]
-    found = run(detection_config(tmp_path, change))
+    found = run(detection_config(tmp_path, change), evaluation=True)
     assert found.refused is None
     assert sum(len(s['data_samples'].gt_instances) + len(s['data_samples'].ignored_instances)
                for s in found.samples) == objects
