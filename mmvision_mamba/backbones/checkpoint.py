@@ -1,10 +1,11 @@
 """Checkpoints: read without running their code, unwrapped, and loaded without silence about what didn't fit."""
 import argparse
+import hashlib
 import logging
 import os
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,37 +23,71 @@ from .family import guess_variant
 SAFE_CLASSES: list = [argparse.Namespace]
 
 
-def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu') -> Any:
+def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: str | None = None) -> Any:
     """What a checkpoint file holds. No object is made but tensors, plain Python data and `SAFE_CLASSES`.
 
     Args:
-        path: a file, or an http(s) or file URL, downloaded once into `torch.hub.get_dir()/checkpoints`.
+        path: a file, or an http(s) or file URL, downloaded once into `torch.hub.get_dir()/checkpoints`. Either may end
+            in `#sha256=…`; a URL whose file name has torch.hub's form `NAME-HASH.EXT` is checked against that.
         map_location: as for `torch.load`. Default: 'cpu'.
+        sha256: the file's SHA-256, or 8 or more of its first hexadecimal digits. Default: what the path says.
 
     Raises:
-        CheckpointError: the file is missing, truncated, not a checkpoint, or holds objects of another class (named).
+        CheckpointError: the file is missing, truncated, not a checkpoint, has another SHA-256, or holds objects of
+            another class (named).
     """
-    path = _download(str(path)) if urlparse(str(path)).scheme in ('http', 'https') else _local(str(path))
-    if not path.is_file():
-        raise CheckpointError(f'checkpoint not found: {path}')
+    name, _, fragment = str(path).partition('#sha256=')
+    remote = urlparse(name).scheme in ('http', 'https')
+    expected = (sha256 or fragment or (_hash_in_name(name) if remote else '')).lower()
+    if not re.fullmatch('([0-9a-f]{8,64})?', expected):
+        raise CheckpointError(f'{path}: a SHA-256 has 8 to 64 hexadecimal digits, got {sha256 or fragment!r}')
+    file = _download(name, expected) if remote else _local(name)
+    if not file.is_file():
+        raise CheckpointError(f'checkpoint not found: {file}')
+    if expected:
+        _verify(file, expected)
+    return read_safely(file, lambda: torch.load(file, map_location=map_location, weights_only=True))
+
+
+def read_safely(file: str | os.PathLike, load: Callable[[], Any]) -> Any:
+    """`load()`, in which `torch.load` accepts `SAFE_CLASSES`; raises CheckpointError about `file` where it fails."""
     try:
         with _safe_globals():
-            return torch.load(path, map_location=map_location, weights_only=True)
+            return load()
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         if found := re.search(r'GLOBAL ([\w.]+)|Unsupported class ([\w.]+)', str(error)):
             raise CheckpointError(
-                f'{path} holds an object of {found[1] or found[2]}, which is neither a tensor nor '
+                f'{file} holds an object of {found[1] or found[2]}, which is neither a tensor nor '
                 'training bookkeeping: refused, since loading it could run code. Ask its author for a file of weights '
                 'alone.') from None
-        raise _broken(path, 'not in a format that torch reads without running code') from None
+        raise _broken(file, 'not in a format that torch reads without running code') from None
     except RuntimeError as error:
-        raise _broken(path, re.split(r'[\n.:]', str(error).strip())[0]) from None
-    except (EOFError, OSError, ValueError, LookupError, AttributeError, TypeError) as error:
-        raise _broken(path, type(error).__name__) from None
+        raise _broken(file, re.split(r'[\n.:]', str(error).strip())[0]) from None
+    except Exception as error:  # whatever an unpickler stumbles over in a broken or hostile file
+        raise _broken(file, type(error).__name__) from None
 
 
-def _broken(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(f'{path} is truncated or not a checkpoint ({path.stat().st_size} bytes): {reason}\n'
+def _hash_in_name(url: str) -> str:
+    """The HASH of `NAME-HASH.EXT`, 8 or more hexadecimal digits; '' for digits alone: those are dates."""
+    found = re.search(r'-([0-9a-f]{8,64})\.', Path(urlparse(url).path).name)
+    return found[1] if found and not found[1].isdecimal() else ''
+
+
+def _verify(file: Path, expected: str) -> None:
+    digest = hashlib.sha256()
+    with file.open('rb') as content:
+        while block := content.read(2**20):
+            digest.update(block)
+    if not digest.hexdigest().startswith(expected):
+        raise CheckpointError(f'{file} has the SHA-256 {digest.hexdigest()}, expected {expected}: it is another file.\n'
+                              'Remove it, and download it again from where you trust.')
+
+
+def _broken(path: str | os.PathLike, reason: str) -> CheckpointError:
+    size = f' ({os.path.getsize(path)} bytes)' if os.path.exists(path) else ''
+    return CheckpointError(f'{path} is truncated or not a checkpoint{size}: {reason}\n'
                            'Download or copy it again.')
 
 
@@ -72,7 +107,7 @@ def _local(path: str) -> Path:
     return Path(urlparse(path).path if path.startswith('file://') else path).expanduser()
 
 
-def _download(url: str) -> Path:
+def _download(url: str, sha256: str = '') -> Path:
     """The local copy of `url`; in a distributed job the first process of each machine fetches it for the others."""
     folder = Path(torch.hub.get_dir()) / 'checkpoints'
     path = folder / Path(urlparse(url).path).name
@@ -81,10 +116,15 @@ def _download(url: str) -> Path:
     try:
         if first and not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), progress=False)
+            torch.hub.download_url_to_file(url, str(path), sha256 or None, progress=False)
     except (URLError, OSError) as error:
         raise CheckpointError(f'could not download {url} ({getattr(error, "reason", error)}).\nSave it as {path}, give '
                               'a local file as the checkpoint, or train from scratch with --no-pretrained.') from None
+    except RuntimeError as error:
+        if 'hash' not in str(error):
+            raise
+        raise CheckpointError(f'{url}: what came has another SHA-256 than {sha256}, and was thrown away.\n'
+                              'Download it from where you trust.') from None
     finally:
         if shared:
             torch.distributed.barrier()
@@ -130,7 +170,8 @@ def _below(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
-def load_pretrained(backbone: nn.Module, path: str | os.PathLike, prefix: str | None = None) -> None:
+def load_pretrained(backbone: nn.Module, path: str | os.PathLike, prefix: str | None = None,
+                    sha256: str | None = None) -> None:
     """Load published or own weights into a MambaVision, and report in one line what was loaded, kept and dropped.
 
     `outnorm*` may be missing (ImageNet files have none: kept as initialised), `norm.*`, `head.*` and stages that
@@ -139,13 +180,13 @@ def load_pretrained(backbone: nn.Module, path: str | os.PathLike, prefix: str | 
 
     Args:
         backbone: a MambaVision.
-        path: file or URL, see `read_checkpoint`.
+        path, sha256: file or URL and its hash, see `read_checkpoint`.
         prefix: see `extract_state_dict`.
 
     Raises:
         CheckpointError: the file can't be read, or doesn't fit; says which variant it looks like.
     """
-    load_weights(backbone, extract_state_dict(read_checkpoint(path), prefix), path)
+    load_weights(backbone, extract_state_dict(read_checkpoint(path, sha256=sha256), prefix), path)
 
 
 def load_weights(backbone: nn.Module, state: dict[str, Tensor], path: str | os.PathLike,

@@ -231,8 +231,8 @@ class MambaVision(BaseModule):
         norm_eval: keep every BatchNorm in eval mode while training. Default: False.
         scan_backend: see `mmvision_mamba.ops.selective_scan`. Default: 'auto'.
         norm_layer: norm of the output features, 'ln', 'bn' or None. Default: 'ln'.
-        init_cfg: dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None) loads published or own weights (see
-            `load_pretrained`); None: initialised as published. Default: None.
+        init_cfg: dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None, sha256=None) loads published or own
+            weights (see `load_pretrained`); None: initialised as published. Default: None.
 
     Returns:
         forward: ``(B, in_channels, H, W)``, H and W from 32 up -> tuple of ``(B, dim · 2^i, H/2^(i+2), W/2^(i+2))``,
@@ -360,7 +360,7 @@ class MambaVision(BaseModule):
         if not (isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained'):
             super().init_weights()
         elif not getattr(self, '_is_init', False):  # as in mmengine: once
-            load_pretrained(self, init_cfg['checkpoint'], init_cfg.get('prefix'))
+            load_pretrained(self, init_cfg['checkpoint'], init_cfg.get('prefix'), init_cfg.get('sha256'))
             self._is_init = True
 
     def _freeze(self) -> None:

@@ -4,11 +4,14 @@ Since torch 2.6 mmengine 0.10.7 can't load its own checkpoints: they hold its `H
 `weights_only` refuses. Its fork loads them with the check switched off, and so runs whatever a downloaded file says.
 Here both read through `read_checkpoint`, with just the bookkeeping types that a Runner writes allowed.
 """
-import numpy as np
+import functools
+import os
+
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader
 
-from ..backbones.checkpoint import SAFE_CLASSES, read_checkpoint
+from ..backbones.checkpoint import SAFE_CLASSES, read_checkpoint, read_safely
+from . import numpy_pickles
 
 
 def _restricted_getattr(instance, name, *default):
@@ -26,28 +29,33 @@ _restricted_getattr.__module__ = 'builtins'
 _restricted_getattr.__name__ = _restricted_getattr.__qualname__ = 'getattr'
 
 
-def _allowed(module: str, name: str, function):
-    """`function`, under another module's name: NumPy 1 and 2 write the same functions under different ones."""
-    def alias(*args, **kwargs):
-        return function(*args, **kwargs)
-    alias.__module__, alias.__name__, alias.__qualname__ = module, name, name
-    return alias
-
-
-_multiarray = getattr(np, '_core', None) or np.core
-_NUMPY = [np.ndarray, np.dtype, _multiarray.multiarray.scalar, _multiarray.multiarray._reconstruct]
-_NUMPY += [type(np.dtype(t)) for t in (np.float64, np.float32, np.int64, np.int32, np.bool_, np.uint32, np.uint8)]
-_NUMPY += [_allowed(module, f.__name__, f) for module in ('numpy.core.multiarray', 'numpy._core.multiarray')
-           for f in (_multiarray.multiarray.scalar, _multiarray.multiarray._reconstruct)]
-
-
 def _load(filename, map_location=None, **_):
     return read_checkpoint(filename, map_location)
 
 
+def _without_code(loader):
+    """One of mmengine's loaders, whose `torch.load` may run no code: those of model zoos and of S3."""
+    @functools.wraps(loader)
+    def load(filename, map_location=None, **options):
+        before = os.environ.get('TORCH_FORCE_WEIGHTS_ONLY_LOAD')
+        os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'  # also where `weights_only=False` is asked for
+        try:
+            return read_safely(filename, lambda: loader(filename, map_location=map_location, **options))
+        finally:
+            if before is None:
+                del os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD']
+            else:
+                os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = before
+    load.is_safe = True
+    return load
+
+
 def register() -> None:
-    """Make mmengine read every local and http(s) checkpoint through `read_checkpoint`."""
-    SAFE_CLASSES.extend(c for c in (HistoryBuffer, _restricted_getattr, *_NUMPY) if c not in SAFE_CLASSES)
+    """Make mmengine read local and http(s) checkpoints through `read_checkpoint`, others without their code."""
+    SAFE_CLASSES.extend(c for c in (HistoryBuffer, _restricted_getattr, *numpy_pickles.SAFE) if c not in SAFE_CLASSES)
     _load.__name__ = 'load_from_local'  # mmengine logs the part after 'load_from_'
     CheckpointLoader.register_scheme('', _load, force=True)
     CheckpointLoader.register_scheme(('http://', 'https://'), _load, force=True)
+    for prefix, loader in list(CheckpointLoader._schemes.items()):
+        if loader is not _load and not hasattr(loader, 'is_safe'):
+            CheckpointLoader.register_scheme(prefix, _without_code(loader), force=True)
