@@ -1,0 +1,253 @@
+"""Inference on very many images: in shards, one part file each, so that it can be stopped and gone on with anywhere."""
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ConfigError, DataError, MissingExtraError
+from ..files import replace
+from .inferencer import Inferencer, Prediction
+from .results import coco_results, panoptic_map, rle, segment_map, to_dict
+from .sources import find_sources
+
+FORMATS = ('parquet', 'coco')
+SUFFIXES = dict(parquet='.parquet', coco='.json')
+
+
+class BatchJob:
+    """Images, split into shards, and the folder their results go to.
+
+    - `manifest.json`: what was asked for; a folder is gone on with only if that is the same.
+    - `images.txt`: the images' names; the n-th line is the image with the id n.
+    - `parts/part-00000.parquet` …: a row for each image of a shard, see `parquet_row`; or `part-00000.json` … with
+      `images`, `annotations` and `failures`, as COCO results (segmentors: COCO stuff's, a mask for each class).
+
+    A part is written beside its place and moved there when it is whole. Whoever makes it again, after a crash say,
+    writes the same: each image is in the result once.
+
+    Args:
+        inputs: images, folders, patterns, URLs, or text files with one of these a line.
+        out: the folder.
+        settings: whatever else determines the results, JSON-ready.
+        shard_size: images a part. Default: 256.
+        format: 'parquet' or 'coco'. Default: 'parquet'.
+
+    Raises:
+        DataError: no images, one that is a video, or a folder with the results of another job.
+        MissingExtraError: 'parquet' without pyarrow.
+    """
+
+    def __init__(self, inputs: Sequence[str], out: str | os.PathLike, settings: dict, shard_size: int = 256,
+                 format: str = 'parquet'):
+        if format not in FORMATS:
+            raise ConfigError(f'format must be one of {FORMATS}, got {format!r}')
+        if shard_size < 1:
+            raise ConfigError(f'shard_size must be 1 or more, got {shard_size}')
+        if format == 'parquet':
+            _pyarrow()
+        self.out, self.format, self.shard_size = Path(out).resolve(), format, shard_size
+        self.names = list_images(inputs, self.out)
+        digest = hashlib.sha256('\n'.join(self.names).encode()).hexdigest()
+        self.manifest = dict(settings, images=len(self.names), inputs_sha256=digest, shard_size=shard_size,
+                             format=format, parts=len(self))
+
+    def __len__(self) -> int:
+        return -(-len(self.names) // self.shard_size)
+
+    def start(self) -> list[int]:
+        """Make the folder, or go on with it; returns the shards that are still to be done."""
+        path = self.out / 'manifest.json'
+        try:
+            old = json.loads(path.read_text()) if path.exists() else None
+            if old is None:
+                if self.out.exists() and any(self.out.iterdir()):
+                    raise DataError(f'{self.out} is not empty and has no manifest.json: give --out a folder of its own')
+                replace(self.out / 'images.txt', lambda p: p.write_text(''.join(f'{name}\n' for name in self.names)))
+                replace(path, lambda p: p.write_text(json.dumps(self.manifest, indent=1) + '\n'))
+        except (OSError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f'{self.out} can not be used: {error}') from None
+        differing = [key for key in self.manifest if old is not None and old.get(key) != self.manifest[key]]
+        if differing:
+            raise DataError(f'{self.out} holds the results of another job; different: {", ".join(differing)}.\n'
+                            'Give --out another folder, or remove this one.')
+        (self.out / 'parts').mkdir(exist_ok=True)
+        return [shard for shard in range(len(self)) if self.count(shard) != len(self.shard(shard))]
+
+    def shard(self, index: int) -> list[tuple[int, str]]:
+        """(image id, name) of a shard's images."""
+        first = index * self.shard_size
+        return list(enumerate(self.names[first:first + self.shard_size], first + 1))
+
+    def part(self, index: int) -> Path:
+        return self.out / 'parts' / f'part-{index:05}{SUFFIXES[self.format]}'
+
+    def count(self, index: int) -> int | None:
+        """How many images a part holds; None where it is missing or broken."""
+        try:
+            if self.format == 'coco':
+                return len(json.loads(self.part(index).read_text())['images'])
+            return _pyarrow().parquet.read_metadata(self.part(index)).num_rows
+        except (OSError, ValueError, KeyError):  # pyarrow's errors are ValueErrors
+            return None
+
+    def finish(self) -> list[tuple[str, str]]:
+        """Check that every image is there once; write `images.json` and `results.json` for 'coco'.
+
+        Returns:
+            (name, reason) of each image that failed.
+        """
+        missing = [index for index in range(len(self)) if self.count(index) != len(self.shard(index))]
+        if missing:
+            raise DataError(f'{len(missing)} of {len(self)} parts are missing in {self.out}: run the command again')
+        if self.format == 'coco':
+            return self._merge()
+        table = _pyarrow().parquet.read_table(self.out / 'parts', columns=['file_name', 'error'])
+        return [(row['file_name'], row['error']) for row in table.filter(table['error'].is_valid()).to_pylist()]
+
+    def _merge(self) -> list[tuple[str, str]]:
+        images, failures = [], []
+
+        def parts():
+            return (json.loads(self.part(index).read_text()) for index in range(len(self)))
+
+        def write(path):
+            separator = '['
+            with path.open('w') as file:
+                for part in parts():
+                    images.extend(part['images'])
+                    failures.extend((f['file_name'], f['reason']) for f in part['failures'])
+                    for annotation in part['annotations']:
+                        file.write(f'{separator}\n{json.dumps(annotation)}')
+                        separator = ','
+                file.write('[]\n' if separator == '[' else '\n]\n')
+
+        replace(self.out / 'results.json', write)
+        categories = [dict(id=i + 1, name=name) for i, name in enumerate(self.manifest.get('classes', ()))]
+        content = dict(info={}, images=images, categories=categories, annotations=[])
+        replace(self.out / 'images.json', lambda path: path.write_text(json.dumps(content) + '\n'))
+        return failures
+
+
+def list_images(inputs: Sequence[str], leave_out: Path | None = None) -> list[str]:
+    """The names of all images that `inputs` mean, each once; paths are absolute.
+
+    Files that a text file lists need not exist: each is reported with the results.
+    """
+    names = {}
+    for given in inputs:
+        path = Path(given)
+        if path.suffix.lower() == '.txt' and path.is_file():
+            for line in path.read_text().splitlines():
+                if line.strip():
+                    names[line.strip() if '://' in line else str(path.parent.resolve() / line.strip())] = None
+            continue
+        for source in find_sources(given, leave_out=leave_out):
+            if source.is_video:
+                raise DataError(f'{source.name} is a video or camera; batch inference takes images '
+                                '(tools/infer.py takes videos)')
+            names[source.name if '://' in source.name else str(Path(source.name).absolute())] = None
+    if not names:
+        raise DataError('no inputs: name images, folders, patterns, URLs or text files that list them')
+    return list(names)
+
+
+def infer_shard(inferencer: Inferencer, job: BatchJob, index: int, batch_size: int = 1) -> tuple[int, int]:
+    """Infer on a shard's images and write its part.
+
+    Returns:
+        numbers of images done and failed.
+    """
+    shard = job.shard(index)
+    there = [name for _, name in shard if '://' in name or Path(name).is_file()]
+    reasons = {name: 'the file is missing' for _, name in shard if name not in set(there)}
+    records = {}
+    record = parquet_row if job.format == 'parquet' else _coco_record
+    for prediction in inferencer.stream(there, batch_size) if there else ():
+        records[prediction.source.name] = record(prediction, inferencer)
+    reasons.update(inferencer.failures if there else ())
+    done = [(i, name, records.get(name), reasons.get(name, 'no prediction')) for i, name in shard]
+    if job.format == 'parquet':
+        rows = [_NOTHING | (found or dict(error=why)) | dict(image_id=i, file_name=name)
+                for i, name, found, why in done]
+        replace(job.part(index), lambda path: _write_parquet(rows, path))
+    else:
+        content = dict(
+            images=[dict(found['image'] if found else {}, id=i, file_name=name) for i, name, found, _ in done],
+            annotations=[dict(a, image_id=i) for i, _, found, _ in done if found for a in found['annotations']],
+            failures=[dict(image_id=i, file_name=name, reason=why) for i, name, found, why in done if not found])
+        replace(job.part(index), lambda path: path.write_text(json.dumps(content) + '\n'))
+    return len(records), len(shard) - len(records)
+
+
+def run_here(job: BatchJob, inferencer: Inferencer, shards: Sequence[int],
+             batch_size: int) -> Iterator[tuple[int, int]]:
+    """Do the shards one after the other; yields the numbers of images done and failed."""
+    for index in shards:
+        yield infer_shard(inferencer, job, index, batch_size)
+
+
+_NOTHING = dict(image_id=None, file_name=None, height=None, width=None, error=None, labels=None, scores=None,
+                bboxes=None, masks=None, sem_seg=None, panoptic=None, segments=None)
+
+
+def parquet_row(prediction: Prediction, inferencer: Inferencer) -> dict:
+    """What Parquet files hold of an image: `image_id`, `file_name`, `height`, `width`, `error` (why it failed, or null)
+    and, null where the model predicts no such thing,
+
+    - `labels`, `scores`, `bboxes` (x1, y1, x2, y2): lists over the instances; `masks`: the `counts` of COCO's run
+      lengths, whose `size` is [height, width].
+    - `sem_seg`: a PNG file whose pixels are labels (255: none).
+    - `panoptic`, `segments`: COCO's panoptic PNG file, and its `segments_info` as JSON.
+    """
+    sample = prediction.sample
+    found = to_dict(sample)
+    row = dict(height=prediction.image.shape[0], width=prediction.image.shape[1],
+               **{key: found.get(key) for key in ('labels', 'scores', 'bboxes')})
+    if 'masks' in found:
+        row['masks'] = [mask['counts'] for mask in found['masks']]
+    if 'sem_seg' in found:
+        row['sem_seg'] = _png(segment_map(found['sem_seg'], inferencer.palette))
+    if 'pred_panoptic_seg' in sample:
+        image, about = panoptic_map(sample, len(inferencer.classes))
+        row.update(panoptic=_png(image), segments=json.dumps(about))
+    return row
+
+
+def _coco_record(prediction: Prediction, inferencer: Inferencer) -> dict:
+    sample = prediction.sample
+    annotations = coco_results(sample.pred_instances, 0) if 'pred_instances' in sample else []
+    labels = to_dict(sample).get('sem_seg')
+    if labels is not None and not annotations:
+        values = [int(v) for v in np.unique(labels) if v < len(inferencer.classes)]
+        annotations = [dict(category_id=v + 1, segmentation=mask)
+                       for v, mask in zip(values, rle(np.stack([labels == v for v in values])) if values else ())]
+    return dict(image=dict(height=prediction.image.shape[0], width=prediction.image.shape[1]), annotations=annotations)
+
+
+def _png(image) -> bytes:
+    image.save(out := io.BytesIO(), 'PNG')
+    return out.getvalue()
+
+
+def _pyarrow():
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingExtraError('batch inference into Parquet files (--format coco needs none)', 'ray') from None
+    return pyarrow
+
+
+def _write_parquet(rows: list[dict], path: Path) -> None:
+    pa = _pyarrow()
+    schema = pa.schema(dict(
+        image_id=pa.int64(), file_name=pa.string(), height=pa.int32(), width=pa.int32(), error=pa.string(),
+        labels=pa.list_(pa.int32()), scores=pa.list_(pa.float32()), bboxes=pa.list_(pa.list_(pa.float32())),
+        masks=pa.list_(pa.string()), sem_seg=pa.binary(), panoptic=pa.binary(), segments=pa.string()))
+    pa.parquet.write_table(pa.Table.from_pylist(rows, schema), path)

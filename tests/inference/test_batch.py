@@ -1,0 +1,194 @@
+"""Batch inference: whatever stops it, each image is in the result once."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmvision_mamba.errors import ConfigError, DataError, MissingExtraError
+from mmvision_mamba.inference import batch
+from mmvision_mamba.inference.batch import BatchJob, infer_shard, list_images
+
+from ..tools.conftest import DETECTOR, ROOT, SEGMENTOR, _forget
+
+
+@pytest.fixture(scope='module')
+def images(tmp_path_factory):
+    """Five good images of different sizes, one that is none, and a list that names a missing one."""
+    folder = tmp_path_factory.mktemp('images')
+    random = np.random.default_rng(0)
+    for i, (height, width) in enumerate([(64, 64), (64, 80), (40, 64), (33, 97), (64, 64)]):
+        Image.fromarray(random.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(folder / f'{i} ü.png')
+    (folder / 'bad.jpg').write_bytes(b'<html>')
+    (folder / 'list.txt').write_text('0 ü.png\n\nmissing.png\n0 ü.png\n')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def models(tmp_path_factory):
+    """(config, weights, Inferencer) of a small detector and a small segmentor."""
+    import torch
+    from mmengine.utils import ManagerMixin
+
+    from mmvision_mamba import Inferencer
+    folder = tmp_path_factory.mktemp('models')
+    made = {}
+    for name, text in dict(detector=DETECTOR, segmentor=SEGMENTOR).items():
+        _forget(ManagerMixin)
+        config, weights = folder / f'{name}.py', folder / f'{name}.pth'
+        config.write_text(text)
+        torch.manual_seed(0)
+        model = Inferencer(config, device='cpu', show_progress=False).model
+        torch.save(dict(state_dict=model.state_dict()), weights)
+        made[name] = config, weights, Inferencer(config, weights, device='cpu', show_progress=False)
+    return made
+
+
+def parquet(out):
+    import pyarrow.parquet
+    return pyarrow.parquet.read_table(out / 'parts').to_pylist()
+
+
+def run(job, model):
+    return sum(infer_shard(model, job, index)[0] for index in job.start())
+
+
+@pytest.mark.parametrize('kind', ['detector', 'segmentor'])
+@pytest.mark.parametrize('format', ['parquet', 'coco'])
+def test_each_image_once_and_as_the_inferencer_says(kind, format, images, models, tmp_path):
+    pytest.importorskip('pyarrow')
+    model = models[kind][2]
+    inputs = [str(images), str(images / 'list.txt')]
+    job = BatchJob(inputs, tmp_path / 'out', dict(classes=list(model.classes)), 2, format)
+    assert len(job.names) == 7 and len(job) == 4  # the list names an image again: once is enough
+    assert run(job, model) == 5
+    failures = dict(job.finish())
+    assert {os.path.basename(name): why for name, why in failures.items()} == {
+        'bad.jpg': 'it is not an image', 'missing.png': 'the file is missing'}
+    assert (job.out / 'images.txt').read_text().splitlines() == job.names
+    if format == 'parquet':
+        rows = parquet(job.out)
+        assert [row['image_id'] for row in rows] == [1, 2, 3, 4, 5, 6, 7]
+        assert [row['file_name'] for row in rows] == job.names
+        for row in rows:
+            assert (row['error'] is not None) == (row['file_name'] in failures)
+            if row['error'] is None:
+                expected = batch.to_dict(model.predict(row['file_name'])[0])
+                if kind == 'detector':
+                    assert row['labels'] == expected['labels'] and np.allclose(row['bboxes'], expected['bboxes'])
+                    assert row['masks'] == [mask['counts'] for mask in expected['masks']]
+                else:
+                    found = np.asarray(Image.open(batch.io.BytesIO(row['sem_seg'])))
+                    assert np.array_equal(found, expected['sem_seg'])
+    else:
+        from pycocotools.coco import COCO
+        results = json.loads((job.out / 'results.json').read_text())
+        content = json.loads((job.out / 'images.json').read_text())
+        assert [i['id'] for i in content['images']] == [1, 2, 3, 4, 5, 6, 7]
+        assert {r['image_id'] for r in results} <= {1, 2, 3, 4, 5}
+        if kind == 'detector':
+            assert len(results) == sum(len(model.predict(n)[0].pred_instances) for n in job.names if n not in failures)
+            assert len(COCO(job.out / 'images.json').loadRes(str(job.out / 'results.json')).anns) == len(results)
+        else:
+            first = [r for r in results if r['image_id'] == 1]
+            masks = batch.rle(np.stack([batch.to_dict(model.predict(job.names[0])[0])['sem_seg'] == r['category_id'] - 1
+                                        for r in first]))
+            assert [r['segmentation'] for r in first] == masks
+
+
+def test_goes_on_where_it_stopped(images, models, tmp_path):
+    pytest.importorskip('pyarrow')
+    model = models['segmentor'][2]
+
+    def job(**changes):
+        return BatchJob(**{**dict(inputs=[str(images)], out=tmp_path / 'out', settings=dict(weights='a'), shard_size=2),
+                           **changes})
+    first = job()
+    assert first.start() == [0, 1, 2]
+    infer_shard(model, first, 1)
+    content = first.part(1).read_bytes()
+    assert job().start() == [0, 2]
+    with pytest.raises(DataError, match='2 of 3 parts are missing'):
+        first.finish()
+    assert run(job(), model) == 3
+    assert first.part(1).read_bytes() == content and len(first.finish()) == 1 and job().start() == []
+    infer_shard(model, first, 1)  # done again, by a worker that was thought dead: the same
+    assert first.part(1).read_bytes() == content
+    first.part(2).write_bytes(content[:50])  # a broken disk
+    assert job().start() == [2]
+    for changes in (dict(settings=dict(weights='b')), dict(inputs=[str(images / '0 ü.png')]), dict(shard_size=3),
+                    dict(format='coco')):
+        with pytest.raises(DataError, match='results of another job; different: '):
+            job(**changes).start()
+    with pytest.raises(DataError, match='not empty and has no manifest'):
+        job(out=images).start()
+
+
+@pytest.mark.parametrize(('changes', 'message'), [
+    (dict(format='csv'), 'format must be one of'), (dict(shard_size=0), 'shard_size must be 1 or more'),
+    (dict(inputs=['/nowhere']), 'no such file or folder'), (dict(inputs=[]), 'no inputs'),
+    (dict(inputs=['0']), 'batch inference takes images')])
+def test_wrong_input(changes, message, images, tmp_path):
+    with pytest.raises((ConfigError, DataError), match=message):
+        BatchJob(**{**dict(inputs=[str(images)], out=tmp_path, settings={}, format='coco'), **changes})
+
+
+def test_without_pyarrow_and_ray(images, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'pyarrow', None)
+    with pytest.raises(MissingExtraError, match=r'mmvision-mamba\[ray\]'):
+        BatchJob([str(images)], tmp_path / 'out', {})
+    job = BatchJob([str(images)], tmp_path / 'out', {}, format='coco')
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    from mmvision_mamba.inference.ray_batch import run_on_ray
+    with pytest.raises(MissingExtraError, match=r"--ray needs packages .* 'mmvision-mamba\[ray\]'"):
+        next(run_on_ray(job, {}, [0], 1, 2))
+
+
+def test_names(images):
+    names = list_images([str(images / 'list.txt'), 'https://example.org/a.jpg'])
+    assert [n.rsplit('/', 1)[1] for n in names] == ['0 ü.png', 'missing.png', 'a.jpg']
+    assert names[0] == f'{images}/0 ü.png'
+
+
+@pytest.mark.slow
+def test_ray_with_a_worker_killed(models, tmp_path):
+    """Two workers; one is killed as soon as there is a part. Every image is there once, as without Ray."""
+    pytest.importorskip('ray')
+    psutil = pytest.importorskip('psutil')
+    config, weights, model = models['detector']
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    random = np.random.default_rng(1)
+    for i in range(60):
+        Image.fromarray(random.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(folder / f'{i:03}.png')
+    (folder / 'bad.png').write_bytes(b'')
+    command = [sys.executable, ROOT / 'tools/batch_infer.py', config, weights, folder, '--out', tmp_path / 'ray',
+               '--shard-size', 3, '--ray', '--workers', 2]
+    process = subprocess.Popen([str(c) for c in command], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True)
+    parts = tmp_path / 'ray/parts'
+    killed = []
+    while process.poll() is None:
+        if len(list(parts.glob('part-*'))) >= 1 and not killed:
+            workers = [p for p in psutil.Process(process.pid).children(recursive=True)
+                       if p.is_running() and 'MapWorker' in ''.join(p.cmdline())]
+            if workers:
+                os.kill(workers[0].pid, signal.SIGKILL)
+                killed.append((workers[0].pid, len(list(parts.glob('part-*')))))
+        time.sleep(0.02)
+    out, err = process.communicate()
+    assert process.returncode == 0, err[-3000:]
+    assert killed and killed[0][1] < 21, 'killed too late to matter'
+    assert '60 images done, 1 failed' in out
+    print(f'killed worker and parts there by then: {killed}')
+
+    rows = parquet(tmp_path / 'ray')
+    job = BatchJob([str(folder)], tmp_path / 'here', {}, 3)
+    run(job, model)
+    assert [row['image_id'] for row in rows] == list(range(1, 62))
+    assert rows == parquet(tmp_path / 'here')
