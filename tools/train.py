@@ -10,6 +10,7 @@ from mmvision_mamba.errors import ConfigError, MissingExtraError
 
 try:
     from mmvision_mamba.engine import launch  # importing the package registers what configs name
+    from mmvision_mamba.engine.restart import use_resume
     from mmvision_mamba.engine.vis_backends import use_vis_backends
 except MissingExtraError as error:
     print(f'error: {error}', file=sys.stderr)
@@ -27,6 +28,12 @@ def parse_args():
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help="scale the learning rate by the real batch size over the config's base_batch_size")
     parser.add_argument('--no-pretrained', action='store_true', help='train the backbone from scratch')
+    parser.add_argument('--on-divergence', choices=['stop', 'rollback', 'skip'],
+                        help='when loss or gradients are not finite, or the loss explodes: stop with exit code 2; roll '
+                        'back to the last good checkpoint with half the learning rate; or skip the batch. Its images '
+                        'are named in WORK_DIR/divergence. Default: stop')
+    parser.add_argument('--deterministic', action='store_true',
+                        help="the same weights bit for bit each time; the seed is the config's randomness.seed, or 0")
     parser.add_argument('--vis', metavar='LIST',
                         help='where curves go beside scalars.json: tensorboard, wandb, with a comma between; local: '
                         'nowhere else; none: not even there. None of them can stop the training. Default: '
@@ -45,12 +52,15 @@ def main():
         if args.no_pretrained:
             cfg.model.backbone.init_cfg = None
             cfg.model.backbone.pop('pretrained', None)
-        if args.resume is not None:
-            cfg.resume = True
-            cfg.load_from = None if args.resume == 'auto' else args.resume
+        if args.deterministic:
+            launch.make_deterministic(cfg)
+        use_resume(cfg, args.resume)
         cfg.setdefault('default_hooks', {}).setdefault('checkpoint', dict(type='CheckpointHook')) \
             .setdefault('save_best', 'auto')
-        launch.add_hooks(cfg, dict(type='NonFiniteLossHook'), dict(type='CheckpointFitHook', strict=bool(cfg.resume)))
+        launch.add_hooks(cfg, dict(type='DivergenceHook'), dict(type='PreemptionHook'),
+                         dict(type='CheckpointFitHook', strict=bool(cfg.get('resume'))))
+        if args.on_divergence:
+            next(hook for hook in cfg.custom_hooks if hook['type'] == 'DivergenceHook')['action'] = args.on_divergence
         use_vis_backends(cfg, args.vis)
         launch.prepare_device(cfg, args.amp)
         launch.prepare_data(cfg, ('train', 'val'), args.skip_bad_images)

@@ -10,14 +10,18 @@ if not (find_spec('mmengine') and find_spec('mmcv')):
 from . import checkpoint
 from .amp import CPUAmpOptimWrapper
 from .checkpoint_fit_hook import CheckpointFitHook
+from .divergence_hook import DivergenceHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
-from .non_finite_loss_hook import NonFiniteLossHook
+from .loops import ResumableEpochBasedTrainLoop, ResumableIterBasedTrainLoop
+from .preemption_hook import PreemptionHook
 from .runner import MambaVisionRunner
+from .safe_checkpoint_hook import SafeCheckpointHook
 
 checkpoint.register()
 
 with contextlib.suppress(ImportError):  # the merging of masks needs mmdet
     from .tta import InstanceSegTTAModel  # noqa: F401
 
-__all__ = ['CPUAmpOptimWrapper', 'CheckpointFitHook', 'LayerDecayOptimWrapperConstructor', 'MambaVisionRunner',
-           'NonFiniteLossHook']
+__all__ = ['CPUAmpOptimWrapper', 'CheckpointFitHook', 'DivergenceHook', 'LayerDecayOptimWrapperConstructor',
+           'MambaVisionRunner', 'PreemptionHook', 'ResumableEpochBasedTrainLoop', 'ResumableIterBasedTrainLoop',
+           'SafeCheckpointHook']

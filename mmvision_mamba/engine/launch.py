@@ -140,6 +140,14 @@ def prepare_device(cfg: Config, amp: bool = False) -> None:
     _say(f'Device: {device}{" (no GPU found)" if device == "cpu" else ""}{note}')
 
 
+def make_deterministic(cfg: Config) -> None:
+    """Have two runs of this config compute the same bits; on a GPU, as far as its operators can (they are named)."""
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # read when CUDA starts
+    cfg.setdefault('env_cfg', {})['cudnn_benchmark'] = False
+    cfg.randomness = {'seed': 0, **{k: v for k, v in (cfg.get('randomness') or {}).items() if v is not None},
+                      'deterministic': True}
+
+
 def _say(text: str) -> None:
     """Print once in a distributed job too, whose processes aren't joined yet."""
     if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:

@@ -1,21 +1,41 @@
-"""mmengine's Runner, also where there is no GPU."""
+"""mmengine's Runner, also where there is no GPU, with checkpoints that outlive crashes and resume bit for bit."""
+import errno
+import os
+from collections.abc import Callable
+
 import torch
 from mmengine.device import get_device
-from mmengine.dist import is_distributed
+from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, is_distributed, master_only
+from mmengine.fileio import LocalBackend, get_file_backend, join_path
+from mmengine.hooks import CheckpointHook
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
+from . import resume
+from .data_loader import ResumableDataLoader
+from .loops import RESUMABLE
+from .safe_files import PART, commit, why_broken
 from .vis_backends import guard_vis_backends
 
 
 @RUNNERS.register_module()
 class MambaVisionRunner(Runner):
-    """`Runner` whose distributed jobs run on CPUs too: over gloo, SyncBN reverted to BN (it has no CPU path).
+    """`Runner` that loses nothing, on GPUs and CPUs.
 
-    A visualisation backend that fails is switched off and doesn't end the run.
+    - Distributed jobs run on CPUs too: over gloo, SyncBN reverted to BN (it has no CPU path).
+    - Checkpoints are whole or not there (`SafeCheckpointHook`); a full disk is reported, and training goes on.
+    - Resuming takes the newest checkpoint that is intact, and goes on bit for bit: data loaders, loops and the
+      checkpoint hook that a config names are replaced by resumable ones. A loop or loader of another class stays.
+    - A visualisation backend that fails is switched off and doesn't end the run.
+
+    Attributes:
+        save_problem: why the last checkpoint could not be saved; None where it was. Known to the main process.
     """
+    save_problem: str | None = None
+    _random_state: dict | None = None  # to be set when the loop begins
+    _loaded_state: dict | None = None  # of the checkpoint loaded last
 
     def setup_env(self, env_cfg):
         if self.distributed and not is_distributed() and get_device() == 'cpu':
@@ -24,10 +44,10 @@ class MambaVisionRunner(Runner):
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
 
-    def build_visualizer(self, visualizer=None):
-        built = super().build_visualizer(visualizer)
-        guard_vis_backends(built)
-        return built
+    def set_randomness(self, seed, diff_rank_seed=False, deterministic=False):
+        super().set_randomness(seed, diff_rank_seed, deterministic)
+        if deterministic and get_device() != 'cpu':  # some operators of mmdet and mmseg have no deterministic kernel
+            torch.use_deterministic_algorithms(True, warn_only=True)
 
     def wrap_model(self, model_wrapper_cfg, model):
         if not self.distributed or get_device() != 'cpu' or is_model_wrapper(model):
@@ -37,3 +57,198 @@ class MambaVisionRunner(Runner):
         options.setdefault('broadcast_buffers', False)
         options.setdefault('find_unused_parameters', self.cfg.get('find_unused_parameters', False))
         return MMDistributedDataParallel(module=revert_sync_batchnorm(model), **options)
+
+    # What a config names, replaced ------------------------------------------------------------------------------
+
+    @staticmethod
+    def build_dataloader(dataloader, seed=None, diff_rank_seed=False):
+        loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
+        return loader if loader is dataloader else ResumableDataLoader.adopt(loader, seed)
+
+    def build_train_loop(self, loop):
+        if isinstance(loop, dict) and isinstance(self._train_dataloader, dict):
+            loop = dict(loop)
+            if 'type' not in loop and 'by_epoch' in loop:
+                loop['type'] = 'EpochBasedTrainLoop' if loop.pop('by_epoch') else 'IterBasedTrainLoop'
+            loop['type'] = RESUMABLE.get(_name(loop.get('type')), loop.get('type'))
+        return super().build_train_loop(loop)
+
+    def register_hook(self, hook, priority=None):
+        if isinstance(hook, dict) and (hook.get('type') is CheckpointHook or _name(hook['type']) == 'CheckpointHook'):
+            hook = {**hook, 'type': 'SafeCheckpointHook'}
+        super().register_hook(hook, priority)
+
+    def build_visualizer(self, visualizer=None):
+        visualizer = super().build_visualizer(visualizer)
+        guard_vis_backends(visualizer)
+        for name in ('add_scalar', 'add_scalars', 'add_image'):
+            setattr(visualizer, name, self._tolerant(getattr(visualizer, name)))
+        return visualizer
+
+    def _tolerant(self, write: Callable) -> Callable:
+        """`write`, for which a full disk is no reason to stop."""
+        def tolerant(*args, **kwargs):
+            try:
+                write(*args, **kwargs)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                self.logger.error(f'{write.__name__}: {error.strerror}; training goes on without this record.')
+        return tolerant
+
+    # Checkpoints ------------------------------------------------------------------------------------------------
+
+    @property
+    def checkpoint_hook(self) -> CheckpointHook | None:
+        return next((hook for hook in self._hooks if isinstance(hook, CheckpointHook)), None)
+
+    @master_only
+    def save_checkpoint(self, out_dir, filename, file_client_args=None, *args, backend_args=None, **kwargs):
+        """As `Runner.save_checkpoint`, whole or not at all, and read back before it takes its name.
+
+        A disk that is full, or returns something else than was written, is reported, see `save_problem`. Storage other
+        than a local file system is left to its backend.
+        """
+        options = dict(backend_args=backend_args, **kwargs)
+        path = join_path(out_dir, filename, backend_args=backend_args)
+        if file_client_args is not None or not isinstance(get_file_backend(path, backend_args=backend_args),
+                                                          LocalBackend):
+            self.save_problem = None
+            return super().save_checkpoint(out_dir, filename, file_client_args, *args, **options)
+        part = f'{path}{PART}'
+
+        def save():
+            try:
+                Runner.save_checkpoint(self, out_dir, filename + PART, None, *args, **options)
+                commit(part, path, checkpoint=True)
+            finally:
+                if os.path.exists(part):
+                    os.remove(part)
+        self.report_save(save, path)
+
+    def report_save(self, save: Callable, path: str) -> None:
+        """Call `save`; note in `save_problem` whether the disk took it, and log an error where it didn't."""
+        self.save_problem = None
+        try:
+            save()
+        except (OSError, CheckpointError) as error:
+            self.save_problem = getattr(error, 'strerror', None) or str(error)
+            last = self.message_hub.runtime_info.get('last_ckpt')
+            good = getattr(self.checkpoint_hook, 'last_ckpt', None) or (last if last != path else None)
+            self.logger.error(f'{path} could not be saved: {self.save_problem}. Training goes on; the last good '
+                              f'checkpoint is {good or "none yet"}.')
+
+    def resume_state(self) -> dict:
+        """What a checkpoint needs besides mmengine's for a resumed run to end bit for bit like one that wasn't.
+
+        Called by all processes. Tensors and numbers alone: `random`, the generators of every process (Python, NumPy,
+        torch, CUDA); `loader`, where the data loader is; `validated`, see the loops; and `gradients`, of this
+        process, where they are being accumulated.
+        """
+        state = dict(random=all_gather_object(resume.random_state()), validated=getattr(
+            self.train_loop, 'validated', None) or 0)
+        if isinstance(self.train_dataloader, ResumableDataLoader):
+            state['loader'] = self.train_dataloader.state_dict()
+        gradients = {name: parameter.grad.cpu() for name, parameter in self._bare_model.named_parameters()
+                     if parameter.grad is not None}
+        if getattr(self.optim_wrapper, '_accumulative_counts', 1) > 1 and not self.optim_wrapper.should_update():
+            state['gradients'] = all_gather_object(gradients)
+        return state
+
+    @property
+    def _bare_model(self):
+        return self.model.module if is_model_wrapper(self.model) else self.model
+
+    def load_or_resume(self):
+        if self._resume and self._load_from is None and not self._has_loaded:
+            self._load_from = self.newest_checkpoint()
+            if self._load_from is None:
+                self.logger.info(f'No checkpoint in {self.work_dir} to resume from: training from the start.')
+                return
+            self.logger.info(f'Auto resumed from the latest checkpoint {self._load_from}.')
+        elif self._resume and os.path.isfile(self._load_from) and (problem := why_broken(self._load_from)):
+            raise CheckpointError(f'--resume {self._load_from}: {problem}.\n'
+                                  '--resume without a file takes the newest checkpoint that is intact.')
+        super().load_or_resume()
+
+    def newest_checkpoint(self, before: int | None = None) -> str | None:
+        """The newest intact checkpoint of this work dir; those that aren't are named in the log, with the reason.
+
+        Args:
+            before: iteration that it may have at most. Default: any.
+
+        Raises:
+            CheckpointError: there are some, and none is intact.
+        """
+        found = [None]
+        if get_rank() == 0:
+            hook = self.checkpoint_hook
+            folder = getattr(hook, 'out_dir', None) or self.work_dir
+            if folder != self.work_dir and os.path.basename(folder) != os.path.basename(self.work_dir):
+                folder = os.path.join(folder, os.path.basename(self.work_dir))  # as the hook will have it
+            try:
+                found = [resume.newest_intact(self.work_dir, folder, getattr(hook, 'filename_tmpl', 'iter_{}.pth'),
+                                              self.logger.warning, before)]
+            except CheckpointError as error:
+                found = [error]
+        broadcast_object_list(found)
+        if isinstance(found[0], CheckpointError):
+            raise found[0]
+        return found[0]
+
+    def roll_back(self, before: int) -> str | None:
+        """Return to the newest intact checkpoint of iteration `before` or earlier, in the middle of training.
+
+        Returns: its path; None where there is none, and nothing was changed.
+        """
+        path = self.newest_checkpoint(before)
+        if path is None:
+            return None
+        loader = self.train_dataloader
+        position = loader.state_dict() if isinstance(loader, ResumableDataLoader) else None
+        self._resume = True  # by which EMAHook knows that its weights are to be loaded too
+        self.resume(path)
+        if position is not None:
+            if isinstance(self.train_loop, IterBasedTrainLoop):  # its data goes on where it is
+                loader.position, loader.start, loader.passes = position['position'], 0, position['passes']
+            loader.batches = position['batches']  # other augmentations than the last time
+        self._random_state = None
+        self.optim_wrapper.zero_grad()
+        self.optim_wrapper.initialize_count_status(self.model, self.iter, self.max_iters)
+        return path
+
+    def load_checkpoint(self, *args, **kwargs):
+        checkpoint = super().load_checkpoint(*args, **kwargs)
+        self._loaded_state = checkpoint.get(resume.KEY)
+        return checkpoint
+
+    def resume(self, *args, **kwargs):
+        super().resume(*args, **kwargs)
+        state, loader = self._loaded_state, self.train_dataloader
+        if state is None:
+            if isinstance(loader, ResumableDataLoader):
+                loader.skip(self.iter)
+            return
+        if isinstance(loader, ResumableDataLoader) and 'loader' in state:
+            loader.load_state_dict(state['loader'])
+        if hasattr(self.train_loop, 'validated'):
+            self.train_loop.validated = state['validated']
+        if len(state['random']) != self.world_size:
+            self.logger.warning(f'The checkpoint is of {len(state["random"])} processes, this run of '
+                                f'{self.world_size}: it goes on at the same image, with other random numbers.')
+            return
+        self._random_state = state['random'][self.rank]
+        for name, gradient in state.get('gradients', [{}] * self.world_size)[self.rank].items():
+            parameter = self._bare_model.get_parameter(name)
+            parameter.grad = gradient.to(parameter)
+
+    def restore_random_state(self) -> None:
+        """Set the generators as they were when the checkpoint that was resumed from was saved; once."""
+        if self._random_state is not None:
+            resume.set_random_state(self._random_state)
+            self._random_state = None
+
+
+def _name(type_) -> str:
+    """The class's name in a config's `type`: 'mmengine.CheckpointHook', or the class itself."""
+    return type_.rsplit('.')[-1] if isinstance(type_, str) else getattr(type_, '__name__', '')

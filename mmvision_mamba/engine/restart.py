@@ -1,0 +1,35 @@
+"""A job that torchrun or Slurm starts again goes on by itself."""
+import json
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+
+from ..errors import DivergenceError
+from .resume import POINTER
+
+
+def use_resume(cfg: Config, resume: str | None) -> None:
+    """Have the run resume as --resume says, or from its newest checkpoint where it was started again.
+
+    Args:
+        cfg: changed in place; its work_dir is set.
+        resume: a checkpoint, 'auto' for the newest, or None.
+
+    Raises:
+        DivergenceError: the run was stopped because it diverged, which it would do again.
+    """
+    folder = Path(cfg.work_dir)
+    if _was_restarted() and (folder / POINTER).exists():
+        for path in (folder / 'divergence').glob('*.json'):
+            if path.stat().st_mtime_ns > (folder / POINTER).stat().st_mtime_ns and (
+                    json.loads(path.read_text())['action'] == 'stop'):
+                raise DivergenceError(f'not started again: the run diverged, see {path}')
+        resume = 'auto'
+    if resume is not None:
+        cfg.resume = True
+        cfg.load_from = None if resume == 'auto' else resume
+
+
+def _was_restarted() -> bool:
+    return any(int(os.environ.get(name) or 0) for name in ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT'))

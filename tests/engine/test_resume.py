@@ -1,0 +1,243 @@
+"""A run that is interrupted and resumed ends bit for bit like one that wasn't, from whatever checkpoint is intact."""
+import os
+import random
+import shutil
+import signal
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner, load_checkpoint
+
+from mmvision_mamba.engine import resume
+from mmvision_mamba.engine.data_loader import ResumableDataLoader
+from mmvision_mamba.engine.safe_files import why_broken
+from mmvision_mamba.errors import CheckpointError
+
+from .tiny_training import NoisyPoints, TinyModel, config, equal, runner, weights
+
+EMA = dict(type='EMAHook')
+
+
+class Interrupt(Exception):
+    pass
+
+
+class InterruptAt(Hook):
+    priority = 'LOWEST'
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 == self.iteration:
+            raise Interrupt
+
+
+def interrupted(work_dir, at, **options):
+    run = runner(work_dir, **options)
+    run.register_hook(InterruptAt(at))
+    with pytest.raises(Interrupt):
+        run.train()
+
+
+@pytest.mark.parametrize(('at', 'options'), [
+    (13, {}),
+    (3, {}),  # before the first checkpoint
+    (23, dict(hooks=[EMA])),
+    (23, dict(by_epoch=True)),
+    (23, dict(by_epoch=True, hooks=[EMA], checkpoint=dict(by_epoch=False, interval=4))),  # in the middle of an epoch
+    (17, dict(optim_wrapper=dict(type='OptimWrapper', accumulative_counts=3, optimizer=dict(type='SGD', lr=0.1)))),
+    (17, dict(optim_wrapper=dict(type='CPUAmpOptimWrapper', optimizer=dict(type='AdamW', lr=0.01)))),
+    (17, dict(train_cfg=dict(by_epoch=False, max_iters=20, val_interval=10))),
+], ids=['iterations', 'start', 'ema', 'epochs', 'mid-epoch', 'accumulation', 'amp', 'by_epoch'])
+def test_resumed_run_ends_with_the_same_weights(tmp_path, at, options):
+    whole = runner(tmp_path / 'whole', **options)
+    whole.train()
+    interrupted(tmp_path / 'parts', at, **options)
+    resumed = runner(tmp_path / 'parts', resume=True, **options)
+    resumed.train()
+    assert equal(weights(whole.model), weights(resumed.model))
+    for a, b in zip(whole.optim_wrapper.state_dict()['state'].values(),
+                    resumed.optim_wrapper.state_dict()['state'].values()):
+        assert equal({k: v for k, v in a.items() if v is not None}, {k: v for k, v in b.items() if v is not None})
+    assert whole.optim_wrapper.get_lr() == resumed.optim_wrapper.get_lr()
+    assert whole.model.seen[-len(resumed.model.seen):] == resumed.model.seen, 'batches'
+    assert len(resumed.model.seen) < len(whole.model.seen) or at == 3, 'nothing was trained twice that was saved'
+    best = [sorted(path.name for path in (tmp_path / part).glob('*.pth')) for part in ('whole', 'parts')]
+    assert best[0] == best[1]
+
+
+def test_a_seed_of_its_own_is_resumed_too(tmp_path):
+    """Without a seed in the config, that of the first start goes on, in the sampler as well."""
+    interrupted(tmp_path, 13, randomness=dict(seed=None))
+    first = torch.load(tmp_path / 'iter_10.pth', weights_only=False)['resume_state']['loader']
+    resumed = runner(tmp_path, resume=True, randomness=dict(seed=None))
+    resumed.train()
+    last = torch.load(tmp_path / 'iter_40.pth', weights_only=False)['resume_state']['loader']
+    assert (first['seed'], first['sampler_seed']) == (last['seed'], last['sampler_seed']) and last['batches'] == 40
+
+
+def loader(workers=0, length=22, sampler='InfiniteSampler', **options):
+    built = Runner.build_dataloader(dict(
+        batch_size=4, num_workers=workers, dataset=dict(type='NoisyPoints', length=length),
+        sampler=dict(type=sampler, shuffle=True), **options), seed=1)
+    return ResumableDataLoader.adopt(built, 1)
+
+
+def test_batches_depend_on_seed_and_number_alone():
+    def batches(loader, n):
+        iterator = iter(loader)
+        return [next(iterator)['inputs'] for _ in range(n)]
+
+    def same(a, b):
+        return all(torch.equal(x, y) for p, q in zip(a, b) for x, y in zip(p, q))
+
+    before = random.getstate(), torch.get_rng_state(), np.random.get_state()[1]
+    alone = batches(loader(), 9)
+    after = random.getstate(), torch.get_rng_state(), np.random.get_state()[1]
+    assert before[0] == after[0] and torch.equal(before[1], after[1]) and (before[2] == after[2]).all()
+    assert same(alone, batches(loader(2), 9))
+    assert not same(alone[:1], alone[1:2])
+    first = loader(2)
+    batches(first, 4)
+    second = loader()
+    second.load_state_dict(first.state_dict())
+    assert same(alone[4:], batches(second, 5))
+
+
+class Fragile(NoisyPoints):
+    """Its worker is killed the first time that image is loaded."""
+
+    def __init__(self, mark, **options):
+        super().__init__(**options)
+        self.mark = mark
+
+    def __getitem__(self, i):
+        if i == 7 and not self.mark.exists() and torch.utils.data.get_worker_info():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(i)
+
+
+@pytest.mark.parametrize('sampler', ['InfiniteSampler', 'DefaultSampler'])
+def test_killed_workers_are_replaced(tmp_path, sampler):
+    def images(workers, mark):
+        fragile = ResumableDataLoader.adopt(Runner.build_dataloader(dict(
+            batch_size=4, num_workers=workers, persistent_workers=workers > 0, dataset=Fragile(mark),
+            sampler=dict(type=sampler, shuffle=True)), seed=1), 1)
+        iterator = iter(fragile)
+        return [next(iterator)['img_path'] for _ in range(6)]
+    assert images(2, tmp_path / 'mark') == images(0, tmp_path / 'other')
+    assert (tmp_path / 'mark').exists()
+
+
+def damage(path, how):
+    data = bytearray(path.read_bytes())
+    if how == 'truncated':
+        del data[len(data) // 2:]
+    elif how == 'empty':
+        data.clear()
+    else:
+        data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.fixture(scope='module')
+def finished(tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp('finished')
+    runner(work_dir, checkpoint=dict(max_keep_ckpts=-1)).train()
+    return work_dir
+
+
+@pytest.fixture
+def work_dir(finished, tmp_path):
+    for path in finished.glob('*.pth'):
+        shutil.copy2(path, tmp_path)
+    (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'iter_40.pth'))
+    return tmp_path
+
+
+@pytest.mark.parametrize('how', ['truncated', 'empty', 'bit-rotten'])
+def test_damaged_checkpoints_are_skipped_and_named(work_dir, how):
+    said = []
+    path = work_dir / 'iter_40.pth'
+    assert resume.newest_intact(str(work_dir), str(work_dir), 'iter_{}.pth', said.append) == str(path) and not said
+    damage(path, how)
+    assert how in why_broken(path)
+    assert resume.newest_intact(str(work_dir), str(work_dir), 'iter_{}.pth', said.append).endswith('iter_35.pth')
+    assert len(said) == 1 and 'iter_40.pth' in said[0] and how in said[0]
+    for other in work_dir.glob('iter_*.pth'):
+        if other != path:
+            damage(other, how)
+    with pytest.raises(CheckpointError, match='no checkpoint is intact'):
+        resume.newest_intact(str(work_dir), str(work_dir), 'iter_{}.pth', said.append)
+
+
+def test_every_flipped_bit_of_a_tensor_is_found(work_dir):
+    path = work_dir / 'iter_40.pth'
+    whole = path.read_bytes()
+    start = whole.index(torch.load(path, weights_only=False)['state_dict']['net.0.weight'].numpy().tobytes())
+    for offset in range(start, start + 864, 31):
+        path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 4]) + whole[offset + 1:])
+        assert 'bit-rotten' in why_broken(path)
+
+
+def test_newest_is_of_this_run(work_dir):
+    """Killed between the checkpoint and its pointer; another, longer run in the same folder; a folder that moved."""
+    def newest():
+        return os.path.basename(resume.newest_intact(str(work_dir), str(work_dir), 'iter_{}.pth', print))
+
+    pointer = work_dir / 'last_checkpoint'
+    pointer.write_text(str(work_dir / 'iter_35.pth'))
+    os.utime(pointer, ns=(10 ** 18, 10 ** 18))
+    assert newest() == 'iter_40.pth'
+    os.utime(work_dir / 'iter_40.pth', ns=(10 ** 17, 10 ** 17))
+    assert newest() == 'iter_35.pth'
+    pointer.write_text('/elsewhere/iter_20.pth')
+    os.utime(pointer)
+    assert newest() == 'iter_20.pth'
+    pointer.unlink()
+    os.utime(work_dir / 'iter_10.pth')
+    assert newest() == 'iter_10.pth'
+
+
+def test_resume_from_nothing_and_from_a_damaged_file(work_dir, tmp_path_factory):
+    empty = runner(tmp_path_factory.mktemp('empty'), resume=True)
+    empty.train()
+    assert empty.iter == 40
+    damage(work_dir / 'iter_40.pth', 'truncated')
+    with pytest.raises(CheckpointError, match=r'iter_40.pth: truncated'):
+        runner(work_dir, resume=True, load_from=str(work_dir / 'iter_40.pth')).train()
+
+
+def test_mmengine_reads_the_checkpoints(finished, tmp_path):
+    model = TinyModel()
+    load_checkpoint(model, str(finished / 'iter_40.pth'), strict=True)
+    stock = Runner.from_cfg(Config(config(tmp_path, resume=True, load_from=str(
+        finished / 'iter_35.pth'), experiment_name='stock')))
+    stock.train()
+    assert stock.iter == 40
+    # and those of mmengine's own Runner are resumed from
+    ours = runner(tmp_path, resume=True, train_cfg=dict(type='IterBasedTrainLoop', max_iters=45))
+    ours.train()
+    assert ours.iter == 45 and len(ours.model.seen) == 5
+
+
+@pytest.mark.parametrize('gauss', [False, True])
+def test_random_states(gauss):
+    if gauss:
+        random.gauss(0, 1), np.random.normal()
+    state = resume.random_state()
+    draw = random.gauss(0, 1), random.random(), np.random.normal(), np.random.rand(), torch.rand(3).tolist()
+    resume.set_random_state(state)
+    assert draw == (random.gauss(0, 1), random.random(), np.random.normal(), np.random.rand(), torch.rand(3).tolist())
+
+
+def test_another_number_of_processes_goes_on_at_the_same_image(finished):
+    state = torch.load(finished / 'iter_20.pth', weights_only=False)['resume_state']['loader']
+    half = loader()
+    half.load_state_dict(dict(state, images=2 * state['images']))  # two processes before, one now
+    assert half.start == 2 * state['position']
