@@ -92,13 +92,13 @@ class DivergenceHook(Hook):
         losses = {k: float(v) for k, v in (outputs or {}).items() if isinstance(v, (float, torch.Tensor))}
         if not all(map(math.isfinite, losses.values())):
             self._log_vars = losses
-            self._stop(runner, self._report(runner, 'the loss is not finite'))
+            self._stop(self._report(runner, 'the loss is not finite'), runner.newest_checkpoint())
 
     def before_save_checkpoint(self, runner, checkpoint) -> None:
         bad = [name for name, p in _bare(runner.model).named_parameters() if not torch.isfinite(p).all()]
         if bad:
-            self._stop(runner, f'{len(bad)} parameters are not finite after iteration {runner.iter + 1}, '
-                       f'{bad[0]} the first.')
+            self._stop(f'{len(bad)} parameters are not finite after iteration {runner.iter + 1}, {bad[0]} the first.',
+                       getattr(runner.checkpoint_hook, 'last_ckpt', None))
 
     def _problem(self, runner) -> str | None:
         """What is wrong with the losses and gradients at hand; the same on all processes."""
@@ -112,6 +112,7 @@ class DivergenceHook(Hook):
             return 'the gradient is not finite'
         usual = median(self._losses) if len(self._losses) == self._losses.maxlen else 0.
         self._streak = self._streak + 1 if self.factor and 0 < usual * self.factor < loss else 0
+        runner.suspicions = self._streak
         if not self._streak:
             self._losses.append(loss)
         if self._streak >= self.patience:
@@ -124,20 +125,21 @@ class DivergenceHook(Hook):
     def _act(self, runner, problem: str) -> None:
         what = self._report(runner, problem)
         self._attempts += 1
+        good = runner.iter + 1 - self._streak  # later checkpoints may be damaged
         if self.action == 'stop' or self._attempts > self.max_attempts:
-            self._stop(runner, what)
+            self._stop(what, runner.newest_checkpoint(good))
         if self.action == 'skip':
             runner.optim_wrapper.zero_grad()
             runner.logger.warning(f'{what}\nIts batch is left out.')
             return
-        path = runner.roll_back(runner.iter + 1 - self._streak)  # later ones may be damaged
+        path = runner.roll_back(good)
         if path is None:
-            self._stop(runner, what)
+            self._stop(what, None)
         if path != self._target:
             self._target, self._attempts = path, 1
         rate = self.lr_factor ** self._attempts
         _scale_rates(runner, rate)
-        self._streak = 0
+        self._streak = runner.suspicions = 0
         runner.logger.warning(f'{what}\nRolled back to {path}, learning rates times {rate:g}.')
         raise RolledBack
 
@@ -162,8 +164,7 @@ class DivergenceHook(Hook):
         return f'{problem} at iteration {step}: {shown}; see {path}.'
 
     @staticmethod
-    def _stop(runner, what: str):
-        last = runner.message_hub.runtime_info.get('last_ckpt')
+    def _stop(what: str, last: str | None):
         raise DivergenceError(f'{what}\nTraining stopped; the last good checkpoint is {last or "none yet"}. Lower the '
                               'learning rate, clip gradients (optim_wrapper.clip_grad), train without --amp, or go on '
                               'with --on-divergence.')

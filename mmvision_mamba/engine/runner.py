@@ -32,8 +32,10 @@ class MambaVisionRunner(Runner):
 
     Attributes:
         save_problem: why the last checkpoint could not be saved; None where it was. Known to the main process.
+        suspicions: for how many iterations the training has looked as if it diverged: no checkpoint is removed then.
     """
     save_problem: str | None = None
+    suspicions: int = 0
     _random_state: dict | None = None  # to be set when the loop begins
     _loaded_state: dict | None = None  # of the checkpoint loaded last
 

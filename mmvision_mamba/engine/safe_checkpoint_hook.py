@@ -82,6 +82,9 @@ class SafeCheckpointHook(CheckpointHook):
             return
         if ids is not None:
             self.keep_ckpt_ids = ids
+        if runner.suspicions:  # what seems outdated may be the last good one
+            self._outdated = outdated
+            return
         if is_main_process():
             self._remove(outdated)
         self._outdated = []
