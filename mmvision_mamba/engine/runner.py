@@ -1,6 +1,7 @@
 """mmengine's Runner, also where there is no GPU, with checkpoints that outlive crashes and resume bit for bit."""
 import errno
 import os
+import subprocess
 from collections.abc import Callable
 
 import torch
@@ -41,7 +42,9 @@ class MambaVisionRunner(Runner):
 
     def setup_env(self, env_cfg):
         if self.distributed and not is_distributed() and get_device() == 'cpu':
-            if self._launcher != 'pytorch':
+            if self._launcher == 'slurm':
+                _read_slurm_environment()
+            elif self._launcher != 'pytorch':
                 raise ConfigError(f"--launcher {self._launcher} needs GPUs; on CPUs use --launcher pytorch (torchrun)")
             torch.distributed.init_process_group('gloo')
         super().setup_env(env_cfg)
@@ -168,7 +171,8 @@ class MambaVisionRunner(Runner):
                 self.logger.info(f'No checkpoint in {self.work_dir} to resume from: training from the start.')
                 return
             self.logger.info(f'Auto resumed from the latest checkpoint {self._load_from}.')
-        elif self._resume and os.path.isfile(self._load_from) and (problem := why_broken(self._load_from)):
+        elif self._resume and os.path.isfile(self._load_from) and (
+                problem := why_broken(self._load_from) or '').startswith('bit-rotten'):  # torch would not notice
             raise CheckpointError(f'--resume {self._load_from}: {problem}.\n'
                                   '--resume without a file takes the newest checkpoint that is intact.')
         super().load_or_resume()
@@ -249,6 +253,19 @@ class MambaVisionRunner(Runner):
         if self._random_state is not None:
             resume.set_random_state(self._random_state)
             self._random_state = None
+
+
+def _read_slurm_environment() -> None:
+    """What torch.distributed needs to know, from Slurm's variables; mmengine's own way insists on GPUs."""
+    try:
+        os.environ.update(RANK=os.environ['SLURM_PROCID'], WORLD_SIZE=os.environ['SLURM_NTASKS'])
+    except KeyError as error:
+        raise ConfigError(f'--launcher slurm: {error} is not set: start the tool with srun') from None
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ:
+        hosts = subprocess.run(['scontrol', 'show', 'hostname', os.environ.get('SLURM_NODELIST', '')],
+                               capture_output=True, text=True, check=True)
+        os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]
 
 
 def _name(type_) -> str:

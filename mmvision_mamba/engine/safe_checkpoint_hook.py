@@ -39,6 +39,7 @@ class SafeCheckpointHook(CheckpointHook):
 
     def before_train(self, runner) -> None:
         super().before_train(runner)
+        self._outdated = list(runner.message_hub.runtime_info.get('temporary_ckpts', []))
         if is_main_process() and isinstance(self.file_backend, LocalBackend):
             resume.remove_leftovers(self.out_dir)
             self._remove(runner.message_hub.runtime_info.get('outdated_ckpts', []))
@@ -63,7 +64,7 @@ class SafeCheckpointHook(CheckpointHook):
         name = f'iter_{step}.pth' if self.by_epoch else self.filename_tmpl.format(step)
         path = self.file_backend.join_path(self.out_dir, name)
         if self._save_last(runner, path, self.keep_ckpt_ids if self.max_keep_ckpts > 0 else None,
-                           dict(epoch=runner.epoch, iter=step)):
+                           dict(epoch=runner.epoch, iter=step), temporary=[path]):
             self._outdated.append(path)
         return path
 
@@ -89,9 +90,10 @@ class SafeCheckpointHook(CheckpointHook):
             self._remove(outdated)
         self._outdated = []
 
-    def _save_last(self, runner, path: str, ids: deque | None, meta: dict, outdated: list[str] = ()) -> bool:
+    def _save_last(self, runner, path: str, ids: deque | None, meta: dict, outdated: list[str] = (),
+                   temporary: list[str] = ()) -> bool:
         """Save a checkpoint to resume from, and move the pointer. Returns whether that worked, on all processes."""
-        changes = dict(last_ckpt=path, outdated_ckpts=list(outdated))
+        changes = dict(last_ckpt=path, outdated_ckpts=list(outdated), temporary_ckpts=list(temporary))
         if ids is not None:
             changes['keep_ckpt_ids'] = list(ids)
         undo = _update(runner.message_hub, changes)

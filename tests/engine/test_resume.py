@@ -208,9 +208,11 @@ def test_resume_from_nothing_and_from_a_damaged_file(work_dir, tmp_path_factory)
     empty = runner(tmp_path_factory.mktemp('empty'), resume=True)
     empty.train()
     assert empty.iter == 40
+    damage(work_dir / 'iter_35.pth', 'bit-rotten')
     damage(work_dir / 'iter_40.pth', 'truncated')
-    with pytest.raises(CheckpointError, match=r'iter_40.pth: truncated'):
-        runner(work_dir, resume=True, load_from=str(work_dir / 'iter_40.pth')).train()
+    for step, why in ((35, 'bit-rotten'), (40, 'is truncated')):
+        with pytest.raises(CheckpointError, match=rf'iter_{step}.pth.* {why}'):
+            runner(work_dir, resume=True, load_from=str(work_dir / f'iter_{step}.pth')).train()
 
 
 def test_mmengine_reads_the_checkpoints(finished, tmp_path):
