@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import ConfigError, DataError
 from ..ops import check_backend, fused_mixer, fuses, selective_scan
+from ..ops.operators import exporting, graph_size
 from ._mmengine import BaseModule, register_backbone
 from .checkpoint import load_pretrained
 from .checkpointing import checkpoint_block
@@ -194,7 +195,9 @@ class WindowStage(ConvStage):
         self.window_size, self.window_padding = window_size, window_padding
 
     def forward(self, x: Tensor) -> Tensor:
-        windows = Windows.plan(*x.shape[2:], self.window_size, self.window_padding)
+        windows = Windows.plan(*map(graph_size, x.shape[2:]), self.window_size, self.window_padding)
+        if exporting():
+            return self._forward_padded(x, windows)
         own = windows.own(len(x), x.device)
         padding = ()  # with 'zeros' it is computed like anything else
         if own is not None and self.window_padding == 'fit':
@@ -203,6 +206,16 @@ class WindowStage(ConvStage):
         for block in self.blocks:
             x = checkpoint_block(block, x, *padding) if self.with_cp else block(x, *padding)
         return windows.merge(x, own)
+
+    def _forward_padded(self, x: Tensor, windows: Windows) -> Tensor:
+        """The same for graphs: padding by shapes alone, which may be symbols, in place of tables of indices."""
+        whole, mask = windows.padded(), None
+        if self.window_padding == 'fit' and not whole.surely_equals(windows):
+            mask = whole.partition(windows.pad(torch.ones_like(x[:, :1])), None)[:, :, 0] > 0
+        x = whole.partition(windows.pad(x), None)
+        for block in self.blocks:
+            x = block(x, mask)
+        return whole.merge(x, None)[:, :, :windows.height, :windows.width]
 
 
 class FeatureNorm(nn.LayerNorm):

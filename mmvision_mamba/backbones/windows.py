@@ -1,14 +1,19 @@
 """Rectangular windows: a map becomes sequences, and sequences a map again."""
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from ..errors import ConfigError
 
 PADDINGS = ('zeros', 'fit')
+
+
+def _ceil_div(a: int, b: int) -> int:
+    return (a + b - 1) // b  # of symbols too, while a graph is exported
 
 
 @dataclass(frozen=True)
@@ -33,15 +38,29 @@ class Windows:
         """
         if size is None:
             return cls(height, width, 1, 1, height, width)
-        rows, columns = math.ceil(height / size), math.ceil(width / size)
+        rows, columns = _ceil_div(height, size), _ceil_div(width, size)
         if padding == 'zeros':
             return cls(height, width, rows, columns, size, size)
-        return cls(height, width, rows, columns, math.ceil(height / rows), math.ceil(width / columns))
+        return cls(height, width, rows, columns, _ceil_div(height, rows), _ceil_div(width, columns))
 
     @property
     def tokens(self) -> int:
         """In one window."""
         return self.window_height * self.window_width
+
+    def padded(self) -> 'Windows':
+        """The same windows of the map with its padding."""
+        return replace(self, height=self.rows * self.window_height, width=self.columns * self.window_width)
+
+    def surely_equals(self, other: 'Windows') -> bool:
+        """Whether the maps are of the same size, as far as can be said of symbols."""
+        sizes = (self.height, other.height), (self.width, other.width)
+        return all(a is b or (not isinstance(a, Tensor) and statically_known_true(a == b)) for a, b in sizes)
+
+    def pad(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) -> the same with zeros right and below."""
+        whole = self.padded()
+        return F.pad(x, (0, whole.width - self.width, 0, whole.height - self.height))
 
     def own(self, batch: int, device: torch.device) -> Tensor | None:
         """Where the maps' own tokens, row by row, lie among the tokens of all windows, padding included.
@@ -71,16 +90,16 @@ class Windows:
         if own is not None:
             windows = x.new_zeros(len(x) * self.rows * self.columns * self.tokens, x.shape[-1])
             return windows.index_copy(0, own, x.flatten(0, 2)).unflatten(0, (-1, self.tokens))
-        x = x.unflatten(2, (self.columns, self.window_width)).unflatten(1, (self.rows, self.window_height))
-        return x.transpose(2, 3).flatten(3, 4).flatten(0, 2)
+        x = x.reshape(-1, self.rows, self.window_height, self.columns, self.window_width, x.shape[3])
+        return x.transpose(2, 3).reshape(-1, self.tokens, x.shape[5])
 
     def merge(self, x: Tensor, own: Tensor | None) -> Tensor:
         """The inverse of `partition`, padding cropped; in channels-last memory."""
         if own is not None:
             x = x.flatten(0, 1).index_select(0, own).unflatten(0, (-1, self.height, self.width))
         else:
-            x = x.unflatten(1, (self.window_height, self.window_width)).unflatten(0, (-1, self.rows, self.columns))
-            x = x.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+            x = x.reshape(-1, self.rows, self.columns, self.window_height, self.window_width, x.shape[2])
+            x = x.transpose(2, 3).reshape(-1, self.height, self.width, x.shape[5])
         return x.permute(0, 3, 1, 2)
 
 

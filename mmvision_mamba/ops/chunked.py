@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .operators import exporting, outside_autocast, register_gradient
+from .operators import exporting, graph_size, outside_autocast, register_gradient
 from .reference import state_dtype, step_sizes
 
 SLAB = 2**15  # elements per step: with T steps and three buffers, a working set near the size of one core's cache
@@ -258,31 +258,67 @@ def chunked_scan(*args) -> Tensor:
     return plain_chunked_scan(*args) if exporting() else chunked_scan_op(*args)[0]
 
 
+EXPORT_STEPS = 16  # length of an exported chunk: nodes grow with it, and with the logarithm of the number of chunks
+EXPORT_TOKENS = 2**16  # at most, where the length of an exported sequence is not known
+
+
 def plain_chunked_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                        delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None) -> Tensor:
-    """The same three steps as one segment, without in-place or custom operators: about 4·sqrt(length) graph nodes."""
-    batch, length = u.shape[:2]
-    dtype = state_dtype(u)
-    steps = max(1, round(length ** 0.5))
-    plan = Plan(batch, 1, -(-length // steps), steps)
+    """The same three steps as one segment, without in-place or custom operators, for graphs.
+
+    A step is a node or two, whatever the number of chunks, and the end states are chained by doubling: first over
+    pairs of chunks, then over fours, and so on. So the graph is the same for every length, up to `EXPORT_TOKENS` of
+    them where the length is a symbol. No exponent here is positive: nothing overflows, in float32 or less.
+    """
+    length, dtype = graph_size(u.shape[1]), state_dtype(u)
+    known = isinstance(length, int)
+    steps = max(1, min(EXPORT_STEPS, length)) if known else EXPORT_STEPS
+    chunks = max(1, (length + steps - 1) // steps) if known else (length + steps - 1) // steps
+    most = chunks if known else EXPORT_TOKENS // steps
     skip = u.to(dtype)
-    x, dt, B, C = map(plan.cut, (skip, step_sizes(delta, delta_bias, delta_softplus, mask, dtype), B.to(dtype),
-                                 C.to(dtype)))
+
+    def cut(x):
+        x = torch.nn.functional.pad(x, (0, 0, 0, chunks * steps - length))
+        return x.reshape(-1, chunks, steps, x.shape[2]).permute(2, 0, 1, 3)
+
+    x, dt, B, C = map(cut, (skip, step_sizes(delta, delta_bias, delta_softplus, mask, dtype), B.to(dtype), C.to(dtype)))
     A_t = A.t().to(dtype)
-    a = torch.exp(dt.unsqueeze(-2) * A_t)
-    b = (dt * x).unsqueeze(-2) * B.unsqueeze(-1)
-    end = b[0]
-    for t in range(1, steps):
-        end = a[t] * end + b[t]
-    total = _total_decay(dt, A_t)
-    starts = [torch.zeros_like(end[:, 0])]
-    for k in range(plan.chunks - 1):
-        starts.append(total[:, k] * starts[-1] + end[:, k])
-    h, ys = torch.stack(starts, 1), []
-    for t in range(steps):
-        h = a[t] * h + b[t]
-        ys.append((C[t].unsqueeze(-1) * h).sum(-2))  # not a matrix product, which autocast would cast down
-    y = plan.join(torch.stack(ys), length)
+    a = torch.exp(dt.unsqueeze(-2) * A_t).unbind()
+    b = ((dt * x).unsqueeze(-2) * B.unsqueeze(-1)).unbind()
+    h = None  # zero
+    if most > 1:
+        end = b[0]
+        for a_t, b_t in zip(a[1:], b[1:]):
+            end = a_t * end + b_t
+        h = _chain(end, dt.sum(0), A_t, most)
+    states = []
+    for a_t, b_t in zip(a, b):
+        h = b_t if h is None else a_t * h + b_t
+        states.append(h)
+    y = (C.unsqueeze(-1) * torch.stack(states)).sum(-2)  # not a matrix product, which autocast would cast down
+    y = y.permute(1, 2, 0, 3).flatten(1, 2)[:, :length]
     if D is not None:
         y = y + skip * D.to(dtype)
     return y.to(u.dtype)
+
+
+def _chain(end: Tensor, dt: Tensor, A_t: Tensor, most: int) -> Tensor:
+    """The true state at the start of each chunk.
+
+    Args:
+        end: each chunk's end state if it starts from zero, ``(sequences, chunks, state, channels)``.
+        dt: ΣΔ over each chunk, ``(sequences, chunks, channels)``.
+        A_t: ``(state, channels)``.
+        most: chunks there may be.
+    """
+    span = 1  # end and dt are those of so many chunks together, up to and with each
+    while span < most - 1:  # the last chunk's end is of no use
+        end = end + torch.exp(dt.unsqueeze(-2) * A_t) * _later(end, span)
+        dt = dt + _later(dt, span)
+        span *= 2
+    return _later(end, 1)
+
+
+def _later(x: Tensor, places: int) -> Tensor:
+    """x moved along its second dimension, zeros before it."""
+    return torch.cat((torch.zeros_like(x[:, :places]), x[:, :-places]), 1)

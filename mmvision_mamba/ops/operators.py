@@ -1,5 +1,6 @@
 """What the custom operators share."""
 import contextlib
+import contextvars
 import functools
 
 import torch
@@ -21,6 +22,24 @@ def exporting() -> bool:
         return False
     is_exporting = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7 and later
     return bool((is_exporting and is_exporting()) or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export())
+
+
+_dynamic_sizes = contextvars.ContextVar('dynamic_sizes', default=False)
+
+
+@contextlib.contextmanager
+def dynamic_sizes():
+    """What is traced in here is a graph of any image size; elsewhere sizes become constants of a trace."""
+    token = _dynamic_sizes.set(True)
+    try:
+        yield
+    finally:
+        _dynamic_sizes.reset(token)
+
+
+def graph_size(size: int | Tensor) -> int | Tensor:
+    """`size`, one number of a shape, for arithmetic. A tracer has them as tensors, torch.export as symbols."""
+    return int(size) if isinstance(size, Tensor) and not _dynamic_sizes.get() else size
 
 
 def on_device(x: Tensor):
