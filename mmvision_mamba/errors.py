@@ -17,6 +17,10 @@ class CheckpointError(UserError, RuntimeError):
     """A checkpoint that is broken, unsafe, or of another model."""
 
 
+class ExportError(UserError, RuntimeError):
+    """An exported file that doesn't compute what the model does."""
+
+
 class DivergenceError(UserError, RuntimeError):
     """Training whose loss is no longer finite."""
 

@@ -136,6 +136,8 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         keys = None if mask is None else mask[:, None, None, :]
+        if keys is not None and exporting():  # a mask to add: exporters make one of bools in float32, whatever q is in
+            keys = torch.zeros_like(keys, dtype=q.dtype).masked_fill(~keys, -torch.inf)
         return self.proj(F.scaled_dot_product_attention(q, k, v, attn_mask=keys).transpose(1, 2).flatten(2))
 
 

@@ -37,6 +37,7 @@ PLAN = dict(
         'profile': 'backbone --sizes 512,512 800,1344 --paddings fit --windows 112,56 --profile --no-training',
         'detector': 'detector --rounds 3',
         'segmentor': 'segmentor --rounds 3',
+        'export': 'export',
     },
     cuda={
         'roofline': 'roofline --dtypes float32 bfloat16 float16',
@@ -116,6 +117,9 @@ def _settings(args: argparse.Namespace) -> list:
     if args.what in ('detector', 'segmentor'):
         from .experiments import experiment_settings
         settings = list(experiment_settings(args))
+    elif args.what == 'export':
+        from .exported import export_settings
+        settings = list(export_settings(args))
     else:
         settings = list(dict(scan=scan_settings, mixer=mixer_settings, backbone=backbone_settings)[args.what](args))
     if not settings:

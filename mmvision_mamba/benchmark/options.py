@@ -19,6 +19,7 @@ MIXERS = dict(cpu=[(4, 196, 320), (4, 49, 640), (1, 4200, 320)],
               cuda=[(128, 196, 320), (128, 49, 640), (2, 4200, 320), (1, 12544, 320)])
 EXPERIMENTS = dict(detector=('cascade_mask_rcnn_mambavision_t_coco.py', (800, 1344)),
                    segmentor=('upernet_mambavision_t_ade20k.py', (512, 512)))
+COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 SWEEPS = dict(tokens=[256, 1024, 4096, 16384, 65536], side=[224, 320, 448, 640, 896], batch=[1, 2, 4, 8, 16])
 
 
@@ -75,6 +76,7 @@ def _parser() -> Parser:
         backbone='MambaVision: variant, padding, windows and size against each other, and other backbones',
         detector="a config's detector, whole, with random weights",
         segmentor="a config's segmentor, whole, with random weights",
+        export="a config's segmentor in PyTorch, compiled, and exported and run by onnxruntime, on the CPU",
         roofline='what this machine can do: a copy and matrix products',
         all='everything that docs/performance.md quotes, for the device it is run on').items()}
     for name, sub in subs.items():
@@ -83,7 +85,7 @@ def _parser() -> Parser:
         if name == 'all':
             continue
         sub.add_argument('--out', type=Path, help='.json (with every sample) or .csv file for the results')
-        if name != 'roofline':
+        if name not in ('roofline', 'export'):
             sub.add_argument('--no-training', '--no-backward', action='store_false', dest='training',
                              help='inference alone')
             sub.add_argument('--baseline', metavar='NAME',
@@ -123,6 +125,7 @@ def _parser() -> Parser:
         sub.add_argument('--fuse', action='store_true',
                          help="beside each setting, its inference with the backbone's fuse()")
     _add_backbone_options(subs['backbone'])
+    _add_export_options(subs['export'])
     for name, (config, _) in EXPERIMENTS.items():
         _add_experiment_options(subs[name], config)
     subs['all'].add_argument('--name', help='of this machine; default: made of its GPU or the number of its cores')
@@ -142,9 +145,24 @@ def _add_backbone_options(sub: Parser) -> None:
     sub.add_argument('--profile', action='store_true', help="the share of an inference's time by kind of operator")
 
 
+def _add_export_options(sub: Parser) -> None:
+    config, size = EXPERIMENTS['segmentor']
+    sub.set_defaults(what='export', training=False, amp=['none'])
+    sub.add_argument('--sizes', nargs='+', type=_numbers(2), default=[size], metavar='HEIGHT,WIDTH',
+                     help=f'default: {size[0]},{size[1]}')
+    sub.add_argument('--modes', nargs='*', default=['default'], metavar='MODE', choices=COMPILE_MODES,
+                     help=f'of torch.compile, of {", ".join(COMPILE_MODES)}; without a value none. Default: default')
+    sub.add_argument('--inductor', action='store_true', help='the AOTInductor package too')
+    _add_config_options(sub, config)
+
+
 def _add_experiment_options(sub: Parser, config: str) -> None:
-    sub.add_argument('configs', nargs='*', default=[ROOT / 'configs' / config], help=f'default: configs/{config}')
     sub.add_argument('--train-batch', type=_positive, default=2, help='images in a training step; default: 2')
+    _add_config_options(sub, config)
+
+
+def _add_config_options(sub: Parser, config: str) -> None:
+    sub.add_argument('configs', nargs='*', default=[ROOT / 'configs' / config], help=f'default: configs/{config}')
     action = {}
     if find_spec('mmengine'):
         from mmengine.config import DictAction

@@ -1,0 +1,200 @@
+"""What tools/export.py does: export, check, and only then put the file in its place."""
+import argparse
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS
+from torch import nn
+
+from ..backbones.checkpoint import extract_state_dict, read_checkpoint
+from ..engine import launch
+from ..engine.checkpoint_fit_hook import check_fit
+from ..errors import ConfigError, ExportError
+from ..inference.toolboxes import dataset_meta
+from . import formats, verify
+from .onnx_file import operators
+from .parts import OUTPUTS, PARTS, Exportable, Half, Images, build_exportable
+from .preprocess import Preprocess, pipeline_settings
+
+SCOPES = dict(mmseg='segmentor', mmdet='detector')
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('--format', choices=list(formats.FORMATS), default='onnx', help='default: onnx')
+    parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'), default=(512, 512),
+                        help='height and width of the images; with a free size, of the example. Default: 512 512')
+    parser.add_argument('--batch', type=int, default=1, metavar='N', help='images at once; default: 1')
+    parser.add_argument('--dynamic', nargs='?', const='all', choices=['all', 'batch'],
+                        help='leave the number of images, their height and their width open; "batch": their number '
+                        'alone')
+    parser.add_argument('--part', choices=PARTS, help="default: the config's whole model, segmentor or detector")
+    parser.add_argument('--output', choices=OUTPUTS, default='map',
+                        help='of a segmentor: the map of labels, or logits. Default: map')
+    parser.add_argument('--fp16', action='store_true', help='float16 weights and arithmetic, the scan in float32; '
+                        'inputs and outputs stay float32')
+    parser.add_argument('--simplify', action='store_true', help='have onnxslim shrink the ONNX graph')
+    parser.add_argument('--with-preprocess', action='store_true', help='take one RGB image (h, w, 3) uint8 of any '
+                        'size, and resize, pad and normalise it in the graph; maps and masks come in its own size')
+    parser.add_argument('--verify', action='store_true',
+                        help='print what was checked, line by line. It is checked without this too')
+    parser.add_argument('--opset', type=int, default=formats.OPSET, metavar='N', help='of ONNX; default: %(default)s')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='default: work_dirs/CONFIG_NAME/PART.onnx (.pt2, .pt)')
+    launch.add_cfg_options(parser)
+
+
+def export(args: argparse.Namespace) -> Path:
+    """Export as the command line says; returns the file.
+
+    Raises:
+        UserError: what can't be exported, and why; ExportError: what was, and isn't right.
+    """
+    check_options(args)
+    cfg = launch.read_config(args.config, args.cfg_options)
+    part = args.part or SCOPES.get(cfg.default_scope)
+    if part is None or (part != 'backbone' and SCOPES.get(cfg.default_scope) != part):
+        raise ConfigError(f'--part {part or ""}: {args.config} is of {cfg.default_scope}: '
+                          f'{SCOPES.get(cfg.default_scope, "only its backbone")} or backbone')
+    model, checkpoint = build_model(cfg, args.checkpoint)
+    meta = dataset_meta(model, cfg, checkpoint.get('meta', {}) if isinstance(checkpoint, dict) else {})
+    path = args.out or Path('work_dirs') / Path(args.config).stem / f'{part}{formats.FORMATS[args.format]}'
+    if path.is_dir() or path.suffix != formats.FORMATS[args.format]:
+        raise ConfigError(f'--out: a {formats.FORMATS[args.format]} file, got {path}')
+    what = build_exportable(model, part, args.output)
+    rows = Export(what, model, args, pipeline_settings(cfg), meta).write(path)
+    if args.verify:
+        print(verify.table(rows))
+    print(f'{path}: {_about(path, args.format, model, part)}; {len(rows)} checks passed')
+    return path
+
+
+def check_options(args: argparse.Namespace) -> None:
+    if min(args.shape) < 32:
+        raise ConfigError(f'--shape {args.shape[0]} {args.shape[1]}: MambaVision takes images of 32 pixels or more on '
+                          'each side')
+    if args.batch < 1:
+        raise ConfigError(f'--batch must be at least 1, got {args.batch}')
+    if args.format != 'onnx' and (args.simplify or args.opset != formats.OPSET):
+        raise ConfigError('--simplify and --opset are for --format onnx')
+    if args.opset < 17 or args.opset > 20:
+        raise ConfigError(f'--opset: 17 to 20, got {args.opset}')
+    if args.format == 'aot-inductor' and args.dynamic == 'all':
+        raise ConfigError('--format aot-inductor: its kernels are compiled for one height and width; use --dynamic '
+                          'batch, or --format torch-export, which leaves both open')
+    if args.with_preprocess and (args.batch != 1 or args.dynamic):
+        raise ConfigError('--with-preprocess takes one image of any size: it does not go with --batch and --dynamic')
+    if args.format == 'onnx':
+        formats.require('--format onnx', 'onnx', 'onnxruntime', *(['onnxslim'] if args.simplify else []))
+
+
+def build_model(cfg, checkpoint: str) -> tuple[nn.Module, object]:
+    """The config's model with the checkpoint's weights, in eval mode, and what else the checkpoint holds.
+
+    Raises:
+        CheckpointError: it can't be read, or is of another model.
+    """
+    cfg.model.backbone.init_cfg = None
+    cfg.model.backbone.pop('pretrained', None)
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    found = read_checkpoint(checkpoint)
+    check_fit(model, found, checkpoint)
+    model.load_state_dict(extract_state_dict(found, prefix=''), strict=False)
+    return model.eval(), found
+
+
+class Export:
+    """A part of a model, to be written in one format and checked against the model.
+
+    Args:
+        what: from `build_exportable`.
+        model: the whole model.
+        args: the command line.
+        settings: from `pipeline_settings`.
+        meta: classes and palette.
+    """
+
+    def __init__(self, what: Exportable, model: nn.Module, args: argparse.Namespace, settings: dict, meta: dict):
+        self.what, self.model, self.args, self.settings, self.meta = what, model, args, settings, meta
+        self.shape = tuple(args.shape)
+        self.free = dict(all=(0, 2, 3), batch=(0,)).get(args.dynamic, ())
+        self.precision = 'float16' if args.fp16 else 'float32'
+
+    def write(self, path: Path) -> list[verify.Row]:
+        """Write the file, check it, and give it its name. Nothing is left of one that fails.
+
+        Raises:
+            ExportError: it doesn't agree with the model; the message has the lines that fail.
+        """
+        args = self.args
+        inputs = self._images() if args.with_preprocess else verify.batches(self.shape, self.settings, args.batch,
+                                                                           self.free)
+        expected = [self._reference(images) for _, images in inputs]
+        graph = self.what.graph
+        if args.with_preprocess:
+            graph = Images(Preprocess(self.shape, **self.settings), graph)
+        if args.fp16:
+            graph = Half(graph)
+        self.what.graph = graph.eval()
+        if args.with_preprocess:
+            self.what.inputs = ('image',)
+        example = inputs[0][1]
+        if 0 in self.free and args.format != 'onnx':  # torch.export takes a size of 1 for a constant
+            example = np.repeat(example, 2, 0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = path.with_name(f'.{path.stem}.{os.getpid()}')
+        folder.mkdir()
+        try:
+            unfinished = folder / path.name
+            formats.write(self.what, unfinished, args.format, [torch.from_numpy(example)], self.free, self._metadata(),
+                          args.opset, args.simplify)
+            rows = self._check(inputs, expected, formats.load(unfinished, args.format))
+            if failed := [row for row in rows if not row.passed]:
+                raise ExportError(f'{path.name} does not agree with the model it was made of, and is not kept:\n'
+                                  + verify.table(failed))
+            for file in folder.iterdir():
+                os.replace(file, path.with_name(file.name))
+        finally:
+            shutil.rmtree(folder)
+        return rows
+
+    def _images(self):
+        """Pictures of several sizes and aspects, none of them the model's own."""
+        height, width = self.shape
+        sizes = [(height + 37, width + 90), (max(32, height // 2 + 1), max(32, width // 2)), (height * 3 // 2, width)]
+        return [(f'drawn, {h} × {w}', verify.verification_images((h, w), 1, seed)[0])
+                for seed, (h, w) in enumerate(sizes)]
+
+    def _reference(self, images: np.ndarray) -> list[np.ndarray]:
+        if not self.args.with_preprocess:
+            return verify.reference(self.model, self.what.part, torch.from_numpy(images))
+        return verify.image_reference(self.model, self.what.part, images, Preprocess(self.shape, **self.settings))
+
+    def _check(self, inputs, expected, run) -> list[verify.Row]:
+        if self.args.with_preprocess:
+            return verify.compare_images(self.model, self.what.part, self.what.outputs, inputs, expected, run,
+                                         self.precision)
+        return verify.compare(self.model, self.what.part, self.what.outputs, inputs, expected, run, self.precision)
+
+    def _metadata(self) -> dict[str, str]:
+        """What `runtime.Model` reads: every value is JSON."""
+        task = dict(backbone='features', segmentor='segmentation', detector='detection')[self.what.part]
+        values = dict(task=task, classes=list(self.meta['classes']), palette=[list(c) for c in self.meta['palette']],
+                      **{key: self.settings[key] for key in ('mean', 'std', 'channel_order', 'pad_value')},
+                      resize={key: self.settings[key] for key in ('scale', 'keep_ratio')},
+                      shape=list(self.shape), largest=formats.LARGEST, precision=self.precision)
+        return {key: json.dumps(value) for key, value in values.items()}
+
+
+def _about(path: Path, format: str, model: nn.Module, part: str) -> str:
+    size = sum(file.stat().st_size for file in (path, path.with_name(f'{path.name}.data')) if file.exists())
+    text = f'{size / 1e6:,.1f} MB'
+    if format == 'onnx':
+        count = operators(path)
+        text += f', {sum(count.values()):,} nodes of {len(count)} standard operators'
+    return text

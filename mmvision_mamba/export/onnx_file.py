@@ -1,0 +1,103 @@
+"""ONNX files: made tidy, and looked at."""
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import ConfigError
+
+LIMIT = 2**31 - 2**24  # bytes that one protobuf file may hold; past it weights lie in a second file
+
+
+def finish(path: Path, metadata: Mapping[str, str], simplify: bool = False) -> None:
+    """Tidy the graph at `path`, give it its metadata, and check that its operators are standard ones.
+
+    Raises:
+        ConfigError: an operator of another domain than ONNX's own.
+    """
+    import onnx
+    model = onnx.load(str(path))
+    for extra in path.parent.glob('*'):  # the exporter's own files of large weights, now in memory
+        if extra != path:
+            extra.unlink()
+    if simplify:
+        import onnxslim
+        model = onnxslim.slim(model)
+    tidy(model.graph)
+    del model.metadata_props[:]
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    model.producer_name, model.doc_string = 'mmvision_mamba', ''
+    foreign = sorted({f'{node.domain}::{node.op_type}' for node in nodes(model.graph) if node.domain not in STANDARD})
+    if foreign:
+        raise ConfigError(f'--format onnx: not standard: {", ".join(foreign)}. Replace the layer that uses them')
+    save(model, path)
+
+
+def save(model, path: Path) -> None:
+    """Write `model` to `path`; its weights to PATH.data where one file can't hold them."""
+    import onnx
+    large = model.ByteSize() > LIMIT
+    onnx.save(model, str(path), save_as_external_data=large, location=f'{path.name}.data' if large else None)
+
+
+STANDARD = ('', 'ai.onnx')
+
+
+def tidy(graph) -> None:
+    """Constants become initializers, equal ones one; nodes that only pass a tensor on go."""
+    names, seen, kept = {}, {}, []
+    outputs = {out.name for out in graph.output}
+    for tensor in graph.initializer:
+        seen.setdefault(_content(tensor), tensor.name)
+    for node in graph.node:
+        if node.op_type == 'Constant' and node.attribute[0].name == 'value' and node.output[0] not in outputs:
+            tensor = node.attribute[0].t
+            first = seen.setdefault(_content(tensor), node.output[0])
+            names[node.output[0]] = first
+            if first == node.output[0]:
+                tensor.name = first
+                graph.initializer.append(tensor)
+        elif node.op_type == 'Identity' and node.output[0] not in outputs:
+            names[node.output[0]] = node.input[0]
+        else:
+            kept.append(node)
+
+    def first(name):
+        while names.get(name, name) != name:
+            name = names[name]
+        return name
+    del graph.node[:]
+    graph.node.extend(kept)
+    for node in nodes(graph):
+        for i, name in enumerate(node.input):
+            node.input[i] = first(name)
+        node.doc_string = ''
+    used = {name for node in nodes(graph) for name in node.input} | outputs
+    unused = [tensor for tensor in graph.initializer if tensor.name not in used]
+    for tensor in unused:
+        graph.initializer.remove(tensor)
+
+
+def _content(tensor) -> tuple:
+    """What makes two small tensors the same."""
+    if tensor.ByteSize() > 1024:
+        return tensor.name,
+    copy = type(tensor)()
+    copy.CopyFrom(tensor)
+    copy.name = copy.doc_string = ''
+    return copy.SerializeToString(),
+
+
+def nodes(graph):
+    """All nodes, those of subgraphs too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField('g'):
+                yield from nodes(attribute.g)
+
+
+def operators(path: Path) -> Counter:
+    """How often each operator is in the file."""
+    import onnx
+    return Counter(node.op_type for node in nodes(onnx.load(str(path), load_external_data=False).graph))

@@ -1,0 +1,103 @@
+"""The scan, windows and pooling as graphs: against the reference, for lengths and sizes that a trace has not seen."""
+import io
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmvision_mamba import MambaVision
+from mmvision_mamba.export.onnx_file import tidy
+from mmvision_mamba.export.parts import BackboneGraph, Dynamic, MatrixPool
+from mmvision_mamba.ops.chunked import plain_chunked_scan
+from mmvision_mamba.ops.operators import dynamic_sizes
+from mmvision_mamba.ops.reference import reference_scan
+
+
+def onnx_bytes(module, inputs, axes, outputs=1):
+    file = io.BytesIO()
+    names = [f'x{i}' for i in range(len(inputs))]
+    torch.onnx.export(module.eval(), tuple(inputs), file, dynamo=False, opset_version=17, input_names=names,
+                      output_names=[f'y{i}' for i in range(outputs)], dynamic_axes=dict.fromkeys(names, axes) if axes else None)
+    return file.getvalue()
+
+
+def scan_inputs(batch, length, channels=6, state=3):
+    u, delta = torch.randn(2, batch, length, channels)
+    B, C = torch.randn(2, batch, length, state)
+    return u, delta, B, C
+
+
+class Scan(torch.nn.Module):
+    def __init__(self, scan):
+        super().__init__()
+        self.scan, self.A, self.D = scan, -torch.rand(6, 3) * 5, torch.randn(6)
+
+    def forward(self, u, delta, B, C):
+        with dynamic_sizes():
+            return self.scan(u, delta, self.A, B, C, self.D, self.D / 2, True, None)
+
+
+@given(length=st.integers(1, 400), batch=st.integers(1, 3), scale=st.sampled_from([1., 30.]))
+@settings(max_examples=30, deadline=None)
+def test_scan_in_plain_operators(length, batch, scale):
+    module = Scan(plain_chunked_scan)
+    u, delta, B, C = scan_inputs(batch, length)
+    torch.testing.assert_close(module(u, delta * scale, B, C), Scan.forward(_with(module, reference_scan), u,
+                                                                          delta * scale, B, C), rtol=1e-4, atol=1e-4)
+
+
+def _with(module, scan):
+    other = Scan(scan)
+    other.A, other.D = module.A, module.D
+    return other
+
+
+def test_scan_of_any_length():
+    """One graph, from shorter than a chunk to where many doublings are needed."""
+    module = Scan(plain_chunked_scan)
+    session = onnxruntime.InferenceSession(onnx_bytes(module, scan_inputs(2, 40), {0: 'batch', 1: 'length'}))
+    for batch, length in ((1, 1), (3, 15), (1, 16), (2, 17), (1, 1000), (1, 5003)):
+        inputs = scan_inputs(batch, length)
+        found, = session.run(None, {f'x{i}': x.numpy() for i, x in enumerate(inputs)})
+        wanted = _with(module, reference_scan)(*inputs)
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('window_size', [(4, 2), (None, None), (64, 32)])
+@pytest.mark.parametrize('padding', ['fit', 'zeros'])
+def test_backbone_of_any_size(padding, window_size):
+    arch = dict(dim=8, in_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 4))
+    backbone = MambaVision(dict(arch, depths=(1, 1, 2, 2)), window_padding=padding, window_size=window_size).eval()
+    graph = Dynamic(BackboneGraph(backbone), free_size=True)
+    axes = {0: 'batch', 2: 'height', 3: 'width'}
+    session = onnxruntime.InferenceSession(onnx_bytes(graph, [torch.randn(2, 3, 64, 96)], axes, 4))
+    for shape in ((1, 3, 64, 96), (2, 3, 101, 32), (1, 3, 32, 147)):
+        images = torch.randn(shape)
+        with torch.no_grad():
+            wanted = backbone(images)
+        for a, b in zip(wanted, session.run(None, dict(x0=images.numpy()))):
+            assert np.abs(a.numpy() - b).max() <= 1e-4 * a.abs().max()
+
+
+@pytest.mark.parametrize('size', [(7, 5), (16, 16), (2, 3)])
+@pytest.mark.parametrize('output', [1, 3, 6, (2, None)])
+def test_matrix_pool(size, output):
+    x = torch.randn(2, 4, *size)
+    torch.testing.assert_close(MatrixPool(output)(x), torch.nn.AdaptiveAvgPool2d(output)(x))
+
+
+def test_tidy_keeps_what_is_computed():
+    import onnx
+    module = Scan(plain_chunked_scan)
+    model = onnx.load_from_string(onnx_bytes(module, scan_inputs(1, 40), None))
+    before = len(model.graph.node)
+    feed = {f'x{i}': x.numpy() for i, x in enumerate(scan_inputs(1, 40))}
+    wanted, = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feed)
+    tidy(model.graph)
+    onnx.checker.check_model(model)
+    assert len(model.graph.node) < before and not {'Constant', 'Identity'} & {n.op_type for n in model.graph.node}
+    found, = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feed)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)

@@ -1,0 +1,120 @@
+"""tools/export.py as its users call it: every format, what is checked, and what wrong input gets."""
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from mmengine.registry import MODELS
+
+from mmvision_mamba.engine import launch
+from mmvision_mamba.export import verify
+from mmvision_mamba.export.parts import BackboneGraph
+
+SHAPE = ('--shape', 64, 96)
+
+
+@pytest.fixture
+def segmentor(configs, tmp_path):
+    """A small segmentor's config and checkpoint; its classes differ clearly."""
+    cfg = launch.read_config(configs.segmentor)
+    model = MODELS.build(cfg.model)
+    torch.nn.init.normal_(model.decode_head.conv_seg.weight)
+    path = tmp_path / 'a checkpoint.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+    return configs.segmentor, path
+
+
+def lines(run):
+    return [line for line in run.out.splitlines() if line.rstrip().endswith(('ok', 'FAILED'))]
+
+
+def test_onnx(tool, segmentor, tmp_path):
+    run = tool('export', *segmentor, *SHAPE, '--verify', '--out', tmp_path / 'new folder' / 'model.onnx')
+    assert run.code == 0, run.err
+    assert [line.split()[0] for line in lines(run)] == ['labels'] * 2
+    assert '2 checks passed' in run.out
+    assert [p.name for p in (tmp_path / 'new folder').iterdir()] == ['model.onnx']
+    model = onnx.load(tmp_path / 'new folder' / 'model.onnx')
+    onnx.checker.check_model(model)
+    assert {(o.domain, o.version) for o in model.opset_import} == {('', 17)}
+    meta = {entry.key: json.loads(entry.value) for entry in model.metadata_props}
+    assert meta['task'] == 'segmentation' and meta['classes'] == ['background', 'ellipse', 'rectangle', 'triangle']
+    assert meta['mean'] == [123.675, 116.28, 103.53] and meta['channel_order'] == 'RGB' and meta['shape'] == [64, 96]
+    session = onnxruntime.InferenceSession(tmp_path / 'new folder' / 'model.onnx')
+    out, = session.run(None, dict(images=np.zeros((1, 3, 64, 96), np.float32)))
+    assert out.shape == (1, 64, 96) and out.dtype == np.int64
+
+
+def test_any_size(tool, segmentor, tmp_path):
+    run = tool('export', *segmentor, *SHAPE, '--verify', '--dynamic', '--output', 'logits',
+               '--out', tmp_path / 'm.onnx')
+    assert run.code == 0, run.err
+    checked = lines(run)
+    for size in ('1 × 64 × 96', '2 × 64 × 96', '1 × 37 × 34', '2 × 32 × 64', '1 × 32 × 45'):
+        assert any(size in line and line.startswith('logits') for line in checked)
+    session = onnxruntime.InferenceSession(tmp_path / 'm.onnx')
+    assert session.get_inputs()[0].shape == ['batch', 3, 'height', 'width']
+
+
+def test_image_in(tool, segmentor, tmp_path):
+    run = tool('export', *segmentor, *SHAPE, '--verify', '--with-preprocess', '--out', tmp_path / 'm.onnx')
+    assert run.code == 0, run.err
+    image = verify.verification_images((75, 51), 1)[0]
+    found, = onnxruntime.InferenceSession(tmp_path / 'm.onnx').run(None, dict(image=image))
+    assert found.shape == (75, 51)
+
+
+@pytest.mark.parametrize('format', ['torch-export', 'torchscript'])
+def test_other_formats(tool, segmentor, tmp_path, format):
+    """Without OpenMMLab and this package, by torch alone; any number of images."""
+    out = tmp_path / ('m.pt2' if format == 'torch-export' else 'm.pt')
+    run = tool('export', *segmentor, *SHAPE, '--format', format, '--dynamic', 'batch', '--part', 'backbone',
+               '--out', out)
+    assert run.code == 0, run.err
+    files = {'metadata.json': ''}
+    module = torch.export.load(out, extra_files=files).module() if format == 'torch-export' else \
+        torch.jit.load(out, _extra_files=files)
+    assert json.loads(files['metadata.json'])['task'] == 'features'
+    assert [f.shape for f in module(torch.zeros(3, 3, 64, 96))] == [
+        (3, 16 * 2**i, 16 // 2**i, 24 // 2**i) for i in range(4)]
+
+
+def test_half(tool, segmentor, tmp_path):
+    run = tool('export', *segmentor, *SHAPE, '--fp16', '--verify', '--part', 'backbone', '--out', tmp_path / 'm.onnx')
+    assert run.code == 0, run.err
+    assert all('≤ 0.01' in line for line in lines(run))
+    model = onnx.load(tmp_path / 'm.onnx')
+    large = [t for t in model.graph.initializer if np.prod(t.dims) > 1000]
+    assert large and all(t.data_type == onnx.TensorProto.FLOAT16 for t in large)
+
+
+def test_a_wrong_file_is_not_kept(tool, segmentor, tmp_path, monkeypatch):
+    """A graph that computes something else: the old file stays, nothing new does, and the exit code says so."""
+    out = tmp_path / 'out' / 'm.onnx'
+    out.parent.mkdir()
+    out.write_text('old')
+    monkeypatch.setattr(BackboneGraph, 'forward', lambda self, x: [y * 1.001 for y in self.backbone(x)])
+    run = tool('export', *segmentor, *SHAPE, '--part', 'backbone', '--out', out)
+    assert run.code == 1 and 'does not agree' in run.errors[0] and 'FAILED' in run.err
+    assert out.read_text() == 'old' and list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (('--shape', 31, 64), 'images of 32 pixels or more'),
+    (('--batch', 0), '--batch must be at least 1'),
+    (('--part', 'detector'), '--part detector'),
+    (('--format', 'torchscript', '--simplify'), 'are for --format onnx'),
+    (('--with-preprocess', '--dynamic'), 'does not go with'),
+    (('--opset', 11), '--opset: 17 to 20, got 11'),
+    (('--out', 'model.pt'), '--out: a .onnx file'),
+    (('--cfg-options', 'model.test_cfg.mode=slide', 'model.test_cfg.crop_size=(32,32)',
+      'model.test_cfg.stride=(32,32)'),
+     "test_cfg.mode 'slide' can not be exported"),
+    (('--cfg-options', 'model.backbone.arch.dim=24', 'model.decode_head.in_channels=[24,48,96,192]',
+      'model.auxiliary_head.in_channels=96'), 'does not fit the model of this config')])
+def test_wrong_input(tool, segmentor, arguments, message):
+    run = tool('export', *segmentor, *arguments)
+    assert run.code == 2 and message in run.err, run.err
+    assert len(run.errors) == 1 and 'Traceback' not in run.err
