@@ -20,7 +20,8 @@ def onnx_bytes(module, inputs, axes, outputs=1):
     file = io.BytesIO()
     names = [f'x{i}' for i in range(len(inputs))]
     torch.onnx.export(module.eval(), tuple(inputs), file, dynamo=False, opset_version=17, input_names=names,
-                      output_names=[f'y{i}' for i in range(outputs)], dynamic_axes=dict.fromkeys(names, axes) if axes else None)
+                      output_names=[f'y{i}' for i in range(outputs)],
+                      dynamic_axes=dict.fromkeys(names, axes) if axes else None)
     return file.getvalue()
 
 
