@@ -7,7 +7,7 @@ venv := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
 python := $(venv)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint
+.PHONY: help env demo test lint audit
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \t\2/p' Makefile
@@ -23,3 +23,6 @@ test: env  ## run the tests
 
 lint: env  ## check the code with ruff
 	@$(python) -m ruff check . $(ARGS)
+
+audit: env  ## report known vulnerabilities of the installed packages; never fails
+	@$(python) tools/audit.py $(ARGS)

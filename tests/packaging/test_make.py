@@ -23,6 +23,7 @@ def make(*arguments):
     (['test', 'STACK=onedl', 'ARGS=-x'], ['tools/setup_env.sh --stack onedl --venv .venv-onedl',
                                          '.venv-onedl/bin/python -m pytest -n 2 -x']),
     (['lint'], ['tools/setup_env.sh --stack openmmlab --venv .venv', '.venv/bin/python -m ruff check .']),
+    (['audit'], ['tools/setup_env.sh --stack openmmlab --venv .venv', '.venv/bin/python tools/audit.py']),
     (['demo'], ['tools/setup_env.sh --stack openmmlab --venv .venv', '.venv/bin/python tools/demo.py']),
 ])
 def test_every_target_makes_its_environment_first(arguments, commands):
@@ -31,7 +32,7 @@ def test_every_target_makes_its_environment_first(arguments, commands):
 
 def test_help_lists_every_target():
     listed = {line.split()[1] for line in make().stdout.splitlines()}
-    assert listed == {'help', 'env', 'demo', 'test', 'lint'}
+    assert listed == {'help', 'env', 'demo', 'test', 'lint', 'audit'}
 
 
 @pytest.fixture
