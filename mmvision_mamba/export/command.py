@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS
 from torch import nn
@@ -14,9 +15,10 @@ from torch import nn
 from ..backbones.checkpoint import extract_state_dict, read_checkpoint
 from ..engine import launch
 from ..engine.checkpoint_fit_hook import check_fit
+from ..engine.data_checks import check_datasets
 from ..errors import ConfigError, ExportError
 from ..inference.toolboxes import dataset_meta
-from . import formats, verify
+from . import formats, quantize, tensorrt, verify
 from .onnx_file import operators
 from .parts import OUTPUTS, PARTS, Exportable, Half, Images, build_exportable
 from .preprocess import Preprocess, pipeline_settings
@@ -39,6 +41,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help='of a segmentor: the map of labels, or logits. Default: map')
     parser.add_argument('--fp16', action='store_true', help='float16 weights and arithmetic, the scan in float32; '
                         'inputs and outputs stay float32')
+    parser.add_argument('--int8', nargs='?', const='static', choices=quantize.KINDS,
+                        help="int8 weights of a segmentor, for onnxruntime. static (without a value): activations too, "
+                        "calibrated on the config's training images; dynamic: linear layers alone. Kept only if the "
+                        'mIoU on its test images falls by a point at most')
+    parser.add_argument('--int8-images', type=int, nargs=2, default=(32, 100), metavar=('CALIBRATION', 'TEST'),
+                        help='how many images of the data sets --int8 uses; default: 32 100')
     parser.add_argument('--simplify', action='store_true', help='have onnxslim shrink the ONNX graph')
     parser.add_argument('--with-preprocess', action='store_true', help='take one RGB image (h, w, 3) uint8 of any '
                         'size, and resize, pad and normalise it in the graph; maps and masks come in its own size')
@@ -66,8 +74,12 @@ def export(args: argparse.Namespace) -> Path:
     path = args.out or Path('work_dirs') / Path(args.config).stem / f'{part}{formats.FORMATS[args.format]}'
     if path.is_dir() or path.suffix != formats.FORMATS[args.format]:
         raise ConfigError(f'--out: a {formats.FORMATS[args.format]} file, got {path}')
+    if args.int8:
+        if part != 'segmentor':
+            raise ConfigError('--int8 is judged by mIoU: it is for segmentors')
+        check_datasets(cfg, ('train', 'test'))
     what = build_exportable(model, part, args.output)
-    rows = Export(what, model, args, pipeline_settings(cfg), meta).write(path)
+    rows = Export(what, model, args, cfg, meta).write(path)
     if args.verify:
         print(verify.table(rows))
     print(f'{path}: {_about(path, args.format, model, part)}; {len(rows)} checks passed')
@@ -89,6 +101,12 @@ def check_options(args: argparse.Namespace) -> None:
                           'batch, or --format torch-export, which leaves both open')
     if args.with_preprocess and (args.batch != 1 or args.dynamic):
         raise ConfigError('--with-preprocess takes one image of any size: it does not go with --batch and --dynamic')
+    if args.int8 and (args.format != 'onnx' or args.fp16 or args.with_preprocess or args.dynamic == 'all'
+                      or args.output != 'map' or args.part not in (None, 'segmentor')):
+        raise ConfigError('--int8 is for a segmentor as --format onnx with --output map, of one height and width, '
+                          'without --fp16 and --with-preprocess')
+    if args.int8 and min(args.int8_images) < 1:
+        raise ConfigError('--int8-images must be at least 1 each')
     if args.format == 'onnx':
         formats.require('--format onnx', 'onnx', 'onnxruntime', *(['onnxslim'] if args.simplify else []))
 
@@ -115,12 +133,13 @@ class Export:
         what: from `build_exportable`.
         model: the whole model.
         args: the command line.
-        settings: from `pipeline_settings`.
+        cfg: the config.
         meta: classes and palette.
     """
 
-    def __init__(self, what: Exportable, model: nn.Module, args: argparse.Namespace, settings: dict, meta: dict):
-        self.what, self.model, self.args, self.settings, self.meta = what, model, args, settings, meta
+    def __init__(self, what: Exportable, model: nn.Module, args: argparse.Namespace, cfg: Config, meta: dict):
+        self.what, self.model, self.args, self.cfg, self.meta = what, model, args, cfg, meta
+        self.settings = pipeline_settings(cfg)
         self.shape = tuple(args.shape)
         self.free = dict(all=(0, 2, 3), batch=(0,)).get(args.dynamic, ())
         self.precision = 'float16' if args.fp16 else 'float32'
@@ -154,6 +173,8 @@ class Export:
             formats.write(self.what, unfinished, args.format, [torch.from_numpy(example)], self.free, self._metadata(),
                           args.opset, args.simplify)
             rows = self._check(inputs, expected, formats.load(unfinished, args.format))
+            if args.int8:
+                rows += self._to_int8(unfinished)
             if failed := [row for row in rows if not row.passed]:
                 raise ExportError(f'{path.name} does not agree with the model it was made of, and is not kept:\n'
                                   + verify.table(failed))
@@ -181,6 +202,17 @@ class Export:
                                          self.precision)
         return verify.compare(self.model, self.what.part, self.what.outputs, inputs, expected, run, self.precision)
 
+    def _to_int8(self, path: Path) -> list[verify.Row]:
+        """Put the file's int8 form in its place; returns what that costs."""
+        calibration, test = self.args.int8_images
+        preprocess, whole = Preprocess(self.shape, **self.settings), path.with_name('float32.onnx')
+        path.rename(whole)
+        quantize.quantize(whole, path, self.args.int8, (
+            images for images, _, _ in quantize.labelled(self.cfg, 'train', preprocess, calibration)))
+        rows = quantize.check(self.cfg, whole, path, preprocess, len(self.meta['classes']), test)
+        whole.unlink()
+        return rows
+
     def _metadata(self) -> dict[str, str]:
         """What `runtime.Model` reads: every value is JSON."""
         task = dict(backbone='features', segmentor='segmentation', detector='detection')[self.what.part]
@@ -193,8 +225,11 @@ class Export:
 
 def _about(path: Path, format: str, model: nn.Module, part: str) -> str:
     size = sum(file.stat().st_size for file in (path, path.with_name(f'{path.name}.data')) if file.exists())
-    text = f'{size / 1e6:,.1f} MB'
+    weights = sum(p.numel() * p.element_size() for p in getattr(model, part, model).parameters())
+    text = f'{size / 1e6:,.1f} MB ({size / weights:.2f} of the weights in PyTorch)'
     if format == 'onnx':
         count = operators(path)
         text += f', {sum(count.values()):,} nodes of {len(count)} standard operators'
+        if missing := tensorrt.unsupported(count):
+            text += f'; not for TensorRT: {", ".join(missing)}'
     return text

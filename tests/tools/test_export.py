@@ -1,5 +1,6 @@
 """tools/export.py as its users call it: every format, what is checked, and what wrong input gets."""
 import json
+import sys
 
 import numpy as np
 import onnx
@@ -9,8 +10,9 @@ import torch
 from mmengine.registry import MODELS
 
 from mmvision_mamba.engine import launch
-from mmvision_mamba.export import verify
+from mmvision_mamba.export import onnx_file, quantize, tensorrt, verify
 from mmvision_mamba.export.parts import BackboneGraph
+from mmvision_mamba.export.preprocess import Preprocess, pipeline_settings
 
 SHAPE = ('--shape', 64, 96)
 
@@ -118,3 +120,62 @@ def test_wrong_input(tool, segmentor, arguments, message):
     run = tool('export', *segmentor, *arguments)
     assert run.code == 2 and message in run.err, run.err
     assert len(run.errors) == 1 and 'Traceback' not in run.err
+
+
+def test_int8(tool, segmentor, shapes, tmp_path, monkeypatch):
+    """Static: int8 weights, standard operators, and the metadata is still there."""
+    monkeypatch.setenv('SHAPES_ROOT', str(shapes))
+    monkeypatch.setattr(quantize, 'MOST_LOST', 100)  # the weights are random
+    run = tool('export', *segmentor, '--shape', 64, 64, '--int8', '--int8-images', 2, 3, '--verify',
+               '--out', tmp_path / 'm.onnx')
+    assert run.code == 0, run.err
+    assert 'mIoU lost' in run.out
+    model = onnx.load(tmp_path / 'm.onnx')
+    assert {o.domain for o in model.opset_import} == {''}
+    assert {entry.key for entry in model.metadata_props} >= {'task', 'mean', 'classes'}
+    kinds = {t.data_type for t in model.graph.initializer if np.prod(t.dims) > 1000}
+    assert kinds == {onnx.TensorProto.INT8}
+
+
+def test_int8_that_costs_too_much_is_not_kept(tool, segmentor, shapes, tmp_path, monkeypatch):
+    monkeypatch.setenv('SHAPES_ROOT', str(shapes))
+    scores = iter([80., 78.5])
+    monkeypatch.setattr(quantize, 'mean_iou', lambda *args: next(scores))
+    run = tool('export', *segmentor, '--shape', 64, 64, '--int8', 'dynamic', '--int8-images', 2, 3,
+               '--out', tmp_path / 'out' / 'm.onnx')
+    assert run.code == 1 and 'mIoU lost, of 80.00' in run.err
+    assert not list((tmp_path / 'out').iterdir())
+
+
+def test_mean_iou_is_mmsegs(tool, configs, shapes, tmp_path, monkeypatch):
+    """Of the same maps: what tools/test.py prints."""
+    from mmseg.evaluation import IoUMetric
+    monkeypatch.setenv('SHAPES_ROOT', str(shapes))
+    cfg = launch.read_config(configs.segmentor)
+    data = list(quantize.labelled(cfg, 'test', Preprocess((64, 64), **pipeline_settings(cfg)), 3))
+    maps = [torch.randint(0, 4, (1, 64, 64)).numpy() for _ in data]
+    metric = IoUMetric(iou_metrics=['mIoU'])
+    metric.dataset_meta = dict(classes=list('abcd'))
+    metric.process({}, [dict(pred_sem_seg=dict(data=torch.from_numpy(found)), gt_sem_seg=dict(data=truth[None]))
+                        for found, (_, truth, _) in zip(maps, data)])
+    found = iter(maps)
+    wanted = metric.evaluate(3)['mIoU']
+    assert quantize.mean_iou(lambda images: [next(found)], data, 4) == pytest.approx(wanted, abs=0.01)
+
+
+def test_weights_that_one_file_can_not_hold(tool, segmentor, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_file, 'LIMIT', 100_000)
+    run = tool('export', *segmentor, *SHAPE, '--part', 'backbone', '--out', tmp_path / 'out' / 'm.onnx')
+    assert run.code == 0, run.err
+    assert sorted(p.name for p in (tmp_path / 'out').iterdir()) == ['m.onnx', 'm.onnx.data']
+    assert len(onnxruntime.InferenceSession(tmp_path / 'out' / 'm.onnx').get_outputs()) == 4
+
+
+def test_missing_packages(tool, segmentor, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    run = tool('export', *segmentor)
+    assert run.code == 2 and "pip install 'mmvision-mamba[export]'" in run.err
+
+
+def test_operators_for_tensorrt():
+    assert tensorrt.unsupported(['Conv', 'Softplus', 'ConvInteger', 'Add']) == ['ConvInteger']
