@@ -7,7 +7,7 @@ venv := $(if $(filter onedl,$(STACK)),.venv-onedl,.venv)
 python := $(venv)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test lint audit
+.PHONY: help env demo test lint audit docs
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1  \t\2/p' Makefile
@@ -26,3 +26,6 @@ lint: env  ## check the code with ruff
 
 audit: env  ## report known vulnerabilities of the installed packages; never fails
 	@$(python) tools/audit.py $(ARGS)
+
+docs: env  ## build the documentation into site/; a broken link fails
+	@NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --strict --quiet $(ARGS)

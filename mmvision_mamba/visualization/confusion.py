@@ -81,12 +81,14 @@ def draw_per_class(out: str | os.PathLike, results: dict[str, Sequence[float]], 
         rows = np.arange(n) + (k - (len(results) - 1) / 2) * thickness
         axis.barh(rows, np.nan_to_num(values), height=thickness, color=f'C{k}', label=f'{name}, mean {mean:.3f}')
         for row, value in zip(rows, values):
-            axis.text(np.nan_to_num(value) + 0.008, row, 'none there' if math.isnan(value) else f'{value:.3f}',
-                      va='center', fontsize=7)
+            inside = value > 0.15
+            axis.text(np.nan_to_num(value) + (-0.01 if inside else 0.01), row, va='center', fontsize=7,
+                      ha='right' if inside else 'left', color='white' if inside else 'black',
+                      s='none there' if math.isnan(value) else f'{value:.3f}')
         if math.isfinite(mean):
             axis.axvline(mean, color=f'C{k}', linestyle='--', linewidth=1)
     axis.set_yticks(range(n), [classes[i] for i in order], fontsize=9)
-    axis.set(xlim=(0, 1.1), ylim=(n - 0.4, -0.6), title=title)
+    axis.set(xlim=(0, 1.02), ylim=(n - 0.4, -0.6), title=title)
     axis.set_xticks(np.linspace(0, 1, 6))
     axis.grid(axis='x', alpha=0.3)
     axis.set_axisbelow(True)

@@ -24,6 +24,8 @@ def make(*arguments):
                                          '.venv-onedl/bin/python -m pytest -n 2 -x']),
     (['lint'], ['tools/setup_env.sh --stack openmmlab --venv .venv', '.venv/bin/python -m ruff check .']),
     (['audit'], ['tools/setup_env.sh --stack openmmlab --venv .venv', '.venv/bin/python tools/audit.py']),
+    (['docs'], ['tools/setup_env.sh --stack openmmlab --venv .venv',
+                'NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet']),
     (['demo'], ['tools/setup_env.sh --stack openmmlab --venv .venv', '.venv/bin/python tools/demo.py']),
 ])
 def test_every_target_makes_its_environment_first(arguments, commands):
@@ -32,7 +34,7 @@ def test_every_target_makes_its_environment_first(arguments, commands):
 
 def test_help_lists_every_target():
     listed = {line.split()[1] for line in make().stdout.splitlines()}
-    assert listed == {'help', 'env', 'demo', 'test', 'lint', 'audit'}
+    assert listed == {'help', 'env', 'demo', 'test', 'lint', 'audit', 'docs'}
 
 
 @pytest.fixture
