@@ -73,7 +73,8 @@ def _as_picture(image: torch.Tensor, preprocessor) -> np.ndarray:
         image = image * preprocessor.std.cpu() + preprocessor.mean.cpu()
     if len(image) < 3:
         image = image[:1].expand(3, -1, -1)
-    image = image[:3] if getattr(preprocessor, '_channel_conversion', False) else image[:3].flip(0)
+    turned = any(getattr(preprocessor, name, False) for name in ('_channel_conversion', 'channel_conversion'))
+    image = image[:3] if turned else image[:3].flip(0)
     return image.clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
 
 

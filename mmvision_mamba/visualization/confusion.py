@@ -82,8 +82,8 @@ def draw_per_class(out: str | os.PathLike, results: dict[str, Sequence[float]], 
         axis.barh(rows, np.nan_to_num(values), height=thickness, color=f'C{k}', label=f'{name}, mean {mean:.3f}')
         for row, value in zip(rows, values):
             inside = value > 0.15
-            axis.text(np.nan_to_num(value) + (-0.01 if inside else 0.01), row, va='center', fontsize=7,
-                      ha='right' if inside else 'left', color='white' if inside else 'black',
+            axis.text(0.01 if inside else np.nan_to_num(value) + 0.01, row, va='center', fontsize=7,
+                      color='white' if inside else 'black',
                       s='none there' if math.isnan(value) else f'{value:.3f}')
         if math.isfinite(mean):
             axis.axvline(mean, color=f'C{k}', linestyle='--', linewidth=1)

@@ -103,6 +103,16 @@ def test_annotations_of_a_test_pipeline_are_brought_to_the_inputs_size(masks, ro
                                [2 * side for side in BOX], atol=2)
 
 
+@pytest.mark.parametrize('kind', [detection, segmentation])
+@pytest.mark.parametrize('preprocessor', [{}, dict(bgr_to_rgb=False), dict(mean=None, std=None, bgr_to_rgb=False)])
+def test_colours_are_right_however_they_are_normalised(kind, preprocessor, root):
+    cfg = kind(root)
+    cfg.model.data_preprocessor.update(preprocessor)
+    for image, sample in model_inputs(cfg)[0]:
+        height, width = sample.img_shape
+        assert abs(image[:height, :width] - original(sample)).max() <= 1
+
+
 def test_semantic_maps(root):
     late = [dict(type='Resize', scale_factor=2., keep_ratio=True)]
     samples, _ = model_inputs(segmentation(root, split='test', late=late), 'test')

@@ -1,0 +1,168 @@
+"""What the web page shows, without the page: an image asked about, and what a model answers."""
+from __future__ import annotations
+
+import math
+import os
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.structures import PixelData
+from PIL import Image
+
+from ..errors import ConfigError, DataError
+from ..inference import Inferencer
+from ..visualization.backbone_maps import BackboneMaps, overlay
+
+DRAWN_SIDE = 640  # pixels, at least, of a picture's longer side
+LOWEST_SCORE = 0.05  # of instances that are kept at all
+INSTANCE_COLUMNS = ('class', 'score', 'x1', 'y1', 'x2', 'y2', 'mask area (pixels)')
+AREA_COLUMNS = ('class', 'pixels', 'share (%)')
+
+
+def load_image(path: str | os.PathLike, model: Inferencer, max_pixels: int, max_side: int) -> np.ndarray:
+    """An uploaded image as BGR, uint8, scaled down where a side is longer than `max_side` pixels.
+
+    Raises:
+        DataError: it can't be read or has more than `max_pixels`; names the file without its folder.
+    """
+    name = Path(path).name
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            with Image.open(path) as image:  # the header alone
+                width, height = image.size
+        if width * height > max_pixels:
+            raise DataError(f'{name}: {width} × {height} pixels are more than the {max_pixels / 1e6:g} million that '
+                            'this page takes; scale it down first')
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, DataError):
+            raise
+        # The loader says what is wrong with it, or knows the format.
+    try:
+        image = model.read(path)
+    except DataError as error:
+        raise DataError(str(error).replace(str(path), name)) from None
+    shrink = max_side / max(image.shape[:2])
+    if shrink < 1:
+        image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+    return image
+
+
+@dataclass
+class Answer:
+    """A model's answer for one image; drawn and listed again without asking it anew.
+
+    Attributes:
+        model: that answered.
+        image: BGR, uint8.
+        sample: the prediction.
+        seconds: that it took.
+    """
+    model: Inferencer
+    image: np.ndarray
+    sample: object = field(init=False)
+    seconds: float = field(init=False)
+    _maps: BackboneMaps | None = None
+
+    def __post_init__(self):
+        start = time.perf_counter()
+        self.sample = self.model.predict(self.image)[0]
+        self.seconds = time.perf_counter() - start
+        if 'pred_instances' in self.sample:
+            instances = self.sample.pred_instances
+            self.sample.pred_instances = instances[instances.scores >= LOWEST_SCORE]
+
+    def picture(self, score_thr: float) -> np.ndarray:
+        """The prediction over the image, RGB; a small image enlarged, so that there is room for the labels."""
+        factor = max(1, math.ceil(DRAWN_SIDE / max(self.image.shape[:2])))
+        if factor == 1:
+            return self.model.draw(self.image, self.sample, score_thr)
+        image = self.image.repeat(factor, axis=0).repeat(factor, axis=1)
+        return self.model.draw(image, _enlarged(self.sample, factor), score_thr)
+
+    def table(self, score_thr: float) -> tuple[tuple[str, ...], list[list]]:
+        """Column titles and rows: of a detector its instances, best first; of a segmentor classes, largest first."""
+        names = self.model.classes
+        if 'pred_sem_seg' in self.sample:
+            labels, pixels = np.unique(self.sample.pred_sem_seg.data.numpy(), return_counts=True)
+            rows = [[names[label] if label < len(names) else 'none', int(count), round(100 * count / pixels.sum(), 2)]
+                    for label, count in zip(labels, pixels)]
+            return AREA_COLUMNS, sorted(rows, key=lambda row: -row[1])
+        instances = self.sample.get('pred_instances')
+        if instances is None:
+            return INSTANCE_COLUMNS[:6], []
+        instances = instances[instances.scores >= score_thr]
+        masks = instances.get('masks')
+        rows = [[names[label], round(score, 3), *(round(side, 1) for side in box)] for label, score, box in zip(
+            instances.labels.tolist(), instances.scores.tolist(), instances.bboxes.tolist())]
+        if masks is not None:
+            rows = [[*row, int(area)] for row, area in zip(rows, np.asarray(masks).sum((1, 2)))]
+        return INSTANCE_COLUMNS[:6 + (masks is not None)], sorted(rows, key=lambda row: -row[1])
+
+    def maps(self, point: tuple[float, float] | None = None) -> list[tuple[np.ndarray, str]]:
+        """RGB pictures with captions: attention (of `point`, in pixels, or on average), Δ and features of the stages.
+
+        Raises:
+            ConfigError: the model has no MambaVision, or the point lies outside the image.
+        """
+        if self._maps is None:
+            self._maps = BackboneMaps(self.model, self.image)
+        maps, rgb = self._maps, np.ascontiguousarray(self.image[..., ::-1])
+        late = maps.stages[2:]
+        pictures = []
+        for stage in late:
+            values = maps.attention(stage, point)
+            if point is None:
+                picture = overlay(rgb, values - values.min())
+            else:
+                picture = overlay(rgb, values)
+                radius = max(2, max(picture.shape) // 100)
+                cv2.drawMarker(picture, tuple(map(int, point)), (0, 229, 255), cv2.MARKER_CROSS, 4 * radius,
+                               radius // 2 + 1)
+            pictures.append((picture, f'stage {stage}: attention'))
+        for stage in late:
+            values = maps.delta(stage)
+            pictures.append((overlay(rgb, values - values.min()), f'stage {stage}: Δ'))
+        return pictures + [((255 * maps.components(stage)).astype(np.uint8), f'stage {stage}: features')
+                           for stage in maps.stages]
+
+
+def _enlarged(sample, factor: int):
+    """A prediction for its image with every pixel `factor` times as wide and high."""
+    def repeated(values):
+        return values.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+    sample = sample.clone()
+    for name, kind in (('pred_sem_seg', 'data'), ('pred_panoptic_seg', 'sem_seg')):
+        if name in sample:
+            setattr(sample, name, PixelData(**{kind: repeated(sample.get(name).get(kind))}))
+    if 'pred_instances' in sample:
+        instances = sample.pred_instances.clone()
+        instances.bboxes = instances.bboxes * factor
+        if 'masks' in instances:
+            instances.masks = repeated(torch.as_tensor(instances.masks))
+        sample.pred_instances = instances
+    return sample
+
+
+def trained_by_demo(folder: Path) -> list[tuple[str, Path]]:
+    """(config, checkpoint) of each model that `make demo` trained into `folder`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    found = []
+    for name in ('detector', 'segmentor'):
+        configs, last = sorted((folder / name).glob('*.py')), folder / name / 'last_checkpoint'
+        if configs and last.is_file():
+            checkpoint = folder / name / Path(last.read_text().strip()).name  # wherever it was trained
+            if checkpoint.is_file():
+                found.append((str(configs[0]), checkpoint))
+    if not found:
+        raise ConfigError(f'{folder}: no trained model there; run `make demo` first (about 20 minutes), or name a '
+                          'config and its checkpoint: tools/demo_app.py CONFIG CHECKPOINT')
+    return found

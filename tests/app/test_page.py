@@ -1,0 +1,109 @@
+"""The web page in a real browser: upload, overlay, threshold, attention, and what a broken file gets."""
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip('gradio', reason="pip install 'mmvision-mamba[app]'")
+pytest.importorskip('selenium', reason="pip install 'mmvision-mamba[dev]'")
+
+from selenium import webdriver
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
+
+BROWSER, DRIVER = shutil.which('chromium'), shutil.which('chromedriver')
+pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason='apt-get install chromium chromium-driver')
+
+# What a test run leaves to look at.
+OUTPUT = Path(__file__).resolve().parents[2] / 'build' / 'test_output'
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('uploads')
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    Image.fromarray(image).save(folder / 'my image.png')
+    Image.fromarray(image[:, :64]).save(folder / 'other.png')
+    (folder / 'broken.png').write_bytes((folder / 'other.png').read_bytes()[:300])
+    return folder
+
+
+@pytest.fixture(scope='module')
+def address(models, files):
+    from mmvision_mamba.app.page import build_page, serve
+    page = build_page(models, [files / 'other.png'], score_thr=0.05)
+    yield serve(page, '127.0.0.1', 0, 2**20)
+    page.close()
+
+
+@pytest.fixture
+def browser(tmp_path):
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for argument in ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-sync',
+                     'disable-background-networking', 'disable-component-update', 'window-size=1400,1000',
+                     f'user-data-dir={tmp_path}'):
+        options.add_argument(f'--{argument}')
+    options.set_capability('goog:loggingPrefs', {'performance': 'ALL'})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+def test_in_a_browser(browser, address, files):
+    def find(selector):
+        return browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def wait(condition):
+        return WebDriverWait(browser, 120, ignored_exceptions=[Exception]).until(lambda _: condition())
+
+    def source(selector):
+        return find(selector)[0].get_attribute('src')
+
+    def upload(name):
+        wait(lambda: find('#upload input[type=file]'))[0].send_keys(str(files / name))
+
+    # upload -> overlay and table
+    browser.get(address)
+    upload('my image.png')
+    wait(lambda: 'my image.png: 96 × 64 pixels' in find('#status')[0].text)
+    overlay = wait(lambda: source('#picture img'))
+    wait(lambda: 'score' in find('#table')[0].text and 'triangle' in find('#table')[0].text)
+
+    # threshold: the same image, nothing over it, no row left
+    field = find('#threshold input[type=number]')[0]
+    field.send_keys(Keys.CONTROL, 'a')
+    field.send_keys('1', Keys.ENTER, Keys.TAB)
+    wait(lambda: source('#picture img') != overlay)
+    wait(lambda: 'triangle' not in find('#table')[0].text)
+
+    # attention: all maps, and those of the place that is clicked
+    find('button[role=tab]')[1].click()
+    wait(lambda: len(find('#maps img')) == 8)
+    assert 'Averaged over all places' in find('#about')[0].text
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    assert browser.save_screenshot(str(OUTPUT / 'demo_app.png'))
+    find('#upload img')[0].click()
+    wait(lambda: 'What the place at' in find('#about')[0].text)
+
+    # the other task
+    find('button[role=tab]')[0].click()
+    find('#task input')[1].click()
+    wait(lambda: 'share (%)' in find('#table')[0].text and 'background' in find('#table')[0].text)
+
+    # a broken file: a message, nothing of the former image, no stack trace
+    find('#upload button[aria-label*="lear"], #upload button[aria-label*="emove"]')[0].click()
+    wait(lambda: not find('#picture img'))
+    upload('broken.png')
+    wait(lambda: 'broken.png: the image is truncated' in find('#status')[0].text)
+    assert not find('#picture img') and 'Traceback' not in browser.page_source
+
+    requests = [json.loads(entry['message'])['message'] for entry in browser.get_log('performance')]
+    urls = {request['params']['request']['url'] for request in requests
+            if request['method'] == 'Network.requestWillBeSent'}
+    urls = {url for url in urls if url.startswith(('http:', 'https:', 'ws:', 'wss:'))}  # not the browser's own
+    assert urls and not {url for url in urls if not url.startswith(address)}
