@@ -186,6 +186,18 @@ if ! $deps_only; then
 fi
 (cd / && "$python" -W ignore -c "import $modules") > "$venv/import.log" 2>&1 \
     || die "the installed packages don't import: $(tail -n 1 "$venv/import.log") (all of it in $venv/import.log)"
+
+# Debian's browser, in which a test tries the web page; without it that test is skipped.
+install_browser() {
+    [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null || return 0
+    ! { command -v chromium && command -v chromedriver; } > /dev/null 2>&1 || return 0
+    say 'chromium and chromium-driver, for the test of the web page'
+    { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -qy install --no-install-recommends chromium \
+        chromium-driver; } > "$venv/apt.log" 2>&1 \
+        || say "note: chromium could not be installed, so that test will be skipped (why: $venv/apt.log)"
+}
+$deps_only || install_browser
+
 echo "$state" > "$stamp"
 say "done: $stack stack, mmcv for ${flavour%%-*}, in $venv"
 if has_gpu && [ "$flavour" = cpu ]; then

@@ -107,3 +107,19 @@ def test_in_a_browser(browser, address, files):
             if request['method'] == 'Network.requestWillBeSent'}
     urls = {url for url in urls if url.startswith(('http:', 'https:', 'ws:', 'wss:'))}  # not the browser's own
     assert urls and not {url for url in urls if not url.startswith(address)}
+
+
+def test_uploads_that_are_too_large_are_refused(address):
+    import httpx
+
+    def status(size):
+        return httpx.post(f'{address}gradio_api/upload', files={'files': ('x.png', b'0' * size)}).status_code
+    assert status(2**19) == 200 and status(2**20 + 1) == 413
+
+
+def test_a_port_in_use(models):
+    import socket
+
+    from mmvision_mamba.app.page import build_page, serve
+    with socket.create_server(('127.0.0.1', 0)) as taken, pytest.raises(OSError, match='empty port'):
+        serve(build_page(models), '127.0.0.1', taken.getsockname()[1], 2**20)

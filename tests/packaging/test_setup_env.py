@@ -107,3 +107,24 @@ def test_a_second_set_up_of_the_same_environment_waits(tmp_path):
     assert time.monotonic() - started > 1.5
     assert 'another set-up is at work' in result.stdout
     holder.wait()
+
+
+@pytest.mark.parametrize(('there', 'works', 'says'), [
+    (True, True, ''), (False, True, '[setup] chromium and'), (False, False, 'chromium could not be installed')])
+def test_the_browser_is_installed_where_it_is_missing_and_nothing_fails_without_it(there, works, says, tmp_path):
+    text = SCRIPT.read_text()
+    function = text[text.index('install_browser() {'):text.index('$deps_only || install_browser')]
+    for name in ['chromium', 'chromedriver'] * there:
+        (tmp_path / name).write_text('#!/bin/sh\n')
+    (tmp_path / 'apt-get').write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\nexit {int(not works)}\n')
+    (tmp_path / 'id').write_text('#!/bin/sh\necho 0\n')
+    for path in tmp_path.iterdir():
+        path.chmod(0o755)
+    result = subprocess.run(['/bin/bash', '-euo', 'pipefail', '-c',
+                             f'say() {{ echo "[setup] $*"; }}; venv={tmp_path}\n{function}\ninstall_browser; echo end'],
+                            env={'PATH': str(tmp_path)}, capture_output=True, text=True)
+    assert result.returncode == 0 and result.stdout.endswith('end\n'), result.stderr
+    assert says in result.stdout
+    assert (tmp_path / 'asked').exists() != there
+    if works and not there:
+        assert 'install --no-install-recommends chromium chromium-driver' in (tmp_path / 'asked').read_text()

@@ -1,4 +1,4 @@
-"""The tools that draw, run as a user does: curves, what the pipeline feeds, confusion."""
+"""The tools that draw, run as a user does: curves, what the pipeline feeds, confusion; the web page."""
 import json
 
 import cv2
@@ -87,3 +87,11 @@ def test_confusion(kind, tool, fails, configs, shapes, tmp_path):
     assert 'error: ' in fails('confusion', other, kept, *options), 'predictions of another kind of model'
     assert 'checkpoint not found' in fails('confusion', getattr(configs, kind), 'nowhere.pth', *options)
     assert 'nowhere.pkl' in fails('confusion', getattr(configs, kind), 'nowhere.pkl', *options)
+
+
+def test_demo_app(fails, configs):
+    pytest.importorskip('gradio')
+    assert 'expected its checkpoint after it' in fails('demo_app', configs.detector)
+    assert 'config file not found: nowhere.py' in fails('demo_app', 'nowhere.py', 'x.pth')
+    assert 'x.pth' in fails('demo_app', configs.segmentor, 'x.pth')
+    assert '--score-thr' in fails('demo_app', configs.segmentor, 'x.pth', '--score-thr', '30')
