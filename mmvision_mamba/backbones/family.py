@@ -1,6 +1,5 @@
 """The published variants of MambaVision (arXiv 2407.08083, table 1 and the released models)."""
 import difflib
-import math
 from collections.abc import Mapping
 
 from ..errors import ConfigError
@@ -81,8 +80,3 @@ def guess_variant(shapes: Mapping[str, tuple]) -> str | None:
     except KeyError:
         return None
     return next((name for name, arch in FAMILY.items() if found == (arch['dim'], arch['in_dim'], arch['depths'])), None)
-
-
-def num_mixers(depth: int) -> int:
-    """Of a stage's blocks, how many at its start are MambaVision mixers; the rest is self-attention."""
-    return math.ceil(depth / 2)

@@ -19,7 +19,7 @@ from ..ops.operators import exporting, graph_size
 from ._mmengine import BaseModule, register_backbone
 from .checkpoint import load_pretrained
 from .checkpointing import checkpoint_block
-from .family import num_mixers, resolve_arch
+from .family import resolve_arch
 from .windows import PADDINGS, Windows, check_window_size
 
 
@@ -246,6 +246,9 @@ class MambaVision(BaseModule):
         norm_eval: keep every BatchNorm in eval mode while training. Default: False.
         scan_backend: see `mmvision_mamba.ops.selective_scan`. Default: 'auto'.
         norm_layer: norm of the output features, 'ln', 'bn' or None. Default: 'ln'.
+        pattern, mixer_ratio, pattern_seed: which blocks of stages 3 and 4 are mixers, see `hybrid_patterns`. Default:
+            'attention_last', half of them, the first.
+        mixer_conv, mixer_branch: see `MixerVariant`. Default: 'regular' and 'concat', the `MambaVisionMixer`.
         init_cfg: dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None, sha256=None) loads published or own
             weights (see `load_pretrained`); None: initialised as published. Default: None.
 
@@ -269,7 +272,13 @@ class MambaVision(BaseModule):
                  norm_eval: bool = False,
                  scan_backend: str = 'auto',
                  norm_layer: str | None = 'ln',
+                 pattern: str | Sequence[str] = 'attention_last',
+                 mixer_ratio: float | None = None,
+                 pattern_seed: int = 0,
+                 mixer_conv: str = 'regular',
+                 mixer_branch: str = 'concat',
                  init_cfg: dict | None = None):
+        from .ablations import hybrid_patterns, mixer_class  # it builds on the mixer above
         super().__init__(init_cfg)
         self.fused = False
         arch = resolve_arch(arch)
@@ -288,6 +297,8 @@ class MambaVision(BaseModule):
             raise ConfigError(f'drop_path_rate must be in [0, 1), got {rate!r}')
 
         dim, depths = arch['dim'], arch['depths']
+        patterns = hybrid_patterns(pattern, mixer_ratio, pattern_seed, depths[2:])
+        mixer = mixer_class(mixer_conv, mixer_branch)
         self.num_features = [dim * 2**i for i in range(4)]
         rates = iter([rate * i / max(1, sum(depths) - 1) for i in range(sum(depths))])
         self.patch_embed = PatchEmbed(arch['in_channels'], arch['in_dim'], dim)
@@ -301,9 +312,9 @@ class MambaVision(BaseModule):
                 continue
             blocks = []
             for j in range(depths[i]):
-                mixer = MambaVisionMixer(channels, arch['d_state'], arch['d_conv'], scan_backend) \
-                    if j < num_mixers(depths[i]) else Attention(channels, arch['num_heads'][i])
-                blocks.append(Block(channels, mixer, arch['mlp_ratio'], next(rates), arch['layer_scale']))
+                token_mixer = mixer(channels, arch['d_state'], arch['d_conv'], scan_backend) \
+                    if patterns[i - 2][j] == 'M' else Attention(channels, arch['num_heads'][i])
+                blocks.append(Block(channels, token_mixer, arch['mlp_ratio'], next(rates), arch['layer_scale']))
             self.levels.append(WindowStage(blocks, downsample, with_cp, window_size[i - 2], window_padding))
         for i in self.out_indices:
             self.add_module(f'outnorm{i}', FEATURE_NORMS[norm_layer](self.num_features[i]))

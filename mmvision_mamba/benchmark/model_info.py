@@ -145,8 +145,7 @@ def _describe(part: Part, module: nn.Module, args: tuple, output) -> None:
                    if isinstance(x, Tensor)]
     kinds = {ConvBlock: 'conv', MambaVisionMixer: 'mixer', Attention: 'attention'}
     for block in getattr(module, 'blocks', ()):
-        kind = kinds.get(type(getattr(block, 'mixer', block)))
-        if kind:
+        for kind in [kind for cls, kind in kinds.items() if isinstance(getattr(block, 'mixer', block), cls)]:
             part.blocks[kind] = part.blocks.get(kind, 0) + 1
     if isinstance(module, WindowStage):
         part.windows = Windows.plan(*args[0].shape[2:], module.window_size, module.window_padding)

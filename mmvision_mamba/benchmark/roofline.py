@@ -85,8 +85,8 @@ def _counted_scans(model: nn.Module, phase: str):
     scans = []
 
     def count(mixer, args, output):
-        batch, length, dim = args[0].shape
-        scans.append(scan_flops(batch, length, dim // 2, mixer.d_state, phase))
+        batch, length, _ = args[0].shape
+        scans.append(scan_flops(batch, length, len(mixer.D), mixer.d_state, phase))
 
     mixers = [module for module in model.modules() if isinstance(module, MambaVisionMixer)]
     backends = [mixer.scan_backend for mixer in mixers]

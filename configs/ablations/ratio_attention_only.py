@@ -1,0 +1,4 @@
+# Ratio: attention only.
+_base_ = './baseline.py'
+
+model = dict(backbone=dict(mixer_ratio=0.))

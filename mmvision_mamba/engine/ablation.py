@@ -1,0 +1,166 @@
+"""Variants of a model, each trained for the same short time from the same seeds, side by side in one table."""
+import hashlib
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from ..benchmark.roofline import count_flops
+from ..errors import ConfigError, DataError
+from ..files import replace
+from .launch import build_runner
+
+RESULTS, TABLE = 'ablation.json', 'ablation.md'
+SPEED_BATCH, SPEED_CALLS = 32, 9
+
+
+def run_variants(configs: dict[str, Config], seeds: Sequence[int], out: Path, progress: Callable[[str], None]) -> list:
+    """Train and validate each config with each seed, and write `ablation.json` and `ablation.md` after every run.
+
+    Runs that are in `out` already, of the very same config and seed, are not repeated: an interrupted call goes on
+    where it stopped.
+
+    Args:
+        configs: by name; the first is what the others are compared with. See `shorten`.
+        seeds: one run each.
+        out: folder for the results and, in a folder per run, mmengine's logs.
+        progress: called with a line per run.
+
+    Returns:
+        A row per run: variant, about, seed, config (a digest), metric, score, parameters, flops, ms_per_image,
+        training_seconds.
+
+    Raises:
+        ConfigError: a config without iterations or without a metric to compare.
+        DataError: `out` holds a results file that is none.
+    """
+    kept = _read(out / RESULTS)
+    total, done = len(configs) * len(seeds), 0
+    rows = []
+    for seed in seeds:  # every variant once, before any twice
+        for name, cfg in configs.items():
+            cfg = _prepared(cfg, seed, out / f'{name}_seed{seed}')
+            digest, done = _digest(cfg), done + 1
+            row = next((r for r in kept if (r['variant'], r['seed'], r['config']) == (name, seed, digest)), None)
+            if row is None:
+                row = dict(variant=name, about=_about(cfg), seed=seed, config=digest, **_run(cfg))
+                kept.append(row)
+                replace(out / RESULTS, lambda path: path.write_text(json.dumps(kept, indent=1) + '\n'))
+            rows.append(row)
+            replace(out / TABLE, lambda path: path.write_text(as_markdown(rows)))
+            progress(f'{done}/{total} {name}, seed {seed}: {row["metric"]} {row["score"]:.2f}, '
+                     f'{row["training_seconds"]:.0f} s')
+    return rows
+
+
+def shorten(cfg: Config, iterations: int | None) -> Config:
+    """`cfg` trained for so many iterations, its learning rate schedule shrunk alike; None: its own number.
+
+    Raises:
+        ConfigError: it is counted in epochs.
+    """
+    if 'max_iters' not in cfg.get('train_cfg', {}):
+        raise ConfigError(f'{cfg.filename}: ablations are counted in iterations, and there is no train_cfg.max_iters')
+    if iterations is not None:
+        part = iterations / cfg.train_cfg.max_iters
+        for scheduler in cfg.get('param_scheduler') or []:
+            for key in {'begin', 'end'} & set(scheduler):
+                scheduler[key] = round(scheduler[key] * part)
+            if 'end' in scheduler:
+                scheduler.end = max(scheduler.end, scheduler.get('begin', 0) + 1)
+        cfg.train_cfg.max_iters = iterations
+    return cfg
+
+
+def as_markdown(rows: Sequence[dict]) -> str:
+    """One line per variant; with several seeds, mean and, behind ±, half the range of the scores."""
+    variants = {row['variant']: [r for r in rows if r['variant'] == row['variant']] for row in rows}
+    first = next(iter(variants.values()))
+    base = {row['seed']: row['score'] for row in first}
+    lines = [f'| variant | parameters (M) | MFLOPs | ms per image | {first[0]["metric"]} | difference |',
+             '|---|---|---|---|---|---|']
+    for name, runs in variants.items():
+        scores = [row['score'] for row in runs]
+        pairs = [row['score'] - base[row['seed']] for row in runs if row['seed'] in base]
+        milliseconds = statistics.median(row['ms_per_image'] for row in runs)
+        cells = (f'`{name}`: {runs[0]["about"]}', f'{runs[0]["parameters"] / 1e6:.3f}', f'{runs[0]["flops"] / 1e6:.1f}',
+                 f'{milliseconds:.2f}', _spread(scores), '–' if runs is first else _spread(pairs, sign='+'))
+        lines.append(f'| {" | ".join(cells)} |')
+    return '\n'.join(lines) + '\n'
+
+
+def _spread(values: list[float], sign: str = '') -> str:
+    if not values:
+        return '–'
+    half = (max(values) - min(values)) / 2
+    return f'{statistics.mean(values):{sign}.1f}' + (f' ± {half:.1f}' if len(values) > 1 else '')
+
+
+def _prepared(cfg: Config, seed: int, work_dir: Path) -> Config:
+    cfg = Config(cfg._cfg_dict.to_dict(), filename=cfg.filename)
+    cfg.randomness = dict(seed=seed)
+    iterations = cfg.train_cfg.max_iters
+    cfg.train_cfg.val_interval = iterations + 1  # once, after the training
+    cfg.default_hooks.logger.interval = max(1, iterations // 5)
+    cfg.default_hooks.checkpoint = dict(type='CheckpointHook', by_epoch=False, interval=iterations + 1, save_last=False)
+    cfg.work_dir, cfg.launcher, cfg.log_level = str(work_dir), 'none', 'WARNING'
+    cfg.experiment_name = f'{work_dir.name}_{time.time_ns()}'  # mmengine wants another for every run of a process
+    return cfg
+
+
+def _digest(cfg: Config) -> str:
+    settings = {key: cfg._cfg_dict[key] for key in cfg._cfg_dict if key not in ('work_dir', 'experiment_name')}
+    return hashlib.sha256(repr(sorted(settings.items(), key=lambda item: item[0])).encode()).hexdigest()[:16]
+
+
+def _about(cfg: Config) -> str:
+    first = Path(cfg.filename).read_text().split('\n', 1)[0]
+    return first.removeprefix('#').strip().rstrip('.') if first.startswith('#') else ''
+
+
+def _run(cfg: Config) -> dict:
+    runner = build_runner(cfg)
+    start = time.process_time()
+    model = runner.train()
+    seconds = time.process_time() - start
+    metrics = {key: value for key, value in runner.val_loop.run().items() if isinstance(value, (int, float))}
+    if not metrics:
+        raise ConfigError(f'{cfg.filename}: val_evaluator gives no number to compare')
+    metric, score = next(iter(metrics.items()))
+    return dict(metric=metric, score=float(score), parameters=sum(p.numel() for p in model.parameters()),
+                training_seconds=seconds, **_cost(model, runner.val_dataloader))
+
+
+@torch.no_grad()
+def _cost(model: nn.Module, loader) -> dict:
+    """FLOPs of a forward and milliseconds of processor time, per image, of the model's backbone and what follows it."""
+    data = model.data_preprocessor(next(iter(loader)), False)
+    inputs = data['inputs'][:1].expand(SPEED_BATCH, -1, -1, -1).contiguous()
+    model.eval()
+
+    def forward():
+        return model(inputs, mode='tensor')
+    flops = count_flops(forward, model, 'forward') / SPEED_BATCH
+    seconds = []
+    for _ in range(SPEED_CALLS):
+        start = time.process_time()
+        forward()
+        seconds.append(time.process_time() - start)
+    return dict(flops=round(flops), ms_per_image=1e3 * statistics.median(seconds) / SPEED_BATCH)
+
+
+def _read(path: Path) -> list[dict]:
+    if not path.exists():
+        return []
+    try:
+        rows = json.loads(path.read_text())
+        if not all({'variant', 'seed', 'config', 'score'} <= set(row) for row in rows):
+            raise ValueError('a run lacks its keys')
+    except (ValueError, TypeError) as error:
+        raise DataError(f'{path} is no file of results ({error}): remove it or choose another --out') from error
+    return rows
