@@ -24,8 +24,8 @@ INSTANCE_COLUMNS = ('class', 'score', 'x1', 'y1', 'x2', 'y2', 'mask area (pixels
 AREA_COLUMNS = ('class', 'pixels', 'share (%)')
 
 
-def load_image(path: str | os.PathLike, model: Inferencer, max_pixels: int, max_side: int) -> np.ndarray:
-    """An uploaded image as BGR, uint8, scaled down where a side is longer than `max_side` pixels.
+def load_image(path: str | os.PathLike, model: Inferencer, max_pixels: int, max_side: int) -> tuple[np.ndarray, float]:
+    """An uploaded image as BGR, uint8, scaled down where a side is longer than `max_side` pixels, and that scale.
 
     Raises:
         DataError: it can't be read or has more than `max_pixels`; names the file without its folder.
@@ -47,10 +47,11 @@ def load_image(path: str | os.PathLike, model: Inferencer, max_pixels: int, max_
         image = model.read(path)
     except DataError as error:
         raise DataError(str(error).replace(str(path), name)) from None
-    shrink = max_side / max(image.shape[:2])
-    if shrink < 1:
-        image = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
-    return image
+    scale = min(1., max_side / max(image.shape[:2]))
+    if scale < 1:
+        height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return image, scale
 
 
 @dataclass
@@ -60,11 +61,13 @@ class Answer:
     Attributes:
         model: that answered.
         image: BGR, uint8.
+        scale: of the image, of the uploaded one.
         sample: the prediction.
         seconds: that it took.
     """
     model: Inferencer
     image: np.ndarray
+    scale: float = 1.
     sample: object = field(init=False)
     seconds: float = field(init=False)
     _maps: BackboneMaps | None = None
@@ -76,6 +79,11 @@ class Answer:
         if 'pred_instances' in self.sample:
             instances = self.sample.pred_instances
             self.sample.pred_instances = instances[instances.scores >= LOWEST_SCORE]
+
+    def point(self, x: float, y: float) -> tuple[int, int]:
+        """A place of the uploaded image in this one."""
+        height, width = self.image.shape[:2]
+        return min(int(x * self.scale), width - 1), min(int(y * self.scale), height - 1)
 
     def picture(self, score_thr: float) -> np.ndarray:
         """The prediction over the image, RGB; a small image enlarged, so that there is room for the labels."""

@@ -47,9 +47,8 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
             return None, ''
         try:
             model = models[task]
-            found = Answer(model, load_image(path, model, max_pixels, max_side))
+            found = Answer(model, *load_image(path, model, max_pixels, max_side))
         except UserError as error:
-            gr.Warning(str(error))
             return None, f'⚠ {error}'
         height, width = found.image.shape[:2]
         return found, (f'{Path(path).name}: {width} × {height} pixels, {1000 * found.seconds:.0f} ms on '
@@ -73,18 +72,8 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
         return pictures, ('Averaged over all places. Click the image on the left to see what a place looks at.'
                           if point is None else f'What the place at {point[0]:g}, {point[1]:g} looks at.')
 
-    def maps_of_point(found, path, event: gr.SelectData):
-        if found is None:
-            return maps(None)
-        x, y = event.index
-        height, width = found.image.shape[:2]  # the upload may have been scaled down
-        upload_width, upload_height = size_of(path)
-        return maps(found, (min(int(x * width / upload_width), width - 1),
-                            min(int(y * height / upload_height), height - 1)))
-
-    def size_of(path):
-        height, width = models[tasks[0]].read(path).shape[:2]
-        return width, height
+    def maps_of_point(found, event: gr.SelectData):
+        return maps(found, found and found.point(*event.index))
 
     busy = dict(concurrency_id='model', concurrency_limit=1)
     with gr.Blocks(title='mmvision_mamba', analytics_enabled=False, delete_cache=(3600, 3600)) as page:
@@ -119,7 +108,7 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
                 lambda: ([], 'Open this tab anew, or click the image on the left.'), None, [gallery, about])
         threshold.release(show, [found, threshold], [picture, table], **busy)
         attention.select(maps, [found], [gallery, about], **busy)
-        upload.select(maps_of_point, [found, upload], [gallery, about], **busy)
+        upload.select(maps_of_point, [found], [gallery, about], **busy)
     return page
 
 

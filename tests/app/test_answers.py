@@ -42,14 +42,18 @@ def test_uploads_of_all_kinds(kind, models, tmp_path):
     image = {'colour': picture(), 'grey': picture()[..., 0], 'alpha': np.dstack([picture(), picture()[..., :1]]),
              '16 bits': picture().astype(np.uint16) << 8}[kind]
     cv2.imwrite(str(tmp_path / 'x.png'), image)
-    loaded = load_image(tmp_path / 'x.png', models['Instances'], 40_000_000, 1600)
+    loaded, scale = load_image(tmp_path / 'x.png', models['Instances'], 40_000_000, 1600)
+    assert scale == 1
     expected = np.dstack([image] * 3) if image.ndim == 2 else picture()
     assert loaded.dtype == np.uint8 and np.array_equal(loaded, expected)
 
 
 def test_large_uploads_are_scaled_down(models, tmp_path):
     cv2.imwrite(str(tmp_path / 'x.png'), picture(60, 200))
-    assert load_image(tmp_path / 'x.png', models['Instances'], 40_000_000, 100).shape == (30, 100, 3)
+    image, scale = load_image(tmp_path / 'x.png', models['Semantic map'], 40_000_000, 100)
+    assert image.shape == (30, 100, 3) and scale == 0.5
+    answer = Answer(models['Semantic map'], cv2.resize(image, (100, 40)), scale)
+    assert answer.point(0, 0) == (0, 0) and answer.point(199.6, 79.9) == (99, 39) and answer.point(50, 21) == (25, 10)
 
 
 def test_instances(models):
