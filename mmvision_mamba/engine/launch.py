@@ -14,9 +14,9 @@ from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.registry import init_default_scope
 
-from ..backbones.family import did_you_mean
 from ..datasets.loading import use_checked_loading
 from ..errors import ConfigError, UserError
+from .config_keys import check_keys, unknown_argument
 from .data_checks import check_datasets, leave_out_bad_images, override_data_root
 from .model_checks import check_model
 
@@ -93,6 +93,7 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise ConfigError(f'--cfg-options {" ".join(options)} can not be applied: {error}') from error
+    check_keys(cfg, path)
     if not cfg.get('default_scope'):
         raise ConfigError(f"{path} has no default_scope: add default_scope = 'mmdet' or 'mmseg'")
     for key in needs:
@@ -228,14 +229,8 @@ def _user_message(error: Exception) -> str | None:
     built = _class_being_built(error.__traceback__)
     if isinstance(error, KeyError) and 'is not in the' in str(error):
         return str(error.args[0]).split('. Please check')[0]
-    if isinstance(error, TypeError) and built is not None:
-        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-        valid = [name for name in inspect.signature(built).parameters if name not in ('self', 'args', 'kwargs')]
-        if unknown:
-            return (f"{built.__name__} has no argument '{unknown[1]}'{did_you_mean(unknown[1], valid)}; valid ones: "
-                    f'{", ".join(valid)}')
-        if 'required positional argument' in str(error) or 'required keyword' in str(error):
-            return f'{built.__name__}: {error}'
+    if isinstance(error, TypeError):
+        return unknown_argument(error, built)
     return None
 
 

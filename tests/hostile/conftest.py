@@ -9,6 +9,8 @@ from mmvision_mamba.datasets.loading import use_checked_loading
 from mmvision_mamba.engine.data_checks import check_datasets
 from mmvision_mamba.errors import UserError
 
+from ..tools.conftest import shapes, tool  # noqa: F401
+
 
 @pytest.fixture
 def registries():

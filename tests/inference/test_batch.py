@@ -156,6 +156,7 @@ def test_names(images):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)
 def test_ray_with_a_worker_killed(models, tmp_path):
     """Two workers; one is killed as soon as there is a part. Every image is there once, as without Ray."""
     pytest.importorskip('ray')
@@ -173,7 +174,10 @@ def test_ray_with_a_worker_killed(models, tmp_path):
                                text=True)
     parts = tmp_path / 'ray/parts'
     killed = []
+    deadline = time.monotonic() + 1400
     while process.poll() is None:
+        if time.monotonic() > deadline:
+            process.kill()  # and Ray's processes with it
         if len(list(parts.glob('part-*'))) >= 1 and not killed:
             workers = [p for p in psutil.Process(process.pid).children(recursive=True)
                        if p.is_running() and 'MapWorker' in ''.join(p.cmdline())]
