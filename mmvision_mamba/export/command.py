@@ -79,7 +79,10 @@ def export(args: argparse.Namespace) -> Path:
             raise ConfigError('--int8 is judged by mIoU: it is for segmentors')
         check_datasets(cfg, ('train', 'test'))
     what = build_exportable(model, part, args.output)
-    rows = Export(what, model, args, cfg, meta).write(path)
+    kind = Export
+    if part == 'detector':
+        from .detector_export import DetectorExport as kind
+    rows = kind(what, model, args, cfg, meta).write(path)
     if args.verify:
         print(verify.table(rows))
     print(f'{path}: {_about(path, args.format, model, part)}; {len(rows)} checks passed')
@@ -151,26 +154,17 @@ class Export:
             ExportError: it doesn't agree with the model; the message has the lines that fail.
         """
         args = self.args
-        inputs = self._images() if args.with_preprocess else verify.batches(self.shape, self.settings, args.batch,
-                                                                           self.free)
+        inputs = self._inputs()
         expected = [self._reference(images) for _, images in inputs]
-        graph = self.what.graph
-        if args.with_preprocess:
-            graph = Images(Preprocess(self.shape, **self.settings), graph)
-        if args.fp16:
-            graph = Half(graph)
-        self.what.graph = graph.eval()
+        self.what.graph = self._graph().eval()
         if args.with_preprocess:
             self.what.inputs = ('image',)
-        example = inputs[0][1]
-        if 0 in self.free and args.format != 'onnx':  # torch.export takes a size of 1 for a constant
-            example = np.repeat(example, 2, 0)
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = path.with_name(f'.{path.stem}.{os.getpid()}')
         folder.mkdir()
         try:
             unfinished = folder / path.name
-            formats.write(self.what, unfinished, args.format, [torch.from_numpy(example)], self.free, self._metadata(),
+            formats.write(self.what, unfinished, args.format, self._example(inputs), self.free, self._metadata(),
                           args.opset, args.simplify)
             rows = self._check(inputs, expected, formats.load(unfinished, args.format))
             if args.int8:
@@ -184,12 +178,28 @@ class Export:
             shutil.rmtree(folder)
         return rows
 
-    def _images(self):
-        """Pictures of several sizes and aspects, none of them the model's own."""
+    def sizes(self) -> list[tuple[int, int]]:
+        """Heights and widths of pictures of several sizes and aspects, none of them the model's own."""
         height, width = self.shape
-        sizes = [(height + 37, width + 90), (max(32, height // 2 + 1), max(32, width // 2)), (height * 3 // 2, width)]
+        return [(height + 37, width + 90), (max(32, height // 2 + 1), max(32, width // 2)), (height * 3 // 2, width)]
+
+    def _inputs(self):
+        if not self.args.with_preprocess:
+            return verify.batches(self.shape, self.settings, self.args.batch, self.free)
         return [(f'drawn, {h} × {w}', verify.verification_images((h, w), 1, seed)[0])
-                for seed, (h, w) in enumerate(sizes)]
+                for seed, (h, w) in enumerate(self.sizes())]
+
+    def _graph(self) -> nn.Module:
+        graph = self.what.graph
+        if self.args.with_preprocess:
+            graph = Images(Preprocess(self.shape, **self.settings), graph)
+        return Half(graph) if self.args.fp16 else graph
+
+    def _example(self, inputs) -> list[torch.Tensor]:
+        example = inputs[0][1]
+        if 0 in self.free and self.args.format != 'onnx':  # torch.export takes a size of 1 for a constant
+            example = np.repeat(example, 2, 0)
+        return [torch.from_numpy(example)]
 
     def _reference(self, images: np.ndarray) -> list[np.ndarray]:
         if not self.args.with_preprocess:

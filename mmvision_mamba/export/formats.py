@@ -49,7 +49,8 @@ def write(what: Exportable, path: Path, format: str, inputs: Sequence[Tensor], f
 def _write_onnx(what, path, inputs, free, metadata, opset, simplify):
     require('--format onnx', 'onnx', *(['onnxslim'] if simplify else []))
     graph = Dynamic(what.graph, not {2, 3}.isdisjoint(free)).eval()
-    axes = {name: {axis: FREE[axis] for axis in free} for name in what.inputs[:1]}
+    axes = {name: {axis: FREE[axis] for axis in free if axis < example.dim()}
+            for name, example in zip(what.inputs, inputs)}
     if inputs[0].dtype == torch.uint8:
         axes = {what.inputs[0]: {0: 'height', 1: 'width'}}
     try:

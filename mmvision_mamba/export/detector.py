@@ -1,0 +1,96 @@
+"""mmdet's detectors as one function of tensors, which can be exported: images in; boxes, scores, labels, masks out."""
+from __future__ import annotations
+
+import copy
+
+from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
+from torch import Tensor, nn
+
+from ..backbones.mambavision import MambaVisionMixer
+from ..errors import ConfigError
+from .dense import SUPPORTED as DENSE_HEADS
+from .dense import check_dense_head, predict_dense
+from .roi import SUPPORTED as ROI_HEADS
+from .roi import check_roi_head, predict_boxes, predict_masks
+
+
+class DetectorGraph(nn.Module):
+    """A detector's `predict` in fixed-size tensor operations, for export; also runs as it is.
+
+    Instances come best first; where an image has fewer than the config's `max_per_img`, the rest has label -1, score 0
+    and a box of zeros.
+
+    Args:
+        model: mmdet's SingleStageDetector or TwoStageDetector, in eval mode, with heads as in `dense.SUPPORTED` and
+            `roi.SUPPORTED`. It is copied, and the copy's backbone fused.
+
+    Returns:
+        forward: normalised images ``(B, 3, H, W)``, padded right and below, and their sizes without that padding,
+        ``(B, 2)`` int64 height and width -> boxes ``(B, M, 4)`` as x1, y1, x2, y2 in pixels of the input, scores
+        ``(B, M)``, labels ``(B, M)`` int64 and, with a mask head, mask probabilities within the box
+        ``(B, M, side, side)``.
+
+    Raises:
+        ConfigError: a detector, head or setting that has no such form, with those that have.
+    """
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        like = next((kind for kind in (TwoStageDetector, SingleStageDetector) if isinstance(model, kind)), None)
+        if like is None or type(model).predict is not like.predict or type(model).extract_feat is not like.extract_feat:
+            head = getattr(model, 'bbox_head', None) or getattr(model, 'mask_head', None)
+            of = f' (head: {type(head).__name__})' if head is not None else ''
+            raise ConfigError(
+                f'--part detector: {type(model).__name__}{of} can not be exported; detectors that can: two-stage ones '
+                f'with {" or ".join(ROI_HEADS)}; single-stage ones with {", ".join(DENSE_HEADS)}')
+        if like is TwoStageDetector:
+            if not (model.with_rpn and model.with_roi_head):
+                raise ConfigError(f'{type(model).__name__} without an RPN or RoI head can not be exported')
+            check_dense_head(model.rpn_head)
+            check_roi_head(model.roi_head)
+        else:
+            check_dense_head(model.bbox_head)
+        self.model = copy.deepcopy(model).eval()
+        if hasattr(self.model.backbone, 'fuse'):
+            self.model.backbone.fuse()
+
+    def half_backbone(self):
+        """Backbone and neck in float16, the scan in float32; returns self."""
+        for part in (self.model.backbone, *([self.model.neck] if self.model.with_neck else [])):
+            part.half()
+            for module in part.modules():
+                if isinstance(module, MambaVisionMixer):
+                    module.A_log.data, module.D.data = module.A_log.data.float(), module.D.data.float()
+        return self
+
+    @property
+    def two_stage(self) -> bool:
+        return isinstance(self.model, TwoStageDetector)
+
+    @property
+    def output_names(self) -> list[str]:
+        masks = self.two_stage and self.model.roi_head.with_mask
+        return ['boxes', 'scores', 'labels', *(['masks'] if masks else [])]
+
+    def forward(self, image: Tensor, image_size: Tensor) -> tuple[Tensor, ...]:
+        model = self.model
+        # Heads compute in float32, in which boxes are exact, whatever the backbone does.
+        dtype = next(model.backbone.parameters()).dtype
+        features = [feature.float() for feature in model.extract_feat(image.to(dtype))]
+        masks = ()
+        if self.two_stage:
+            boxes, scores, _ = predict_dense(model.rpn_head, features, image_size)
+            boxes, scores, labels = predict_boxes(model.roi_head, features, boxes, scores > 0, image_size)
+        else:
+            boxes, scores, labels = predict_dense(model.bbox_head, features, image_size)
+        valid = scores > 0
+        boxes = boxes * valid.unsqueeze(-1).to(boxes)
+        if 'masks' in self.output_names:
+            masks = predict_masks(model.roi_head, features, boxes, labels),
+        return boxes, scores, labels.where(valid, -1), *masks
+
+
+def mask_threshold(model: nn.Module) -> float:
+    """The probability from which a detector's config counts a pixel as the instance's."""
+    cfg = model.test_cfg.get('rcnn') or {}
+    return float(cfg.get('mask_thr_binary', 0.5))

@@ -1,0 +1,173 @@
+"""The runtime as its users have it: one file, copied, with onnxruntime, NumPy and Pillow only."""
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools import mask as coco_masks
+
+from mmvision_mamba.export import runtime
+from mmvision_mamba.export.agreement import Agreement, reference
+from mmvision_mamba.export.preprocess import Preprocess, paste
+from mmvision_mamba.export.verify import verification_images
+
+from .detectors import build, cascade, single_stage
+from .test_detector import SETTINGS, SHAPE, export
+
+# Everything that the environment has and the runtime must not need.
+BLOCKED = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmvision_mamba', 'cv2', 'onnx', 'scipy',
+           'matplotlib', 'pandas', 'pycocotools')
+ALONE = f'''
+import runpy, sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {BLOCKED!r}:
+            raise ImportError(name + ' is not here')
+sys.meta_path.insert(0, Block())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name='__main__')
+'''
+
+
+@pytest.fixture(scope='module')
+def models(tmp_path_factory):
+    """A detector of normalised images and one of images as they are: (model, file)."""
+    folder = tmp_path_factory.mktemp('models')
+    found = {}
+    for name, model, options in [('plain', build(cascade()), {}),
+                                 ('whole', build(single_stage('FCOS')), dict(with_preprocess=True))]:
+        export(model, folder / f'{name}.onnx', **options)
+        found[name] = model, folder / f'{name}.onnx'
+    return found
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """Run a copy of the file in isolation, with these arguments."""
+    copy = shutil.copy(runtime.__file__, tmp_path / 'my runtime.py')
+
+    def run(*arguments):
+        return subprocess.run([sys.executable, '-I', '-c', ALONE, copy, *map(str, arguments)], cwd=tmp_path,
+                              capture_output=True, text=True)
+    return run
+
+
+def picture(size=(75, 110), seed=0):
+    return verification_images(size, 1, seed)[0]
+
+
+@pytest.mark.parametrize('name', ['plain', 'whole'])
+def test_agrees_with_pytorch(name, models):
+    model, path = models[name]
+    loaded, agreement = runtime.Model(path), Agreement()
+    for seed, size in enumerate([(75, 110), (96, 128), (150, 90)]):
+        image = picture(size, seed)
+        agreement.add(reference(model, Preprocess(SHAPE, **SETTINGS), image), loaded(image), 0.05, 30)
+    assert loaded.classes == list('abcd') and loaded.task == 'detection'
+    assert agreement.detections > 15 and agreement.unmatched == 0
+    # The runtime's own resize rounds a pixel in a thousand the other way.
+    assert agreement.score < 0.02 and agreement.box_iou > 0.95 and agreement.mask_iou > 0.98, agreement
+
+
+@pytest.mark.parametrize('settings', [
+    dict(), dict(scale=None), dict(scale=[50, 60], keep_ratio=False), dict(channel_order='BGR', pad_value=114)])
+@pytest.mark.parametrize('size', [(50, 80), (480, 640), (200, 33), (96, 128), (1, 1)])
+def test_prepares_images_as_the_graph_does(settings, size, models):
+    settings = SETTINGS | settings
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    wanted, wanted_size = Preprocess(SHAPE, **settings)(torch.from_numpy(image))
+    model = runtime.Model(models['plain'][1])
+    model.channel_order, model.pad_value = settings['channel_order'], settings['pad_value']
+    model.resize_rule = {key: settings[key] for key in ('scale', 'keep_ratio')}
+    found, found_size = model.prepare(image)
+    assert found_size == tuple(wanted_size[0].tolist())
+    difference = np.abs(found - wanted.numpy())
+    assert difference.max() < 1.01 / 57 and (difference > 1e-4).mean() < 0.01  # one level where halves are rounded
+
+
+def test_resize_is_opencvs():
+    import cv2
+    image = picture((80, 120))
+    for size in [(40, 60), (133, 77), (80, 120), (7, 300)]:
+        wanted = cv2.resize(image, size[::-1]).astype(int)
+        assert np.abs(runtime.resize(image, *size).astype(int) - wanted).max() <= 1
+
+
+def test_paste_and_run_lengths():
+    rng = np.random.default_rng(0)
+    masks, boxes = rng.random((6, 28, 28), dtype=np.float32), rng.uniform(-20, 120, (6, 4)).astype(np.float32)
+    boxes[:, 2:] = boxes[:, :2] + rng.uniform(0.5, 90, (6, 2))
+    wanted = paste(torch.from_numpy(masks), torch.from_numpy(boxes), 70, 90).numpy()
+    for mask, box, whole in zip(masks, boxes, wanted):
+        found = runtime.paste(mask, box, (70, 90))
+        np.testing.assert_allclose(found, whole, atol=1e-5)
+        encoded = runtime.run_lengths(found > 0.5)
+        assert (coco_masks.decode(coco_masks.frPyObjects(encoded, 70, 90)) == (found > 0.5)).all()
+
+
+def test_command_line_alone(models, alone, tmp_path):
+    folder = tmp_path / 'some pictures'
+    folder.mkdir()
+    image = Image.fromarray(picture())
+    image.save(folder / 'a.png')
+    image.convert('L').save(folder / 'grey.png')
+    image.convert('RGBA').save(folder / 'with alpha.png')
+    Image.fromarray(np.asarray(image.convert('L')).astype(np.uint16) * 257).save(folder / 'sixteen bits.png')
+    image.save(tmp_path / 'a.jpg')
+    run = alone(models['plain'][1], folder, tmp_path / 'a.jpg', '--out-dir', tmp_path / 'new' / 'out', '--score-thr', 0.1)
+    assert run.returncode == 0, run.stderr
+    assert len(run.stdout.splitlines()) == 5
+    written = sorted(p.name for p in (tmp_path / 'new' / 'out').iterdir())
+    assert written == sorted(f'{name}{suffix}' for name in ('a', 'a_', 'grey', 'sixteen bits', 'with alpha')
+                             for suffix in ('.png', '.json'))
+    drawn = np.asarray(Image.open(tmp_path / 'new' / 'out' / 'a.png'))
+    assert drawn.shape == (75, 110, 3) and (drawn != np.asarray(image)).mean() > 0.05
+    found = runtime.Model(models['plain'][1])(np.asarray(image)).above(0.1)
+    told = json.loads((tmp_path / 'new' / 'out' / 'a.json').read_text())
+    assert [one['label'] for one in told] == found.labels.tolist() and told[0]['name'] in 'abcd'
+    np.testing.assert_allclose([one['box'] for one in told], found.boxes, atol=1e-2)
+    assert (coco_masks.decode(coco_masks.frPyObjects(told[0]['mask'], 75, 110)) == found.masks[0]).all()
+    # Grey and 16 bits are the same picture.
+    same = [json.loads((tmp_path / 'new' / 'out' / f'{name}.json').read_text()) for name in ('grey', 'sixteen bits')]
+    assert same[0] == same[1]
+
+
+def test_wrong_input_gets_a_line(models, tmp_path, capsys):
+    path = models['plain'][1]
+    Image.fromarray(picture()).save(tmp_path / 'a.png')
+    (tmp_path / 'not an image.png').write_text('<html>')
+    (tmp_path / 'cut.png').write_bytes((tmp_path / 'a.png').read_bytes()[:300])
+    (tmp_path / 'broken.onnx').write_bytes(path.read_bytes()[:1000])
+    (tmp_path / 'empty').mkdir()
+    image = tmp_path / 'a.png'
+    for arguments, message in [
+            ((tmp_path / 'no.onnx', image), 'no.onnx: no such file'),
+            ((tmp_path / 'broken.onnx', image), 'broken.onnx can not be loaded'),
+            ((path, tmp_path / 'gone.png'), 'gone.png: no such file'),
+            ((path, tmp_path / 'not an image.png'), 'not an image.png is not an image'),
+            ((path, tmp_path / 'cut.png'), 'cut.png can not be read as an image'),
+            ((path, tmp_path / 'empty'), 'no images in this folder'),
+            ((path, image, '--out-dir', image), 'a.png')]:
+        assert runtime.main([*map(str, arguments)] + ([] if '--out-dir' in arguments else
+                                                      ['--out-dir', str(tmp_path / 'out')])) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.startswith('error: ') and len(error.splitlines()) == 1
+
+
+def test_a_model_of_another_tool(tmp_path, capsys):
+    layer = torch.nn.Conv2d(3, 1, 1).eval()
+    torch.onnx.export(layer, (torch.zeros(1, 3, 8, 8),), str(tmp_path / 'foreign.onnx'), dynamo=False)
+    assert runtime.main([str(tmp_path / 'foreign.onnx'), 'x.png']) == 2
+    assert "no 'task' in its metadata: export it with tools/export.py" in capsys.readouterr().err
+
+
+def test_no_opencv_no_torch_in_its_source():
+    source = importlib.util.find_spec('mmvision_mamba.export.runtime').origin
+    imports = [line for line in open(source) if line.strip().startswith(('import ', 'from '))]
+    allowed = 'argparse', 'json', 'sys', 'numpy', 'onnxruntime', 'PIL', 'dataclasses', 'pathlib', 'collections', '__future__'
+    assert all(line.split()[1].split('.')[0] in (*allowed, 'runtime') for line in imports), imports
