@@ -18,8 +18,8 @@ What is to be done to an image stands in the ONNX file's metadata; every value i
     mean, std       of the input's channels, on the scale 0 to 255
     channel_order   "RGB" or "BGR", of the input
     resize          {"scale": [w, h], "keep_ratio": true}: the longer side becomes at most the greater of the two and
-                    the shorter at most the lesser; with "keep_ratio": false the image becomes w × h. Never larger than the
-                    input; without a scale as large as that. The input's rest, right and below, is padding
+                    the shorter at most the lesser; with "keep_ratio": false the image becomes w × h. Never larger than
+                    the input; without a scale as large as that. The input's rest, right and below, is padding
     pad_value       of the padding, on the scale 0 to 255; null: what becomes 0 by normalising
     mask_threshold  probability from which a pixel belongs to an instance
 

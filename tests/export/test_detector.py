@@ -143,7 +143,8 @@ def test_any_batch(exported):
 
 def test_nothing_in_the_picture(exported, tmp_path):
     blank = np.zeros((1, 3, *SHAPE), np.float32)
-    boxes, scores, labels, masks = runner(exported['cascade'][1])(blank, np.array([[1, 1]]))
+    # An image of no size: not even a proposal is left.
+    boxes, scores, labels, masks = runner(exported['cascade'][1])(blank, np.array([[0, 0]]))
     assert boxes.shape == (1, 15, 4) and masks.shape == (1, 15, 28, 28)
     assert (labels == -1).all() and (scores == 0).all()
     model = build(cascade(agnostic=True))

@@ -1,0 +1,37 @@
+"""The demo's own detector through tools/export.py and the runtime, where `make demo` has been run."""
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mmvision_mamba.export.agreement import Agreement
+from mmvision_mamba.export.runtime import Detections, Model
+from mmvision_mamba.visualization.comparison import predict
+
+DEMO = Path(os.environ.get('MMVISION_MAMBA_DEMO', Path(__file__).parents[2] / 'work_dirs' / 'demo'))
+CONFIG = Path(__file__).parents[2] / 'configs' / 'cascade_mask_rcnn_mambavision_t_shapes.py'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('options', [(), ('--with-preprocess',)])
+def test_agrees_with_the_pytorch_pipeline(options, tool, tmp_path, monkeypatch):
+    from mmengine.config import Config
+    checkpoint = DEMO / 'detector' / 'iter_400.pth'
+    if not checkpoint.is_file():
+        pytest.skip(f'{checkpoint} is not there: make demo, or MMVISION_MAMBA_DEMO=…/work_dirs/demo')
+    monkeypatch.setenv('SHAPES_ROOT', str(next(DEMO.glob('shapes_seed*'))))
+    run = tool('export', CONFIG, checkpoint, '--shape', 128, 128, '--out', tmp_path / 'd.onnx', '--verify', *options)
+    assert run.code == 0, run.err
+    assert int(run.out.split(' nodes of')[0].split()[-1].replace(',', '')) < 6000
+    assert (tmp_path / 'd.onnx').stat().st_size < 1.1 * 137_203_624  # bytes of the weights
+    samples, _ = predict(Config.fromfile(CONFIG), checkpoint, range(8))
+    model, agreement = Model(tmp_path / 'd.onnx'), Agreement()
+    for sample in samples:
+        found = sample.pred_instances
+        wanted = Detections(*(found[key].numpy() for key in ('bboxes', 'scores', 'labels')), found.masks)
+        agreement.add(wanted, model(sample.img_path), 0.05, 20)
+    assert model.classes == ['ellipse', 'rectangle', 'triangle']
+    assert agreement.detections > 40 and agreement.unmatched == 0, agreement
+    assert agreement.score < 1e-3 and agreement.box_iou > 0.99 and agreement.mask_iou > 0.99, agreement
+    print(json.dumps(vars(agreement)))
