@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..datasets.shapes import draw_scene
+from ..errors import ExportError
 
 RELATIVE = dict(float32=1e-4, float16=1e-2)  # largest difference of features or logits, over the largest value
 AGREEMENT = dict(float32=0.999, float16=0.99)  # share of pixels with the same label
@@ -103,7 +104,11 @@ def compare(model: nn.Module, part: str, names: Sequence[str], inputs: Sequence[
     """
     rows = []
     for (about, images), wanted in zip(inputs, expected):
-        found = run(images)
+        try:
+            found = run(images)
+        except Exception as error:  # the runtimes have no exception in common
+            raise ExportError(f'the file does not run on {about}, and is not kept: '
+                              f'{" ".join(str(error).split())[:300]}') from error
         if part == 'backbone':
             rows += [Row(name, about, difference(a, b), RELATIVE[precision], True)
                      for name, a, b in zip(names, wanted, found)]

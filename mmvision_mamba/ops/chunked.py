@@ -321,4 +321,6 @@ def _chain(end: Tensor, dt: Tensor, A_t: Tensor, most: int) -> Tensor:
 
 def _later(x: Tensor, places: int) -> Tensor:
     """x moved along its second dimension, zeros before it."""
+    if isinstance(x.shape[1], torch.SymInt):  # of slices torch.export would note how they fit the example's length
+        return torch.nn.functional.pad(x, (0, 0) * (x.dim() - 2) + (places, 0))[:, :x.shape[1]]
     return torch.cat((torch.zeros_like(x[:, :places]), x[:, :-places]), 1)

@@ -136,6 +136,17 @@ def test_whole_models(kind, results, configs):
     assert rows[0]['options']['cfg_options'] == {'model.backbone.window_padding': 'zeros'}
 
 
+def test_exported(tmp_path, configs):
+    """The same work in PyTorch and in onnxruntime, beside each other."""
+    path = tmp_path / 'results.json'
+    assert command.main(['export', configs.segmentor, '--sizes', '64,64', '--modes', '--device', 'cpu', '--rounds', '2',
+                         '--out', path]) == 0
+    rows = json.loads(path.read_text())['rows']
+    assert [row['name'] for row in rows] == ['PyTorch', 'PyTorch, fused', 'onnxruntime']
+    assert all(row['error'] is None and len(row['forward']['samples_ms']) for row in rows)
+    assert 'training' not in rows[0] and rows[0]['forward']['flops'] > 0
+
+
 def test_variants(results, monkeypatch):
     """Each beside the plain setting, several together too; what only infers has no training step."""
     compiled = []
