@@ -133,11 +133,20 @@ class Inferencer:
         options = dict(pred_score_thr=score_thr) if self.scope == 'mmdet' else {}
         with self.lock:
             visualizer.dataset_meta = dict(classes=self.classes, palette=self.palette)
-            visualizer.add_datasample('image', image, sample, draw_gt=False, **options)
+            visualizer.add_datasample('image', image, self._drawable(sample), draw_gt=False, **options)
             picture = visualizer.get_image()
         if self.scope == 'mmseg' and self.kept is not None:  # what isn't drawn isn't darkened either
             picture = np.where((sample.pred_sem_seg.data[0] == 255)[..., None], image, picture)
         return picture
+
+    def _drawable(self, sample: BaseDataElement) -> BaseDataElement:
+        """The sample without a panoptic map that is void all over, at which mmdet's visualiser fails."""
+        if 'pred_panoptic_seg' in sample:
+            from mmdet.evaluation import INSTANCE_OFFSET
+            if (sample.pred_panoptic_seg.sem_seg % INSTANCE_OFFSET >= len(self.classes)).all():
+                sample = sample.new()
+                sample.pop('pred_panoptic_seg')
+        return sample
 
     def stream(self, inputs, batch_size: int = 1, leave_out: str | os.PathLike | None = None) -> Iterator[Prediction]:
         """Predictions for every frame of `inputs` in order; what can't be read is noted in `failures` and passed over.

@@ -171,6 +171,18 @@ def test_no_instances_is_a_picture_of_the_image(detector, tmp_path):
     assert np.array_equal(detector.draw(image, sample), image)
 
 
+def test_panoptic_maps_are_drawn_the_void_ones_too(detector):
+    from mmdet.structures import DetDataSample
+    from mmengine.structures import PixelData
+    image, segments = np.full((64, 80, 3), 90, np.uint8), torch.full((1, 64, 80), 3)  # 3 classes: void
+    sample = DetDataSample(pred_panoptic_seg=PixelData(sem_seg=segments))
+    assert np.array_equal(detector.draw(image, sample), image)
+    sample.pred_panoptic_seg.sem_seg = segments.index_fill(2, torch.arange(40), 1002)
+    picture = detector.draw(image, sample)
+    drawn = (picture != 90).any(-1)
+    assert drawn[:, :38].mean() > 0.8 > 0.5 > drawn[:, 42:].mean()  # a name may reach over
+
+
 def test_nothing_to_infer_on(segmentor, tmp_path):
     with pytest.raises(DataError, match='no image or video in this folder'):
         segmentor(tmp_path)

@@ -1,0 +1,155 @@
+import threading
+import warnings
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmvision_mamba.errors import DataError
+from mmvision_mamba.inference.images import from_array, from_pil, read_image
+from mmvision_mamba.inference.sources import find_sources
+
+COLOURS = np.zeros((40, 60, 3), np.uint8)  # RGB: red left, green right above, blue right below
+COLOURS[:, :30], COLOURS[:20, 30:], COLOURS[20:, 30:] = (200, 20, 20), (20, 200, 20), (20, 20, 200)
+BGR = COLOURS[..., ::-1]
+
+
+def close(image, expected, tolerance=6):
+    """Alike but at the borders, where JPEG smears."""
+    assert image.shape == expected.shape
+    assert image.dtype == np.uint8
+    difference = np.abs(image.astype(int) - expected)
+    assert np.median(difference) <= tolerance
+    assert (difference.max(-1) > 40).mean() < 0.1
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.tif'])
+def test_images_are_upright(orientation, suffix, tmp_path):
+    stored = Image.fromarray(COLOURS)
+    # What the orientation says was done to the upright image, undone by ImageOps.exif_transpose.
+    undo = {2: 'FLIP_LEFT_RIGHT', 3: 'ROTATE_180', 4: 'FLIP_TOP_BOTTOM', 5: 'TRANSPOSE', 6: 'ROTATE_90',
+            7: 'TRANSVERSE', 8: 'ROTATE_270'}
+    if orientation > 1:
+        stored = stored.transpose(getattr(Image.Transpose, undo[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = dict(quality=95) if suffix in ('.jpg', '.webp') else {}
+    stored.save(tmp_path / f'image{suffix}', exif=exif, **options)
+    close(read_image(tmp_path / f'image{suffix}'), BGR)
+    with Image.open(tmp_path / f'image{suffix}') as image:
+        close(from_pil(image), BGR)
+
+
+@pytest.mark.parametrize('mode, suffix', [('L', '.png'), ('L', '.jpg'), ('LA', '.png'), ('P', '.png'), ('RGBA', '.png'),
+                                          ('CMYK', '.jpg'), ('CMYK', '.tif'), ('1', '.png'), ('RGBA', '.webp'),
+                                          ('P', '.gif'), ('I;16', '.png'), ('I;16', '.tif')])
+def test_every_mode_becomes_three_channels(mode, suffix, tmp_path):
+    grey = np.asarray(Image.fromarray(COLOURS).convert('L'))
+    if mode == 'I;16':
+        image = Image.fromarray(grey.astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(COLOURS).convert('L' if mode in ('L', 'LA') else 'RGB')
+        image = image.quantize(8) if mode == 'P' else image.convert(mode)
+    path = tmp_path / f'image{suffix}'
+    image.save(path, **(dict(quality=95) if suffix in ('.jpg', '.webp') else {}))
+    expected = np.asarray(image.convert('RGB'))[..., ::-1] if mode == '1' else \
+        np.repeat(grey[..., None], 3, -1) if mode[0] in 'LI' else BGR
+    for found in (read_image(path), from_pil(Image.open(path))):
+        # CMYK without a profile is a matter of taste: the colours are told apart, no more.
+        close(found, expected, 40 if mode == 'CMYK' else 6)
+
+
+@pytest.mark.parametrize('array, expected', [
+    (BGR, BGR),
+    (BGR.astype(np.uint16) * 257, BGR),
+    (np.dstack([BGR, np.zeros((40, 60), np.uint8)]), BGR),
+    (BGR[..., 0], np.repeat(BGR[..., :1], 3, -1)),
+    (BGR[..., :1], np.repeat(BGR[..., :1], 3, -1)),
+    (BGR[..., 0] > 100, np.repeat(np.uint8(255) * (BGR[..., :1] > 100), 3, -1))])
+def test_arrays(array, expected):
+    assert np.array_equal(from_array(array), expected)
+
+
+@pytest.mark.parametrize('array, message', [
+    (np.zeros((4, 4, 3)), 'uint8, uint16 or bool, got float64'), (np.zeros((2, 4, 4, 3), np.uint8), 'got .2, 4, 4, 3'),
+    (np.zeros((4, 4, 2), np.uint8), 'got .4, 4, 2'), (np.zeros((0, 4), np.uint8), 'got .0, 4')])
+def test_arrays_that_are_no_image(array, message):
+    with pytest.raises(DataError, match=message):
+        from_array(array)
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
+    path = tmp_path / 'bomb.png'
+    Image.new('1', (400, 400)).save(path)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 50_000)
+    monkeypatch.setattr(cv2, 'imdecode', None)
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        with pytest.raises(DataError, match=r'bomb.png: more pixels than allowed .*160000 pixels') as error:
+            read_image(path)
+    assert '\n' not in str(error.value)
+
+
+@pytest.fixture
+def server(tmp_path):
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            """Say nothing."""
+    with ThreadingHTTPServer(('127.0.0.1', 0), partial(Quiet, directory=str(tmp_path))) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f'http://127.0.0.1:{http.server_port}'
+        http.shutdown()
+
+
+def test_urls(server, tmp_path, monkeypatch):
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    cv2.imwrite(str(tmp_path / 'an image.png'), BGR)
+    (tmp_path / 'page.html').write_text('<html>')
+    source, = find_sources(f'{server}/an%20image.png?size=large')
+    assert (source.output, source.suffix) == ('an image', '.png')
+    assert np.array_equal(next(source.frames()), BGR)
+    with pytest.raises(DataError, match=r'page.html: it is not an image'):
+        read_image(f'{server}/page.html')
+    with pytest.raises(DataError, match=r'none.png: can not be read .*not found'):
+        read_image(f'{server}/none.png')
+    with pytest.raises(DataError, match=r'can not be read .*download failed'):
+        read_image('http://127.0.0.1:9/image.png')
+    monkeypatch.setattr('mmvision_mamba.inference.images.MAX_DOWNLOAD', 10)
+    with pytest.raises(DataError, match='more than'):
+        read_image(f'{server}/an%20image.png')
+
+
+def test_folders_and_patterns_keep_their_structure(tmp_path):
+    for name in ('b/x.PNG', 'a/x.jpg', 'a/x.png', 'x.png', '.hidden/x.png', 'a/.x.png', 'out/vis/x.png', 'a/notes.txt'):
+        path = tmp_path / 'in [1]' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    folder = tmp_path / 'in [1]'  # what looks like a pattern, but exists
+    assert [s.output for s in find_sources(folder, leave_out=folder / 'out')] == ['x', 'a/x', 'a/x_2', 'b/x']
+    found = find_sources([str(tmp_path / '*' / 'a' / '*.png'), folder / 'x.png'])
+    assert [(s.output, s.suffix) for s in found] == [('in [1]/a/x', '.png'), ('x', '.png')]
+
+
+def test_other_inputs(tmp_path, monkeypatch):
+    assert [s.name for s in find_sources([BGR, Image.fromarray(COLOURS)])] == ['array 0', 'array 1']
+    camera, other = find_sources([0, '12'])
+    assert (camera.name, other.output, other.length, camera.is_video) == ('camera 0', 'camera_12', None, True)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / '7').touch()  # a file of that name comes before a camera
+    assert not find_sources('7')[0].is_video
+    for wrong in (True, 1.5, None, {}):
+        with pytest.raises(DataError, match='an input is a path'):
+            find_sources([wrong])
+    with pytest.raises(DataError, match='camera 99: can not be opened'):
+        next(find_sources(99)[0].frames())
+
+
+def test_a_video_without_frames(tmp_path):
+    path = tmp_path / 'empty.avi'
+    cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 5., (64, 48)).release()
+    with pytest.raises(DataError, match=r'empty.avi: (no frames in this video|can not be opened)'):
+        next(find_sources(path)[0].frames())
