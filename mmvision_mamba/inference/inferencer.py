@@ -145,7 +145,7 @@ class Inferencer:
             from mmdet.evaluation import INSTANCE_OFFSET
             if (sample.pred_panoptic_seg.sem_seg % INSTANCE_OFFSET >= len(self.classes)).all():
                 sample = sample.new()
-                sample.pop('pred_panoptic_seg')
+                del sample.pred_panoptic_seg
         return sample
 
     def stream(self, inputs, batch_size: int = 1, leave_out: str | os.PathLike | None = None) -> Iterator[Prediction]:
