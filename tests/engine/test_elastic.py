@@ -112,3 +112,15 @@ def test_a_signal_saves_and_ends_the_run_which_goes_on(tmp_path, options, iterat
     assert len(resumed.model.seen) == whole.iter - iteration
     names = [sorted(path.name for path in (tmp_path / part).glob('*.pth')) for part in ('whole', 'parts')]
     assert names[0] == names[1], 'the checkpoint of the signal is removed with the next one'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('processes', [2, 4])
+def test_gradients_of_several_processes_are_those_of_one(processes):
+    """1 x 4 images, 2 x 2, 4 x 1. BatchNorm over a process's own images is another function, as everywhere."""
+    done = torchrun(processes, 'gradient_worker.py')
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    print(processes, result)
+    assert result['running statistics'] < 1e-5
+    assert result['statistics of the batch'] > 1e-3

@@ -1,0 +1,96 @@
+"""Slurm's preemption, and tests split over processes, through the real tools."""
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mmvision_mamba.datasets import make_shapes
+
+from .conftest import ROOT
+
+
+def executable(path, text):
+    path.write_text(f'#!/usr/bin/env bash\n{text}\n')
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.fixture
+def slurm(tmp_path):
+    """An environment in which `srun` starts one task and hands signals on, and `scontrol` notes what it is told."""
+    folder = tmp_path / 'bin'
+    folder.mkdir()
+    executable(folder / 'srun', 'shift  # --wait\nexport SLURM_PROCID=0 SLURM_NTASKS=1 SLURM_LOCALID=0\n"$@" &\n'
+               'trap "kill -USR1 $!" USR1\nwait $!; code=$?\n'
+               'while [ $code -gt 128 ] && kill -0 $! 2>/dev/null; do wait $!; code=$?; done\nexit $code')
+    executable(folder / 'scontrol', f'[ "$1" = show ] && echo localhost || echo "$@" >> {tmp_path}/scontrol.log')
+    return {**os.environ, 'PATH': f'{folder}:{os.path.dirname(sys.executable)}:{os.environ["PATH"]}',
+            'VIRTUAL_ENV': os.path.dirname(os.path.dirname(sys.executable)), 'SLURM_JOB_ID': '4711',
+            'SLURM_NODELIST': 'localhost', 'MASTER_PORT': '29541', 'PYTHONPATH': str(ROOT)}
+
+
+def test_slurm_script_says_how_to_use_it(tmp_path, slurm):
+    script = ROOT / 'tools/slurm_train.sh'
+    done = subprocess.run([script], capture_output=True, text=True, env=slurm)
+    assert done.returncode == 2 and 'usage: sbatch' in done.stderr
+    outside = {k: v for k, v in slurm.items() if k != 'SLURM_JOB_ID'}
+    done = subprocess.run([script, 'config.py'], capture_output=True, text=True, env=outside)
+    assert done.returncode == 2 and 'not in a Slurm job' in done.stderr
+    executable(tmp_path / 'bin/srun', 'exit 3')
+    assert subprocess.run([script, 'config.py'], env=slurm, cwd=tmp_path).returncode == 3
+    assert not (tmp_path / 'scontrol.log').exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_preempted_job_is_queued_again_and_goes_on(tmp_path, slurm, configs, shapes):
+    command = [ROOT / 'tools/slurm_train.sh', configs.segmentor, '--work-dir', tmp_path / 'wd', '--cfg-options',
+               f'data_root={shapes}', 'train_cfg.max_iters=200', 'train_cfg.val_interval=200',
+               'default_hooks.checkpoint.interval=20']
+    with open(tmp_path / 'out', 'w') as out:
+        job = subprocess.Popen(command, cwd=tmp_path, env=slurm, stdout=out, stderr=subprocess.STDOUT)
+        while not (tmp_path / 'wd/iter_20.pth').exists():
+            assert job.poll() is None, (tmp_path / 'out').read_text()[-3000:]
+            time.sleep(0.1)
+        job.send_signal(signal.SIGUSR1)
+        assert job.wait() == 0
+    text = (tmp_path / 'out').read_text()
+    assert 'Asked to leave by a signal' in text and 'job 4711 is queued again' in text
+    assert (tmp_path / 'scontrol.log').read_text() == 'requeue 4711\n'
+    step = int((tmp_path / 'wd/last_checkpoint').read_text().split('iter_')[-1][:-4])
+    assert 20 <= step < 200
+    done = subprocess.run(command, cwd=tmp_path, env={**slurm, 'SLURM_RESTART_COUNT': '1'}, capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f'resumed epoch: 0, iter: {step}' in done.stdout + done.stderr
+    assert (tmp_path / 'wd/last_checkpoint').read_text().endswith('iter_200.pth')
+    assert (tmp_path / 'scontrol.log').read_text() == 'requeue 4711\n'
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize('kind', ['detector', 'segmentor'])
+def test_three_processes_report_what_one_does(kind, tool, shell, configs, tmp_path):
+    """Seven images, which three processes don't share evenly, and two, which leave one with nothing of its own."""
+    make_shapes(tmp_path / 'seven', train=4, val=7, seed=0, size=(64, 64))
+    make_shapes(tmp_path / 'two', train=4, val=2, seed=1, size=(64, 64))
+    config = getattr(configs, kind)
+    result = tool('train', config, '--work-dir', tmp_path / 'wd', '--cfg-options', f'data_root={tmp_path}/seven')
+    assert result.code == 0, result.err[-3000:]
+    checkpoint = tmp_path / 'wd/iter_4.pth'
+    environment = {**os.environ, 'PORT': '29543', 'OMP_NUM_THREADS': '1',
+                   'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'}
+    for name, options in (('seven', []), ('seven', ['test_dataloader.sampler.round_up=False']), ('two', [])):
+        options = ['--cfg-options', f'data_root={tmp_path / name}', 'test_dataloader.batch_size=1', *options]
+        result = tool('test', config, checkpoint, '--work-dir', tmp_path / 'one', *options)
+        assert result.code == 0, result.err[-3000:]
+        done = shell(ROOT / 'tools/dist_test.sh', config, checkpoint, 3, '--work-dir', tmp_path / 'three', *options,
+                     env=environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+        one, three = (json.loads((tmp_path / part / 'metrics.json').read_text()) for part in ('one', 'three'))
+        one, three = ({k: v for k, v in metrics.items() if 'time' not in k} for metrics in (one, three))
+        assert one == three and len(one) >= 3
