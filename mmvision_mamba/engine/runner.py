@@ -46,7 +46,9 @@ class MambaVisionRunner(Runner):
                 _read_slurm_environment()
             elif self._launcher != 'pytorch':
                 raise ConfigError(f"--launcher {self._launcher} needs GPUs; on CPUs use --launcher pytorch (torchrun)")
-            torch.distributed.init_process_group('gloo')
+            torch.distributed.init_process_group('gloo', **_elastic_store())
+        elif self.distributed and not is_distributed() and self._launcher == 'pytorch':
+            env_cfg = dict(env_cfg, dist_cfg=dict(env_cfg.get('dist_cfg') or {}, **_elastic_store()))
         super().setup_env(env_cfg)
 
     def set_randomness(self, seed, diff_rank_seed=False, deterministic=False):
@@ -253,6 +255,20 @@ class MambaVisionRunner(Runner):
         if self._random_state is not None:
             resume.set_random_state(self._random_state)
             self._random_state = None
+
+
+def _elastic_store() -> dict:
+    """The process group's store, for a worker of torchrun.
+
+    torch 2.11's agent has one store for all attempts, in which restarted workers would find the addresses of those that
+    died, and wait for them: each attempt gets keys of its own.
+    """
+    environment = os.environ
+    if environment.get('TORCHELASTIC_USE_AGENT_STORE') != 'True' or get_device() not in ('cuda', 'cpu'):
+        return {}
+    store = torch.distributed.TCPStore(environment['MASTER_ADDR'], int(environment['MASTER_PORT']), is_master=False)
+    store = torch.distributed.PrefixStore(f'attempt_{environment["TORCHELASTIC_RESTART_COUNT"]}', store)
+    return dict(store=store, rank=int(environment['RANK']), world_size=int(environment['WORLD_SIZE']))
 
 
 def _read_slurm_environment() -> None:
