@@ -1,4 +1,5 @@
 """What to do when training diverges."""
+import contextlib
 import json
 import math
 import os
@@ -12,8 +13,8 @@ from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 
-from ..errors import DivergenceError
-from .loops import RolledBack
+from ..errors import ConfigError, DivergenceError
+from .loops import Resumable, RolledBack
 from .safe_files import write_text
 
 ACTIONS = ('stop', 'rollback', 'skip')
@@ -61,6 +62,9 @@ class DivergenceHook(Hook):
         self._pending: list[torch.Tensor] = []  # losses since the last update of the weights
 
     def before_train(self, runner) -> None:
+        if self.action == 'rollback' and not isinstance(runner.train_loop, Resumable):
+            raise ConfigError(f'--on-divergence rollback: {type(runner.train_loop).__name__} can not be set back; '
+                              'train with EpochBasedTrainLoop or IterBasedTrainLoop')
         wrapper = runner.optim_wrapper
         if not isinstance(wrapper, OptimWrapper):
             return  # several optimisers: `after_train_iter` looks at the losses
@@ -92,13 +96,13 @@ class DivergenceHook(Hook):
         losses = {k: float(v) for k, v in (outputs or {}).items() if isinstance(v, (float, torch.Tensor))}
         if not all(map(math.isfinite, losses.values())):
             self._log_vars = losses
-            self._stop(self._report(runner, 'the loss is not finite'), runner.newest_checkpoint())
+            self._stop(self._report(runner, 'the loss is not finite'), _newest(runner))
 
     def before_save_checkpoint(self, runner, checkpoint) -> None:
         bad = [name for name, p in _bare(runner.model).named_parameters() if not torch.isfinite(p).all()]
         if bad:
             self._stop(f'{len(bad)} parameters are not finite after iteration {runner.iter + 1}, {bad[0]} the first.',
-                       getattr(runner.checkpoint_hook, 'last_ckpt', None))
+                       getattr(getattr(runner, 'checkpoint_hook', None), 'last_ckpt', None))
 
     def _problem(self, runner) -> str | None:
         """What is wrong with the losses and gradients at hand; the same on all processes."""
@@ -127,7 +131,7 @@ class DivergenceHook(Hook):
         self._attempts += 1
         good = runner.iter + 1 - self._streak  # later checkpoints may be damaged
         if self.action == 'stop' or self._attempts > self.max_attempts:
-            self._stop(what, runner.newest_checkpoint(good))
+            self._stop(what, _newest(runner, good))
         if self.action == 'skip':
             runner.optim_wrapper.zero_grad()
             runner.logger.warning(f'{what}\nIts batch is left out.')
@@ -158,8 +162,9 @@ class DivergenceHook(Hook):
             processes=processes)
         path = os.path.join(runner.work_dir, 'divergence', f'iter_{step}.json')
         if is_main_process():
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            runner.report_save(lambda: write_text(path, json.dumps(_strict(report), indent=2) + '\n'), path)
+            with contextlib.suppress(OSError):  # a full disk
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                write_text(path, json.dumps(_strict(report), indent=2) + '\n')
         shown = ', '.join(f'{k} = {v:.4g}' for k, v in losses.items())
         return f'{problem} at iteration {step}: {shown}; see {path}.'
 
@@ -172,6 +177,11 @@ class DivergenceHook(Hook):
 
 def _bare(model):
     return model.module if is_model_wrapper(model) else model
+
+
+def _newest(runner, before: int | None = None) -> str | None:
+    find = getattr(runner, 'newest_checkpoint', None)  # another runner may have none
+    return find(before) if find else runner.message_hub.runtime_info.get('last_ckpt')
 
 
 def _norm(parameters) -> float:

@@ -9,7 +9,7 @@ class RolledBack(Exception):
     """The run was set back to a checkpoint in the middle of an iteration, which the loop is to leave."""
 
 
-class _Resumable:
+class Resumable:
     """What both loops share.
 
     Attributes:
@@ -31,7 +31,7 @@ class _Resumable:
 
 
 @LOOPS.register_module()
-class ResumableEpochBasedTrainLoop(_Resumable, EpochBasedTrainLoop):
+class ResumableEpochBasedTrainLoop(Resumable, EpochBasedTrainLoop):
     """`EpochBasedTrainLoop`; begins in the middle of the epoch where its data loader says so."""
 
     def run(self):
@@ -63,7 +63,7 @@ class ResumableEpochBasedTrainLoop(_Resumable, EpochBasedTrainLoop):
 
 
 @LOOPS.register_module()
-class ResumableIterBasedTrainLoop(_Resumable, IterBasedTrainLoop):
+class ResumableIterBasedTrainLoop(Resumable, IterBasedTrainLoop):
     """`IterBasedTrainLoop`; skips what was trained on already without loading it."""
 
     def run(self):

@@ -31,7 +31,7 @@ class PreemptionHook(Hook):
 
     def before_train(self, runner) -> None:
         main = threading.current_thread() is threading.main_thread()
-        if main and isinstance(runner.checkpoint_hook, SafeCheckpointHook):
+        if main and isinstance(getattr(runner, 'checkpoint_hook', None), SafeCheckpointHook):
             for number in self._signals:
                 signal.signal(number, self._ask)
 
@@ -52,7 +52,7 @@ class PreemptionHook(Hook):
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         # Alone: processes may validate on different numbers of batches.
-        if self._asked and getattr(runner.checkpoint_hook, 'saved_iter', None) == runner.iter:
+        if self._asked and runner.checkpoint_hook.saved_iter == runner.iter:
             self._leave(runner)
 
     @staticmethod

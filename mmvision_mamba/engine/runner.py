@@ -16,7 +16,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from ..errors import CheckpointError, ConfigError
 from . import resume
 from .data_loader import ResumableDataLoader
-from .loops import RESUMABLE
+from .loops import RESUMABLE, Resumable
 from .safe_files import PART, commit, why_broken
 from .vis_backends import guard_vis_backends
 
@@ -156,10 +156,10 @@ class MambaVisionRunner(Runner):
             self.train_loop, 'validated', None) or 0)
         if isinstance(self.train_dataloader, ResumableDataLoader):
             state['loader'] = self.train_dataloader.state_dict()
-        gradients = {name: parameter.grad.cpu() for name, parameter in self._bare_model.named_parameters()
-                     if parameter.grad is not None}
         if getattr(self.optim_wrapper, '_accumulative_counts', 1) > 1 and not self.optim_wrapper.should_update():
-            state['gradients'] = all_gather_object(gradients)
+            state['gradients'] = all_gather_object({
+                name: parameter.grad.cpu() for name, parameter in self._bare_model.named_parameters()
+                if parameter.grad is not None})
         return state
 
     @property
@@ -233,14 +233,13 @@ class MambaVisionRunner(Runner):
     def resume(self, *args, **kwargs):
         super().resume(*args, **kwargs)
         state, loader = self._loaded_state, self.train_dataloader
-        if state is None:
-            if isinstance(loader, ResumableDataLoader):
-                loader.skip(self.iter)
+        if not isinstance(self.train_loop, Resumable) or not isinstance(loader, ResumableDataLoader):
+            return  # a loop of another class skips batches by itself
+        if state is None or 'loader' not in state:
+            loader.skip(self.iter)
             return
-        if isinstance(loader, ResumableDataLoader) and 'loader' in state:
-            loader.load_state_dict(state['loader'])
-        if hasattr(self.train_loop, 'validated'):
-            self.train_loop.validated = state['validated']
+        loader.load_state_dict(state['loader'])
+        self.train_loop.validated = state['validated']
         if len(state['random']) != self.world_size:
             self.logger.warning(f'The checkpoint is of {len(state["random"])} processes, this run of '
                                 f'{self.world_size}: it goes on at the same image, with other random numbers.')
