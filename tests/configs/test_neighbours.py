@@ -5,12 +5,25 @@ import re
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DefaultScope
+from mmengine.registry import DATASETS, DefaultScope
 
+from mmvision_mamba.datasets import make_shapes
 from mmvision_mamba.engine.dataset_configs import datasets_of, override_data_root
 from mmvision_mamba.engine.launch import prepare_device
 
-from .neighbours import CONFIGS, MASKS, NEIGHBOURS, STRONG, build, detection_batch, load, segmentation_batch, shrink
+from .neighbours import (
+    CONFIGS,
+    MASKS,
+    NEIGHBOURS,
+    STRONG,
+    build,
+    detection_batch,
+    load,
+    on_shapes,
+    segmentation_batch,
+    shrink,
+    write_panoptic,
+)
 from .published import RECIPES, TINY, strings
 
 pytestmark = pytest.mark.filterwarnings('ignore')
@@ -21,7 +34,7 @@ def classes_of(cfg):
     return cls._load_metainfo(dataset.get('metainfo'))['classes']
 
 
-@pytest.mark.parametrize('name', NEIGHBOURS)
+@pytest.mark.parametrize('name', NEIGHBOURS + STRONG)
 def test_a_training_step(name, capsys):
     cfg = shrink(load(name))
     prepare_device(cfg)  # mixed precision is for GPUs
@@ -52,7 +65,7 @@ def test_no_neighbour_is_left_out():
     assert own - set(RECIPES) == {*NEIGHBOURS, *STRONG}
 
 
-@pytest.mark.parametrize('name', NEIGHBOURS)
+@pytest.mark.parametrize('name', NEIGHBOURS + STRONG)
 def test_the_file(name):
     lines = (CONFIGS / f'{name}.py').read_text().splitlines()
     assert lines[0].startswith('# ') and len(lines) < 50
@@ -121,3 +134,57 @@ def test_schedule(name, lr, decay, length, batch):
     if name.startswith(('deformable_detr', 'dino', 'mask2former')):
         assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1
         assert cfg.optim_wrapper.clip_grad.max_norm in (0.1, 0.01)
+
+
+@pytest.mark.parametrize('name', STRONG)
+def test_strong_fine_tuning(name):
+    cfg = shrink(load(name))
+    prepare_device(cfg)
+    model = build(cfg)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    assert wrapper.clip_grad_kwargs['max_norm'] == 1
+    names = {p: n for n, p in model.named_parameters()}
+    for group in wrapper.optimizer.param_groups:
+        for p in group['params']:
+            spared = p.ndim == 1 or names[p].endswith('A_log')
+            assert group['weight_decay'] == (0 if spared else 0.05), names[p]
+    rates = {names[p]: g['lr'] for g in wrapper.optimizer.param_groups for p in g['params']}
+    base = cfg.optim_wrapper.optimizer.lr
+    # Six blocks: the last one's factor is 0.9, the stem's 0.9 to the seventh.
+    assert rates['backbone.levels.3.blocks.1.mlp.fc1.weight'] == pytest.approx(0.9 * base)
+    assert rates['backbone.patch_embed.conv_down.0.weight'] == pytest.approx(0.9**7 * base)
+    ema, = cfg.custom_hooks
+    assert (ema.type, ema.ema_type, ema.momentum) == ('EMAHook', 'ExpMomentumEMA', 0.0002)
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory):
+    root = tmp_path_factory.mktemp('data') / 'shapes'
+    make_shapes(root, train=8, val=1, size=(64, 64))
+    write_panoptic(root)
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize('name', NEIGHBOURS)
+def test_learns_shapes(name, shapes):
+    """Forty iterations over eight pictures through the config's own losses: the total falls."""
+    cfg = on_shapes(shrink(load(name)), shapes)
+    prepare_device(cfg)
+    model = build(cfg)
+    model.backbone.init_weights()
+    cfg.optim_wrapper.optimizer.lr = 1e-3  # from scratch
+    for key, item in cfg.optim_wrapper.paramwise_cfg.get('custom_keys', {}).items():
+        if 'backbone' in key or 'norm' in key:
+            item.pop('lr_mult', None)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+        dataset = DATASETS.build(cfg.train_dataloader.dataset)
+        found = []
+        for i in range(40):
+            batch = [dataset[j] for j in ((2 * i) % 8, (2 * i + 1) % 8)]
+            log = model.train_step({key: [item[key] for item in batch] for key in batch[0]}, wrapper)
+            found.append(float(log['loss']))
+    assert all(math.isfinite(loss) for loss in found)
+    assert sum(found[-8:]) < 0.9 * sum(found[:8]), found
