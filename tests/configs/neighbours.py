@@ -2,7 +2,6 @@
 import copy
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -12,7 +11,7 @@ pytest.importorskip('mmseg')
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
-from mmvision_mamba.engine.model_checks import check_model, class_counts, weights_of_classes
+from mmvision_mamba.engine.model_checks import class_counts, weights_of_classes
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 DETECTORS = (
@@ -132,30 +131,6 @@ def segmentation_batch(classes):
     return dict(inputs=[torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in samples], data_samples=samples)
 
 
-def write_panoptic(root):
-    """Panoptic annotations of a Shapes data set: its shapes as things, what is around them as stuff."""
-    import json
-
-    import cv2
-    from pycocotools import mask as rle
-    content = json.loads((root / 'annotations/instances_train.json').read_text())
-    (root / 'annotations/panoptic_train').mkdir()
-    annotations = []
-    for image in content['images']:
-        size = image['height'], image['width']
-        ids, segments = np.full(size, 99), [dict(id=99, category_id=4, iscrowd=0, area=1, bbox=[0, 0, *size[::-1]])]
-        for i, item in enumerate((a for a in content['annotations'] if a['image_id'] == image['id']), 1):
-            ids[rle.decode(rle.frPyObjects(item['segmentation'], *size)).astype(bool)] = i
-            segments.append({key: item[key] for key in ('category_id', 'iscrowd', 'area', 'bbox')} | dict(id=i))
-        name = image['file_name']
-        bgr = np.stack([0 * ids, 0 * ids, ids], -1).astype(np.uint8)  # an id is R + 256 G + 256² B
-        cv2.imwrite(str(root / 'annotations/panoptic_train' / name), bgr)
-        annotations.append(dict(image_id=image['id'], file_name=name, segments_info=segments))
-    categories = [dict(c, isthing=1) for c in content['categories']] + [dict(id=4, name='background', isthing=0)]
-    content.update(annotations=annotations, categories=categories)
-    (root / 'annotations/panoptic_train.json').write_text(json.dumps(content))
-
-
 def on_shapes(cfg, root):
     """The config with Shapes as its training data, and its classes in the heads."""
     segmentor, panoptic = cfg.default_scope == 'mmseg', 'panoptic' in str(cfg.train_dataloader)
@@ -169,17 +144,24 @@ def on_shapes(cfg, root):
         if step.type == 'LoadAnnotations' and not segmentor:
             step.with_mask = "'with_mask': True" in str(cfg.train_pipeline)
     classes = 4 if segmentor else 3
-    if panoptic:
-        dataset.update(
-            type='CocoPanopticDataset', ann_file='annotations/panoptic_train.json',
-            data_prefix=dict(img='train/', seg='annotations/panoptic_train/'))
-        dataset.metainfo = dict(classes=(*dataset.metainfo.classes, 'background'),
-                                thing_classes=dataset.metainfo.classes, stuff_classes=('background',))
-        dataset.pipeline[1] = dict(type='LoadPanopticAnnotations')
+    if panoptic:  # mmdet's own loading of such files needs panopticapi
+        dataset.data_prefix.seg = 'semantic/train'
+        dataset.metainfo = dict(classes=dataset.metainfo.classes, thing_classes=dataset.metainfo.classes,
+                                stuff_classes=('background',))
+        dataset.pipeline[1].update(with_seg=True, with_mask=True)
     cfg.train_dataloader.dataset = dataset
     for _, head, key in class_counts(cfg.model, 'model'):
         head[key] = int(panoptic) if key == 'num_stuff_classes' else classes
         if weights_of_classes(head) is not None:
             head.loss_cls.class_weight = [1.0] * (classes + panoptic) + [0.1]
-    check_model(cfg, ('train',))
     return cfg
+
+
+def take(dataset, indices):
+    """A batch of these samples; a panoptic one's semantic map marks the background, which is class 3 there."""
+    items = [dataset[i] for i in indices]
+    for item in items:
+        if 'gt_sem_seg' in item['data_samples'] and 'gt_instances' in item['data_samples']:
+            labels = item['data_samples'].gt_sem_seg.sem_seg
+            item['data_samples'].gt_sem_seg.sem_seg = torch.where(labels == 0, 3, 0)
+    return {key: [item[key] for item in items] for key in items[0]}
