@@ -16,9 +16,12 @@ OPTIONAL = ('auxiliary_head.',)
 class CheckpointFitHook(Hook):
     """Raises CheckpointError before a checkpoint that doesn't fit the model is loaded.
 
+    One to start from (not strict) may be of other classes: tensors of the heads that have another shape are dropped,
+    with a notice that names them.
+
     Args:
         strict: whether every parameter of the model must be in the checkpoint, as for testing and resuming. False:
-            those of the backbone alone; heads of another data set are left to mmengine's warnings. Default: True.
+            those of the backbone alone. Default: True.
     """
 
     def __init__(self, strict: bool = True):
@@ -29,6 +32,23 @@ class CheckpointFitHook(Hook):
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         check_fit(model, checkpoint, runner._load_from or 'the latest checkpoint', self.strict)
+        if not self.strict:
+            dropped = drop_other_shapes(model, checkpoint)
+            if dropped:
+                runner.logger.info(f'{runner._load_from} is of other classes: {len(dropped)} tensors dropped, and kept '
+                                   f'as initialised: {", ".join(dropped)}')
+
+
+def drop_other_shapes(model: nn.Module, checkpoint: dict) -> list[str]:
+    """Remove from a checkpoint, in place, the weights whose shape is not that of the model's; returns their names."""
+    state, own = checkpoint.get('state_dict', checkpoint), model.state_dict()
+    dropped = []
+    for key in list(state):
+        name = key.removeprefix('module.')
+        if name in own and own[name].shape != state[key].shape:
+            dropped.append(f'{name} {tuple(state[key].shape)} → {tuple(own[name].shape)}')
+            del state[key]
+    return dropped
 
 
 def check_fit(model: nn.Module, checkpoint: dict, name: str, strict: bool = True) -> None:

@@ -17,6 +17,7 @@ from mmengine.registry import init_default_scope
 from ..datasets.loading import use_checked_loading
 from ..errors import ConfigError, UserError
 from .config_keys import check_keys, unknown_argument
+from .custom_data import use_custom_data
 from .data_checks import check_datasets, leave_out_bad_images, override_data_root
 from .model_checks import check_model
 
@@ -35,9 +36,20 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """The option --cfg-options; see `read_config`."""
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+    parser.add_argument('--cfg-options', nargs='+', action=_Overrides, metavar='KEY=VALUE',
                         help='override settings of the config; data_root=DIR moves every path below the old data_root. '
                         'Lists: key="[a,b]" or key=a,b; nested: key="[(a,b),(c,d)]", without white space')
+
+
+class _Overrides(DictAction):
+    """mmengine's `DictAction`, which takes white space out of all values, and here not out of strings such as paths."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        super().__call__(parser, namespace, values, option_string)
+        options = getattr(namespace, self.dest)
+        for key, _, value in (item.partition('=') for item in values):
+            if isinstance(options[key], str):
+                options[key] = value.strip('\'"')
 
 
 def parse_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
@@ -99,12 +111,16 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
     for key in needs:
         if not cfg.get(key):
             raise ConfigError(f"{path} has no '{key}': it is not the config of an experiment")
-    if data_root is not None:
+    if data_root is not None and cfg.get('custom_data'):
+        cfg.data_root = str(data_root)
+    elif data_root is not None:
         override_data_root(cfg, str(data_root))
     try:
         init_default_scope(cfg.default_scope)
     except ImportError as error:
         raise ConfigError(f'{path} needs {cfg.default_scope}: {error}') from error
+    if found := use_custom_data(cfg):
+        _say(found)
     return cfg
 
 

@@ -1,0 +1,63 @@
+"""Setting a part of a data set aside to validate with."""
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+
+FOLDER = 'splits'
+
+
+def split_names(names: Sequence, val: float, seed: int = 0) -> tuple[list, list]:
+    """Names to train and to validate with, in their order; at least one of each.
+
+    Args:
+        names: two or more.
+        val: the part to validate with, in (0, 1).
+        seed: of the choice. Default: 0.
+    """
+    if not 0 < val < 1:
+        raise DataError(f'the part to validate with must lie between 0 and 1, got {val}')
+    if len(names) < 2:
+        raise DataError(f'there is {len(names)} image: it takes two to train with one and validate with the other')
+    count = min(max(1, round(val * len(names))), len(names) - 1)
+    chosen = set(np.random.default_rng(seed).permutation(len(names))[:count].tolist())
+    return [n for i, n in enumerate(names) if i not in chosen], [n for i, n in enumerate(names) if i in chosen]
+
+
+def split_coco(content: dict, val: float, seed: int = 0) -> dict[str, dict]:
+    """{'train', 'val': COCO annotations}: each image is in one of them with all its annotations; categories in both."""
+    parts = dict(zip(('train', 'val'), split_names(content['images'], val, seed)))
+    found = {}
+    for split, images in parts.items():
+        ids = {image['id'] for image in images}
+        annotations = [a for a in content.get('annotations') or [] if a['image_id'] in ids]
+        found[split] = dict(content, images=images, annotations=annotations)
+    return found
+
+
+def check_unsplit(root: str | os.PathLike) -> None:
+    """Raises DataError where `root`/splits has files: nothing is overwritten."""
+    existing = sorted((Path(root) / FOLDER).glob('*'))
+    if existing:
+        raise DataError(f'{existing[0]} exists: remove {Path(root) / FOLDER} to split the data anew')
+
+
+def write_split(root: str | os.PathLike, parts: dict[str, str], suffix: str) -> list[Path]:
+    """Write `root`/splits/{train,val}`suffix`, each as a whole or not at all; returns their paths.
+
+    Raises:
+        DataError: the folder can't be written.
+    """
+    paths = {split: Path(root) / FOLDER / f'{split}{suffix}' for split in parts}
+    try:
+        (Path(root) / FOLDER).mkdir(exist_ok=True)
+        for split, path in paths.items():
+            path.with_suffix('.part').write_text(parts[split])
+        for path in paths.values():
+            path.with_suffix('.part').rename(path)
+    except OSError as error:
+        raise DataError(f'{Path(root) / FOLDER}: cannot write there: {error.strerror or error}') from error
+    return list(paths.values())
