@@ -329,6 +329,8 @@ def use_checked_loading(cfg) -> None:
             registry.register_module('LoadImageFromFile', force=True, module=CheckedLoadImageFromFile)
         for name in _ANNOTATION_LOADERS:
             loader = registry.get(name)
+            if getattr(loader, 'func', None) is CheckedAnnotations:  # of an earlier config, with its classes
+                loader = loader.args[0]
             if isinstance(loader, type):
                 checked = functools.partial(CheckedAnnotations, loader, known_labels(cfg))
                 registry.register_module(name, force=True, module=checked)

@@ -43,6 +43,7 @@ def log_of(folder):
     return next(folder.glob('*/*.log')).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('base', ['cascade_mask_rcnn_mambavision_t_custom', 'faster_rcnn_mambavision_t_custom'])
 def test_detector(base, tool, config, tmp_path):
     masks = 'mask' in base
