@@ -69,6 +69,7 @@ REFUSED = {  # what is done to the file: (how, words of the message)
     'image id is an object': (ann(image_id={}), 'image_id is {}'),
     'annotation id is a string': (ann(id='two'), "id is 'two'"),
     'crowd flag is a string': (ann(iscrowd='no'), "iscrowd is 'no'"),
+    'crowd flag is null': (ann(iscrowd=None), 'iscrowd is None'),
     'duplicate annotation ids': (ann(id=1), 'annotations with the id of another'),
     'duplicate image ids': (lambda c: c['images'][1].update(id=10), 'images with the id of another'),
     'duplicate category ids': (lambda c: c['categories'][1].update(id=1), 'categories without an id and name'),
