@@ -45,7 +45,7 @@ def unknown_argument(error: TypeError, built: type | None) -> str | None:
             return f'{built.__name__} takes no arguments: remove all but its type'
         if 'required positional argument' in text or 'required keyword' in text:
             return f'{built.__name__}: {error}'
-    if _raised_in_mmengine(error):  # by a call with what a part of the config holds
+    if _raised_in_openmmlab(error):  # by a call with what a part of the config holds
         if found:
             choice = _dataloader_choice(found[2]) if name == 'DataLoader' else ''
             return f"{name} has no argument '{found[2]}'{choice}"
@@ -78,9 +78,9 @@ def _arguments(cls: type) -> list[str]:
     return names
 
 
-def _raised_in_mmengine(error: Exception) -> bool:
+def _raised_in_openmmlab(error: Exception) -> bool:
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     name = traceback.tb_frame.f_globals.get('__name__', '') if traceback is not None else ''
-    return name in sys.modules and name.startswith('mmengine.')
+    return name in sys.modules and name.startswith(('mmengine.', 'mmcv.'))
