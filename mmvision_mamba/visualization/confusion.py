@@ -31,18 +31,18 @@ def draw_confusion(out: str | os.PathLike, counts: np.ndarray, classes: Sequence
     n = len(names)
     with np.errstate(invalid='ignore', divide='ignore'):
         shares = counts / counts.sum(axis=1, keepdims=True)
-    # False detections are as many as the threshold lets through: no share of anything.
     side = min(4 + 0.55 * n, 8 + 0.2 * n)
     figure = Figure(figsize=(side + 1.2, side), layout='constrained')
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     colours = matplotlib.colormaps['Blues'].with_extremes(bad='0.92')
     image = axis.imshow(np.ma.masked_invalid(shares), cmap=colours, vmin=0, vmax=1)
-    font = max(4, min(10, 220 / n))
+    font, large = (10, 11) if n <= 12 else (8, 8 + side / 2)
     axis.set_xticks(range(n), names, rotation=90 if max(map(len, names)) * n > 60 else 0, fontsize=font)
     axis.set_yticks(range(n), names, fontsize=font)
-    axis.set(xlabel='predicted', ylabel='true')
-    axis.set_title(title, fontsize=11, wrap=True)
+    axis.set_xlabel('predicted', fontsize=large)
+    axis.set_ylabel('true', fontsize=large)
+    axis.set_title(title, fontsize=large)
     axis.set_xticks(np.arange(n + 1) - 0.5, minor=True)
     axis.set_yticks(np.arange(n + 1) - 0.5, minor=True)
     axis.grid(which='minor', color='white', linewidth=0.8)
@@ -53,9 +53,10 @@ def draw_confusion(out: str | os.PathLike, counts: np.ndarray, classes: Sequence
                 text = f'{100 * shares[i, j]:.{0 if n > 12 else 1}f}' + (f'\n{counts[i, j]:,}' if n <= 12 else '')
                 axis.text(j, i, text, ha='center', va='center', fontsize=0.85 * font,
                           color='white' if shares[i, j] > 0.55 else 'black')
-    bar = figure.colorbar(image, ax=axis, shrink=0.8, format=PercentFormatter(1))
+    bar = figure.colorbar(image, ax=axis, shrink=0.8, aspect=30, format=PercentFormatter(1))
     bar.set_label('of all false detections, in the last row; of the true class elsewhere' if detection
-                  else "of the true class's pixels")
+                  else "of the true class's pixels", fontsize=0.9 * large)
+    bar.ax.tick_params(labelsize=0.9 * large)
     save(figure, out)
 
 
