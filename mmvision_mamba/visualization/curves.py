@@ -110,9 +110,9 @@ def _records(file: Path) -> tuple[list[tuple[float, dict]], list[tuple[float, di
             train.append((record['step'], record))
         else:
             # Validations count in iterations or in epochs, or, in a loop without epochs, stay at 0.
-            last = train[-1][0] if train else 0
-            in_iterations = record['step'] >= last and record['step'] != train[-1][1].get('epoch') if train else True
-            val.append((record['step'] if in_iterations else last, record))
+            last, epoch = (train[-1][0], train[-1][1].get('epoch')) if train else (0, None)
+            step = record['step']
+            val.append((last if step < last or step == epoch else step, record))
     return train, val
 
 
