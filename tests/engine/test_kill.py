@@ -22,10 +22,6 @@ def series(folder, kills):
     return result
 
 
-def test_run_killed_while_saving_and_elsewhere(tmp_path):
-    series(tmp_path, 3)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_run_killed_sixty_times(tmp_path):

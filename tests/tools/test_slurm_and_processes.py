@@ -49,11 +49,11 @@ def test_slurm_script_says_how_to_use_it(tmp_path, slurm):
 @pytest.mark.timeout(900)
 def test_preempted_job_is_queued_again_and_goes_on(tmp_path, slurm, configs, shapes):
     command = [ROOT / 'tools/slurm_train.sh', configs.segmentor, '--work-dir', tmp_path / 'wd', '--cfg-options',
-               f'data_root={shapes}', 'train_cfg.max_iters=200', 'train_cfg.val_interval=200',
-               'default_hooks.checkpoint.interval=20']
+               f'data_root={shapes}', 'train_cfg.max_iters=40', 'train_cfg.val_interval=40',
+               'default_hooks.checkpoint.interval=5']
     with open(tmp_path / 'out', 'w') as out:
         job = subprocess.Popen(command, cwd=tmp_path, env=slurm, stdout=out, stderr=subprocess.STDOUT)
-        while not (tmp_path / 'wd/iter_20.pth').exists():
+        while not (tmp_path / 'wd/iter_5.pth').exists():
             assert job.poll() is None, (tmp_path / 'out').read_text()[-3000:]
             time.sleep(0.1)
         job.send_signal(signal.SIGUSR1)
@@ -62,12 +62,12 @@ def test_preempted_job_is_queued_again_and_goes_on(tmp_path, slurm, configs, sha
     assert 'Asked to leave by a signal' in text and 'job 4711 is queued again' in text
     assert (tmp_path / 'scontrol.log').read_text() == 'requeue 4711\n'
     step = int((tmp_path / 'wd/last_checkpoint').read_text().split('iter_')[-1][:-4])
-    assert 20 <= step < 200
+    assert 5 <= step < 40
     done = subprocess.run(command, cwd=tmp_path, env={**slurm, 'SLURM_RESTART_COUNT': '1'}, capture_output=True,
                           text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f'resumed epoch: 0, iter: {step}' in done.stdout + done.stderr
-    assert (tmp_path / 'wd/last_checkpoint').read_text().endswith('iter_200.pth')
+    assert (tmp_path / 'wd/last_checkpoint').read_text().endswith('iter_40.pth')
     assert (tmp_path / 'scontrol.log').read_text() == 'requeue 4711\n'
 
 

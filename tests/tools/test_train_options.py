@@ -29,18 +29,28 @@ def test_deterministic_runs_are_equal_bit_for_bit(kind, tool, configs, shapes, t
     assert 'randomness = dict(deterministic=True, seed=0)' in text
 
 
-def test_a_diverged_run_stops_and_names_its_images(tool, configs, shapes, tmp_path):
-    arguments = ('train', configs.segmentor, '--work-dir', tmp_path / 'wd', '--cfg-options', f'data_root={shapes}',
-                 'optim_wrapper.optimizer.lr=1e30', 'param_scheduler=[]', 'default_hooks.checkpoint.interval=1')
-    result = tool(*arguments)
+@pytest.fixture
+def diverging(tool, configs, shapes, tmp_path):
+    def train(*options):
+        return tool('train', configs.segmentor, '--work-dir', tmp_path / 'wd', *options, '--cfg-options',
+                    f'data_root={shapes}', 'optim_wrapper.optimizer.lr=1e30', 'param_scheduler=[]',
+                    'default_hooks.checkpoint.interval=1')
+    return train
+
+
+def test_a_diverged_run_stops_and_names_its_images(diverging, shapes, tmp_path):
+    result = diverging()
     assert result.code == 2 and len(result.errors) == 1 and 'not finite at iteration 2' in result.errors[0]
     report = json.loads((tmp_path / 'wd/divergence/iter_2.json').read_text())
     images = report['processes'][0]['images']
     assert len(images) == 2 and all(image.startswith(str(shapes / 'train')) for image in images)
     assert {'loss', 'decode.loss_ce', 'aux.loss_ce'} <= set(report['processes'][0]['losses'])
     assert 'backbone' in report['gradient_norms'] and report['learning_rates']['lr']
-    # another rollback each time, until it gives up
-    result = tool(*arguments, '--on-divergence', 'rollback')
+
+
+@pytest.mark.slow
+def test_a_diverged_run_is_rolled_back_until_it_gives_up(diverging, tmp_path):
+    result = diverging('--on-divergence', 'rollback')
     assert result.code == 2 and 'last good checkpoint is' in result.err
     assert "action='rollback'" in (tmp_path / 'wd/segmentor.py').read_text()
     assert (result.out + result.err).count('Rolled back to') == 5
