@@ -40,7 +40,7 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> BaseInferenc
         CheckpointError: see `read_checkpoint` and `check_fit`.
         MissingExtraError: the toolbox is not installed.
     """
-    scope = cfg.default_scope
+    scope = cfg.get('default_scope')
     if scope not in VISUALIZERS:
         raise ConfigError(f'inference works with mmdet and mmseg configs, not with those of {scope!r}')
     try:
