@@ -44,6 +44,7 @@ def log_of(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize('base', ['cascade_mask_rcnn_mambavision_t_custom', 'faster_rcnn_mambavision_t_custom'])
 def test_detector(base, tool, config, tmp_path):
     masks = 'mask' in base
