@@ -57,6 +57,8 @@ def _images(records, images: dict) -> Iterator[Problem]:
             yield Problem('image record', where, f'id is {image.get("id")!r}')
         elif not all(_is_number(image.get(key)) and 1 <= image[key] <= 1e6 for key in ('width', 'height')):
             yield Problem('image record', where, f'width × height is {image.get("width")!r} × {image.get("height")!r}')
+        elif _differs(image['id'], images):
+            yield Problem('image record', where, f'id is {image["id"]!r}, the first is {next(iter(images))!r}')
         elif image['id'] in images:
             yield Problem('duplicate image id', where, f'id {image["id"]} is that of {images[image["id"]][0]}')
         else:
@@ -79,11 +81,19 @@ def _categories(records, names: dict) -> Iterator[Problem]:
         named = isinstance(category, dict) and isinstance(category.get('name'), str)
         if not named or not _is_id(category.get('id')):
             yield Problem('category record', f'categories[{index}]', f'{category!r:.60}')
+        elif _differs(category['id'], names):
+            yield Problem('category record', f'categories[{index}]',
+                          f'id is {category["id"]!r}, the first is {next(iter(names))!r}')
         elif category['id'] in names or category['name'] in names.values():
             yield Problem('category record', f'categories[{index}]',
                           f'id {category["id"]} or name {category["name"]!r} a second time')
         else:
             names[category['id']] = category['name']
+
+
+def _differs(item_id: int | str, known: dict) -> bool:
+    """Whether ids are numbers here and words there: COCO's evaluation sorts them."""
+    return bool(known) and type(item_id) is not type(next(iter(known)))
 
 
 def _name(ann, index: int, images: dict) -> str:

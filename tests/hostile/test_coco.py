@@ -71,6 +71,8 @@ REFUSED = {  # what is done to the file: (how, words of the message)
     'crowd flag is a string': (ann(iscrowd='no'), "iscrowd is 'no'"),
     'crowd flag is null': (ann(iscrowd=None), 'iscrowd is None'),
     'duplicate annotation ids': (ann(id=1), 'annotations with the id of another'),
+    'image ids of two types': (lambda c: c['images'][1].update(id='b'), "id is 'b', the first is 10"),
+    'category ids of two types': (lambda c: c['categories'][1].update(id='b'), "id is 'b', the first is 1"),
     'duplicate image ids': (lambda c: c['images'][1].update(id=10), 'images with the id of another'),
     'duplicate category ids': (lambda c: c['categories'][1].update(id=1), 'categories without an id and name'),
     'duplicate category names': (lambda c: c['categories'].append(dict(id=9, name='star')), 'a second time'),
