@@ -71,6 +71,14 @@ class Model(BaseModel):
         return dict(loss=(self.weight * inputs).mean())
 
 
+class Ones(torch.utils.data.Dataset):
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, i):
+        return dict(inputs=torch.ones(()))
+
+
 @pytest.fixture
 def train(tmp_path, monkeypatch):
     """train('wandb') trains three iterations with such backends; returns the losses in scalars.json and the log."""
@@ -91,7 +99,7 @@ def train(tmp_path, monkeypatch):
             cfg.visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend'), chosen])
         runner = MambaVisionRunner(
             Model(), cfg.work_dir, train_dataloader=dict(
-                dataset=[dict(inputs=torch.ones(()))] * 3, sampler=dict(type='DefaultSampler', shuffle=False),
+                dataset=Ones(), sampler=dict(type='DefaultSampler', shuffle=False),
                 batch_size=1, collate_fn=dict(type='default_collate')),
             cfg=cfg, **{key: cfg[key] for key in (
                 'train_cfg', 'default_hooks', 'optim_wrapper', 'log_processor', 'visualizer', 'experiment_name')})
