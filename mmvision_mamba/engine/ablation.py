@@ -4,6 +4,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -107,6 +108,7 @@ def _prepared(cfg: Config, seed: int, work_dir: Path) -> Config:
     iterations = cfg.train_cfg.max_iters
     cfg.train_cfg.val_interval = iterations + 1  # once, after the training
     cfg.default_hooks.logger.interval = max(1, iterations // 5)
+    cfg.compared = (cfg.default_hooks.get('checkpoint') or {}).get('save_best')
     cfg.default_hooks.checkpoint = dict(type='CheckpointHook', by_epoch=False, interval=iterations + 1, save_last=False)
     cfg.work_dir, cfg.launcher, cfg.log_level = str(work_dir), 'none', 'WARNING'
     cfg.experiment_name = f'{work_dir.name}_{time.time_ns()}'  # mmengine wants another for every run of a process
@@ -128,11 +130,11 @@ def _run(cfg: Config) -> dict:
     start = time.process_time()
     model = runner.train()
     seconds = time.process_time() - start
-    metrics = {key: value for key, value in runner.val_loop.run().items() if isinstance(value, (int, float))}
+    metrics = {key: float(value) for key, value in runner.val_loop.run().items() if isinstance(value, Real)}
     if not metrics:
         raise ConfigError(f'{cfg.filename}: val_evaluator gives no number to compare')
-    metric, score = next(iter(metrics.items()))
-    return dict(metric=metric, score=float(score), parameters=sum(p.numel() for p in model.parameters()),
+    metric = cfg.compared if cfg.compared in metrics else next(iter(metrics))
+    return dict(metric=metric, score=metrics[metric], parameters=sum(p.numel() for p in model.parameters()),
                 training_seconds=seconds, **_cost(model, runner.val_dataloader))
 
 
