@@ -1,4 +1,5 @@
 """Small detectors of several kinds, with weights that find something."""
+import argparse
 import copy
 from functools import partial
 
@@ -6,6 +7,10 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, init_default_scope
+
+from mmvision_mamba.export.detector_export import DetectorExport
+from mmvision_mamba.export.parts import build_exportable
+from mmvision_mamba.export.preprocess import pipeline_settings
 
 BACKBONE = dict(type='MambaVision', arch=dict(dim=8, in_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 4)),
                 window_size=(4, 2))
@@ -116,3 +121,17 @@ def images(*sizes: tuple[int, int], seed: int = 0) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     return [2 * torch.nn.functional.interpolate(torch.randn(1, 3, 7, 9, generator=generator), size, mode='bicubic')[0]
             for size in sizes]
+
+
+SHAPE = 96, 128
+CFG = Config(dict(model=dict(data_preprocessor=PREPROCESSOR),
+                  test_pipeline=[dict(type='Resize', scale=(128, 96), keep_ratio=True)]))
+SETTINGS = pipeline_settings(CFG)
+
+
+def export(model, path, **options):
+    """Export as tools/export.py does with these options; returns the rows of its table."""
+    args = argparse.Namespace(**dict(shape=SHAPE, batch=1, dynamic=None, fp16=False, simplify=False, format='onnx',
+                                     with_preprocess=False, opset=17, int8=None) | options)
+    meta = dict(classes=list('abcd'), palette=[])
+    return DetectorExport(build_exportable(model, 'detector'), model, args, CFG, meta).write(path)

@@ -20,8 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from mmvision_mamba.export.runtime import Model
 from mmvision_mamba.export.verify import verification_images
 
-from .detectors import build, cascade
-from .test_detector import export
+from .detectors import build, cascade, export
 
 EXAMPLE = Path(__file__).parents[2] / 'examples' / 'onnxruntime_web'
 CACHE = Path(os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache')) / 'mmvision_mamba' / 'onnxruntime-web'

@@ -1,12 +1,9 @@
 """Detectors as a function of tensors, against mmdet's own `predict`; then through ONNX and onnxruntime."""
-import argparse
-
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
-from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 
 from mmvision_mamba.errors import ConfigError, ExportError
@@ -14,10 +11,9 @@ from mmvision_mamba.export import verify
 from mmvision_mamba.export.agreement import compare, reference
 from mmvision_mamba.export.detector import DetectorGraph
 from mmvision_mamba.export.detector_export import DetectorExport
-from mmvision_mamba.export.parts import build_exportable
-from mmvision_mamba.export.preprocess import Preprocess, paste, pipeline_settings
+from mmvision_mamba.export.preprocess import Preprocess, paste
 
-from .detectors import HEADS, PREPROCESSOR, build, cascade, images, samples, single_stage
+from .detectors import HEADS, SETTINGS, SHAPE, build, cascade, export, images, samples, single_stage
 
 CONFIGS = {**{kind: lambda kind=kind: single_stage(kind) for kind in HEADS},
            'small boxes and few': lambda: single_stage('FCOS', min_bbox_size=20, nms_pre=1000, max_per_img=1000),
@@ -56,29 +52,6 @@ def test_same_as_mmdet(name):
 
 # ONNX ---------------------------------------------------------------------------------------------------------------
 
-SHAPE = 96, 128
-CFG = Config(dict(model=dict(data_preprocessor=PREPROCESSOR),
-                  test_pipeline=[dict(type='Resize', scale=(128, 96), keep_ratio=True)]))
-SETTINGS = pipeline_settings(CFG)
-
-
-def export(model, path, **options):
-    args = argparse.Namespace(**dict(shape=SHAPE, batch=1, dynamic=None, fp16=False, simplify=False, format='onnx',
-                                     with_preprocess=False, opset=17, int8=None) | options)
-    meta = dict(classes=list('abcd'), palette=[])
-    return DetectorExport(build_exportable(model, 'detector'), model, args, CFG, meta).write(path)
-
-
-@pytest.fixture(scope='module')
-def exported(tmp_path_factory):
-    """Rows and ONNX files: a Cascade Mask R-CNN of any batch, a RetinaNet of images as they are."""
-    folder = tmp_path_factory.mktemp('onnx')
-    kinds = dict(cascade=(cascade(), dict(dynamic='batch')),
-                 retinanet=(single_stage('RetinaNet'), dict(with_preprocess=True)))
-    return {name: (export(build(cfg), folder / f'{name}.onnx', **options), folder / f'{name}.onnx')
-            for name, (cfg, options) in kinds.items()}
-
-
 def session(path):
     return onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
 
@@ -90,7 +63,7 @@ def runner(path):
 
 @pytest.mark.parametrize('name', ['cascade', 'retinanet'])
 def test_what_is_checked(name, exported):
-    rows, path = exported[name]
+    _, path, rows = exported[name]
     assert all(row.passed for row in rows)
     assert {row.what for row in rows} - {'masks, IoU'} == {'unmatched', 'scores', 'boxes, IoU'}
     assert ('masks, IoU' in {row.what for row in rows}) == (name == 'cascade')
@@ -122,7 +95,7 @@ def test_half_precision(tmp_path):
 
 
 def test_standard_operators_only(exported):
-    for name, (_, path) in exported.items():
+    for name, (_, path, _) in exported.items():
         graph = onnx.load(path)
         onnx.checker.check_model(graph, full_check=True)
         assert not graph.functions and [(entry.domain, entry.version) for entry in graph.opset_import] == [('', 17)]

@@ -10,13 +10,13 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_masks
 
-from mmvision_mamba.export import runtime
+from mmvision_mamba.export import formats, runtime
 from mmvision_mamba.export.agreement import Agreement, reference
+from mmvision_mamba.export.parts import Exportable
 from mmvision_mamba.export.preprocess import Preprocess, paste
 from mmvision_mamba.export.verify import verification_images
 
-from .detectors import build, cascade, single_stage
-from .test_detector import SETTINGS, SHAPE, export
+from .detectors import SETTINGS, SHAPE
 
 # Everything that the environment has and the runtime must not need.
 BLOCKED = ('torch', 'torchvision', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg', 'mmvision_mamba', 'cv2', 'onnx',
@@ -31,18 +31,6 @@ sys.meta_path.insert(0, Block())
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name='__main__')
 '''
-
-
-@pytest.fixture(scope='module')
-def models(tmp_path_factory):
-    """A detector of normalised images and one of images as they are: (model, file)."""
-    folder = tmp_path_factory.mktemp('models')
-    found = {}
-    for name, model, options in [('plain', build(cascade()), {}),
-                                 ('whole', build(single_stage('FCOS')), dict(with_preprocess=True))]:
-        export(model, folder / f'{name}.onnx', **options)
-        found[name] = model, folder / f'{name}.onnx'
-    return found
 
 
 @pytest.fixture
@@ -60,13 +48,13 @@ def picture(size=(75, 110), seed=0):
     return verification_images(size, 1, seed)[0]
 
 
-@pytest.mark.parametrize('name', ['plain', 'whole'])
-def test_agrees_with_pytorch(name, models):
-    model, path = models[name]
+@pytest.mark.parametrize(('name', 'most'), [('cascade', 15), ('retinanet', 30)])
+def test_agrees_with_pytorch(name, most, exported):
+    model, path, _ = exported[name]
     loaded, agreement = runtime.Model(path), Agreement()
     for seed, size in enumerate([(75, 110), (96, 128), (150, 90)]):
         image = picture(size, seed)
-        agreement.add(reference(model, Preprocess(SHAPE, **SETTINGS), image), loaded(image), 0.05, 30)
+        agreement.add(reference(model, Preprocess(SHAPE, **SETTINGS), image), loaded(image), 0.05, most)
     assert loaded.classes == list('abcd') and loaded.task == 'detection'
     assert agreement.detections > 15 and agreement.unmatched == 0
     # The runtime's own resize rounds a pixel in a thousand the other way.
@@ -76,11 +64,11 @@ def test_agrees_with_pytorch(name, models):
 @pytest.mark.parametrize('settings', [
     dict(), dict(scale=None), dict(scale=[50, 60], keep_ratio=False), dict(channel_order='BGR', pad_value=114)])
 @pytest.mark.parametrize('size', [(50, 80), (480, 640), (200, 33), (96, 128), (1, 1)])
-def test_prepares_images_as_the_graph_does(settings, size, models):
+def test_prepares_images_as_the_graph_does(settings, size, exported):
     settings = SETTINGS | settings
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     wanted, wanted_size = Preprocess(SHAPE, **settings)(torch.from_numpy(image))
-    model = runtime.Model(models['plain'][1])
+    model = runtime.Model(exported['cascade'][1])
     model.channel_order, model.pad_value = settings['channel_order'], settings['pad_value']
     model.resize_rule = {key: settings[key] for key in ('scale', 'keep_ratio')}
     found, found_size = model.prepare(image)
@@ -109,7 +97,7 @@ def test_paste_and_run_lengths():
         assert (coco_masks.decode(coco_masks.frPyObjects(encoded, 70, 90)) == (found > 0.5)).all()
 
 
-def test_command_line_alone(models, alone, tmp_path):
+def test_command_line_alone(exported, alone, tmp_path):
     folder = tmp_path / 'some pictures'
     folder.mkdir()
     image = Image.fromarray(picture())
@@ -119,7 +107,7 @@ def test_command_line_alone(models, alone, tmp_path):
     Image.fromarray(np.asarray(image.convert('L')).astype(np.uint16) * 257).save(folder / 'sixteen bits.png')
     image.save(tmp_path / 'a.jpg')
     out = tmp_path / 'new' / 'out'
-    run = alone(models['plain'][1], folder, tmp_path / 'a.jpg', '--out-dir', out, '--score-thr', 0.1)
+    run = alone(exported['cascade'][1], folder, tmp_path / 'a.jpg', '--out-dir', out, '--score-thr', 0.1)
     assert run.returncode == 0, run.stderr
     assert len(run.stdout.splitlines()) == 5
     written = sorted(p.name for p in out.iterdir())
@@ -127,7 +115,7 @@ def test_command_line_alone(models, alone, tmp_path):
                              for suffix in ('.png', '.json'))
     drawn = np.asarray(Image.open(out / 'a.png'))
     assert drawn.shape == (75, 110, 3) and (drawn != np.asarray(image)).mean() > 0.05
-    found = runtime.Model(models['plain'][1])(np.asarray(image)).above(0.1)
+    found = runtime.Model(exported['cascade'][1])(np.asarray(image)).above(0.1)
     told = json.loads((out / 'a.json').read_text())
     assert [one['label'] for one in told] == found.labels.tolist() and told[0]['name'] in 'abcd'
     np.testing.assert_allclose([one['box'] for one in told], found.boxes, atol=1e-2)
@@ -137,8 +125,8 @@ def test_command_line_alone(models, alone, tmp_path):
     assert same[0] == same[1]
 
 
-def test_wrong_input_gets_a_line(models, tmp_path, capsys):
-    path = models['plain'][1]
+def test_wrong_input_gets_a_line(exported, tmp_path, capsys):
+    path = exported['cascade'][1]
     Image.fromarray(picture()).save(tmp_path / 'a.png')
     (tmp_path / 'not an image.png').write_text('<html>')
     (tmp_path / 'cut.png').write_bytes((tmp_path / 'a.png').read_bytes()[:300])
@@ -164,3 +152,39 @@ def test_a_model_of_another_tool(tmp_path, capsys):
     torch.onnx.export(layer, (torch.zeros(1, 3, 8, 8),), str(tmp_path / 'foreign.onnx'), dynamo=False)
     assert runtime.main([str(tmp_path / 'foreign.onnx'), 'x.png']) == 2
     assert "no 'task' in its metadata: export it with tools/export.py" in capsys.readouterr().err
+
+
+class Colours(torch.nn.Module):
+    """A segmentor that tells red, green and blue: three logits, or their map."""
+
+    def __init__(self, output):
+        super().__init__()
+        self.output = output
+
+    def forward(self, images):
+        return (images.argmax(1) if self.output == 'map' else images * 1,)
+
+
+@pytest.mark.parametrize('output', ['map', 'logits'])
+@pytest.mark.parametrize('free', [(), (0, 2, 3)])
+def test_maps_in_the_images_own_size(output, free, tmp_path):
+    meta = dict(task='segmentation', classes=['red', 'green', 'blue'], mean=[10, 10, 10], std=[50, 50, 50],
+                resize=dict(scale=[64, 48], keep_ratio=True))
+    what = Exportable('segmentor', Colours(output), ('images',), (output,))
+    formats.write(what, tmp_path / 'colours.onnx', 'onnx', [torch.zeros(1, 3, 48, 64)], free,
+                  {key: json.dumps(value) for key, value in meta.items()})
+    model = runtime.Model(tmp_path / 'colours.onnx')
+    for height, width in [(48, 64), (90, 60), (33, 201), (480, 640)]:
+        image = np.zeros((height, width, 3), np.uint8)
+        wanted = np.zeros((height, width), int)
+        wanted[:, width // 2:], wanted[height // 2:, :width // 2] = 1, 2
+        image[np.arange(height)[:, None], np.arange(width), wanted] = 200
+        found = model(image)
+        assert found.shape == wanted.shape and found.dtype == np.int64
+        assert (found == wanted).mean() > 0.96
+        drawn = np.asarray(model.draw(image, found))
+        assert drawn.shape == image.shape and len(np.unique(drawn.reshape(-1, 3), axis=0)) >= 3
+    Image.fromarray(image).save(tmp_path / 'a.png')
+    paths = [str(tmp_path / name) for name in ('colours.onnx', 'a.png', 'o')]
+    assert runtime.main([*paths[:2], '--out-dir', paths[2]]) == 0
+    assert (np.asarray(Image.open(tmp_path / 'o' / 'a_map.png')) == found).all()
