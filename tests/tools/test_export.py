@@ -10,8 +10,9 @@ import torch
 from mmengine.registry import MODELS
 
 from mmvision_mamba.engine import launch
-from mmvision_mamba.export import onnx_file, quantize, tensorrt, verify
-from mmvision_mamba.export.parts import BackboneGraph
+from mmvision_mamba.errors import ConfigError
+from mmvision_mamba.export import formats, onnx_file, quantize, tensorrt, verify
+from mmvision_mamba.export.parts import BackboneGraph, Exportable
 from mmvision_mamba.export.preprocess import Preprocess, pipeline_settings
 
 SHAPE = ('--shape', 64, 96)
@@ -179,3 +180,24 @@ def test_missing_packages(tool, segmentor, monkeypatch):
 
 def test_operators_for_tensorrt():
     assert tensorrt.unsupported(['Conv', 'Softplus', 'ConvInteger', 'Add']) == ['ConvInteger']
+
+
+def test_unsupported_head(tool, segmentor):
+    from mmseg.models import UPerHead
+    from mmseg.registry import MODELS as SEGMENTORS
+
+    @SEGMENTORS.register_module(force=True)
+    class OddHead(UPerHead):
+        def predict_by_feat(self, seg_logits, batch_img_metas):
+            return super().predict_by_feat(seg_logits, batch_img_metas)
+    run = tool('export', *segmentor, '--cfg-options', 'model.decode_head.type=OddHead')
+    assert run.code == 2 and 'head OddHead can not be exported' in run.errors[0] and 'UPerHead' in run.errors[0]
+
+
+def test_an_operator_that_onnx_lacks(tmp_path):
+    class Odd(torch.nn.Module):
+        def forward(self, x):
+            return torch.special.zeta(x, x),
+    what = Exportable('backbone', Odd(), ('images',), ('out',))
+    with pytest.raises(ConfigError, match='special_zeta'):
+        formats.write(what, tmp_path / 'm.onnx', 'onnx', [torch.ones(1, 3, 32, 32)])
