@@ -99,9 +99,10 @@ def check_options(args: argparse.Namespace) -> None:
         raise ConfigError('--simplify and --opset are for --format onnx')
     if args.opset < 17 or args.opset > 20:
         raise ConfigError(f'--opset: 17 to 20, got {args.opset}')
-    if args.format == 'aot-inductor' and args.dynamic == 'all':
-        raise ConfigError('--format aot-inductor: its kernels are compiled for one height and width; use --dynamic '
-                          'batch, or --format torch-export, which leaves both open')
+    if args.format in ('torch-export', 'aot-inductor') and args.dynamic == 'all':
+        raise ConfigError(f'--format {args.format}: torch.export makes a constant of whether a side has one window or '
+                          'several, so height and width can not be left open; use --dynamic batch, or --format onnx or '
+                          'torchscript')
     if args.with_preprocess and (args.batch != 1 or args.dynamic):
         raise ConfigError('--with-preprocess takes one image of any size: it does not go with --batch and --dynamic')
     if args.int8 and (args.format != 'onnx' or args.fp16 or args.with_preprocess or args.dynamic == 'all'

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..backbones.mambavision import WindowStage
 from ..errors import ConfigError, MissingExtraError
 from .onnx_file import finish
 from .parts import Dynamic, Exportable
@@ -65,10 +64,6 @@ def _write_onnx(what, path, inputs, free, metadata, opset, simplify):
 
 
 def _program(what, inputs, free):
-    if 2 in free:  # with one window a side, the number of windows would become the constant 1
-        window = max([m.window_size or 0 for m in what.graph.modules() if isinstance(m, WindowStage)], default=0)
-        images = inputs[0]
-        inputs = [images.new_zeros(*images.shape[:2], *(side + 32 * window for side in images.shape[2:])), *inputs[1:]]
     sizes = {}
     for axis in free:  # symbols without names: names are for axes whose every value the tracer can prove to be right
         sizes[axis] = torch.export.Dim.DYNAMIC

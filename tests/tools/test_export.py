@@ -110,6 +110,7 @@ def test_a_wrong_file_is_not_kept(tool, segmentor, tmp_path, monkeypatch):
     (('--part', 'detector'), '--part detector'),
     (('--format', 'torchscript', '--simplify'), 'are for --format onnx'),
     (('--with-preprocess', '--dynamic'), 'does not go with'),
+    (('--format', 'torch-export', '--dynamic'), 'use --dynamic batch'),
     (('--opset', 11), '--opset: 17 to 20, got 11'),
     (('--out', 'model.pt'), '--out: a .onnx file'),
     (('--cfg-options', 'model.test_cfg.mode=slide', 'model.test_cfg.crop_size=(32,32)',
