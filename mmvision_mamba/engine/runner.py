@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import torch
 from mmengine.device import get_device
-from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, is_distributed, master_only
+from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, init_dist, is_distributed, master_only
 from mmengine.fileio import LocalBackend, get_file_backend, join_path
 from mmengine.hooks import CheckpointHook
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
+from mmengine.optim import OptimWrapperDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import IterBasedTrainLoop, Runner
 
@@ -18,6 +19,8 @@ from . import resume
 from .data_loader import ResumableDataLoader
 from .loops import RESUMABLE, Resumable
 from .safe_files import PART, commit, why_broken
+from .sharding import TYPE as SHARDED
+from .sharding import WholeStateHook, cut_optimizer_state, fully_shard_model, sharding_options, whole_tensors
 from .vis_backends import guard_vis_backends
 
 
@@ -30,25 +33,24 @@ class MambaVisionRunner(Runner):
     - Resuming takes the newest checkpoint that is intact, and goes on bit for bit: data loaders, loops and the
       checkpoint hook that a config names are replaced by resumable ones. A loop or loader of another class stays.
     - A visualisation backend that fails is switched off and doesn't end the run.
+    - `model_wrapper_cfg=dict(type='FullyShard')` shards the training, see `sharding`.
 
     Attributes:
         save_problem: why the last checkpoint could not be saved; None where it was. Known to the main process.
         suspicions: for how many iterations the training has looked as if it diverged: no checkpoint is removed then.
+        sharded: whether parameters are sharded over the processes.
+        whole_state: what a sharded run saves, while it does.
     """
     save_problem: str | None = None
     suspicions: int = 0
+    sharded: bool = False
+    whole_state: dict | None = None
     _random_state: dict | None = None  # to be set when the loop begins
     _loaded_state: dict | None = None  # of the checkpoint loaded last
 
     def setup_env(self, env_cfg):
-        if self.distributed and not is_distributed() and get_device() == 'cpu':
-            if self._launcher == 'slurm':
-                _read_slurm_environment()
-            elif self._launcher != 'pytorch':
-                raise ConfigError(f"--launcher {self._launcher} needs GPUs; on CPUs use --launcher pytorch (torchrun)")
-            torch.distributed.init_process_group('gloo', **_elastic_store())
-        elif self.distributed and not is_distributed() and self._launcher == 'pytorch':
-            env_cfg = dict(env_cfg, dist_cfg=dict(env_cfg.get('dist_cfg') or {}, **_elastic_store()))
+        if self.distributed:
+            join_processes(self._launcher, env_cfg.get('dist_cfg') or {})
         super().setup_env(env_cfg)
 
     def set_randomness(self, seed, diff_rank_seed=False, deterministic=False):
@@ -57,6 +59,10 @@ class MambaVisionRunner(Runner):
             torch.use_deterministic_algorithms(True, warn_only=True)
 
     def wrap_model(self, model_wrapper_cfg, model):
+        if (sharding := sharding_options(model_wrapper_cfg)) is not None:
+            if self.distributed and self._train_loop is not None:
+                return self._shard(model.to(get_device()), sharding)
+            model_wrapper_cfg = None  # there is nothing to share, or nothing is kept for training
         if not self.distributed or get_device() != 'cpu' or is_model_wrapper(model):
             return super().wrap_model(model_wrapper_cfg, model)
         options = dict(model_wrapper_cfg or {})
@@ -64,6 +70,27 @@ class MambaVisionRunner(Runner):
         options.setdefault('broadcast_buffers', False)
         options.setdefault('find_unused_parameters', self.cfg.get('find_unused_parameters', False))
         return MMDistributedDataParallel(module=revert_sync_batchnorm(model), **options)
+
+    def _shard(self, model, options):
+        if any(_name(hook['type']) == 'EMAHook' for hook in self.cfg.get('custom_hooks') or ()):
+            raise ConfigError(f'model_wrapper_cfg: {SHARDED} and EMAHook do not go together: drop one of them')
+        model.init_weights()  # before they are cut; whole tensors are what initialisers know
+        for tensor in (*model.parameters(), *model.buffers()):
+            torch.distributed.broadcast(tensor.data, 0)
+        self.sharded = True
+        return fully_shard_model(revert_sync_batchnorm(model) if get_device() == 'cpu' else model,
+                                 torch.device(get_device()).type, **options)
+
+    def _init_model_weights(self):
+        if not self.sharded:
+            super()._init_model_weights()
+
+    def build_optim_wrapper(self, optim_wrapper):
+        built = super().build_optim_wrapper(optim_wrapper)
+        if self.sharded:
+            for wrapper in built.values() if isinstance(built, OptimWrapperDict) else [built]:
+                cut_optimizer_state(wrapper.optimizer)
+        return built
 
     # What a config names, replaced ------------------------------------------------------------------------------
 
@@ -79,6 +106,11 @@ class MambaVisionRunner(Runner):
                 loop['type'] = 'EpochBasedTrainLoop' if loop.pop('by_epoch') else 'IterBasedTrainLoop'
             loop['type'] = RESUMABLE.get(_name(loop.get('type')), loop.get('type'))
         return super().build_train_loop(loop)
+
+    def register_hooks(self, default_hooks=None, custom_hooks=None):
+        super().register_hooks(default_hooks, custom_hooks)
+        if self.sharded:
+            self.register_hook(WholeStateHook(), 'VERY_HIGH')
 
     def register_hook(self, hook, priority=None):
         if isinstance(hook, dict) and (hook.get('type') is CheckpointHook or _name(hook['type']) == 'CheckpointHook'):
@@ -109,13 +141,20 @@ class MambaVisionRunner(Runner):
     def checkpoint_hook(self) -> CheckpointHook | None:
         return next((hook for hook in self._hooks if isinstance(hook, CheckpointHook)), None)
 
-    @master_only
-    def save_checkpoint(self, out_dir, filename, file_client_args=None, *args, backend_args=None, **kwargs):
+    def save_checkpoint(self, *args, **kwargs):
         """As `Runner.save_checkpoint`, whole or not at all, and read back before it takes its name.
 
         A disk that is full, or returns something else than was written, is reported, see `save_problem`. Storage other
         than a local file system is left to its backend.
         """
+        if self.sharded:  # all processes give what they have; the main one writes it
+            self.whole_state = whole_tensors(dict(state_dict=self.model.state_dict(),
+                                                  optimizer=self.optim_wrapper.state_dict()))
+        self._save_checkpoint(*args, **kwargs)
+        self.whole_state = None
+
+    @master_only
+    def _save_checkpoint(self, out_dir, filename, file_client_args=None, *args, backend_args=None, **kwargs):
         options = dict(backend_args=backend_args, **kwargs)
         path = join_path(out_dir, filename, backend_args=backend_args)
         if file_client_args is not None or not isinstance(get_file_backend(path, backend_args=backend_args),
@@ -156,7 +195,9 @@ class MambaVisionRunner(Runner):
             self.train_loop, 'validated', None) or 0)
         if isinstance(self.train_dataloader, ResumableDataLoader):
             state['loader'] = self.train_dataloader.state_dict()
-        if getattr(self.optim_wrapper, '_accumulative_counts', 1) > 1 and not self.optim_wrapper.should_update():
+        accumulating = getattr(self.optim_wrapper, '_accumulative_counts', 1) > 1 and \
+            not self.optim_wrapper.should_update()
+        if accumulating and not self.sharded:
             state['gradients'] = all_gather_object({
                 name: parameter.grad.cpu() for name, parameter in self._bare_model.named_parameters()
                 if parameter.grad is not None})
@@ -281,6 +322,20 @@ def _read_slurm_environment() -> None:
         hosts = subprocess.run(['scontrol', 'show', 'hostname', os.environ.get('SLURM_NODELIST', '')],
                                capture_output=True, text=True, check=True)
         os.environ['MASTER_ADDR'] = hosts.stdout.split()[0]
+
+
+def join_processes(launcher: str, dist_cfg: dict) -> None:
+    """Join the processes of a distributed job, once: over gloo on CPUs, else as mmengine's `init_dist` does."""
+    if is_distributed():
+        return
+    if get_device() != 'cpu':
+        init_dist(launcher, **dist_cfg, **(_elastic_store() if launcher == 'pytorch' else {}))
+        return
+    if launcher == 'slurm':
+        _read_slurm_environment()
+    elif launcher != 'pytorch':
+        raise ConfigError(f"--launcher {launcher} needs GPUs; on CPUs use --launcher pytorch (torchrun)")
+    torch.distributed.init_process_group('gloo', **_elastic_store())
 
 
 def _name(type_) -> str:

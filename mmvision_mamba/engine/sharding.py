@@ -1,0 +1,128 @@
+"""Parameters, gradients and optimiser states spread over the processes: torch's FSDP2, with checkpoints as ever.
+
+`model_wrapper_cfg = dict(type='FullyShard')` in a config asks for it. A block's parameters are gathered for its
+forward and its backward and dropped again; what is not in a block of MambaVision, such as heads, is gathered as one.
+Checkpoints hold whole tensors in mmengine's layout: any number of processes, sharded or not, saves and loads them.
+"""
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from torch import Tensor, nn
+
+from ..backbones.mambavision import Block, ConvBlock
+from ..errors import ConfigError
+
+TYPE = 'FullyShard'
+OPTIONS = dict(reshard_after_forward=True, param_dtype=None, reduce_dtype=None, cpu_offload=False)
+_DTYPES = dict(float32=torch.float32, bfloat16=torch.bfloat16, float16=torch.float16)
+
+
+def fully_shard_model(model: nn.Module, device_type: str, **options) -> nn.Module:
+    """Shard `model` in place, over all processes.
+
+    Args:
+        model: on its device, with the weights that training starts from, the same in every process.
+        device_type: 'cuda' or 'cpu', where it is.
+        reshard_after_forward: whether a block's parameters are dropped after its forward and gathered once more for
+            its backward. False: faster, and keeps all of them in between. Default: True.
+        param_dtype: 'bfloat16' or 'float16': forward and backward of all parameters in it, the optimiser in float32.
+            Default: None, float32, and autocast (AmpOptimWrapper) chooses by operator.
+        reduce_dtype: in which gradients are averaged. Default: None, that of the parameters.
+        cpu_offload: keep the shards and their optimiser states in the host's memory. Default: False.
+
+    Returns:
+        `model`. Whatever is loaded into it afterwards, from whole tensors, is cut as its parameters are.
+
+    Raises:
+        ConfigError: an unknown option or dtype.
+    """
+    if unknown := set(options) - set(OPTIONS):
+        raise ConfigError(f'model_wrapper_cfg: {TYPE} has no option {min(unknown)!r}; valid ones: {", ".join(OPTIONS)}')
+    options = OPTIONS | options
+    dtypes = [_dtype(options, key) for key in ('param_dtype', 'reduce_dtype')]
+    # Torch 2.6 and later; imported where it is used, as no other run needs it.
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+    policy = dict(
+        mesh=init_device_mesh(device_type, (torch.distributed.get_world_size(),)),
+        reshard_after_forward=options['reshard_after_forward'],
+        mp_policy=MixedPrecisionPolicy(*dtypes),
+        offload_policy=CPUOffloadPolicy() if options['cpu_offload'] else OffloadPolicy())
+    for parameter in model.parameters():  # convolutions' weights are channels last, which can't be cut
+        parameter.data = parameter.data.contiguous()
+    for module in model.modules():
+        if isinstance(module, (Block, ConvBlock)):
+            fully_shard(module, **policy)
+    fully_shard(model, **policy)
+    for module in model.modules():
+        if next(module.parameters(recurse=False), None) is not None:
+            module.register_load_state_dict_pre_hook(_cut_state_dict)
+    return model
+
+
+def _dtype(options: dict, key: str) -> torch.dtype | None:
+    name = str(options[key]).removeprefix('torch.')
+    if options[key] is not None and name not in _DTYPES:
+        raise ConfigError(f'model_wrapper_cfg: {key} must be one of {", ".join(_DTYPES)} or None, got {options[key]!r}')
+    return _DTYPES.get(name)
+
+
+def cut_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
+    """Have `optimizer`, of sharded parameters, cut the whole tensors of the states it will load."""
+    def cut(optimizer, state_dict):
+        parameters = [p for group in optimizer.param_groups for p in group['params']]
+        numbers = [i for group in state_dict['param_groups'] for i in group['params']]
+        state = {number: {key: _cut(value, parameter) for key, value in state_dict['state'].get(number, {}).items()}
+                 for number, parameter in zip(numbers, parameters)}
+        return {**state_dict, 'state': {number: values for number, values in state.items() if values}}
+    optimizer.register_load_state_dict_pre_hook(cut)
+
+
+def whole_tensors(tree: Any) -> Any:
+    """A nest of dicts and lists with every sharded tensor in it whole, on the CPU. All processes have to call it."""
+    if isinstance(tree, dict):
+        return type(tree)((key, whole_tensors(value)) for key, value in tree.items())
+    if isinstance(tree, (list, tuple)):
+        return type(tree)(whole_tensors(value) for value in tree)
+    return tree.full_tensor().cpu() if isinstance(tree, Tensor) and _placement(tree) else tree
+
+
+class WholeStateHook(Hook):
+    """Puts whole tensors into a checkpoint; gathered before, by all processes, as only the main one saves."""
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        checkpoint['state_dict'].update(runner.whole_state['state_dict'])
+        if 'optimizer' in checkpoint:
+            checkpoint['optimizer'] = runner.whole_state['optimizer']
+
+
+def _cut_state_dict(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
+    for name, parameter in module.named_parameters(recurse=False):
+        if prefix + name in state_dict:
+            state_dict[prefix + name] = _cut(state_dict[prefix + name], parameter)
+
+
+def _cut(value: Any, parameter: Tensor) -> Any:
+    """This process's shard of `value` where that is a whole tensor of the sharded `parameter`'s shape."""
+    from torch.distributed.tensor import distribute_tensor
+    placement = _placement(parameter)
+    if not placement or not isinstance(value, Tensor) or _placement(value) or value.shape != parameter.shape:
+        return value
+    mesh, placements = placement
+    # Every process has read the same file: nothing needs to be sent.
+    return distribute_tensor(value.to(parameter.device), mesh, placements, src_data_rank=None)
+
+
+def _placement(tensor: Tensor) -> tuple | None:
+    from torch.distributed.tensor import DTensor
+    return (tensor.device_mesh, tensor.placements) if isinstance(tensor, DTensor) else None
+
+
+def sharding_options(model_wrapper_cfg: dict | None) -> dict | None:
+    """The options of a config's `model_wrapper_cfg` where it asks for sharding, else None."""
+    if not model_wrapper_cfg or model_wrapper_cfg.get('type') != TYPE:
+        return None
+    return {key: value for key, value in model_wrapper_cfg.items() if key != 'type'}
+
+
