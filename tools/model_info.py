@@ -22,7 +22,7 @@ import torch
 from mmvision_mamba.backbones.classifier import MambaVisionClassifier
 from mmvision_mamba.backbones.family import FAMILY
 from mmvision_mamba.backbones.windows import PADDINGS
-from mmvision_mamba.benchmark.model_info import as_table, model_info
+from mmvision_mamba.benchmark.model_info import as_table, model_info, training_memory
 from mmvision_mamba.benchmark.options import parse_device
 from mmvision_mamba.errors import ConfigError, UserError
 
@@ -41,6 +41,9 @@ def parse_args():
                         help="with --arch: windows of stages 3 and 4; default: the arch's")
     parser.add_argument('--window-padding', choices=PADDINGS, help='with --arch; default: fit')
     parser.add_argument('--no-memory', action='store_true', help='FLOPs and parameters alone, in a third of the time')
+    parser.add_argument('--gpus', type=int, metavar='N',
+                        help='count what training on N GPUs takes on each, replicated and sharded, too')
+    parser.add_argument('--images', type=int, default=1, metavar='N', help='with --gpus: per GPU; default: 1')
     parser.add_argument('--out', type=Path, metavar='FILE.png', help='draw a picture too')
     parser.add_argument('--device', help='cpu, cuda or cuda:N; default: a GPU where there is one')
     action = {}
@@ -87,11 +90,17 @@ def main() -> int:
         if args.out:
             from mmvision_mamba.visualization.figures import check_picture, save
             check_picture(args.out)
+        if (args.gpus is not None and args.gpus < 1) or args.images < 1:
+            raise ConfigError(f'--gpus and --images: positive numbers, got {args.gpus} and {args.images}')
+        if args.gpus and args.no_memory:
+            raise ConfigError('--gpus needs the memory that --no-memory leaves out')
         args.device = parse_device(args.device)
         title, model, call, (height, width) = from_arch(args) if args.arch else from_config(args)
         parts = model_info(model, call, args.device, not args.no_memory)
         title = f'{title}, one image of {height} × {width}'
         print(f'{title}, {args.device}\n{as_table(parts)}')
+        if args.gpus:
+            print(f'\n{training_memory(parts, model, args.gpus, args.images)}')
         if args.out:
             from mmvision_mamba.visualization.model_figure import draw_model
             save(draw_model(parts, title), args.out)

@@ -10,6 +10,7 @@ from mmvision_mamba.errors import ConfigError, MissingExtraError
 
 try:
     from mmvision_mamba.engine import launch  # importing the package registers what configs name
+    from mmvision_mamba.engine.auto_batch import use_largest_batch
     from mmvision_mamba.engine.restart import use_resume
     from mmvision_mamba.engine.vis_backends import use_vis_backends
 except MissingExtraError as error:
@@ -27,6 +28,9 @@ def parse_args():
                         help='mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU')
     parser.add_argument('--auto-scale-lr', action='store_true',
                         help="scale the learning rate by the real batch size over the config's base_batch_size")
+    parser.add_argument('--auto-batch', nargs='?', type=int, const=0, metavar='MOST',
+                        help='train with the largest batch per process that fits into memory, MOST images at most, and '
+                        'scale the learning rate to it as --auto-scale-lr does')
     parser.add_argument('--no-pretrained', action='store_true', help='train the backbone from scratch')
     parser.add_argument('--on-divergence', choices=['stop', 'rollback', 'skip'],
                         help='when loss or gradients are not finite, or the loss explodes: stop with exit code 2; roll '
@@ -64,6 +68,8 @@ def main():
         use_vis_backends(cfg, args.vis)
         launch.prepare_device(cfg, args.amp)
         launch.prepare_data(cfg, ('train', 'val'), args.skip_bad_images)
+        if args.auto_batch is not None:
+            use_largest_batch(cfg, args.auto_batch or None)
         job.work_dir = cfg.work_dir
         job.runner = launch.build_runner(cfg)
         job.runner.train()

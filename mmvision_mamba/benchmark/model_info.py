@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.profiler import record_function
 
 from ..backbones import MambaVision
-from ..backbones.mambavision import Attention, ConvBlock, MambaVisionMixer, WindowStage
+from ..backbones.mambavision import Attention, Block, ConvBlock, MambaVisionMixer, WindowStage
 from ..backbones.windows import Windows
 from .memory import allocations
 from .report import as_text
@@ -108,6 +108,32 @@ def as_table(parts: list[Part]) -> str:
         f'{part.flops / 2e9:.2f}', f'{part.flops / 1e9:.2f}',
         *('' if size is None else f'{size / 2**20:,.1f}' for size in (part.activations, part.peak_memory))]
         for part in (*parts, total)])
+
+
+def training_memory(parts: list[Part], model: nn.Module, processes: int, images: int) -> str:
+    """What training with AdamW takes in each process, counted, as text: replicated (DDP), and sharded (`FullyShard`).
+
+    States: weights, gradients and two moments, in float32, 16 bytes a parameter; sharded, each process has its part of
+    them, and of the weights two blocks, or all that is in no block, whole at a time. Activations: those of `parts`,
+    of one image in float32, times the images; checkpointing and mixed precision make them fewer. What libraries and
+    the allocator need comes on top.
+
+    Args:
+        parts: from `model_info`, with memory.
+        model: what they are of.
+        processes: GPUs.
+        images: per process.
+    """
+    blocks = [sum(p.numel() for p in module.parameters()) for module in model.modules()
+              if isinstance(module, (Block, ConvBlock))]
+    every = sum(p.numel() for p in model.parameters())
+    whole = max(2 * max(blocks, default=0), every - sum(blocks))
+    activations = images * sum(part.activations or 0 for part in parts)
+    rows = [[name, *(f'{size / 2**30:,.2f}' for size in (states, activations, states + activations))]
+            for name, states in (('replicated', 16 * every), ('sharded', 16 * every / processes + 4 * whole))]
+    images = f'{images} image{"s" * (images > 1)}'
+    return f'training, GiB per process, {processes} processes of {images}, counted\n' + as_text(
+        ['', 'states', 'activations', 'sum'], rows)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from torch import nn
 from mmvision_mamba import MambaVision
 from mmvision_mamba.backbones.classifier import MambaVisionClassifier
 from mmvision_mamba.benchmark.memory import kept_for_backward, peak_memory
-from mmvision_mamba.benchmark.model_info import as_table, model_info
+from mmvision_mamba.benchmark.model_info import Part, as_table, model_info, training_memory
 from mmvision_mamba.benchmark.roofline import count_flops
 
 ARCH = dict(dim=16, in_dim=8, depths=(1, 2, 3, 2), num_heads=(1, 1, 2, 4), window_size=(4, 3))
@@ -96,3 +96,20 @@ def test_a_head_whose_forward_is_called_past_its_hooks():
     model, x = Model().eval(), torch.randn(3, 8)
     parts = {part.name: part for part in model_info(model, lambda: model(x), CPU)}
     assert {name: part.flops for name, part in parts.items()} == {'backbone': 2 * 3 * 64, 'head': 2 * 3 * (32 + 8)}
+
+
+def test_training_memory_counts_sixteen_bytes_a_parameter_and_shards_them():
+    model = MambaVision(dict(dim=16, in_dim=8, depths=(1, 1, 2, 2), num_heads=(1, 1, 2, 4), window_size=(8, 4)))
+    every = sum(p.numel() for p in model.parameters())
+    parts = [Part('all', every, activations=3 * 2**30), Part('more', activations=2**30)]
+    lines = training_memory(parts, model, processes=4, images=5).splitlines()
+    assert '4 processes of 5 images' in lines[0]
+    (_, states, activations, total), (_, shard, *_) = (line.split() for line in lines[2:])
+    assert float(activations) == 20 and float(total) == pytest.approx(20 + float(states), abs=0.011)
+    assert float(states) == pytest.approx(16 * every / 2**30, abs=0.01)
+    assert float(shard) <= float(states)
+    # A model of one block alone has all of it gathered: there is nothing to gain but the optimiser's part.
+    block = model.levels[3].blocks[0]
+    size = sum(p.numel() for p in block.parameters())
+    big = training_memory([Part('x', activations=0)], torch.nn.ModuleList([block] * 1), 2, 1)
+    assert f'{(8 + 8) * size / 2**30:,.2f}' in big

@@ -1,0 +1,170 @@
+"""The largest training batch that fits into memory: `tools/train.py --auto-batch`."""
+import contextlib
+import copy
+import gc
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.dist import all_reduce, get_rank, is_distributed
+from mmengine.model import revert_sync_batchnorm
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DATASETS, MODELS
+
+from ..benchmark.memory import peak_memory
+from ..errors import ConfigError
+from .runner import join_processes
+from .sharding import sharding_options
+
+SAMPLED = 16  # images, the largest of which stands for all
+SHARE = 0.9  # of the memory that is free; the rest is for fragmentation, libraries and images with more objects
+
+
+def use_largest_batch(cfg: Config, limit: int | None = None) -> int:
+    """Set `train_dataloader.batch_size` to the largest batch that fits, and have the learning rate scaled to it.
+
+    The memory of real training steps at two batch sizes gives that of one more image; what is found so is tried, and
+    taken if it fits. In a distributed job the process with the least memory decides.
+
+    Args:
+        cfg: changed in place. The learning rate is scaled as by --auto-scale-lr; a config without base_batch_size
+            gets the one its own batch size amounts to.
+        limit: the largest size to consider; default: the number of images.
+
+    Returns:
+        Images per process.
+
+    Raises:
+        ConfigError: not even the smallest batch fits; the run is resumed, with the batches it began with; or sharded.
+    """
+    if cfg.get('resume'):
+        raise ConfigError('--auto-batch: a resumed run keeps its batch size; name that with '
+                          '--cfg-options train_dataloader.batch_size=N')
+    if sharding_options(cfg.get('model_wrapper_cfg')) is not None:
+        raise ConfigError('--auto-batch measures whole models, and this config shards its own: set '
+                          'train_dataloader.batch_size instead')
+    if limit is not None and limit < 1:
+        raise ConfigError(f'--auto-batch takes a positive number of images, got {limit}')
+    if cfg.get('launcher', 'none') != 'none':
+        join_processes(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg') or {})
+    device, was = torch.device(get_device()), cfg.train_dataloader.batch_size
+    processes = torch.distributed.get_world_size() if is_distributed() else 1
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    try:
+        size, needed, free = _largest(_Trial(cfg, device, _largest_sample(dataset)), device,
+                                      min(limit or len(dataset), len(dataset)))
+    except ConfigError:
+        if processes > 1:
+            _least(0, device)  # the others wait for an answer
+        raise
+    if processes > 1:
+        size = _least(size, device)
+        if size < 1:
+            raise ConfigError('--auto-batch: not even one image fits into the memory of one of the processes')
+    if get_rank() == 0:
+        print(f'--auto-batch: {size} images per process (the config: {was}); such a step takes {needed / 2**30:.2f} of '
+              f'{free / 2**30:.2f} GiB free', flush=True)
+    cfg.train_dataloader.batch_size = size
+    scale = cfg.get('auto_scale_lr') or {}
+    cfg.auto_scale_lr = {'base_batch_size': was * processes, **scale, 'enable': True}
+    return size
+
+
+def _least(size: int, device: torch.device) -> int:
+    found = torch.tensor(size, device=device)
+    all_reduce(found, 'min')
+    return int(found)
+
+
+def _largest_sample(dataset) -> dict:
+    """Of some images spread over the data set, as its pipeline makes them, the one that takes most memory."""
+    step = max(len(dataset) // SAMPLED, 1)
+    samples = [sample for i in range(0, len(dataset), step)[:SAMPLED] if (sample := dataset[i]) is not None]
+
+    def weight(sample):
+        truth = getattr(sample.get('data_samples'), 'gt_instances', ())
+        return sample['inputs'].numel() * (1 + len(truth) / 100)
+    return max(samples, key=weight)
+
+
+class _Trial:
+    """The config's model and optimiser, and one training step of a batch, whose memory is looked at."""
+
+    def __init__(self, cfg: Config, device: torch.device, sample: dict):
+        model = copy.deepcopy(cfg.model)
+        model.get('backbone', {}).pop('init_cfg', None)  # what the weights are makes no difference
+        self.device, self.sample = device, sample
+        self.model = revert_sync_batchnorm(MODELS.build(model)).to(device).train()
+        logging.disable(logging.INFO)  # mmengine reports every parameter's settings
+        try:
+            self.optim_wrapper = build_optim_wrapper(self.model, copy.deepcopy(cfg.optim_wrapper))
+        finally:
+            logging.disable(logging.NOTSET)
+        self.optim_wrapper.initialize_count_status(self.model, 0, 10**9)
+
+    def __call__(self, size: int) -> int | None:
+        """Bytes that a step of `size` images takes beyond what is there without it; None: it doesn't fit."""
+        gc.collect()
+        try:
+            return peak_memory(lambda: self._step(size), self.device)
+        except torch.OutOfMemoryError:
+            return None
+        finally:
+            self.optim_wrapper.zero_grad()
+            if self.device.type == 'cuda':
+                torch.cuda.empty_cache()
+
+    def _step(self, size: int) -> None:
+        batch = pseudo_collate([copy.deepcopy(self.sample) for _ in range(size)])
+        self.model.train_step(batch, self.optim_wrapper)
+
+
+def _largest(trial: Callable[[int], int | None], device: torch.device, limit: int) -> tuple[int, int, float]:
+    """The largest batch size up to `limit`, the bytes its step takes, and those that may be taken."""
+    smallest = 1
+    try:
+        trial(1)  # makes the optimiser's states
+    except ValueError as error:  # BatchNorm over a map of one pixel
+        if 'more than 1 value per channel' not in str(error) or limit < 2:
+            raise
+        smallest = 2
+        trial(2)
+    free, first = SHARE * _free_memory(device), trial(smallest)
+    if first is None or first > free:
+        raise ConfigError(f'--auto-batch: not even {smallest} image{"s" * (smallest > 1)} in {free / 2**30:.2f} GiB: '
+                          'set with_cp=True in the backbone, crop smaller, or use --amp')
+    fits, needed, too_many, per_image = smallest, first, limit + 1, first / smallest
+    while fits + 1 < too_many:
+        # On a line through the smallest and the largest that fit; at first, of one image more.
+        size = fits + 1 if fits == smallest else smallest + int((free - first) / per_image)
+        if not fits < size < too_many:  # the line is bent
+            size = (fits + too_many) // 2
+        # What is too much for a GPU is an error. A CPU's system ends the process instead: it isn't tried.
+        possible = device.type == 'cuda' or first + per_image * (size - smallest) <= free
+        found = trial(size) if possible else None
+        if found is None or found > free:
+            too_many = size
+        else:
+            fits, needed = size, found
+            per_image = max((needed - first) / (fits - smallest), 1)
+    return fits, needed, free
+
+
+def _free_memory(device: torch.device) -> int:
+    """Bytes that training could still take on `device`."""
+    if device.type == 'cuda':
+        torch.cuda.empty_cache()
+        return torch.cuda.mem_get_info(device)[0]
+    free = [os.sysconf('SC_AVPHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')]
+    with contextlib.suppress(OSError, StopIteration):  # with the caches, which can be dropped
+        free = [1024 * next(int(line.split()[1]) for line in Path('/proc/meminfo').read_text().splitlines()
+                            if line.startswith('MemAvailable'))]
+    with contextlib.suppress(OSError, ValueError):  # a container's own limit; 'max' where there is none
+        free.append(int(Path('/sys/fs/cgroup/memory.max').read_text())
+                    - int(Path('/sys/fs/cgroup/memory.current').read_text()))
+    return min(free)

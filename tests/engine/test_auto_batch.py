@@ -1,0 +1,84 @@
+"""The search for the largest batch that fits, on made-up memory and on a real model."""
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmvision_mamba.errors import ConfigError
+
+auto_batch = pytest.importorskip('mmvision_mamba.engine.auto_batch')
+
+
+def search(fixed, per_image, free, limit, device='cuda', norm=False, curve=0.):
+    """What `_largest` finds where n images take fixed + n·per_image (+ curve·n²) bytes; and what it tried."""
+    tried = []
+
+    def trial(size):
+        if norm and size == 1:
+            raise ValueError('Expected more than 1 value per channel when training')
+        tried.append(size)
+        needed = fixed + per_image * size + curve * size * size
+        return needed if device == 'cpu' or needed <= free * 1.1 else None  # a GPU with more than may be taken
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(auto_batch, '_free_memory', lambda device: free / auto_batch.SHARE)
+        return auto_batch._largest(trial, torch.device(device), limit), tried
+
+
+@settings(deadline=None)
+@given(fixed=st.integers(0, 1000), per_image=st.integers(1, 500), room=st.integers(1, 20000),
+       limit=st.integers(1, 300), device=st.sampled_from(['cuda', 'cpu']), curve=st.sampled_from([0., 0.1]))
+def test_it_is_the_largest_that_fits(fixed, per_image, room, limit, device, curve):
+    free = fixed + per_image + curve + room
+    (size, needed, _), tried = search(fixed, per_image, free, limit, device, curve=curve)
+
+    def takes(n):
+        return fixed + per_image * n + curve * n * n
+    assert size == 1 or takes(size) <= free * (1 + 1e-9)
+    assert needed == takes(size) and size <= limit
+    if device == 'cuda' or (curve == 0 and fixed == 0):
+        assert size == limit or takes(size + 1) > free * (1 - 1e-9)
+    if device == 'cpu' and curve == 0:
+        assert all(takes(n) <= free * (1 + 1e-9) for n in tried)  # nothing that could end the process
+    assert len(tried) < 14
+
+
+def test_a_norm_that_needs_two_images_gets_two():
+    (size, *_), tried = search(0, 10, 35, 10, norm=True)
+    assert size == 3 and min(tried) == 2
+
+
+@pytest.mark.parametrize('norm', [False, True])
+def test_nothing_fits(norm):
+    with pytest.raises(ConfigError, match=r'not even [12] image.*with_cp=True'):
+        search(0, 100, 50, 10, norm=norm)
+
+
+def test_other_errors_are_not_taken_for_memory():
+    def trial(size):
+        raise ValueError('a bug')
+    with pytest.raises(ValueError, match='a bug'):
+        auto_batch._largest(trial, torch.device('cpu'), 4)
+
+
+def test_free_memory_is_plausible():
+    assert 2**26 < auto_batch._free_memory(torch.device('cpu')) < 2**46
+
+
+@pytest.mark.parametrize('options, words', [
+    (dict(resume=True), 'a resumed run keeps its batch size'),
+    (dict(model_wrapper_cfg=dict(type='FullyShard')), 'measures whole models'), (dict(), 'positive number')])
+def test_what_it_does_not_go_with(options, words):
+    from mmengine.config import Config
+    with pytest.raises(ConfigError, match=words):
+        auto_batch.use_largest_batch(Config(dict(train_dataloader=dict(batch_size=2), **options)), -1)
+
+
+def test_the_config_gets_the_batch_and_the_learning_rate_follows(monkeypatch):
+    from mmengine.config import Config
+
+    from . import tiny_training
+    monkeypatch.setattr(auto_batch, '_free_memory', lambda device: 2 ** 40)
+    cfg = Config(tiny_training.config('unused'))
+    assert auto_batch.use_largest_batch(cfg, 7) == 7
+    assert cfg.train_dataloader.batch_size == 7
+    assert cfg.auto_scale_lr == dict(base_batch_size=4, enable=True)
