@@ -30,6 +30,6 @@ def test_paths_and_options_exist():
         assert (root / path).exists(), path
     sources = ''.join(p.read_text() for p in [
         *root.glob('tools/*.py'), *(root / 'mmvision_mamba' / name for name in (
-            'engine/launch.py', 'benchmark/options.py'))])
+            'engine/launch.py', 'benchmark/options.py', 'export/command.py'))])
     for option in set(re.findall(r'(?<![\w-])--[a-z][a-z-]+', README)):
         assert f"'{option}'" in sources, option
