@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from torch import Tensor
 
+from ..datasets.loading import use_checked_loading
 from ..errors import ConfigError
 from ..inference.images import read_image
 from . import formats
@@ -61,6 +62,7 @@ def labelled(cfg: Config, split: str, preprocess: Preprocess, most: int) -> Iter
     while 'dataset' in dataset:
         dataset = dataset.dataset
     pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+    use_checked_loading(cfg)
     dataset = DATASETS.build(dict(dataset, pipeline=pipeline))
     if not len(dataset):
         raise ConfigError(f'--int8: the {split} data set is empty: {dataset.data_prefix}')

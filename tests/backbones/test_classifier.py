@@ -210,7 +210,7 @@ def test_pretrained(how, weights):
 def test_pretrained_true_is_downloaded_once_and_checked(weights, tmp_path, monkeypatch):
     urls = []
 
-    def fetch(url, path, progress):
+    def fetch(url, path, sha256, progress):
         urls.append(url)
         Path(path).write_bytes(weights.read_bytes())
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))

@@ -59,7 +59,7 @@ class TinyModel(BaseModel):
 
 
 @METRICS.register_module(force=True)
-class Accuracy(BaseMetric):
+class ToyAccuracy(BaseMetric):
     default_prefix = 'toy'
 
     def process(self, data_batch, data_samples):
@@ -82,7 +82,7 @@ def config(work_dir, by_epoch=False, workers=0, hooks=(), checkpoint=(), **optio
             sampler=dict(type='DefaultSampler' if by_epoch else 'InfiniteSampler', shuffle=True), **loader),
         val_dataloader=dict(batch_size=4, dataset=dict(type='NoisyPoints', augment=False, length=9),
                             sampler=dict(type='DefaultSampler', shuffle=False), **loader),
-        train_cfg=train, val_cfg=dict(), val_evaluator=dict(type='Accuracy'),
+        train_cfg=train, val_cfg=dict(), val_evaluator=dict(type='ToyAccuracy'),
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.01)),
         param_scheduler=[dict(type='LinearLR', start_factor=0.1, by_epoch=False, begin=0, end=10),
                          dict(type='CosineAnnealingLR', by_epoch=False, begin=10, end=40)],

@@ -33,7 +33,7 @@ def test_train(run):
     lines = run('dist_train.sh', 'my configs/a.py', '4', '--amp', '--work-dir', 'out dir').stdout.splitlines()
     script = lines.index(f'{ROOT}/tools/train.py')
     assert pairs(lines[:script]) == {'--nnodes': '1', '--node-rank': '0', '--master-addr': '127.0.0.1',
-                                     '--master-port': '29500', '--nproc-per-node': '4'}
+                                     '--master-port': '29500', '--nproc-per-node': '4', '--max-restarts': '3'}
     assert lines[script + 1:] == ['my configs/a.py', '--launcher', 'pytorch', '--amp', '--work-dir', 'out dir']
 
 
@@ -66,5 +66,5 @@ def test_usage(run, name, arguments):
 def test_torchrun_knows_these_options():
     command = [sys.executable, '-m', 'torch.distributed.run', '--help']
     usage = subprocess.run(command, capture_output=True, text=True).stdout
-    for option in ('--nnodes', '--node-rank', '--master-addr', '--master-port', '--nproc-per-node'):
+    for option in ('--nnodes', '--node-rank', '--master-addr', '--master-port', '--nproc-per-node', '--max-restarts'):
         assert option in usage

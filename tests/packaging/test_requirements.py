@@ -64,9 +64,10 @@ def test_what_setup_py_asks_for_admits_the_pins(pins):
 
 def test_extras_name_what_the_requirement_files_name():
     extras = setup_arguments()['extras_require']
-    for extra in ('openmmlab', 'onedl', 'dev'):
-        listed = {canonical(r.name) for r in read(f'{extra}.txt')}
-        assert {canonical(Requirement(r).name) for r in extras[extra]} == listed
+    for file, among in dict(openmmlab=['openmmlab'], onedl=['onedl'],
+                            dev=['dev', 'app', 'docs', 'export', 'ray', 'vis']).items():
+        listed = {canonical(r.name) for r in read(f'{file}.txt')}
+        assert {canonical(Requirement(r).name) for extra in among for r in extras[extra]} == listed
 
 
 def test_the_two_stacks_share_no_distribution_of_openmmlab():
