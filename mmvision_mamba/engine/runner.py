@@ -281,9 +281,12 @@ class MambaVisionRunner(Runner):
             return
         loader.load_state_dict(state['loader'])
         self.train_loop.validated = state['validated']
-        if len(state['random']) != self.world_size:
-            self.logger.warning(f'The checkpoint is of {len(state["random"])} processes, this run of '
-                                f'{self.world_size}: it goes on at the same image, with other random numbers.')
+        before = len(state['random']), state['loader']['images']
+        now = self.world_size, (loader.batch_size or 1) * self.world_size
+        if before != now:
+            self.logger.warning('The checkpoint is of {} processes and {} images an iteration, this run of {} and {}: '
+                                'it goes on at the same image, with other random numbers.'.format(*before, *now))
+        if before[0] != now[0]:
             return
         self._random_state = state['random'][self.rank]
         for name, gradient in state.get('gradients', [{}] * self.world_size)[self.rank].items():

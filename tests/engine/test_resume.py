@@ -243,3 +243,16 @@ def test_another_number_of_processes_goes_on_at_the_same_image(finished):
     half = loader()
     half.load_state_dict(dict(state, images=2 * state['images']))  # two processes before, one now
     assert half.start == 2 * state['position']
+
+
+@pytest.mark.parametrize('size', [4, 2])
+def test_another_batch_size_is_said(finished, tmp_path, monkeypatch, size):
+    loading = dict(config(tmp_path)['train_dataloader'], batch_size=size)
+    run = runner(tmp_path, resume=True, load_from=str(finished / 'iter_20.pth'), train_dataloader=loading)
+    said = []
+    monkeypatch.setattr(run.logger, 'warning', said.append)
+    run.train()
+    assert run.iter == 40
+    about = [text for text in said if 'images an iteration' in text]
+    assert len(about) == (size != 4)
+    assert size == 4 or '1 processes and 4 images an iteration, this run of 1 and 2: it goes on at the' in about[0]
