@@ -192,4 +192,5 @@ def _draw_panel(axis: Axes, name: str, keys: Sequence[str], runs: Sequence[Run])
     axis.grid(True, alpha=0.3)
     axis.xaxis.set_major_formatter(lambda x, _: f'{x:,g}')
     if lines and (len(keys) > 1 or len(runs) > 1 or name in METRICS):
-        axis.legend(fontsize='small', ncols=2 if len(lines) > 6 else 1)
+        place = 'lower right' if name in METRICS else 'best'  # metrics are drawn from 0, and rise
+        axis.legend(fontsize='small', ncols=2 if len(lines) > 6 else 1, loc=place)
