@@ -1,6 +1,7 @@
 """A data loader that can be stopped anywhere and go on from there, and that survives its workers."""
 import contextlib
 import logging
+import multiprocessing.connection
 import random
 import signal
 import threading
@@ -66,11 +67,12 @@ class ResumableDataLoader(DataLoader):
                     restarts = 0
                     yield batch
                 break
-            except RuntimeError as error:
-                if 'DataLoader worker' not in str(error) or restarts == self._restarts:
+            except (RuntimeError, OSError, EOFError) as error:
+                if restarts == self._restarts or not _worker_died(iterator, error):
                     raise
                 restarts += 1
-                print_log(f'{error}. Its batches are loaded again by new workers.', 'current', logging.WARNING)
+                why = str(error) or 'A DataLoader worker died'
+                print_log(f'{why}. Its batches are loaded again by new workers.', 'current', logging.WARNING)
                 iterator._shutdown_workers()
                 self._iterator = None  # persistent workers
         self.position = 0
@@ -133,6 +135,16 @@ class ResumableDataLoader(DataLoader):
 class _Batch(list):
     """The indices of a batch, and its number in the run."""
     number: int
+
+
+def _worker_died(iterator, error: Exception) -> bool:
+    """Whether that is what `error` comes from, and not something that a worker has raised."""
+    if isinstance(error, RuntimeError):
+        return str(error).startswith('DataLoader worker (pid')
+    # A connection that ended while a tensor was handed over. What a worker raised begins with torch's "Caught".
+    workers = getattr(iterator, '_workers', ())
+    return bool(workers) and not str(error).startswith('Caught ') and bool(
+        multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=5))
 
 
 class _Drawing:

@@ -87,14 +87,16 @@ def loader(workers=0, length=22, sampler='InfiniteSampler', **options):
     return ResumableDataLoader.adopt(built, 1)
 
 
+def batches(loader, n):
+    iterator = iter(loader)
+    return [next(iterator)['inputs'] for _ in range(n)]
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for p, q in zip(a, b) for x, y in zip(p, q))
+
+
 def test_batches_depend_on_seed_and_number_alone():
-    def batches(loader, n):
-        iterator = iter(loader)
-        return [next(iterator)['inputs'] for _ in range(n)]
-
-    def same(a, b):
-        return all(torch.equal(x, y) for p, q in zip(a, b) for x, y in zip(p, q))
-
     before = random.getstate(), torch.get_rng_state(), np.random.get_state()[1]
     alone = batches(loader(), 9)
     after = random.getstate(), torch.get_rng_state(), np.random.get_state()[1]
@@ -132,6 +134,46 @@ def test_killed_workers_are_replaced(tmp_path, sampler):
         return [next(iterator)['img_path'] for _ in range(6)]
     assert images(2, tmp_path / 'mark') == images(0, tmp_path / 'other')
     assert (tmp_path / 'mark').exists()
+
+
+@pytest.mark.parametrize('error', [EOFError(), ConnectionResetError('reset by peer'), FileNotFoundError('socket')])
+def test_a_worker_that_dies_while_it_hands_over_is_replaced_too(tmp_path, monkeypatch, error):
+    fine = batches(loader(2), 5)
+    iterator, raised = torch.utils.data.dataloader._MultiProcessingDataLoaderIter, []
+    get = iterator._try_get_data
+
+    def broken(self, *args, **options):
+        if not raised and self._rcvd_idx >= 2:
+            raised.append(error)
+            os.kill(self._workers[0].pid, signal.SIGKILL)
+            raise error
+        return get(self, *args, **options)
+    monkeypatch.setattr(iterator, '_try_get_data', broken)
+    assert same(fine, batches(loader(2), 5))
+    assert raised
+
+
+class Faulty(NoisyPoints):
+    def __init__(self, error, log, **options):
+        super().__init__(**options)
+        self.error, self.log = error, log
+
+    def __getitem__(self, i):
+        if i == 7:
+            with open(self.log, 'a') as file:
+                file.write('x')
+            raise self.error
+        return super().__getitem__(i)
+
+
+@pytest.mark.parametrize('error', [RuntimeError('a bug'), FileNotFoundError('no such image')])
+def test_what_a_data_set_raises_is_raised_once(tmp_path, error):
+    data = ResumableDataLoader.adopt(Runner.build_dataloader(dict(
+        batch_size=4, num_workers=2, dataset=Faulty(error, tmp_path / 'log'),
+        sampler=dict(type='DefaultSampler', shuffle=False)), seed=1), 1)
+    with pytest.raises(type(error), match=str(error)):
+        list(data)
+    assert (tmp_path / 'log').read_text() == 'x'
 
 
 def damage(path, how):
