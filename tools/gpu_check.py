@@ -158,10 +158,8 @@ class Check:
         print(f'[{name}] {"passed" if passed else "FAILED"} in {seconds:.0f} s{f": {why}" if why else ""}', flush=True)
         self.state[name] = dict(passed=passed, seconds=round(seconds, 1), why=why, machine=_boot(),
                                 date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
-        self.out.mkdir(parents=True, exist_ok=True)
-        temporary = self.state_file.with_suffix('.tmp')
-        temporary.write_text(json.dumps(self.state, indent=2))
-        temporary.replace(self.state_file)
+        from mmvision_mamba.files import replace
+        replace(self.state_file, lambda temporary: temporary.write_text(json.dumps(self.state, indent=2)))
 
     def _call(self, *command, python: bool = True, env: dict | None = None, cwd: Path = ROOT) -> None:
         """Run a Python script or module of this environment, or another program; all it says goes to the log."""

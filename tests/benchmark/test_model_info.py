@@ -111,5 +111,5 @@ def test_training_memory_counts_sixteen_bytes_a_parameter_and_shards_them():
     # A model of one block alone has all of it gathered: there is nothing to gain but the optimiser's part.
     block = model.levels[3].blocks[0]
     size = sum(p.numel() for p in block.parameters())
-    big = training_memory([Part('x', activations=0)], torch.nn.ModuleList([block] * 1), 2, 1)
+    big = training_memory([Part('x', activations=0)], torch.nn.ModuleList([block]), 2, 1)
     assert f'{(8 + 8) * size / 2**30:,.2f}' in big
