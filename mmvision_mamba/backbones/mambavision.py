@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from timm.layers import DropPath, Mlp, trunc_normal_
+from timm.layers import DropPath, trunc_normal_
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import ConfigError, DataError
-from ..ops import check_backend, fused_mixer, fuses, selective_scan
+from ..ops import Linear, check_backend, fused_mixer, fuses, selective_scan
 from ..ops.operators import exporting, graph_size
 from ._mmengine import BaseModule, register_backbone
 from .checkpoint import load_pretrained
@@ -96,14 +96,14 @@ class MambaVisionMixer(nn.Module):
         super().__init__()
         half = dim // 2
         self.dt_rank, self.d_state, self.scan_backend = math.ceil(dim / 16), d_state, scan_backend
-        self.in_proj = nn.Linear(dim, 2 * half, bias=False)
+        self.in_proj = Linear(dim, 2 * half, bias=False)
         self.conv1d_x = nn.Conv1d(half, half, d_conv, padding='same', groups=half, bias=False)
         self.conv1d_z = nn.Conv1d(half, half, d_conv, padding='same', groups=half, bias=False)
         self.x_proj = nn.Linear(half, self.dt_rank + 2 * d_state, bias=False)
         self.dt_proj = nn.Linear(self.dt_rank, half)
         self.A_log = nn.Parameter(torch.log(torch.arange(1., d_state + 1)).repeat(half, 1))
         self.D = nn.Parameter(torch.ones(half))
-        self.out_proj = nn.Linear(2 * half, dim, bias=False)
+        self.out_proj = Linear(2 * half, dim, bias=False)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         xz = self.in_proj(x)
@@ -130,8 +130,8 @@ class Attention(nn.Module):
     def __init__(self, dim: int, num_heads: int):
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.proj = Linear(dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
@@ -139,6 +139,19 @@ class Attention(nn.Module):
         if keys is not None and exporting():  # a mask to add: exporters make one of bools in float32, whatever q is in
             keys = torch.zeros_like(keys, dtype=q.dtype).masked_fill(~keys, -torch.inf)
         return self.proj(F.scaled_dot_product_attention(q, k, v, attn_mask=keys).transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU between them, on ``(..., C)``."""
+
+    def __init__(self, dim: int, hidden: int):
+        super().__init__()
+        self.fc1 = Linear(dim, hidden)
+        self.act = nn.GELU()
+        self.fc2 = Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(x)))
 
 
 class Block(nn.Module):
