@@ -32,7 +32,8 @@ PLAN = dict(
         'backbone': 'backbone --sizes 224,224 512,512 --batch 1',
         'backbone_detection': 'backbone --sizes 800,1344 --windows 14,7 112,56 --no-training',
         'side': 'backbone --sweep side --values 512 1024 2048 --paddings fit --windows 14,7 --no-training',
-        'peers': 'backbone --sizes 512,512 800,1344 --paddings fit --windows 14,7 112,56 --peers --no-training',
+        'peers': 'backbone --sizes 512,512 800,1344 --paddings fit --windows 14,7 112,56 --peers --fuse '
+                 '--no-training',
         'peers_training': 'backbone --sizes 512,512 --paddings fit --windows 14,7 --peers',
         'variants': 'backbone --sizes 512,512 --paddings fit --channels-last --compile --amp none bf16 --no-training',
         'profile': 'backbone --sizes 512,512 800,1344 --paddings fit --windows 112,56 --profile --no-training',

@@ -6,12 +6,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from ..backbones import mambavision
-from ..ops import Linear
 from .setting import Setting
 
 GROUPS = ('convolution', 'linear', 'attention', 'scan', 'norm', 'activation', 'layout', 'elementwise', 'other')
 _SCAN = 'mmvision_mamba::'
-_LINEAR = f'{_SCAN}linear'
 # What operators are called; the outermost that is known counts, with all it calls.
 _NAMES = dict(
     convolution=('conv1d', 'conv2d', '_convolution', 'convolution', '_convolution_mode'),
@@ -25,21 +23,20 @@ _NAMES = dict(
             'unbind', 'index'),
     elementwise=('add', 'add_', 'mul', 'mul_', 'masked_fill', 'masked_fill_', 'exp', 'neg', 'bitwise_not', 'div',
                  'div_'))
-_GROUP_OF = {f'aten::{name}': group for group, names in _NAMES.items() for name in names} | {_LINEAR: 'linear'}
+_GROUP_OF = {f'aten::{name}': group for group, names in _NAMES.items() for name in names} | {
+    'mkldnn::_linear_pointwise': 'linear'}
 
 
 def shares(setting: Setting, device: torch.device) -> dict[str, float]:
     """The share of `GROUPS` in the time of one inference: a GPU's own time there, on a CPU the operators'."""
-    def recorded(name, function):
-        def call(*args, **kwargs):
-            with record_function(name):
-                return function(*args, **kwargs)
-        return call
+    scan = mambavision.selective_scan
 
-    scan = mock.patch.object(mambavision, 'selective_scan', recorded(f'{_SCAN}scan', mambavision.selective_scan))
-    linear = mock.patch.object(Linear, 'forward', recorded(_LINEAR, Linear.forward))  # whatever computes it
+    def recorded(*args, **kwargs):
+        with record_function(f'{_SCAN}scan'):
+            return scan(*args, **kwargs)
+
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == 'cuda' else [])]
-    with setting.prepared('forward'), scan, linear:
+    with setting.prepared('forward'), mock.patch.object(mambavision, 'selective_scan', recorded):
         setting.call('forward')
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # that only one cycle's events are kept: there is only one
@@ -50,7 +47,7 @@ def shares(setting: Setting, device: torch.device) -> dict[str, float]:
     times, on_device = dict.fromkeys(GROUPS, 0.), 0.
     for event in profiler.events():
         if event.device_type != torch.autograd.DeviceType.CPU:
-            if not event.name.startswith(_SCAN):  # the spans recorded above, whose kernels are listed besides
+            if not event.name.startswith(_SCAN):  # the span recorded above, whose kernels are listed besides
                 on_device += event.self_device_time_total
             continue
         time = event.self_device_time_total if device.type == 'cuda' else event.self_cpu_time_total
@@ -64,6 +61,6 @@ def shares(setting: Setting, device: torch.device) -> dict[str, float]:
 def _group(event) -> str:
     group = 'other'
     while event is not None:
-        group = _GROUP_OF.get(event.name, 'scan' if event.name.startswith(_SCAN) else group)
+        group = 'scan' if event.name.startswith(_SCAN) else _GROUP_OF.get(event.name, group)
         event = event.cpu_parent
     return group

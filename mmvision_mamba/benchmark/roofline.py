@@ -5,7 +5,12 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    conv_flop_count,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 
 from ..backbones.mambavision import MambaVisionMixer
 
@@ -76,7 +81,7 @@ def counted_flops(model: nn.Module, phase: str = 'forward') -> Iterator[Callable
 
     The mixers run with the chunked scan, which torch's counter can't look into.
     """
-    with _counted_scans(model, phase) as scans, FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as torchs:
+    with _counted_scans(model, phase) as scans, FlopCounterMode(display=False, custom_mapping=_CORRECTIONS) as torchs:
         yield lambda: torchs.get_total_flops() + sum(scans)
 
 
@@ -109,8 +114,14 @@ def _attention_backward(grad, query, key, value, *args, out_shape=None, **kwargs
     return sdpa_backward_flop_count(grad, query, key, value)
 
 
-# torch's counter knows the attention kernels of GPUs.
-_CPU_ATTENTION = {
+def _convolution_backward(grad_output, x, weight, bias, stride, padding, dilation, transposed, output_padding, groups,
+                          output_mask, out_shape=None):
+    return sum(output_mask[:2]) * conv_flop_count(list(x), list(weight), list(grad_output), transposed)
+
+
+# torch's counter knows the attention kernels of GPUs, and counts the backward of grouped convolutions as of plain ones.
+_CORRECTIONS = {
+    torch.ops.aten.convolution_backward: _convolution_backward,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
 }

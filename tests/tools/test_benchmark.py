@@ -257,6 +257,15 @@ def test_kept_for_the_backward():
     assert kept_for_backward(lambda: (x * weight).exp(), [weight, x]) == x.nbytes
 
 
+@pytest.mark.parametrize('groups', [1, 2, 8])
+def test_flops_of_a_convolution_and_its_backward(groups):
+    conv, x = torch.nn.Conv2d(8, 16, 3, padding=1, groups=groups), torch.ones(2, 8, 5, 7, requires_grad=True)
+    forward = 2 * 2 * 16 * 5 * 7 * (8 // groups) * 9
+    assert roofline.count_flops(lambda: conv(x), conv, 'forward') == forward
+    assert roofline.count_flops(lambda: conv(x).sum().backward(), conv, 'training') == 3 * forward
+    assert roofline.count_flops(lambda: conv(x.detach()).sum().backward(), conv, 'training') == 2 * forward
+
+
 def test_flops():
     linear = nn.Linear(8, 16)
     assert roofline.count_flops(lambda: linear(torch.ones(4, 8)), linear, 'forward') == 2 * 4 * 8 * 16
