@@ -30,7 +30,14 @@ _restricted_getattr.__name__ = _restricted_getattr.__qualname__ = 'getattr'
 
 
 def _load(filename, map_location=None, **_):
-    return read_checkpoint(filename, map_location)
+    return _without_config(read_checkpoint(filename, map_location))
+
+
+def _without_config(checkpoint):
+    """A checkpoint without `meta.config`, which `Runner.resume` would run as Python."""
+    if isinstance(checkpoint, dict) and isinstance(checkpoint.get('meta'), dict):
+        checkpoint['meta'].pop('config', None)
+    return checkpoint
 
 
 def _without_code(loader):
@@ -40,7 +47,8 @@ def _without_code(loader):
         before = os.environ.get('TORCH_FORCE_WEIGHTS_ONLY_LOAD')
         os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'  # also where `weights_only=False` is asked for
         try:
-            return read_safely(filename, lambda: loader(filename, map_location=map_location, **options))
+            return _without_config(read_safely(filename, lambda: loader(
+                filename, map_location=map_location, **options)))
         finally:
             if before is None:
                 del os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD']

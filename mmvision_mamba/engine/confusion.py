@@ -15,13 +15,11 @@ from mmengine.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
 from ..errors import ConfigError, DataError
+from . import numpy_pickles
 
 # What a pickle of predictions holds; anything else is refused, for unpickling it could run code.
-_ALLOWED = {('collections', 'OrderedDict'), ('torch', 'Size'), ('torch._utils', '_rebuild_tensor_v2'),
-            ('numpy', 'ndarray'), ('numpy', 'dtype'),
-            *((module, name) for module in ('numpy.core.multiarray', 'numpy._core.multiarray')
-              for name in ('_reconstruct', 'scalar')),
-            *((module, '_frombuffer') for module in ('numpy.core.numeric', 'numpy._core.numeric'))}
+_ALLOWED = {('collections', 'OrderedDict'), ('torch', 'Size'), ('torch._utils', '_rebuild_tensor_v2')}
+_NUMPY = {(stand_in.__module__, stand_in.__name__): stand_in for stand_in in numpy_pickles.SAFE}
 
 
 class _Unpickler(pickle.Unpickler):
@@ -30,6 +28,8 @@ class _Unpickler(pickle.Unpickler):
             return lambda content: torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
         if (module, name) == ('_codecs', 'encode'):  # how older protocols keep bytes
             return lambda text, encoding: text.encode('latin1')
+        if (module, name) in _NUMPY:
+            return _NUMPY[module, name]
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f'it holds an object of {module}.{name}')
         return super().find_class(module, name)

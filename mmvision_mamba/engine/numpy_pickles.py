@@ -65,6 +65,11 @@ def _reconstruct(cls, shape, code):
     return np.ndarray.__new__(_Array, (0,), np.int8)
 
 
+def _frombuffer(data, dtype, shape, order):
+    return np.frombuffer(_bytes(bytes(data) if isinstance(data, bytearray) else data), _real(dtype)) \
+        .reshape(shape, order=order).copy()
+
+
 def _ndarray(*args):
     raise TypeError('an array is made by its own state in a checkpoint')
 
@@ -86,4 +91,5 @@ SAFE = [_DType, _Array, _named('numpy', 'dtype', _DType), _named('numpy', 'ndarr
         _named('builtins', 'bytes', _no_bytes)]  # an empty array's content is written as `bytes()`
 for _package in ('numpy.core', 'numpy._core'):
     SAFE += [_named(f'{_package}.multiarray', 'scalar', _scalar),
-             _named(f'{_package}.multiarray', '_reconstruct', _reconstruct)]
+             _named(f'{_package}.multiarray', '_reconstruct', _reconstruct),
+             _named(f'{_package}.numeric', '_frombuffer', _frombuffer)]

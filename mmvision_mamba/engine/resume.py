@@ -35,11 +35,34 @@ def set_random_state(state: dict[str, Tensor]) -> None:
     """The inverse of `random_state`; a GPU's state is left out where there is none."""
     version, *words = state['python'].tolist()
     *keys, position, has_gauss = state['numpy'].tolist()
+    if not 0 <= position <= len(keys):  # NumPy believes it, and would read past its keys
+        raise ValueError(f'position {position} in the state of a generator')
     random.setstate((version, tuple(words), next(iter(state['python_gauss'].tolist()), None)))
     np.random.set_state(('MT19937', np.array(keys, np.uint32), position, has_gauss, state['numpy_gauss'].item()))
     torch.set_rng_state(state['torch'].cpu())
     if 'cuda' in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state['cuda'].cpu())
+
+
+def check_resumable(checkpoint: dict, name: str) -> None:
+    """Make sure of what mmengine takes for granted.
+
+    Raises:
+        CheckpointError: it holds weights alone.
+    """
+    meta = checkpoint.get('meta')
+    if not isinstance(checkpoint.get('message_hub'), dict) or not isinstance(meta, dict) or not all(
+            isinstance(meta.get(key), int) for key in ('epoch', 'iter')):
+        raise CheckpointError(f'--resume: {name} holds weights, and not how far their training was.\n'
+                              f'To start from them: --cfg-options load_from={name}')
+
+
+def newest_checkpoint(work_dir: str, hook, say: Callable[[str], None], before: int | None = None) -> str | None:
+    """`newest_intact` of a run in `work_dir`, among the checkpoints that `hook` writes, a CheckpointHook."""
+    name, folder = os.path.basename(work_dir.rstrip(os.sep)), getattr(hook, 'out_dir', None) or work_dir
+    if folder != work_dir and os.path.basename(folder) != name:
+        folder = os.path.join(folder, name)  # as the hook will have it
+    return newest_intact(work_dir, folder, getattr(hook, 'filename_tmpl', 'iter_{}.pth'), say, before)
 
 
 def newest_intact(work_dir: str, folder: str, template: str, say: Callable[[str], None],

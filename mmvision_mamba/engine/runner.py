@@ -18,7 +18,7 @@ from ..errors import CheckpointError, ConfigError
 from . import resume
 from .data_loader import ResumableDataLoader
 from .loops import RESUMABLE, Resumable
-from .safe_files import PART, commit, why_broken
+from .safe_files import PART, commit
 from .sharding import TYPE as SHARDED
 from .sharding import WholeStateHook, cut_optimizer_state, fully_shard_model, sharding_options, whole_tensors
 from .vis_backends import guard_vis_backends
@@ -214,10 +214,6 @@ class MambaVisionRunner(Runner):
                 self.logger.info(f'No checkpoint in {self.work_dir} to resume from: training from the start.')
                 return
             self.logger.info(f'Auto resumed from the latest checkpoint {self._load_from}.')
-        elif self._resume and os.path.isfile(self._load_from) and (
-                problem := why_broken(self._load_from) or '').startswith('bit-rotten'):  # torch would not notice
-            raise CheckpointError(f'--resume {self._load_from}: {problem}.\n'
-                                  '--resume without a file takes the newest checkpoint that is intact.')
         super().load_or_resume()
 
     def newest_checkpoint(self, before: int | None = None) -> str | None:
@@ -231,13 +227,8 @@ class MambaVisionRunner(Runner):
         """
         found = [None]
         if get_rank() == 0:
-            hook = self.checkpoint_hook
-            folder = getattr(hook, 'out_dir', None) or self.work_dir
-            if folder != self.work_dir and os.path.basename(folder) != os.path.basename(self.work_dir):
-                folder = os.path.join(folder, os.path.basename(self.work_dir))  # as the hook will have it
             try:
-                found = [resume.newest_intact(self.work_dir, folder, getattr(hook, 'filename_tmpl', 'iter_{}.pth'),
-                                              self.logger.warning, before)]
+                found = [resume.newest_checkpoint(self.work_dir, self.checkpoint_hook, self.logger.warning, before)]
             except CheckpointError as error:
                 found = [error]
         broadcast_object_list(found)
@@ -266,13 +257,24 @@ class MambaVisionRunner(Runner):
         self.optim_wrapper.initialize_count_status(self.model, self.iter, self.max_iters)
         return path
 
-    def load_checkpoint(self, *args, **kwargs):
-        checkpoint = super().load_checkpoint(*args, **kwargs)
+    def load_checkpoint(self, filename, *args, **kwargs):
+        checkpoint = super().load_checkpoint(filename, *args, **kwargs)
+        if self._resume:
+            resume.check_resumable(checkpoint, filename)
+            if 'optimizer' not in checkpoint:
+                self.logger.warning(f'{filename} holds no state of the optimizer, which begins anew.')
         self._loaded_state = checkpoint.get(resume.KEY)
         return checkpoint
 
-    def resume(self, *args, **kwargs):
-        super().resume(*args, **kwargs)
+    def resume(self, filename, *args, **kwargs):
+        super().resume(filename, *args, **kwargs)
+        try:
+            self._resume_state()
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise CheckpointError(f'{filename}: its {resume.KEY} can not be used ({type(error).__name__}: {error}).\n'
+                                  'Resume from another checkpoint.') from error
+
+    def _resume_state(self):
         state, loader = self._loaded_state, self.train_dataloader
         if not isinstance(self.train_loop, Resumable) or not isinstance(loader, ResumableDataLoader):
             return  # a loop of another class skips batches by itself
@@ -289,6 +291,7 @@ class MambaVisionRunner(Runner):
         if before[0] != now[0]:
             return
         self._random_state = state['random'][self.rank]
+        resume.set_random_state(self._random_state)  # the loop does it again, when all is built; here, whether it can
         for name, gradient in state.get('gradients', [{}] * self.world_size)[self.rank].items():
             parameter = self._bare_model.get_parameter(name)
             parameter.grad = gradient.to(parameter)

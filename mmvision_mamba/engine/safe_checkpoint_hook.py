@@ -38,11 +38,14 @@ class SafeCheckpointHook(CheckpointHook):
         self._state: dict | None = None  # to add to the checkpoint being saved
 
     def before_train(self, runner) -> None:
+        info = runner.message_hub.runtime_info
+        if 'keep_ckpt_ids' in info:
+            info['keep_ckpt_ids'] = [step for step in info['keep_ckpt_ids'] if isinstance(step, int)]
         super().before_train(runner)
-        self._outdated = list(runner.message_hub.runtime_info.get('temporary_ckpts', []))
+        self._outdated = list(info.get('temporary_ckpts', []))
         if is_main_process() and isinstance(self.file_backend, LocalBackend):
             resume.remove_leftovers(self.out_dir)
-            self._remove(runner.message_hub.runtime_info.get('outdated_ckpts', []))
+            self._remove(info.get('outdated_ckpts', []))
             if not runner._resume:  # of an earlier run in this folder
                 Path(runner.work_dir, resume.POINTER).unlink(missing_ok=True)
 
@@ -173,11 +176,12 @@ class SafeCheckpointHook(CheckpointHook):
         return saved[0]
 
     def _remove(self, paths: list[str]) -> None:
-        for path in paths:
-            if self.file_backend.isfile(path):
+        """Remove checkpoints, of this run's folder alone: the list may be a resumed file's, and a stranger's."""
+        folder, suffix = os.path.realpath(self.out_dir), os.path.splitext(self.filename_tmpl)[1]
+        for path in map(str, paths):
+            if os.path.realpath(os.path.dirname(path)) == folder and path.endswith(suffix) \
+                    and self.file_backend.isfile(path):
                 self.file_backend.remove(path)
-            elif self.file_backend.isdir(path):
-                self.file_backend.rmtree(path)
 
 
 def _update(hub, changes: dict):

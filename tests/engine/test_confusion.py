@@ -15,6 +15,8 @@ from mmengine.registry import init_default_scope
 from mmvision_mamba.engine import confusion
 from mmvision_mamba.errors import ConfigError, DataError
 
+from ..hostile.test_checkpoints import array, dtype
+
 
 class Data:
     """Annotations of a few images, as mmengine's data sets give them."""
@@ -108,6 +110,11 @@ def test_loading_predictions(protocol, tmp_path, monkeypatch):
         with pytest.raises(DataError, match=message):
             confusion.load_predictions(path)
     assert not (tmp_path / 'pwned').exists()
+    # NumPy itself would take these bytes for addresses
+    path.write_bytes(pickle.dumps([dict(pred_instances=array(dtype(state=(3, '<', None, None, None, -1, -1, 63)), (4,),
+                                                             b'A' * 32))], protocol))
+    with pytest.raises(DataError, match='a dtype with fields, references or alignment is not allowed'):
+        confusion.load_predictions(path)
     path.write_bytes(pickle.dumps(items)[:-9])
     with pytest.raises(DataError, match=r'p.pkl: no predictions that tools/test.py --out kept'):
         confusion.load_predictions(path)
