@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, whatever ends the process; `engine.safe_files`: whatever ends the machine."""
 import os
 from collections.abc import Callable
 from pathlib import Path

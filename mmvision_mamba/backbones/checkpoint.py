@@ -5,6 +5,7 @@ import logging
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,8 +34,8 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: 
         sha256: the file's SHA-256, or 8 or more of its first hexadecimal digits. Default: what the path says.
 
     Raises:
-        CheckpointError: the file is missing, truncated, not a checkpoint, has another SHA-256, or holds objects of
-            another class (named).
+        CheckpointError: the file is missing, truncated, damaged, not a checkpoint, has another SHA-256, or holds
+            objects of another class (named).
     """
     name, _, fragment = str(path).partition('#sha256=')
     remote = urlparse(name).scheme in ('http', 'https')
@@ -46,7 +47,26 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: 
         raise CheckpointError(f'checkpoint not found: {file}')
     if expected:
         _verify(file, expected)
+    if problem := archive_problem(file):
+        raise CheckpointError(f'{file}: {problem}.\nDownload or copy it again.')
     return read_safely(file, lambda: torch.load(file, map_location=map_location, weights_only=True))
+
+
+def archive_problem(file: str | os.PathLike) -> str | None:
+    """What is wrong with the zip archive that torch writes a checkpoint to; None: nothing, or it is no such archive.
+
+    Each of its records has a CRC-32. torch doesn't look at them: a bit that flipped would be a wrong weight.
+    """
+    try:
+        if not zipfile.is_zipfile(file):
+            return None
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except OSError as error:
+        return f'unreadable: {error.strerror or error}'
+    except Exception as error:  # zipfile's own, its decompressors' and struct's: the damage may say anything
+        return f'bit-rotten: {error}'
+    return damaged and f'bit-rotten: {damaged} is not what its checksum says'
 
 
 def read_safely(file: str | os.PathLike, load: Callable[[], Any]) -> Any:

@@ -1,15 +1,17 @@
 """Files that are whole or not there: written beside their place, synced, read back, renamed."""
+import errno
+import io
 import os
 import zipfile
-import zlib
 from pathlib import Path
 
 import torch
 
-from ..backbones.checkpoint import read_safely
+from ..backbones.checkpoint import archive_problem, read_safely
 from ..errors import CheckpointError
 
 PART = '.part'  # what a file is called while it is written
+_NO_SUCH_SYNC = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)  # of a folder, on some network file systems
 
 
 def commit(part: str | os.PathLike, path: str | os.PathLike, checkpoint: bool = False) -> None:
@@ -43,39 +45,31 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def save_checkpoint(checkpoint: dict, path: str | os.PathLike) -> None:
     """`torch.save`, whole or not at all."""
-    part = f'{path}{PART}'
+    part = Path(f'{path}{PART}')
+    torch.save(checkpoint, content := io.BytesIO())  # to a full disk, torch.save itself raises what tells nothing
     try:
-        torch.save(checkpoint, part)
+        part.write_bytes(content.getbuffer())
         commit(part, path, checkpoint=True)
     finally:
-        Path(part).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def why_broken(path: str | os.PathLike) -> str | None:
-    """What is wrong with a checkpoint file; None: every byte is as it was written, and `read_checkpoint` takes it.
-
-    torch writes a zip archive, which has a CRC-32 of each record; torch itself doesn't look at them when it reads.
-    """
+    """What is wrong with a checkpoint file; None: every byte is as it was written, and `read_checkpoint` takes it."""
     path = Path(path)
     if not path.is_file():
         return 'not there'
+    if problem := archive_problem(path):
+        return problem
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if (name := archive.testzip()) is not None:
-                    return f'bit-rotten: {name} is not what its checksum says'
-        elif (size := path.stat().st_size) == 0:
+        if not (size := path.stat().st_size):
             return 'empty'
-        else:
-            with open(path, 'rb') as file:
-                if file.read(2) == b'PK':
-                    return f'truncated: {size} bytes and no end of the archive'
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
-        return f'bit-rotten: {error}'
+        with open(path, 'rb') as file:
+            if file.read(2) == b'PK' and not zipfile.is_zipfile(path):
+                return f'truncated: {size} bytes and no end of the archive'
+        peek(path)
     except OSError as error:
         return f'unreadable: {error.strerror or error}'
-    try:
-        peek(path)
     except CheckpointError as error:
         return str(error).splitlines()[0]
     return None
@@ -93,10 +87,14 @@ def peek(path: str | os.PathLike) -> dict:
 
 def _sync(path: str | os.PathLike) -> None:
     """Have a file or folder on the disk, not only in memory; a file's next reader gets it from there."""
+    is_file = os.path.isfile(path)
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
-        if hasattr(os, 'posix_fadvise') and os.path.isfile(path):
+        if hasattr(os, 'posix_fadvise') and is_file:
             os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError as error:
+        if is_file or error.errno not in _NO_SUCH_SYNC:
+            raise
     finally:
         os.close(handle)

@@ -1,4 +1,5 @@
 """The stock hook's options do what they do there; a disk that fails costs nothing but the checkpoint at hand."""
+import contextlib
 import errno
 import os
 import subprocess
@@ -164,39 +165,75 @@ def test_a_checkpoint_that_can_not_be_saved_costs_nothing_else(tmp_path, monkeyp
     assert not list(tmp_path.glob('*.part'))
 
 
-@pytest.mark.slow
-def test_full_disk(tmp_path, capfd):
+@pytest.mark.parametrize('error', [errno.EINVAL, errno.EIO])
+def test_a_file_system_that_syncs_no_folders(tmp_path, monkeypatch, error):
+    """Some network file systems say EINVAL; that is no reason to call a checkpoint not saved. A disk that fails is."""
+    sync = os.fsync
+
+    def fsync(handle):
+        if os.path.isdir(f'/proc/self/fd/{handle}'):
+            raise OSError(error, os.strerror(error))
+        sync(handle)
+    monkeypatch.setattr(safe_files.os, 'fsync', fsync)
+    if error == errno.EINVAL:
+        safe_files.write_text(tmp_path / 'pointer', 'x')
+    else:
+        with pytest.raises(OSError, match='Input/output'):
+            safe_files.write_text(tmp_path / 'pointer', 'x')
+    assert (tmp_path / 'pointer').read_text() == 'x'
+
+
+@pytest.fixture
+def disk(tmp_path):
     """A file system of 6 MB, which two checkpoints of 2.5 MB fit in, and not three."""
     disk = tmp_path / 'disk'
     disk.mkdir()
     mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', disk], capture_output=True)
     if mounted.returncode:
         pytest.skip(f'needs the right to mount a tmpfs: {mounted.stderr.decode().strip()}')
-    try:
-        model = dict(type='TinyModel', ballast=2)
-        full = disk / 'filler'
-        training = runner(disk / 'run', model=model, checkpoint=dict(max_keep_ckpts=1, save_best=None))
-        saved = training.checkpoint_hook.after_train_iter
+    yield disk
+    subprocess.run(['umount', '-l', disk], check=True)
 
-        def fill(runner, *args, **kwargs):
-            if runner.iter + 1 == 13:
-                with open(full, 'wb', buffering=0) as file:
-                    try:
-                        while True:
-                            file.write(bytes(4096))
-                    except OSError:
-                        pass
-            if runner.iter + 1 == 33:
-                full.unlink()
-            saved(runner, *args, **kwargs)
-            if runner.iter + 1 == 30:
-                assert safe_files.why_broken(disk / 'run' / 'iter_10.pth') is None
-                assert (disk / 'run' / 'last_checkpoint').read_text().endswith('iter_10.pth')
-        training.checkpoint_hook.after_train_iter = fill
-        training.train()
-        out = ''.join(capfd.readouterr())
-        assert out.count('could not be saved: No space left on device') >= 4  # iterations 15, 20, 25, 30
-        assert sorted(path.name for path in (disk / 'run').glob('*.pth*')) == ['iter_40.pth']
-        assert safe_files.why_broken(disk / 'run' / 'iter_40.pth') is None
-    finally:
-        subprocess.run(['umount', '-l', disk], check=True)
+
+def fill(path):
+    with open(path, 'wb', buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.slow
+def test_full_disk(disk, capfd):
+    training = runner(disk / 'run', model=dict(type='TinyModel', ballast=2),
+                      checkpoint=dict(max_keep_ckpts=1, save_best=None))
+    saved = training.checkpoint_hook.after_train_iter
+
+    def after(runner, *args, **kwargs):
+        if runner.iter + 1 == 13:
+            fill(disk / 'filler')
+        if runner.iter + 1 == 33:
+            (disk / 'filler').unlink()
+        saved(runner, *args, **kwargs)
+        if runner.iter + 1 == 30:
+            assert safe_files.why_broken(disk / 'run' / 'iter_10.pth') is None
+            assert (disk / 'run' / 'last_checkpoint').read_text().endswith('iter_10.pth')
+    training.checkpoint_hook.after_train_iter = after
+    training.train()
+    out = ''.join(capfd.readouterr())
+    assert out.count('could not be saved: No space left on device') >= 4  # iterations 15, 20, 25, 30
+    assert sorted(path.name for path in (disk / 'run').glob('*.pth*')) == ['iter_40.pth']
+    assert safe_files.why_broken(disk / 'run' / 'iter_40.pth') is None
+
+
+@pytest.mark.slow
+def test_full_disk_when_the_model_is_published(disk, capfd):
+    training = runner(disk / 'run', model=dict(type='TinyModel', ballast=2), checkpoint=dict(
+        max_keep_ckpts=1, save_best=None, published_keys=['state_dict']))
+    publish = training.checkpoint_hook._publish_model
+
+    def when_full(runner, path):
+        fill(disk / 'filler')
+        publish(runner, path)
+    training.checkpoint_hook._publish_model = when_full
+    training.train()
+    assert 'could not be saved: No space left on device' in ''.join(capfd.readouterr())
+    assert sorted(path.name for path in (disk / 'run').glob('*.pth*')) == ['iter_40.pth']
