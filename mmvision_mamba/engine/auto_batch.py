@@ -11,14 +11,16 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
-from mmengine.dist import all_reduce, get_rank, is_distributed
+from mmengine.dist import all_reduce, broadcast_object_list, get_rank, get_world_size, is_distributed
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, HOOKS, MODELS
 
 from ..benchmark.memory import peak_memory
 from ..errors import ConfigError
+from .resume import KEY, newest_checkpoint
 from .runner import join_processes
+from .safe_files import peek
 from .sharding import sharding_options
 
 SAMPLED = 16  # images, the largest of which stands for all
@@ -29,7 +31,8 @@ def use_largest_batch(cfg: Config, limit: int | None = None) -> int:
     """Set `train_dataloader.batch_size` to the largest batch that fits, and have the learning rate scaled to it.
 
     The memory of real training steps at two batch sizes gives that of one more image; what is found so is tried, and
-    taken if it fits. In a distributed job the process with the least memory decides.
+    taken if it fits. In a distributed job the process with the least memory decides. A run that is resumed keeps the
+    batch of its checkpoint: nothing is measured.
 
     Args:
         cfg: changed in place. The learning rate is scaled as by --auto-scale-lr; a config without base_batch_size
@@ -40,11 +43,9 @@ def use_largest_batch(cfg: Config, limit: int | None = None) -> int:
         Images per process.
 
     Raises:
-        ConfigError: not even the smallest batch fits; the run is resumed, with the batches it began with; or sharded.
+        ConfigError: not even the smallest batch fits; the run is sharded; or the checkpoint that it resumes from does
+            not tell its batch.
     """
-    if cfg.get('resume'):
-        raise ConfigError('--auto-batch: a resumed run keeps its batch size; name that with '
-                          '--cfg-options train_dataloader.batch_size=N')
     if sharding_options(cfg.get('model_wrapper_cfg')) is not None:
         raise ConfigError('--auto-batch measures whole models, and this config shards its own: set '
                           'train_dataloader.batch_size instead')
@@ -52,27 +53,49 @@ def use_largest_batch(cfg: Config, limit: int | None = None) -> int:
         raise ConfigError(f'--auto-batch takes a positive number of images, got {limit}')
     if cfg.get('launcher', 'none') != 'none':
         join_processes(cfg.launcher, cfg.get('env_cfg', {}).get('dist_cfg') or {})
-    device, was = torch.device(get_device()), cfg.train_dataloader.batch_size
-    processes = torch.distributed.get_world_size() if is_distributed() else 1
+    was, processes = cfg.train_dataloader.batch_size, get_world_size()
+    size, why = (_resumed(cfg) if cfg.get('resume') else None) or _measured(cfg, limit)
+    if get_rank() == 0:
+        print(f'--auto-batch: {size} images per process (the config: {was}); {why}', flush=True)
+    cfg.train_dataloader.batch_size = size
+    scale = cfg.get('auto_scale_lr') or {}
+    cfg.auto_scale_lr = {'base_batch_size': was * processes, **scale, 'enable': True}
+    return size
+
+
+def _resumed(cfg: Config) -> tuple[int, str] | None:
+    """The batch per process of the checkpoint to resume from, and that it is; None: there is no checkpoint yet."""
+    found = [None]
+    if get_rank() == 0:  # the only one that is sure to see the folder
+        settings = dict(cfg.default_hooks.checkpoint, type='SafeCheckpointHook')
+        settings.pop('priority', None)
+        path = cfg.get('load_from') or newest_checkpoint(cfg.work_dir, HOOKS.build(settings), lambda skipped: None)
+        if path is not None:
+            state = (peek(path) if os.path.isfile(path) else {}).get(KEY) or {}
+            if 'loader' not in state:
+                raise ConfigError(f'--auto-batch: a resumed run keeps its batch size, and {path} does not tell it.\n'
+                                  'Name it instead: --cfg-options train_dataloader.batch_size=N')
+            found = [(state['loader']['images'] // len(state['random']), f'that of {path}')]
+    broadcast_object_list(found)
+    return found[0]
+
+
+def _measured(cfg: Config, limit: int | None) -> tuple[int, str]:
+    """The largest batch that fits, and what it takes."""
+    device = torch.device(get_device())
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     try:
         size, needed, free = _largest(_Trial(cfg, device, _largest_sample(dataset)), device,
                                       min(limit or len(dataset), len(dataset)))
     except ConfigError:
-        if processes > 1:
+        if is_distributed():
             _least(0, device)  # the others wait for an answer
         raise
-    if processes > 1:
+    if is_distributed():
         size = _least(size, device)
         if size < 1:
             raise ConfigError('--auto-batch: not even one image fits into the memory of one of the processes')
-    if get_rank() == 0:
-        print(f'--auto-batch: {size} images per process (the config: {was}); such a step takes {needed / 2**30:.2f} of '
-              f'{free / 2**30:.2f} GiB free', flush=True)
-    cfg.train_dataloader.batch_size = size
-    scale = cfg.get('auto_scale_lr') or {}
-    cfg.auto_scale_lr = {'base_batch_size': was * processes, **scale, 'enable': True}
-    return size
+    return size, f'such a step takes {needed / 2**30:.2f} of {free / 2**30:.2f} GiB free'
 
 
 def _least(size: int, device: torch.device) -> int:

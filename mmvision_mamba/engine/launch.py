@@ -165,9 +165,13 @@ def make_deterministic(cfg: Config) -> None:
                       'deterministic': True}
 
 
+def is_first_process() -> bool:
+    """Whether this is the only process, or the first of a distributed job, whose processes aren't joined yet."""
+    return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0
+
+
 def _say(text: str) -> None:
-    """Print once in a distributed job too, whose processes aren't joined yet."""
-    if int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0:
+    if is_first_process():
         print(text, flush=True)
 
 

@@ -6,11 +6,15 @@ from pathlib import Path
 from mmengine.config import Config
 
 from ..errors import DivergenceError
+from .launch import is_first_process
 from .resume import POINTER
 
 
 def use_resume(cfg: Config, resume: str | None) -> None:
     """Have the run resume as --resume says, or from its newest checkpoint where it was started again.
+
+    A run that begins anew takes away the pointer of an earlier one in its folder: started again before its first
+    checkpoint, it would go on from there.
 
     Args:
         cfg: changed in place; its work_dir is set.
@@ -20,15 +24,22 @@ def use_resume(cfg: Config, resume: str | None) -> None:
         DivergenceError: the run was stopped because it diverged, which it would do again.
     """
     folder = Path(cfg.work_dir)
-    if _was_restarted() and (folder / POINTER).exists():
-        for path in (folder / 'divergence').glob('*.json'):
-            if path.stat().st_mtime_ns > (folder / POINTER).stat().st_mtime_ns and (
-                    json.loads(path.read_text())['action'] == 'stop'):
-                raise DivergenceError(f'not started again: the run diverged, see {path}')
-        resume = 'auto'
+    if _was_restarted():
+        if (folder / POINTER).exists():
+            _check_not_diverged(folder)
+            resume = 'auto'
+    elif resume is None and not cfg.get('resume') and is_first_process():
+        (folder / POINTER).unlink(missing_ok=True)
     if resume is not None:
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else resume
+
+
+def _check_not_diverged(folder: Path) -> None:
+    for path in (folder / 'divergence').glob('*.json'):
+        if path.stat().st_mtime_ns > (folder / POINTER).stat().st_mtime_ns and (
+                json.loads(path.read_text())['action'] == 'stop'):
+            raise DivergenceError(f'not started again: the run diverged, see {path}')
 
 
 def _was_restarted() -> bool:

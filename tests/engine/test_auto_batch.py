@@ -65,12 +65,38 @@ def test_free_memory_is_plausible():
 
 
 @pytest.mark.parametrize('options, words', [
-    (dict(resume=True), 'a resumed run keeps its batch size'),
     (dict(model_wrapper_cfg=dict(type='FullyShard')), 'measures whole models'), (dict(), 'positive number')])
 def test_what_it_does_not_go_with(options, words):
     from mmengine.config import Config
     with pytest.raises(ConfigError, match=words):
         auto_batch.use_largest_batch(Config(dict(train_dataloader=dict(batch_size=2), **options)), -1)
+
+
+def test_a_resumed_run_keeps_its_batch(tmp_path, monkeypatch):
+    """Killed and started again, as by torchrun, it ends as it would have."""
+    from mmengine.config import Config
+
+    from . import tiny_training
+
+    def train(work_dir, until, **options):
+        cfg = Config(tiny_training.config(work_dir, **options))
+        size = auto_batch.use_largest_batch(cfg, 3)
+        run = tiny_training.runner(work_dir, **options, train_dataloader=cfg.train_dataloader,
+                                   auto_scale_lr=cfg.auto_scale_lr, train_cfg=dict(cfg.train_cfg, max_iters=until))
+        run.train()
+        return size, run
+
+    monkeypatch.setattr(auto_batch, '_free_memory', lambda device: 2 ** 40)
+    size, whole = train(tmp_path / 'whole', 40)
+    assert size == 3
+    assert train(tmp_path / 'parts', 20, resume=True)[0] == 3, 'nothing to resume from: measured'
+    monkeypatch.setattr(auto_batch, '_measured', None)
+    size, resumed = train(tmp_path / 'parts', 40, resume=True)
+    assert size == 3 and len(resumed.model.seen) == 20
+    assert tiny_training.equal(tiny_training.weights(whole.model), tiny_training.weights(resumed.model))
+    torch.save(dict(state_dict={}), tmp_path / 'other.pth')
+    with pytest.raises(ConfigError, match=r'other\.pth does not tell it'):
+        train(tmp_path / 'parts', 40, resume=True, load_from=str(tmp_path / 'other.pth'))
 
 
 def test_the_config_gets_the_batch_and_the_learning_rate_follows(monkeypatch):

@@ -28,26 +28,33 @@ def torchrun(processes, script, *arguments, restarts=0, **options):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize('processes', [2, 3])
+@pytest.mark.parametrize('processes', [2, 3, 4])
 def test_killed_workers_are_started_again_and_resume(tmp_path, processes):
-    """Three kills by SIGKILL of different processes: in the middle of an epoch, while saving, while validating."""
-    kills = [(1, 'iteration', 7), (0, 'save', 11), (processes - 1, 'validation', 13)]
+    """Six kills by SIGKILL of different processes: in the middle of an epoch, while saving, while validating."""
+    kills = [(1, 'iteration', 1), (1, 'iteration', 4), (0, 'save', 6), (processes - 1, 'validation', 8),
+             (processes - 1, 'iteration', 10), (0, 'validation', 12)]
     done = torchrun(processes, 'elastic_worker.py', tmp_path / 'whole', '[]')
     assert done.returncode == 0, done.stderr[-3000:]
-    done = torchrun(processes, 'elastic_worker.py', tmp_path / 'killed', json.dumps(kills), restarts=3)
+    done = torchrun(processes, 'elastic_worker.py', tmp_path / 'killed', json.dumps(kills), restarts=len(kills))
     assert done.returncode == 0, done.stderr[-3000:]
     whole, killed = torch.load(tmp_path / 'whole/weights'), torch.load(tmp_path / 'killed/weights')
-    assert (whole['starts'], killed['starts']) == (1, 4)
+    assert (whole['starts'], killed['starts']) == (1, len(kills) + 1)
     assert equal(whole['weights'], killed['weights'])
 
 
 def test_what_a_restarted_job_resumes_from(tmp_path, monkeypatch):
-    def resumed(resume, **cfg):
+    def resumed(asked, **cfg):
         cfg = Config(dict(work_dir=str(tmp_path), load_from='pretrained.pth', **cfg))
-        use_resume(cfg, resume)
+        use_resume(cfg, asked)
         return cfg.get('resume', False), cfg.load_from
 
+    pointer = tmp_path / 'last_checkpoint'
+    pointer.write_text('iter_9.pth')
+    for asked, cfg in (('auto', {}), ('other.pth', {}), (None, dict(resume=True))):
+        resumed(asked, **cfg)
+        assert pointer.exists()
     assert resumed(None) == (False, 'pretrained.pth')
+    assert not pointer.exists(), "an earlier run's: started again before its first save, this one would go on from it"
     assert resumed('auto') == (True, None)
     assert resumed('other.pth') == (True, 'other.pth')
     for name in ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT'):
