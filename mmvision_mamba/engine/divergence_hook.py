@@ -94,12 +94,16 @@ class DivergenceHook(Hook):
         if isinstance(runner.optim_wrapper, OptimWrapper):
             return
         losses = {k: float(v) for k, v in (outputs or {}).items() if isinstance(v, (float, torch.Tensor))}
-        if not all(map(math.isfinite, losses.values())):
+        finite = torch.tensor(float(all(map(math.isfinite, losses.values()))))
+        all_reduce(finite, 'min')
+        if not finite:
             self._log_vars = losses
             self._stop(self._report(runner, 'the loss is not finite'), _newest(runner))
 
     def before_save_checkpoint(self, runner, checkpoint) -> None:
-        bad = [name for name, p in _bare(runner.model).named_parameters() if not torch.isfinite(p).all()]
+        state = checkpoint['state_dict']  # whole tensors, also where the model's are sharded
+        bad = [name for name, _ in _bare(runner.model).named_parameters()
+               if name in state and not torch.isfinite(state[name]).all()]
         if bad:
             self._stop(f'{len(bad)} parameters are not finite after iteration {runner.iter + 1}, {bad[0]} the first.',
                        getattr(getattr(runner, 'checkpoint_hook', None), 'last_ckpt', None))
@@ -185,9 +189,12 @@ def _newest(runner, before: int | None = None) -> str | None:
 
 
 def _norm(parameters) -> float:
-    """The 2-norm of the gradients."""
+    """The 2-norm of the gradients; all processes have to call it, as they may be sharded."""
     gradients = [p.grad.detach() for p in parameters if p.grad is not None]
-    return torch.stack(torch._foreach_norm(gradients)).norm().item() if gradients else 0.
+    if not gradients:
+        return 0.
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+    return (norm.full_tensor() if hasattr(norm, 'full_tensor') else norm).item()
 
 
 def _scale_rates(runner, factor: float) -> None:

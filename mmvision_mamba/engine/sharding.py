@@ -7,6 +7,7 @@ Checkpoints hold whole tensors in mmengine's layout: any number of processes, sh
 from typing import Any
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from torch import Tensor, nn
 
@@ -80,12 +81,18 @@ def cut_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
 
 
 def whole_tensors(tree: Any) -> Any:
-    """A nest of dicts and lists with every sharded tensor in it whole, on the CPU. All processes have to call it."""
+    """A nest of dicts and lists with every sharded tensor in it whole, on the CPU; None for it but in the main process.
+
+    All processes have to call it.
+    """
     if isinstance(tree, dict):
         return type(tree)((key, whole_tensors(value)) for key, value in tree.items())
     if isinstance(tree, (list, tuple)):
         return type(tree)(whole_tensors(value) for value in tree)
-    return tree.full_tensor().cpu() if isinstance(tree, Tensor) and _placement(tree) else tree
+    if not isinstance(tree, Tensor) or not _placement(tree):
+        return tree
+    whole = tree.full_tensor()
+    return whole.cpu() if is_main_process() else None  # a copy for each process could be more than the host has
 
 
 class WholeStateHook(Hook):

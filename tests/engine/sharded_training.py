@@ -58,6 +58,7 @@ def train(work_dir, wrapper, start=None, **backbone):
         optim_wrapper=dict(optimizer=dict(type='AdamW', lr=1e-2, eps=1e-2), clip_grad=dict(max_norm=0.5)),
         default_hooks=dict(checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=2),
                            logger=dict(type='LoggerHook', interval=1)),
+        custom_hooks=[dict(type='DivergenceHook')],  # as tools/train.py adds it
         randomness=dict(seed=0), default_scope='mmengine', log_level='WARNING')
     if wrapper:
         cfg['model_wrapper_cfg'] = dict(wrapper)
