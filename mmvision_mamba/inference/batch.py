@@ -12,7 +12,7 @@ from ..errors import ConfigError, DataError, MissingExtraError
 from ..files import replace
 from .inferencer import Inferencer, Prediction
 from .results import coco_results, panoptic_map, rle, segment_map, to_dict
-from .sources import find_sources
+from .sources import VIDEO_SUFFIXES, find_sources
 
 FORMATS = ('parquet', 'coco')
 SUFFIXES = dict(parquet='.parquet', coco='.json')
@@ -143,18 +143,21 @@ def list_images(inputs: Sequence[str], leave_out: Path | None = None) -> list[st
     for given in inputs:
         path = Path(given)
         if path.suffix.lower() == '.txt' and path.is_file():
-            for line in path.read_text().splitlines():
-                if line.strip():
-                    names[line.strip() if '://' in line else str(path.parent.resolve() / line.strip())] = None
+            for line in filter(None, map(str.strip, path.read_text().splitlines())):
+                _check_is_image(line, line.lower().endswith(VIDEO_SUFFIXES))
+                names[line if '://' in line else str(path.parent.resolve() / line)] = None
             continue
         for source in find_sources(given, leave_out=leave_out):
-            if source.is_video:
-                raise DataError(f'{source.name} is a video or camera; batch inference takes images '
-                                '(tools/infer.py takes videos)')
+            _check_is_image(source.name, source.is_video)
             names[source.name if '://' in source.name else str(Path(source.name).absolute())] = None
     if not names:
         raise DataError('no inputs: name images, folders, patterns, URLs or text files that list them')
     return list(names)
+
+
+def _check_is_image(name: str, is_video: bool) -> None:
+    if is_video:
+        raise DataError(f'{name} is a video or camera; batch inference takes images (tools/infer.py takes videos)')
 
 
 def infer_shard(inferencer: Inferencer, job: BatchJob, index: int, batch_size: int = 1) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 import io
 import os
 import urllib.request
-import warnings
 from contextlib import suppress
 from pathlib import Path
 from urllib.error import URLError
@@ -10,7 +9,7 @@ from urllib.error import URLError
 import cv2
 import mmcv
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from ..datasets.loading import image_problem
 from ..errors import DataError
@@ -32,8 +31,8 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
         uint8 ``(H, W, 3)``, BGR.
 
     Raises:
-        DataError: missing, truncated, not an image, or with more pixels than Pillow allows
-            (twice `PIL.Image.MAX_IMAGE_PIXELS`); names the file.
+        DataError: missing, truncated, not an image, or with more pixels than `datasets.loading.MAX_PIXELS`; names the
+            file.
     """
     try:
         content = _download(str(path)) if is_url(path) else Path(path).read_bytes()
@@ -42,8 +41,7 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
     except (OSError, ValueError) as error:
         reason = getattr(error, 'reason', None) or getattr(error, 'strerror', None) or error
         raise DataError(f'{path}: can not be read ({reason})') from None
-    problem = _too_large(content) or image_problem(content)
-    if problem:
+    if problem := image_problem(content):
         raise DataError(f'{path}: {problem}')
     image = None
     with suppress(cv2.error, OSError, SyntaxError, ValueError):  # told below, if Pillow fails too
@@ -53,7 +51,7 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
     try:
         with Image.open(io.BytesIO(content)) as opened:
             return from_pil(opened)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f'{path}: {image_problem(content, quick=False) or f"can not be decoded ({error})"}') from None
 
 
@@ -70,19 +68,6 @@ def _download(url: str) -> bytes:
     if len(content) > MAX_DOWNLOAD:
         raise ValueError(f'more than {MAX_DOWNLOAD >> 20} MiB')
     return content
-
-
-def _too_large(content: bytes) -> str | None:
-    """What Pillow says against the number of pixels, from the header alone: nothing is decoded."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # up to twice the limit it only warns
-            with Image.open(io.BytesIO(content)):
-                return None
-    except Image.DecompressionBombError as error:
-        return f'more pixels than allowed ({str(error).split(",")[0]}): scale it down first'
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-        return None  # the decoder says what is wrong with it
 
 
 def from_pil(image: Image.Image) -> np.ndarray:

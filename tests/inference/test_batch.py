@@ -155,6 +155,13 @@ def test_names(images):
     assert names[0] == f'{images}/0 ü.png'
 
 
+def test_a_video_in_a_list_is_refused_too(tmp_path):
+    """It would have been one image, with the prediction of its last frame."""
+    (tmp_path / 'list.txt').write_text('a.jpg\nb.MP4\n')
+    with pytest.raises(DataError, match=r'b\.MP4 is a video or camera; batch inference takes images'):
+        list_images([str(tmp_path / 'list.txt')])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_ray_with_a_worker_killed(models, tmp_path):

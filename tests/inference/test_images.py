@@ -1,5 +1,4 @@
 import threading
-import warnings
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmvision_mamba.datasets import loading
 from mmvision_mamba.errors import DataError
 from mmvision_mamba.inference.images import from_array, from_pil, read_image
 from mmvision_mamba.inference.sources import find_sources
@@ -85,13 +85,18 @@ def test_arrays_that_are_no_image(array, message):
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     path = tmp_path / 'bomb.png'
     Image.new('1', (400, 400)).save(path)
-    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 50_000)
+    monkeypatch.setattr(loading, 'MAX_PIXELS', 100_000)
     monkeypatch.setattr(cv2, 'imdecode', None)
-    with warnings.catch_warnings():
-        warnings.simplefilter('error')
-        with pytest.raises(DataError, match=r'bomb.png: more pixels than allowed .*160000 pixels') as error:
-            read_image(path)
+    with pytest.raises(DataError, match=r'bomb.png: the image is 400 × 400 pixels, and 100000 in all are') as error:
+        read_image(path)
     assert '\n' not in str(error.value)
+
+
+def test_the_limit_is_that_of_training(tmp_path, monkeypatch):
+    """Raised as the message says, not Pillow's own."""
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 50_000)
+    Image.new('L', (400, 400)).save(tmp_path / 'large.png')
+    assert read_image(tmp_path / 'large.png').shape == (400, 400, 3)
 
 
 @pytest.fixture
