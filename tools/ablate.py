@@ -14,8 +14,6 @@ sys.path.insert(0, str(ROOT))  # run from anywhere, installed or not
 from mmvision_mamba.errors import ConfigError, MissingExtraError  # noqa: E402
 
 try:
-    from mmengine.config import DictAction
-
     from mmvision_mamba.engine import ablation, launch  # importing the package registers what configs name
 except (MissingExtraError, ImportError) as error:
     print(f'error: {error}', file=sys.stderr)
@@ -33,8 +31,7 @@ def parse_args():
     parser.add_argument('--iters', type=int, help="iterations of each run; default: the config's")
     parser.add_argument('--seeds', type=int, nargs='+', default=[0],
                         help='one run of each variant per seed; default: 0')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override settings of every config; data_root=DIR moves its data')
+    launch.add_cfg_options(parser)
     args = launch.parse_args(parser)
     if args.iters is not None and args.iters < 2:
         parser.error(f'argument --iters: at least 2, got {args.iters}')

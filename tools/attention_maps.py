@@ -13,8 +13,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from anyw
 from mmvision_mamba.errors import ConfigError, MissingExtraError
 
 try:
-    from mmengine.config import DictAction
-
     from mmvision_mamba import MambaVision
     from mmvision_mamba.backbones.checkpoint import load_pretrained
     from mmvision_mamba.backbones.family import FAMILY
@@ -46,8 +44,7 @@ def parse_args():
                         help="with an arch: windows of stages 3 and 4; default: the arch's")
     parser.add_argument('--window-padding', choices=PADDINGS, help='with an arch; default: fit')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU where there is one')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override settings of the config')
+    launch.add_cfg_options(parser)
     return launch.parse_args(parser)
 
 

@@ -16,7 +16,6 @@ from mmvision_mamba.errors import ConfigError, DataError, MissingExtraError
 
 try:
     import torch
-    from mmengine.config import DictAction
     from mmengine.utils import ProgressBar
 
     from mmvision_mamba.engine import launch
@@ -44,8 +43,7 @@ def parse_args():
     parser.add_argument('--workers', type=int, metavar='N',
                         help='with --ray: processes, each with a model and, if there are some, a GPU of its own; '
                         'default: one for each GPU of this machine, else 1')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override settings of the config')
+    launch.add_cfg_options(parser)
     return launch.parse_args(parser)
 
 

@@ -12,8 +12,6 @@ from mmvision_mamba.errors import ConfigError, MissingExtraError
 from mmvision_mamba.files import replace
 
 try:
-    from mmengine.config import DictAction
-
     from mmvision_mamba.engine import dataset_report, launch
     from mmvision_mamba.engine.dataset_configs import SPLITS
 except (MissingExtraError, ModuleNotFoundError) as error:
@@ -34,8 +32,7 @@ def parse_args():
     parser.add_argument('--show', type=int, default=5, metavar='N',
                         help='names shown of each kind of problem (default: %(default)s)')
     parser.add_argument('--annotations-only', action='store_true', help='leave images and segmentation maps unread')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override settings of the config; data_root=DIR moves every path below the old data_root')
+    launch.add_cfg_options(parser)
     return launch.parse_args(parser)
 
 

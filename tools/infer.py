@@ -14,8 +14,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from anyw
 from mmvision_mamba.errors import DataError, MissingExtraError
 
 try:
-    from mmengine.config import DictAction
-
     from mmvision_mamba.engine import launch  # importing the package registers what configs name
     from mmvision_mamba.inference import Inferencer
 except MissingExtraError as error:
@@ -41,8 +39,7 @@ def parse_args():
     parser.add_argument('--show', action='store_true', help="show pictures in a window too; 'q' ends the run")
     parser.add_argument('--wait-time', type=float, default=0,
                         help='seconds a picture is shown; default: until a key is pressed')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='override settings of the config')
+    launch.add_cfg_options(parser)
     return launch.parse_args(parser)
 
 

@@ -59,5 +59,7 @@ def write_split(root: str | os.PathLike, parts: dict[str, str], suffix: str) -> 
         for path in paths.values():
             path.with_suffix('.part').rename(path)
     except OSError as error:
+        for path in paths.values():
+            path.with_suffix('.part').unlink(missing_ok=True)
         raise DataError(f'{Path(root) / FOLDER}: cannot write there: {error.strerror or error}') from error
     return list(paths.values())

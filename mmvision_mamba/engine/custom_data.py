@@ -153,8 +153,12 @@ def read_coco(path: str) -> dict:
         raise DataError(f'{path}: a COCO annotation file has the lists images, annotations and categories, whose items '
                         'have an id and a name')
     if not content['images'] or not all(isinstance(i, dict) and isinstance(i.get('file_name'), str)
-                                        for i in content['images']):
-        raise DataError(f'{path}: images is empty, or its items have no file_name')
+                                        and isinstance(i.get('id'), int | str) for i in content['images']):
+        raise DataError(f'{path}: images is empty, or its items have no file_name or no id')
+    annotations = content.get('annotations') or []
+    if not isinstance(annotations, list) or not all(
+            isinstance(a, dict) and isinstance(a.get('image_id'), int | str) for a in annotations):
+        raise DataError(f'{path}: annotations is no list, or its items have no image_id')
     return content
 
 

@@ -97,7 +97,7 @@ def check_config(cfg: Config, splits: Sequence[str], workers: int = 0, files: bo
     uses = checks.coco_uses([leaf for split in splits for leaf in datasets_of(cfg, split)], metrics)
     for split in splits:
         for where, dataset, cls in datasets_of(cfg, split):
-            source = [dataset.get(key) for key in ('type', 'data_root', 'ann_file', 'data_prefix', 'data_prefix')]
+            source = [dataset.get(key) for key in ('type', 'data_root', 'ann_file', 'data_prefix')]
             if source in seen:
                 continue
             seen.append(source)

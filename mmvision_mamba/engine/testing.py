@@ -9,6 +9,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
 
 from ..errors import ConfigError
+from ..files import replace
 
 _PICKLED = dict(mmdet='detector', mmengine='classifier')  # whose predictions are kept in one file
 _VISUALIZATION_HOOKS = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook')
@@ -105,8 +106,6 @@ def write_metrics(metrics: dict, work_dir: str) -> Path:
     path = Path(work_dir) / 'metrics.json'
     if is_main_process():
         values = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in metrics.items()}
-        part = path.with_suffix('.part')
-        part.write_text(json.dumps(values, indent=2, default=float) + '\n')
-        part.replace(path)
+        replace(path, lambda temporary: temporary.write_text(json.dumps(values, indent=2, default=float) + '\n'))
         print(f'metrics: {path}')
     return path

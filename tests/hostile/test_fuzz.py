@@ -1,4 +1,5 @@
 """Random inputs for a bounded time: `pytest -m slow tests/hostile/test_fuzz.py -s` prints how many were tried."""
+import json
 import os
 import random
 import re
@@ -7,6 +8,10 @@ import sys
 from importlib.util import find_spec
 
 import pytest
+
+from mmvision_mamba.datasets.split import split_coco
+from mmvision_mamba.engine.custom_data import read_coco
+from mmvision_mamba.errors import DataError
 
 from ..engine.tiny_datasets import coco_content
 from ..tools.conftest import ROOT
@@ -29,6 +34,19 @@ def test_a_few_of_each():
     fuzz.annotations(coco_content())
     seen = {repr(fuzz.mutated(coco_content(), generator.randrange)) for _ in range(50)}
     assert len(seen) > 40
+
+
+def test_a_file_is_split_or_refused(tmp_path):
+    generator, refused = random.Random(0), 0
+    for _ in range(200):
+        (tmp_path / 'all.json').write_text(json.dumps(fuzz.mutated(coco_content(), generator.randrange)))
+        try:
+            parts = split_coco(read_coco(tmp_path / 'all.json'), 0.5)
+            assert all(part['images'] for part in parts.values())
+        except DataError as error:
+            assert len(str(error).splitlines()) <= 2
+            refused += 1
+    assert 20 < refused < 180
 
 
 @pytest.mark.slow

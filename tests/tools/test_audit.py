@@ -47,4 +47,4 @@ def test_no_report(pip_audit, monkeypatch):
 
 def test_command(shell):
     result = shell(sys.executable, ROOT / 'tools/audit.py', '--help')
-    assert result.returncode == 0 and 'never' not in result.stderr and 'A report, not a gate' in result.stdout
+    assert result.returncode == 0 and 'A report, not a gate' in result.stdout

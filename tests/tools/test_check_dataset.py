@@ -120,6 +120,13 @@ def test_voc(check, tmp_path):
     assert result.code == 1 and 'VOCDataset cannot read it' in result.out
 
 
+def test_a_folder_with_a_space(check, tmp_path):
+    cfg = coco_dataset(tmp_path)
+    (tmp_path / 'mine').rename(tmp_path / 'all mine')
+    result = check(cfg, '--cfg-options', f'data_root={tmp_path}/all mine')
+    assert result.code == 0 and '0 errors, 0 warnings' in result.out
+
+
 @pytest.mark.parametrize(('options', 'message'), [
     (('nowhere.py',), 'config file not found: nowhere.py'),
     (('{config}', '--split', 'training'), '--split takes train, val, test'),
