@@ -20,10 +20,12 @@ from ..errors import ConfigError, ExportError
 from ..inference.toolboxes import dataset_meta
 from . import formats, quantize, tensorrt, verify
 from .onnx_file import operators
-from .parts import OUTPUTS, PARTS, Exportable, Half, Images, build_exportable
+from .parts import OUTPUTS, PARTS, Exportable, Half, Images, build_exportable, halve
+from .photos import find_photos
 from .preprocess import Preprocess, pipeline_settings
 
 SCOPES = dict(mmseg='segmentor', mmdet='detector')
+INT8_IMAGES = 32, 100
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help='leave the number of images, their height and their width open; "batch": their number '
                         'alone')
     parser.add_argument('--part', choices=PARTS, help="default: the config's whole model, segmentor or detector")
-    parser.add_argument('--output', choices=OUTPUTS, default='map',
+    parser.add_argument('--output', choices=OUTPUTS,
                         help='of a segmentor: the map of labels, or logits. Default: map')
     parser.add_argument('--fp16', action='store_true', help='float16 weights and arithmetic, the scan in float32; '
                         'inputs and outputs stay float32')
@@ -45,13 +47,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help="int8 weights of a segmentor, for onnxruntime. static (without a value): activations too, "
                         "calibrated on the config's training images; dynamic: linear layers alone. Kept only if the "
                         'mIoU on its test images falls by a point at most')
-    parser.add_argument('--int8-images', type=int, nargs=2, default=(32, 100), metavar=('CALIBRATION', 'TEST'),
-                        help='how many images of the data sets --int8 uses; default: 32 100')
+    parser.add_argument('--int8-images', type=int, nargs=2, metavar=('CALIBRATION', 'TEST'),
+                        help='how many images of the data sets --int8 uses; default: '
+                        + ' '.join(map(str, INT8_IMAGES)))
     parser.add_argument('--simplify', action='store_true', help='have onnxslim shrink the ONNX graph')
     parser.add_argument('--with-preprocess', action='store_true', help='take one RGB image (h, w, 3) uint8 of any '
                         'size, and resize, pad and normalise it in the graph; maps and masks come in its own size')
     parser.add_argument('--verify', action='store_true',
                         help='print what was checked, line by line. It is checked without this too')
+    parser.add_argument('--images', nargs='+', metavar='IMAGE',
+                        help='check on these photos, besides noise and generated pictures; default: two of the '
+                        "config's test data, where it is there")
     parser.add_argument('--opset', type=int, default=formats.OPSET, metavar='N', help='of ONNX; default: %(default)s')
     parser.add_argument('--out', type=Path, metavar='FILE', help='default: work_dirs/CONFIG_NAME/PART.onnx (.pt2, .pt)')
     launch.add_cfg_options(parser)
@@ -78,7 +84,9 @@ def export(args: argparse.Namespace) -> Path:
         if part != 'segmentor':
             raise ConfigError('--int8 is judged by mIoU: it is for segmentors')
         check_datasets(cfg, ('train', 'test'))
-    what = build_exportable(model, part, args.output)
+    if args.output and part != 'segmentor':
+        raise ConfigError(f'--output {args.output} is for a segmentor, and this is a {part}')
+    what = build_exportable(model, part, args.output or 'map')
     kind = Export
     if part == 'detector':
         from .detector_export import DetectorExport as kind
@@ -103,13 +111,17 @@ def check_options(args: argparse.Namespace) -> None:
         raise ConfigError(f'--format {args.format}: torch.export makes a constant of whether a side has one window or '
                           'several, so height and width can not be left open; use --dynamic batch, or --format onnx or '
                           'torchscript')
+    if args.with_preprocess and args.format not in ('onnx', 'torchscript'):
+        raise ConfigError('--with-preprocess: graphs of images of any size are for --format onnx and torchscript')
     if args.with_preprocess and (args.batch != 1 or args.dynamic):
         raise ConfigError('--with-preprocess takes one image of any size: it does not go with --batch and --dynamic')
     if args.int8 and (args.format != 'onnx' or args.fp16 or args.with_preprocess or args.dynamic == 'all'
-                      or args.output != 'map' or args.part not in (None, 'segmentor')):
+                      or args.output == 'logits' or args.part not in (None, 'segmentor')):
         raise ConfigError('--int8 is for a segmentor as --format onnx with --output map, of one height and width, '
                           'without --fp16 and --with-preprocess')
-    if args.int8 and min(args.int8_images) < 1:
+    if args.int8_images and not args.int8:
+        raise ConfigError('--int8-images goes with --int8')
+    if args.int8_images and min(args.int8_images) < 1:
         raise ConfigError('--int8-images must be at least 1 each')
     if args.format == 'onnx':
         formats.require('--format onnx', 'onnx', 'onnxruntime', *(['onnxslim'] if args.simplify else []))
@@ -147,6 +159,8 @@ class Export:
         self.shape = tuple(args.shape)
         self.free = dict(all=(0, 2, 3), batch=(0,)).get(args.dynamic, ())
         self.precision = 'float16' if args.fp16 else 'float32'
+        self.preprocess = Preprocess(self.shape, **self.settings)
+        self.photos = find_photos(cfg, args.images)
 
     def write(self, path: Path) -> list[verify.Row]:
         """Write the file, check it, and give it its name. Nothing is left of one that fails.
@@ -173,7 +187,10 @@ class Export:
             if failed := [row for row in rows if not row.passed]:
                 raise ExportError(f'{path.name} does not agree with the model it was made of, and is not kept:\n'
                                   + verify.table(failed))
-            for file in folder.iterdir():
+            weights = path.with_name(f'{path.name}.data')
+            if not (folder / weights.name).exists():
+                weights.unlink(missing_ok=True)  # of the file that is replaced
+            for file in sorted(folder.iterdir(), reverse=True):  # the weights before the graph
                 os.replace(file, path.with_name(file.name))
         finally:
             shutil.rmtree(folder)
@@ -186,14 +203,16 @@ class Export:
 
     def _inputs(self):
         if not self.args.with_preprocess:
-            return verify.batches(self.shape, self.settings, self.args.batch, self.free)
+            found = [(name, self.preprocess(torch.from_numpy(photo))[0].repeat(self.args.batch, 1, 1, 1).numpy())
+                     for name, photo in self.photos]
+            return verify.batches(self.shape, self.settings, self.args.batch, self.free) + found
         return [(f'drawn, {h} × {w}', verify.verification_images((h, w), 1, seed)[0])
-                for seed, (h, w) in enumerate(self.sizes())]
+                for seed, (h, w) in enumerate(self.sizes())] + self.photos
 
     def _graph(self) -> nn.Module:
-        graph = self.what.graph
+        graph = halve(self.what.graph) if self.args.fp16 else self.what.graph
         if self.args.with_preprocess:
-            graph = Images(Preprocess(self.shape, **self.settings), graph)
+            graph = Images(self.preprocess, graph)
         return Half(graph) if self.args.fp16 else graph
 
     def _example(self, inputs) -> list[torch.Tensor]:
@@ -205,7 +224,7 @@ class Export:
     def _reference(self, images: np.ndarray) -> list[np.ndarray]:
         if not self.args.with_preprocess:
             return verify.reference(self.model, self.what.part, torch.from_numpy(images))
-        return verify.image_reference(self.model, self.what.part, images, Preprocess(self.shape, **self.settings))
+        return verify.image_reference(self.model, self.what.part, images, self.preprocess)
 
     def _check(self, inputs, expected, run) -> list[verify.Row]:
         if self.args.with_preprocess:
@@ -215,12 +234,14 @@ class Export:
 
     def _to_int8(self, path: Path) -> list[verify.Row]:
         """Put the file's int8 form in its place; returns what that costs."""
-        calibration, test = self.args.int8_images
-        preprocess, whole = Preprocess(self.shape, **self.settings), path.with_name('float32.onnx')
+        calibration, test = self.args.int8_images or INT8_IMAGES
+        if path.with_name(f'{path.name}.data').exists():
+            raise ConfigError('--int8: weights of 2 GB and more can not be quantised')
+        whole = path.with_name('float32.onnx')
         path.rename(whole)
         quantize.quantize(whole, path, self.args.int8, (
-            images for images, _, _ in quantize.labelled(self.cfg, 'train', preprocess, calibration)))
-        rows = quantize.check(self.cfg, whole, path, preprocess, len(self.meta['classes']), test)
+            images for images, _, _ in quantize.labelled(self.cfg, 'train', self.preprocess, calibration)))
+        rows = quantize.check(self.cfg, whole, path, self.preprocess, len(self.meta['classes']), test)
         whole.unlink()
         return rows
 
@@ -230,7 +251,12 @@ class Export:
         values = dict(task=task, classes=list(self.meta['classes']), palette=[list(c) for c in self.meta['palette']],
                       **{key: self.settings[key] for key in ('mean', 'std', 'channel_order', 'pad_value')},
                       resize={key: self.settings[key] for key in ('scale', 'keep_ratio')},
-                      shape=list(self.shape), largest=formats.LARGEST, precision=self.precision)
+                      shape=list(self.shape), precision=self.precision)
+        if 2 in self.free:
+            values['largest'] = formats.LARGEST
+        threshold = getattr(getattr(self.model, 'decode_head', None), 'threshold', None)
+        if threshold is not None:
+            values['threshold'] = threshold
         return {key: json.dumps(value) for key, value in values.items()}
 
 

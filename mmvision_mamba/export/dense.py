@@ -12,9 +12,10 @@ from ..errors import ConfigError
 from .boxes import check_coder, decode, drop_small, nms_settings, suppress
 
 METHODS = 'predict', 'predict_by_feat', '_predict_by_feat_single', '_bbox_post_process'
-# Heads in mmdet that predict by BaseDenseHead's method, or by one that differs as told below.
-SUPPORTED = ('RetinaHead', 'FCOSHead', 'ATSSHead', 'RTMDetHead', 'RTMDetSepBNHead', 'GFLHead', 'VFNetHead',
-             'FreeAnchorRetinaHead', 'AutoAssignHead', 'DDODHead', 'YOLOFHead')
+# Heads in mmdet that predict by BaseDenseHead's method, or by one that differs as told below; DDODHead with
+# use_dcn=False, for deformable convolutions have no standard operator.
+SUPPORTED = ('RetinaHead', 'FCOSHead', 'ATSSHead', 'RTMDetHead', 'RTMDetSepBNHead', 'GFLHead', 'FreeAnchorRetinaHead',
+             'AutoAssignHead', 'DDODHead', 'YOLOFHead')
 
 
 def check_dense_head(head: nn.Module) -> None:

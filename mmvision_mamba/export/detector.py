@@ -6,10 +6,10 @@ import copy
 from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn
 
-from ..backbones.mambavision import MambaVisionMixer
 from ..errors import ConfigError
 from .dense import SUPPORTED as DENSE_HEADS
 from .dense import check_dense_head, predict_dense
+from .parts import halve
 from .roi import SUPPORTED as ROI_HEADS
 from .roi import check_roi_head, predict_boxes, predict_masks
 
@@ -57,10 +57,7 @@ class DetectorGraph(nn.Module):
     def half_backbone(self):
         """Backbone and neck in float16, the scan in float32; returns self."""
         for part in (self.model.backbone, *([self.model.neck] if self.model.with_neck else [])):
-            part.half()
-            for module in part.modules():
-                if isinstance(module, MambaVisionMixer):
-                    module.A_log.data, module.D.data = module.A_log.data.float(), module.D.data.float()
+            halve(part)
         return self
 
     @property

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, ExportError
 from . import verify
 from .agreement import compare, reference
 from .command import Export
 from .detector import mask_threshold
-from .preprocess import ImageDetector, Preprocess
+from .preprocess import ImageDetector
 
 
 class DetectorExport(Export):
@@ -20,6 +20,7 @@ class DetectorExport(Export):
 
     Raises:
         ConfigError: a format or option that detectors don't have.
+        ExportError: from `write` also where the model finds nothing in any of the pictures.
     """
 
     def __init__(self, *args):
@@ -30,7 +31,6 @@ class DetectorExport(Export):
         if self.args.dynamic == 'all':
             raise ConfigError("--dynamic: a detector's anchors and numbers of candidates are those of one height and "
                               'width; use --dynamic batch, or --with-preprocess, which takes images of any size')
-        self.preprocess = Preprocess(self.shape, **self.settings)
 
     def _inputs(self) -> list[tuple[str, np.ndarray]]:
         height, width = self.shape
@@ -39,7 +39,7 @@ class DetectorExport(Export):
         sizes = [self.shape, *self.sizes()]
         return [(f'random, {height} × {width}', noise),
                 *((f'drawn, {h} × {w}', verify.verification_images((h, w), 1, seed)[0])
-                  for seed, (h, w) in enumerate(sizes))]
+                  for seed, (h, w) in enumerate(sizes)), *self.photos]
 
     def _reference(self, image: np.ndarray):
         return reference(self.model, self.preprocess, image)
@@ -57,6 +57,9 @@ class DetectorExport(Export):
         return [images.repeat(self.args.batch, 1, 1, 1), sizes.repeat(self.args.batch, 1)]
 
     def _check(self, inputs, expected, run) -> list[verify.Row]:
+        if not any(len(wanted.scores) for wanted in expected):
+            raise ExportError('the model finds nothing in any of the pictures, so nothing can be compared: name photos '
+                              'in which it does with --images')
         masks = 'masks' in self.what.outputs
         rows = []
         for (about, image), wanted in zip(inputs, expected):

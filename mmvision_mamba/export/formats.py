@@ -30,7 +30,7 @@ def write(what: Exportable, path: Path, format: str, inputs: Sequence[Tensor], f
         format: one of `FORMATS`.
         inputs: an example of each input. What isn't free is of their shape in the file.
         free: axes of the images that stay open: 0, 2, 3 for batch, height, width.
-        metadata: kept in the file; of an AOTInductor package there is none.
+        metadata: kept in the file.
         opset: of ONNX. Default: 17.
         simplify: have onnxslim shrink an ONNX graph. Default: False.
 
@@ -76,7 +76,8 @@ def _write_program(what, path, inputs, free, metadata):
 
 def _write_package(what, path, inputs, free, metadata):
     from torch._inductor import aoti_compile_and_package
-    aoti_compile_and_package(_program(what, inputs, free), package_path=str(path))
+    aoti_compile_and_package(_program(what, inputs, free), package_path=str(path),
+                             inductor_configs={'aot_inductor.metadata': dict(metadata)})
 
 
 def _write_torchscript(what, path, inputs, free, metadata):

@@ -36,7 +36,7 @@ def finish(path: Path, metadata: Mapping[str, str], simplify: bool = False) -> N
 def save(model, path: Path) -> None:
     """Write `model` to `path`; its weights to PATH.data where one file can't hold them."""
     import onnx
-    large = model.ByteSize() > LIMIT
+    large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > LIMIT  # ByteSize fails past 2 GB
     onnx.save(model, str(path), save_as_external_data=large, location=f'{path.name}.data' if large else None)
 
 

@@ -1,5 +1,6 @@
 """The parts of a model as functions of tensors, which is what can be exported."""
 import copy
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from ..backbones import MambaVision
 from ..backbones.mambavision import MambaVisionMixer
 from ..errors import ConfigError
 from ..ops.operators import dynamic_sizes
+from .preprocess import Preprocess
 
 PARTS = ('backbone', 'segmentor', 'detector')
 OUTPUTS = ('map', 'logits')
@@ -93,10 +95,17 @@ class SegmentorGraph(nn.Module):
         replace_adaptive_pools(self.model)
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
-        head = self.model.decode_head
-        logits = F.interpolate(head(self.model.extract_feat(images)), images.shape[2:], mode='bilinear',
-                               align_corners=head.align_corners)
-        return (logits if self.output == 'logits' else label_map(logits, head),)
+        return self.result(self.logits(images)),
+
+    def logits(self, images: Tensor) -> Tensor:
+        """``(B, C, H, W)``, in the images' size."""
+        return self.resize(self.model.decode_head(self.model.extract_feat(images)), images.shape[2:])
+
+    def resize(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        return F.interpolate(logits, size, mode='bilinear', align_corners=self.model.decode_head.align_corners)
+
+    def result(self, logits: Tensor) -> Tensor:
+        return logits if self.output == 'logits' else label_map(logits, self.model.decode_head)
 
 
 def label_map(logits: Tensor, head: nn.Module) -> Tensor:
@@ -159,24 +168,21 @@ class Images(nn.Module):
     features of the resized and padded one.
 
     Args:
-        preprocess: a `preprocess.Preprocess`.
+        preprocess: what the image gets.
         graph: a `BackboneGraph` or `SegmentorGraph`.
     """
 
-    def __init__(self, preprocess: nn.Module, graph: nn.Module):
+    def __init__(self, preprocess: Preprocess, graph: nn.Module):
         super().__init__()
         self.preprocess, self.graph = preprocess, graph
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         images, size = self.preprocess(image)
+        images = images.to(next(self.graph.parameters()).dtype)
         if not isinstance(self.graph, SegmentorGraph):
             return self.graph(images)
-        head, model = self.graph.model.decode_head, self.graph.model
-        logits = F.interpolate(head(model.extract_feat(images)), images.shape[2:], mode='bilinear',
-                               align_corners=head.align_corners)
-        logits = logits[:, :, :size[0, 0], :size[0, 1]]
-        logits = F.interpolate(logits, image.shape[:2], mode='bilinear', align_corners=head.align_corners)
-        return (logits[0] if self.graph.output == 'logits' else label_map(logits, head)[0],)
+        logits = self.graph.logits(images)[:, :, :size[0, 0], :size[0, 1]]
+        return self.graph.result(self.graph.resize(logits, image.shape[:2]))[0],
 
 
 class Dynamic(nn.Module):
@@ -191,17 +197,21 @@ class Dynamic(nn.Module):
             return self.graph(*inputs)
 
 
+def halve(module: nn.Module) -> nn.Module:
+    """`module`, in place, in float16, but for the scan's own parameters, which it reads in float32."""
+    own = [(p, p.data) for part in module.modules() if isinstance(part, MambaVisionMixer) for p in (part.A_log, part.D)]
+    module.half()
+    for parameter, data in own:
+        parameter.data = data
+    return module
+
+
 class Half(nn.Module):
-    """A graph in float16, with float32 outside, and inside wherever the scan computes."""
+    """A graph that computes in float16, with float32 outside."""
 
     def __init__(self, graph: nn.Module):
         super().__init__()
-        self.graph = graph.half()
-        for module in self.graph.modules():
-            if isinstance(module, MambaVisionMixer):  # the scan's own: read in float32
-                module.A_log.data, module.D.data = module.A_log.data.float(), module.D.data.float()
-            elif type(module).__name__ == 'Preprocess':
-                module.float()
+        self.graph = graph
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         outputs = self.graph(images.half() if images.is_floating_point() else images)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..visualization.backbone_maps import MEAN, STD
 
 
 class Preprocess(nn.Module):
@@ -123,12 +123,11 @@ class ImageDetector(nn.Module):
 def pipeline_settings(cfg) -> dict:
     """How a config's test pipeline and data preprocessor treat images: arguments of `Preprocess` without the shape.
 
-    Raises:
-        ConfigError: a config that does not say.
+    A data preprocessor without mean and std leaves pixels from 0 to 255; a model without one, a classifier, takes what
+    timm's transforms give.
     """
-    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
-    if preprocessor.get('mean') is None or preprocessor.get('std') is None:
-        raise ConfigError("the config's data_preprocessor has no mean and std: --with-preprocess needs them")
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or dict(
+        mean=MEAN, std=STD, bgr_to_rgb=True)
     pipeline = (cfg.get('test_dataloader') or {}).get('dataset', {}).get('pipeline') or cfg.get('test_pipeline') or []
     resize = next((t for t in pipeline if t['type'].split('.')[-1] == 'Resize'), {})
     pad = next((t for t in pipeline if t['type'].split('.')[-1] == 'Pad'), {})
@@ -139,7 +138,8 @@ def pipeline_settings(cfg) -> dict:
         pad_value = pad_value[0]
     # Images are read as BGR.
     order = 'RGB' if preprocessor.get('bgr_to_rgb') else 'BGR'
-    return dict(mean=list(preprocessor['mean']), std=list(preprocessor['std']), channel_order=order,
+    return dict(mean=list(preprocessor.get('mean') or [0.] * 3), std=list(preprocessor.get('std') or [1.] * 3),
+                channel_order=order,
                 scale=list(resize['scale']) if resize.get('scale') else None,
                 keep_ratio=resize.get('keep_ratio', False) if resize else True,
                 pad_value=pad_value)

@@ -22,6 +22,8 @@ What is to be done to an image stands in the ONNX file's metadata; every value i
                     the input; without a scale as large as that. The input's rest, right and below, is padding
     pad_value       of the padding, on the scale 0 to 255; null: what becomes 0 by normalising
     mask_threshold  probability from which a pixel belongs to an instance
+    threshold       of a segmentor with a single logit: probability from which a pixel is of class 1
+    largest         pixels a side at most, where height and width are open
 
 A model whose input is uint8 (exported --with-preprocess) takes any image as it is and does all that by itself.
 """
@@ -119,7 +121,8 @@ class Model:
         self.mean, self.std = (np.array(meta.get(key, value), np.float32) for key, value in (('mean', 0), ('std', 1)))
         self.channel_order = meta.get('channel_order', 'RGB')
         self.resize_rule, self.pad_value = meta.get('resize') or {}, meta.get('pad_value')
-        self.mask_threshold = meta.get('mask_threshold', 0.5)
+        self.mask_threshold, self.threshold = meta.get('mask_threshold', 0.5), meta.get('threshold', 0.5)
+        self.largest = meta.get('largest')
         first = self.session.get_inputs()[0]
         self.input_names = [entry.name for entry in self.session.get_inputs()]
         self.output_names = [entry.name for entry in self.session.get_outputs()]
@@ -140,7 +143,7 @@ class Model:
             feature maps ``(1, C_i, H_i, W_i)`` of the padded input.
 
         Raises:
-            RuntimeInputError: not an image.
+            RuntimeInputError: not an image, or one larger than the model takes.
         """
         image = read_image(image)
         if self.takes_images:
@@ -160,6 +163,9 @@ class Model:
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
         """RGB ``(H, W, 3)`` -> what the model takes, float32 ``(1, 3, h, w)``, and the size without padding."""
         height, width = resized(*image.shape[:2], self.input_size, **self.resize_rule)
+        if self.largest and max(height, width) > self.largest:
+            raise RuntimeInputError(f'the model takes {self.largest} pixels a side at most, got {height} × {width}: '
+                                    'scale the image down')
         pixels = resize(image, height, width)
         if self.channel_order == 'BGR':
             pixels = pixels[..., ::-1]
@@ -195,12 +201,14 @@ class Model:
     def _map(self, output: np.ndarray, size: tuple[int, int], padded: tuple[int, int],
              shape: tuple[int, int]) -> np.ndarray:
         """The label map of the image from logits ``(1, C, h, w)`` or labels ``(1, [1,] h, w)`` of the padded input."""
-        logits = output.dtype.kind == 'f'
         maps = output.reshape(-1, *output.shape[-2:])
         height, width = (max(1, round(n * side / whole)) for n, side, whole in zip(size, maps.shape[1:], padded))
         maps = maps[:, :height, :width]
-        if logits:
-            return resize(maps.transpose(1, 2, 0).astype(np.float32), *shape).argmax(-1)
+        if output.dtype.kind == 'f':
+            logits = resize(maps.transpose(1, 2, 0).astype(np.float32), *shape)
+            if logits.shape[2] > 1:
+                return logits.argmax(-1)
+            return (0.5 * np.tanh(0.5 * logits[..., 0]) + 0.5 > self.threshold).astype(np.int64)
         rows, columns = ((np.arange(n) + 0.5) * side // n for n, side in zip(shape, (height, width)))
         return maps[0][rows.astype(int)[:, None], columns.astype(int)].astype(np.int64)
 
@@ -243,7 +251,8 @@ class Model:
         return np.concatenate([own, (np.clip(more, 0, 1) * 200 + 30).astype(np.uint8)])
 
 
-METADATA = 'task', 'classes', 'palette', 'mean', 'std', 'channel_order', 'resize', 'pad_value', 'mask_threshold'
+METADATA = ('task', 'classes', 'palette', 'mean', 'std', 'channel_order', 'resize', 'pad_value', 'mask_threshold',
+            'threshold', 'largest')
 
 
 def read_image(image) -> np.ndarray:
@@ -351,14 +360,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = Model(args.model, threads=args.threads)
         if model.task == 'features':
             raise RuntimeInputError(f'{args.model} is a backbone: it has features, nothing to draw')
-        paths, out_dir, names = _image_files(args.images), Path(args.out_dir), set()
+        paths, out_dir = _image_files(args.images), Path(args.out_dir)
         out_dir.mkdir(parents=True, exist_ok=True)
-        for path in paths:
-            name = path.stem
-            while name in names:
-                name += '_'
-            names.add(name)
-            print(f'{path}: {_write(model, path, out_dir / name, args.score_thr)}', flush=True)
+        for path, out in zip(paths, _outputs(paths, out_dir)):
+            print(f'{path}: {_write(model, path, out, args.score_thr)}', flush=True)
     except RuntimeInputError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
@@ -376,6 +381,18 @@ def _image_files(arguments: Sequence[str]) -> list[Path]:
             raise RuntimeInputError(f'{path}: no images in this folder' if path.is_dir() else f'{path}: no such file')
         paths += inside
     return paths
+
+
+def _outputs(paths: Sequence[Path], out_dir: Path) -> list[Path]:
+    """For each image what `_write` is to write beside: never over another's results, nor over an image."""
+    taken, found = {path.resolve() for path in paths}, []
+    for path in paths:
+        out = out_dir / path.stem
+        while taken & (pictures := {Path(f'{out}{end}.png').resolve() for end in ('', '_map')}):
+            out = Path(f'{out}_')
+        taken |= pictures
+        found.append(out)
+    return found
 
 
 def _write(model: Model, path: Path, out: Path, score_thr: float) -> str:

@@ -9,6 +9,7 @@ from torch import nn
 
 from ..datasets.shapes import draw_scene
 from ..errors import ExportError
+from .parts import label_map
 
 RELATIVE = dict(float32=1e-4, float16=1e-2)  # largest difference of features or logits, over the largest value
 AGREEMENT = dict(float32=0.999, float16=0.99)  # share of pixels with the same label
@@ -83,13 +84,6 @@ def reference(model: nn.Module, part: str, images: torch.Tensor) -> list[np.ndar
     return [model.encode_decode(images, [meta] * len(images)).numpy()]
 
 
-def label_map(logits: np.ndarray, model: nn.Module) -> np.ndarray:
-    head = model.decode_head
-    if logits.shape[1] > 1:
-        return logits.argmax(1)
-    return (1 / (1 + np.exp(-logits[:, 0])) > head.threshold).astype(np.int64)
-
-
 def compare(model: nn.Module, part: str, names: Sequence[str], inputs: Sequence[tuple[str, np.ndarray]],
             expected: Sequence[list[np.ndarray]], run: Callable, precision: str) -> list[Row]:
     """Run the exported file on `inputs` and compare.
@@ -113,13 +107,17 @@ def compare(model: nn.Module, part: str, names: Sequence[str], inputs: Sequence[
             rows += [Row(name, about, difference(a, b), RELATIVE[precision], True)
                      for name, a, b in zip(names, wanted, found)]
             continue
-        labels = label_map(wanted[0], model)
+        labels = _labels(wanted[0], model)
         if names[0] == 'logits':
             rows.append(Row('logits', about, difference(wanted[0], found[0]), RELATIVE[precision], True))
-            found = [label_map(found[0], model)]
+            found = [_labels(found[0], model)]
         rows.append(Row('labels', about, float((found[0] == labels).mean()) if found[0].shape == labels.shape else 0.,
                         AGREEMENT[precision], False))
     return rows
+
+
+def _labels(logits: np.ndarray, model: nn.Module) -> np.ndarray:
+    return label_map(torch.from_numpy(logits), model.decode_head).numpy()
 
 
 def difference(wanted: np.ndarray, found: np.ndarray) -> float:

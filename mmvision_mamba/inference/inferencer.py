@@ -1,7 +1,7 @@
 """A detector or segmentor applied to whatever images there are."""
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -95,11 +95,13 @@ class Inferencer:
 
         Raises:
             DataError: the first image that can't be read or is too small for the model.
+            ConfigError: a batch_size below 1.
         """
+        _check_batch_size(batch_size)
         several = isinstance(images, (list, tuple))
         arrays = [self.read(image) for image in (images if several else [images])]
-        return [sample for i in range(0, len(arrays), batch_size)
-                for sample in self._forward([self._prepare(array) for array in arrays[i:i + batch_size]])]
+        batches = self._batches(((self._prepare(array),) for array in arrays), batch_size)
+        return [sample for batch in batches for sample in self._forward([prepared for prepared, in batch])]
 
     def read(self, image) -> np.ndarray:
         """One image -> uint8 ``(H, W, 3)``, BGR; a path is decoded as the config's test pipeline would."""
@@ -161,8 +163,7 @@ class Inferencer:
         yield from self._stream(self._find(inputs, batch_size, leave_out), batch_size)
 
     def _find(self, inputs, batch_size: int, leave_out) -> list[Source]:
-        if batch_size < 1:
-            raise ConfigError(f'batch_size must be 1 or more, got {batch_size}')
+        _check_batch_size(batch_size)
         sources = find_sources(inputs, self.read, leave_out)
         self.number, self.failures = len(sources), []
         return sources
@@ -171,13 +172,20 @@ class Inferencer:
         lengths = [source.length for source in sources]
         with ExitStack() as stack:
             advance = self._progress(stack, None if None in lengths else sum(lengths))
-            batch = []
-            for frame in chain.from_iterable(self._frames(source, advance) for source in sources):
-                if batch and (len(batch) == batch_size or not self._together(batch[-1], frame)):
-                    yield from self._infer(batch, advance)
-                    batch = []
-                batch.append(frame)
-            yield from self._infer(batch, advance)
+            frames = chain.from_iterable(self._frames(source, advance) for source in sources)
+            for batch in self._batches(frames, batch_size):
+                yield from self._infer(batch, advance)
+
+    def _batches(self, frames: Iterable[tuple], batch_size: int) -> Iterator[list[tuple]]:
+        """Frames that follow each other, tuples that end in what the model takes, as many as it takes together."""
+        batch = []
+        for frame in frames:
+            if batch and (len(batch) == batch_size or not self._together(batch[-1], frame)):
+                yield batch
+                batch = []
+            batch.append(frame)
+        if batch:
+            yield batch
 
     def run(self,
             inputs,
@@ -296,8 +304,6 @@ class Inferencer:
 
     @torch.no_grad()
     def _infer(self, batch: list[tuple], advance: Callable[[], None]) -> Iterator[Prediction]:
-        if not batch:
-            return
         try:
             samples = self._forward([prepared for *_, prepared in batch])
         except IMAGE_ERRORS as error:
@@ -330,6 +336,11 @@ class Inferencer:
             other = ~torch.isin(segments % INSTANCE_OFFSET, kept.to(segments))
             sample.pred_panoptic_seg.sem_seg = segments.masked_fill(other, len(self.classes))
         return sample
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ConfigError(f'batch_size must be 1 or more, got {batch_size}')
 
 
 def check_device(device: str | None) -> str:

@@ -2,6 +2,7 @@
 import argparse
 import copy
 from functools import partial
+from pathlib import Path
 
 import torch
 from mmdet.structures import DetDataSample
@@ -38,7 +39,14 @@ HEADS = dict(
     RTMDet=dict(type='RTMDetSepBNHead',
                 anchor_generator=dict(type='MlvlPointGenerator', offset=0, strides=[4, 8, 16, 32]),
                 bbox_coder=dict(type='DistancePointBBoxCoder'), norm_cfg=dict(type='BN'), exp_on_reg=True,
-                loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True), loss_bbox=GIOU, with_objectness=False))
+                loss_cls=dict(type='QualityFocalLoss', use_sigmoid=True), loss_bbox=GIOU, with_objectness=False),
+    FreeAnchor=dict(type='FreeAnchorRetinaHead', anchor_generator=ANCHORS, bbox_coder=DELTAS),
+    AutoAssign=dict(type='AutoAssignHead', norm_cfg=dict(type='GN', num_groups=4), strides=[8, 16, 32, 64, 128]),
+    DDOD=dict(type='DDODHead', norm_cfg=dict(type='GN', num_groups=4), anchor_generator=ANCHORS, bbox_coder=DELTAS,
+              use_dcn=False),
+    YOLOF=dict(type='YOLOFHead', anchor_generator=dict(type='AnchorGenerator', ratios=[1.0], scales=[1, 2, 4],
+                                                       strides=[32]),
+               bbox_coder=dict(DELTAS, add_ctr_clamp=True, ctr_clamp=8), loss_cls=FOCAL))
 
 
 def single_stage(kind: str, **test_cfg) -> Config:
@@ -47,15 +55,20 @@ def single_stage(kind: str, **test_cfg) -> Config:
                 add_extra_convs='on_output')
     if kind == 'RTMDet':
         neck = dict(type='FPN', in_channels=[8, 16, 32, 64], out_channels=CHANNELS, num_outs=4)
-    head = dict(HEADS[kind], num_classes=CLASSES, in_channels=CHANNELS, feat_channels=CHANNELS, stacked_convs=1)
+    if kind == 'YOLOF':  # a single level
+        neck = dict(type='ChannelMapper', in_channels=[64], out_channels=CHANNELS)
+    head = dict(HEADS[kind], num_classes=CLASSES, in_channels=CHANNELS, feat_channels=CHANNELS)
+    if kind != 'YOLOF':
+        head['stacked_convs'] = 1
+    backbone = dict(BACKBONE, out_indices=(3,)) if kind == 'YOLOF' else BACKBONE
     model = dict(type='RTMDet' if kind == 'RTMDet' else 'SingleStageDetector', data_preprocessor=PREPROCESSOR,
-                 backbone=BACKBONE, neck=neck, bbox_head=head, test_cfg=dict(TEST_CFG, **test_cfg))
+                 backbone=backbone, neck=neck, bbox_head=head, test_cfg=dict(TEST_CFG, **test_cfg))
     return Config(dict(model=copy.deepcopy(model), default_scope='mmdet'))
 
 
 def cascade(agnostic: bool = False, stages: int = 3, masks: bool = True) -> Config:
     """The config of a Cascade (Mask) R-CNN, or with one stage of a Mask or Faster R-CNN."""
-    cfg = Config.fromfile('configs/_base_/models/cascade_mask_rcnn_mambavision.py')
+    cfg = Config.fromfile(Path(__file__).parents[2] / 'configs/_base_/models/cascade_mask_rcnn_mambavision.py')
     model = cfg.model
     model.backbone = ConfigDict(copy.deepcopy(BACKBONE))
     model.neck.update(in_channels=[8, 16, 32, 64], out_channels=CHANNELS)
@@ -132,6 +145,6 @@ SETTINGS = pipeline_settings(CFG)
 def export(model, path, **options):
     """Export as tools/export.py does with these options; returns the rows of its table."""
     args = argparse.Namespace(**dict(shape=SHAPE, batch=1, dynamic=None, fp16=False, simplify=False, format='onnx',
-                                     with_preprocess=False, opset=17, int8=None) | options)
+                                     with_preprocess=False, opset=17, int8=None, images=None) | options)
     meta = dict(classes=list('abcd'), palette=[])
     return DetectorExport(build_exportable(model, 'detector'), model, args, CFG, meta).write(path)

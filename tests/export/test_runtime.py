@@ -188,3 +188,41 @@ def test_maps_in_the_images_own_size(output, free, tmp_path):
     paths = [str(tmp_path / name) for name in ('colours.onnx', 'a.png', 'o')]
     assert runtime.main([*paths[:2], '--out-dir', paths[2]]) == 0
     assert (np.asarray(Image.open(tmp_path / 'o' / 'a_map.png')) == found).all()
+
+
+def save_segmentor(path, module, free=(), **meta):
+    formats.write(Exportable('segmentor', module, ('images',), ('logits',)), path, 'onnx',
+                  [torch.zeros(1, 3, 32, 32)], free, {key: json.dumps(value) for key, value in meta.items()})
+    return runtime.Model(path)
+
+
+class Red(torch.nn.Module):
+    """One logit: how red a pixel is."""
+
+    def forward(self, images):
+        return images[:, :1] * 1,
+
+
+def test_a_single_logit_is_compared_with_the_threshold(tmp_path):
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[:, 16:, 0], image[:, 24:, 0] = 1, 3
+    model = save_segmentor(tmp_path / 'm.onnx', Red(), task='segmentation', threshold=0.8)  # a logit of 1.39
+    assert (model(image) == (image[..., 0] == 3)).all()
+
+
+def test_an_image_larger_than_the_graph_takes(tmp_path):
+    model = save_segmentor(tmp_path / 'm.onnx', Red(), (0, 2, 3), task='segmentation', largest=64)
+    assert model(np.zeros((64, 40, 3), np.uint8)).shape == (64, 40)
+    with pytest.raises(runtime.RuntimeInputError, match='64 pixels a side at most, got 40 × 65'):
+        model(np.zeros((40, 65, 3), np.uint8))
+
+
+def test_pictures_are_never_written_over(tmp_path):
+    save_segmentor(tmp_path / 'm.onnx', Red(), task='segmentation', classes=['black', 'red'])
+    names = 'a.png', 'a_map.png', 'b.png'
+    for i, name in enumerate(names):
+        Image.fromarray(np.full((32, 32, 3), 100 * i, np.uint8)).save(tmp_path / name)
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    assert runtime.main([str(tmp_path / 'm.onnx'), str(tmp_path), '--out-dir', str(tmp_path)]) == 0
+    assert {name: (tmp_path / name).read_bytes() for name in names} == before
+    assert len(list(tmp_path.glob('*.png'))) == 3 * 3

@@ -129,6 +129,19 @@ def test_one_image_that_the_model_refuses_spoils_no_batch(models, shapes):
     assert '32 pixels or more' in result['failures'][0][1]
 
 
+def test_images_of_several_sizes_in_one_call(segmentor, detector):
+    """mmseg takes one size at a time, mmdet pads to the largest: neither is the caller's business."""
+    images = [np.random.default_rng(i).integers(0, 256, (*size, 3), dtype=np.uint8)
+              for i, size in enumerate([(72, 88), (50, 120), (50, 120)])]
+    for model in (segmentor, detector):
+        for image, sample in zip(images, model.predict(images, batch_size=3)):
+            assert sample.ori_shape == image.shape[:2]
+    alone = segmentor.predict(images[2])[0].pred_sem_seg.data
+    assert (segmentor.predict(images, batch_size=3)[2].pred_sem_seg.data == alone).float().mean() > 0.999
+    with pytest.raises(ConfigError, match='batch_size must be 1 or more, got 0'):
+        segmentor.predict(images, batch_size=0)
+
+
 def test_a_video_is_written_frame_by_frame(segmentor, shapes, tmp_path):
     image = cv2.imread(str(shapes / 'val/000000.png'))
     writer = cv2.VideoWriter(str(tmp_path / 'clip.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 5., image.shape[1::-1])

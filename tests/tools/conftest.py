@@ -48,6 +48,21 @@ def configs(tmp_path):
     return paths
 
 
+@pytest.fixture
+def segmentor(configs, tmp_path):
+    """A small segmentor's config and checkpoint; its classes differ clearly."""
+    import torch
+    from mmengine.registry import MODELS
+
+    from mmvision_mamba.engine import launch
+    cfg = launch.read_config(configs.segmentor)
+    model = MODELS.build(cfg.model)
+    torch.nn.init.normal_(model.decode_head.conv_seg.weight)
+    path = tmp_path / 'a checkpoint.pth'
+    torch.save(dict(state_dict=model.state_dict(), meta={}), path)
+    return configs.segmentor, path
+
+
 def _forget(cls):
     """Start as a new process does: without the scopes, loggers and visualisers of an earlier run."""
     cls._instance_dict.clear()

@@ -1,51 +1,41 @@
-// Instances in a photo: a detector exported --with-preprocess, run by onnxruntime.
+// A detector or segmentor exported --with-preprocess, run by onnxruntime on a photo.
 //
-//     g++ -std=c++17 -O2 detect.cpp -I$ORT/include -L$ORT/lib -lonnxruntime -Wl,-rpath,$ORT/lib -o detect
-//     ./detect model.onnx photo.ppm
+//     g++ -std=c++17 -O2 onnxruntime_run.cpp -I$ORT/include -L$ORT/lib -lonnxruntime -Wl,-rpath,$ORT/lib -o run
+//     ./run detector.onnx photo.ppm              prints a line per instance: label, score, x1, y1, x2, y2
+//     ./run segmentor.onnx photo.ppm map.pgm     writes the map of labels
 //
-// ORT is an unpacked release of onnxruntime for C++. The image is a binary PPM: `convert photo.jpg photo.ppm`.
+// ORT is an unpacked release of onnxruntime for C++.
 #include <onnxruntime_cxx_api.h>
 
-#include <cstdint>
 #include <cstdio>
-#include <fstream>
-#include <iostream>
-#include <stdexcept>
+#include <exception>
 #include <string>
 #include <vector>
 
-struct Image {
-  int64_t height, width;
-  std::vector<uint8_t> rgb;
-};
-
-Image read_ppm(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string magic;
-  int64_t width = 0, height = 0, largest = 0;
-  if (!(file >> magic >> width >> height >> largest) || magic != "P6" || largest != 255 || width < 1 || height < 1)
-    throw std::runtime_error(path + " is not a binary PPM of 8 bits");
-  file.get();
-  Image image{height, width, std::vector<uint8_t>(static_cast<size_t>(height * width * 3))};
-  if (!file.read(reinterpret_cast<char*>(image.rgb.data()), static_cast<std::streamsize>(image.rgb.size())))
-    throw std::runtime_error(path + " is truncated");
-  return image;
-}
+#include "ppm.h"
 
 int main(int argc, char** argv) {
-  if (argc != 3) {
-    std::fprintf(stderr, "usage: %s MODEL.onnx IMAGE.ppm\n", argv[0]);
+  if (argc != 3 && argc != 4) {
+    std::fprintf(stderr, "usage: %s MODEL.onnx IMAGE.ppm [MAP.pgm]\n", argv[0]);
     return 2;
   }
   try {
     Image image = read_ppm(argv[2]);
-    Ort::Env env(ORT_LOGGING_LEVEL_WARNING, "detect");
+    Ort::Env env(ORT_LOGGING_LEVEL_WARNING, "run");
     Ort::Session session(env, argv[1], Ort::SessionOptions());
     const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
     const std::vector<int64_t> shape = {image.height, image.width, 3};
     const Ort::Value input = Ort::Value::CreateTensor<uint8_t>(memory, image.rgb.data(), image.rgb.size(), shape.data(),
                                                                shape.size());
     const char* inputs[] = {"image"};
+    Ort::AllocatorWithDefaultOptions allocator;
+    if (std::string(session.GetOutputNameAllocated(0, allocator).get()) == "map") {
+      if (argc != 4) throw std::runtime_error("a segmentor: name the file for its map, MAP.pgm");
+      const char* outputs[] = {"map"};
+      const auto found = session.Run(Ort::RunOptions(), inputs, &input, 1, outputs, 1);
+      write_pgm(argv[3], found[0].GetTensorData<int64_t>(), image.height, image.width);
+      return 0;
+    }
     const char* outputs[] = {"boxes", "scores", "labels"};  // and "masks", bool, of the image's size, where it has any
     const auto found = session.Run(Ort::RunOptions(), inputs, &input, 1, outputs, 3);
     const float* boxes = found[0].GetTensorData<float>();
