@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 SIZE = 272, 176  # with either padding every variant's windows are padded: maps of 17 × 11 and 9 × 6
 FREE = {'static': (), 'batch': (0,), 'any size': (0, 2, 3)}
-OTHERS = {'static': [], 'batch': [(3, *SIZE)], 'any size': [(2, 33, 300)]}
+OTHERS = {'static': [], 'batch': [(3, 3, *SIZE)], 'any size': [(2, 3, 33, 300)]}
 
 
 def check(arch, padding, size, free, path, windows='arch'):
