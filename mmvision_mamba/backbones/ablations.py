@@ -15,7 +15,7 @@ from .family import did_you_mean
 from .mambavision import MambaVisionMixer
 
 CONVS = ('regular', 'causal')
-BRANCHES = ('concat', 'gate', 'none')
+BRANCHES = ('concat', 'gate', 'linear_gate', 'none')
 
 
 class CausalConv1d(nn.Conv1d):
@@ -35,7 +35,8 @@ class MixerVariant(MambaVisionMixer):
         dim, d_state, d_conv, scan_backend: see `MambaVisionMixer`.
         conv: 'regular': convolutions see both neighbours. 'causal': those before alone. Default: 'regular'.
         branch: the half without a scan. 'concat': joined to the scan's output. 'gate': multiplied with it, so that
-            out_proj has half the inputs. 'none': there is none, all C channels go through the scan. Default: 'concat'.
+            out_proj has half the inputs. 'linear_gate': the same without a convolution of its own, as in Mamba. 'none':
+            there is none, all C channels go through the scan. Default: 'concat'.
     """
 
     def __init__(self, dim: int, d_state: int = 8, d_conv: int = 3, scan_backend: str = 'auto', conv: str = 'regular',
@@ -50,7 +51,7 @@ class MixerVariant(MambaVisionMixer):
             return nn.Conv1d(scanned, scanned, d_conv, padding='same', groups=scanned, bias=False)
         self.in_proj = nn.Linear(dim, scanned if branch == 'none' else 2 * scanned, bias=False)
         self.conv1d_x = convolution()
-        if branch != 'none':
+        if branch in ('concat', 'gate'):
             self.conv1d_z = convolution()
         self.x_proj = nn.Linear(scanned, self.dt_rank + 2 * d_state, bias=False)
         self.dt_proj = nn.Linear(self.dt_rank, scanned)
@@ -59,14 +60,18 @@ class MixerVariant(MambaVisionMixer):
         self.out_proj = nn.Linear(2 * scanned if branch == 'concat' else scanned, dim, bias=False)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        x, *z = self.in_proj(x).split(len(self.D), -1)
+        xz = self.in_proj(x)
+        x, z = xz[..., :len(self.D)], xz[..., len(self.D):]
         x = F.silu(self.conv1d_x(x.transpose(1, 2)).transpose(1, 2))
         dt, B, C = self.x_proj(x).split((self.dt_rank, self.d_state, self.d_state), -1)
         y = selective_scan(x, self.dt_proj(dt), -torch.exp(self.A_log.float()), B, C, self.D, self.dt_proj.bias,
                            delta_softplus=True, mask=mask, backend=self.scan_backend)
-        if self.branch != 'none':
-            z = F.silu(self.conv1d_z(z[0].transpose(1, 2)).transpose(1, 2))
-            y = y * z if self.branch == 'gate' else torch.cat((y, z), -1)
+        if self.branch in ('concat', 'gate'):
+            z = self.conv1d_z(z.transpose(1, 2)).transpose(1, 2)
+        if self.branch == 'concat':
+            y = torch.cat((y, F.silu(z)), -1)
+        elif self.branch != 'none':
+            y = y * F.silu(z)
         return self.out_proj(y)
 
 

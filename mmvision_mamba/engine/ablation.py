@@ -17,7 +17,7 @@ from ..files import replace
 from .launch import build_runner
 
 RESULTS, TABLE = 'ablation.json', 'ablation.md'
-SPEED_BATCH, SPEED_CALLS = 32, 9
+SPEED_BATCH, SPEED_CALLS, SPEED_SECONDS = 32, 9, 10  # as many calls as begin in the time
 
 
 def run_variants(configs: dict[str, Config], seeds: Sequence[int], out: Path, progress: Callable[[str], None]) -> list:
@@ -142,14 +142,16 @@ def _run(cfg: Config) -> dict:
 def _cost(model: nn.Module, loader) -> dict:
     """FLOPs of a forward and milliseconds of processor time, per image, of the model's backbone and what follows it."""
     data = model.data_preprocessor(next(iter(loader)), False)
-    inputs = data['inputs'][:1].expand(SPEED_BATCH, -1, -1, -1).contiguous()
+    batch = dict(inputs=data['inputs'][:1].expand(SPEED_BATCH, -1, -1, -1).contiguous())
+    if 'data_samples' in data:  # detectors of two stages look at the images' sizes
+        batch['data_samples'] = data['data_samples'][:1] * SPEED_BATCH
     model.eval()
 
     def forward():
-        return model(inputs, mode='tensor')
+        return model(**batch, mode='tensor')
     flops = count_flops(forward, model, 'forward') / SPEED_BATCH
     seconds = []
-    for _ in range(SPEED_CALLS):
+    while len(seconds) < SPEED_CALLS and sum(seconds) < SPEED_SECONDS:
         start = time.process_time()
         forward()
         seconds.append(time.process_time() - start)

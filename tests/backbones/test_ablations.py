@@ -85,7 +85,7 @@ def test_without_a_difference_it_is_the_mixer():
 
 
 @pytest.mark.parametrize(('conv', 'reaches_back'), [('regular', True), ('causal', False)])
-@pytest.mark.parametrize('branch', ['concat', 'gate', 'none'])
+@pytest.mark.parametrize('branch', ['concat', 'gate', 'linear_gate', 'none'])
 def test_causal_convolutions_see_no_token_to_come(conv, reaches_back, branch):
     mixer = fill(MixerVariant(16, conv=conv, branch=branch))
     x = torch.randn(1, 12, 16)
@@ -107,14 +107,15 @@ def test_causal_convolution_against_torch():
 def test_branches():
     """Joined, the branch still speaks where the scan is silent; as a gate it does not; without one all are scanned."""
     sizes, spoken = {}, {}
-    for branch in ('concat', 'gate', 'none'):
+    for branch in ('concat', 'gate', 'linear_gate', 'none'):
         mixer = fill(MixerVariant(16, branch=branch))
         sizes[branch] = len(mixer.D), mixer.out_proj.in_features, hasattr(mixer, 'conv1d_z')
         with torch.no_grad():
             mixer.conv1d_x.weight.zero_()
         spoken[branch] = mixer(torch.randn(1, 5, 16)).abs().max().item() > 1e-6
-    assert sizes == dict(concat=(8, 16, True), gate=(8, 8, True), none=(16, 16, False))
-    assert spoken == dict(concat=True, gate=False, none=False)
+    assert sizes == dict(
+        concat=(8, 16, True), gate=(8, 8, True), linear_gate=(8, 8, False), none=(16, 16, False))
+    assert spoken == dict(concat=True, gate=False, linear_gate=False, none=False)
     gate = fill(MixerVariant(16, branch='gate'))
     x = torch.randn(2, 7, 16)
     half = fill(MixerVariant(16))
@@ -124,10 +125,14 @@ def test_branches():
             half.get_submodule(name).load_state_dict(gate.get_submodule(name).state_dict())
         y, z = half(x).chunk(2, -1)
     torch.testing.assert_close(gate(x), gate.out_proj(y * z))
+    linear = MixerVariant(16, branch='linear_gate')
+    linear.load_state_dict({k: v for k, v in gate.state_dict().items() if 'conv1d_z' not in k})
+    z = torch.nn.functional.silu(x @ gate.in_proj.weight[8:].T)
+    torch.testing.assert_close(linear(x), gate.out_proj(y * z))
 
 
 @pytest.mark.parametrize('conv', ['regular', 'causal'])
-@pytest.mark.parametrize('branch', ['concat', 'gate', 'none'])
+@pytest.mark.parametrize('branch', ['concat', 'gate', 'linear_gate', 'none'])
 def test_padding_reaches_nothing(conv, branch):
     block = fill(Block(16, MixerVariant(16, conv=conv, branch=branch), 4., 0., 1.)).double()
     x = torch.randn(1, 12, 16, dtype=torch.float64)
@@ -136,7 +141,8 @@ def test_padding_reaches_nothing(conv, branch):
 
 
 @pytest.mark.parametrize('options', [
-    dict(mixer_conv='causal'), dict(mixer_branch='gate'), dict(mixer_branch='none'), dict(pattern='alternate'),
+    dict(mixer_conv='causal'), dict(mixer_branch='gate'), dict(mixer_branch='linear_gate'), dict(mixer_branch='none'),
+    dict(pattern='alternate'),
     dict(mixer_ratio=1.), dict(window_size=2), dict(window_size=None)], ids=str)
 def test_each_changes_the_features_and_has_gradients(options):
     x = pixels(2, 96, 64)

@@ -56,6 +56,16 @@ def test_runs_tabulates_and_goes_on(tool, variants, objects, tmp_path, monkeypat
     assert result.code == 0 and called == [1, 1, 0], 'other settings are another run'
 
 
+def test_a_detector(tool, configs, shapes, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablation, 'SPEED_BATCH', 2)
+    monkeypatch.setattr(ablation, 'SPEED_SECONDS', 0.1)
+    out = tmp_path / 'out'
+    result = tool('ablate', configs.detector, '--out', out, '--iters', 2, '--cfg-options', f'data_root={shapes}')
+    assert result.code == 0, result.err[-3000:]
+    row, = json.loads((out / 'ablation.json').read_text())
+    assert row['metric'] == 'coco/bbox_mAP' and 0 <= row['score'] <= 1 and row['flops'] > 1e6
+
+
 def test_the_same_seed_gives_the_same_score(variants, objects, tmp_path):
     cfg = Config.fromfile(variants[0])
     from mmvision_mamba.engine.dataset_configs import override_data_root
@@ -109,8 +119,9 @@ def test_each_config_is_the_baseline_but_for_what_its_name_says():
         assert cfg.to_dict() == base.to_dict(), path.stem
     usual = ('MMMMSSSS', 'MS', 4, 2)
     assert found == dict(
-        mixer_causal_conv=usual, mixer_causal_gate=usual, mixer_gate=usual, mixer_no_branch=usual,
-        pattern_alternate=('MSMSMSMS', 'MS', 4, 2), pattern_attention_first=('SSSSMMMM', 'SM', 4, 2),
+        mixer_causal_conv=usual, mixer_gate=usual, mixer_linear_gate=usual, mixer_mamba=usual, mixer_no_branch=usual,
+        pattern_alternate=('MSMSMSMS', 'MS', 4, 2), pattern_alternate_attention=('SMSMSMSM', 'SM', 4, 2),
+        pattern_attention_first=('SSSSMMMM', 'SM', 4, 2),
         pattern_last_quarter=('MMMMMMSS', 'MM', 4, 2), pattern_random=found['pattern_random'],
         ratio_attention_only=('SSSSSSSS', 'SS', 4, 2), ratio_mixers_only=('MMMMMMMM', 'MM', 4, 2),
         windows_2_1=(*usual[:2], 2, 1))
