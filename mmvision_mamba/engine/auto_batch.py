@@ -5,16 +5,16 @@ import gc
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.dist import all_reduce, broadcast_object_list, get_rank, get_world_size, is_distributed
 from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, HOOKS, MODELS
+from mmengine.registry import DATASETS, FUNCTIONS, HOOKS, MODELS
 
 from ..benchmark.memory import peak_memory
 from ..errors import ConfigError
@@ -31,8 +31,8 @@ def use_largest_batch(cfg: Config, limit: int | None = None) -> int:
     """Set `train_dataloader.batch_size` to the largest batch that fits, and have the learning rate scaled to it.
 
     The memory of real training steps at two batch sizes gives that of one more image; what is found so is tried, and
-    taken if it fits. In a distributed job the process with the least memory decides. A run that is resumed keeps the
-    batch of its checkpoint: nothing is measured.
+    taken if it fits. In a distributed job the process with the least memory decides. Where images are mixed in pairs,
+    the size is even. A run that is resumed keeps the batch of its checkpoint: nothing is measured.
 
     Args:
         cfg: changed in place. The learning rate is scaled as by --auto-scale-lr; a config without base_batch_size
@@ -85,8 +85,9 @@ def _measured(cfg: Config, limit: int | None) -> tuple[int, str]:
     device = torch.device(get_device())
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
     try:
-        size, needed, free = _largest(_Trial(cfg, device, _largest_sample(dataset)), device,
-                                      min(limit or len(dataset), len(dataset)))
+        trial = _Trial(cfg, device, _largest_sample(dataset), get_world_size())
+        size, needed, free = _largest(trial, device, min(limit or len(dataset), len(dataset)),
+                                      2 if cfg.model.get('mixup') else 1)
     except ConfigError:
         if is_distributed():
             _least(0, device)  # the others wait for an answer
@@ -118,7 +119,7 @@ def _largest_sample(dataset) -> dict:
 class _Trial:
     """The config's model and optimiser, and one training step of a batch, whose memory is looked at."""
 
-    def __init__(self, cfg: Config, device: torch.device, sample: dict):
+    def __init__(self, cfg: Config, device: torch.device, sample: dict, processes: int):
         model = copy.deepcopy(cfg.model)
         model.get('backbone', {}).pop('init_cfg', None)  # what the weights are makes no difference
         self.device, self.sample = device, sample
@@ -129,6 +130,11 @@ class _Trial:
         finally:
             logging.disable(logging.NOTSET)
         self.optim_wrapper.initialize_count_status(self.model, 0, 10**9)
+        collate = dict(cfg.train_dataloader.get('collate_fn') or dict(type='pseudo_collate'))
+        self.collate = partial(FUNCTIONS.get(collate.pop('type')), **collate)
+        # What a training holds besides: averaged weights, and gradients on their way to the other processes.
+        averages = sum('EMAHook' in str(hook['type']) for hook in cfg.get('custom_hooks') or ())
+        self.held = [[torch.ones_like(p) for p in self.model.parameters()] for _ in range(averages + (processes > 1))]
 
     def __call__(self, size: int) -> int | None:
         """Bytes that a step of `size` images takes beyond what is there without it; None: it doesn't fit."""
@@ -143,15 +149,18 @@ class _Trial:
                 torch.cuda.empty_cache()
 
     def _step(self, size: int) -> None:
-        batch = pseudo_collate([copy.deepcopy(self.sample) for _ in range(size)])
+        batch = self.collate([copy.deepcopy(self.sample) for _ in range(size)])
         self.model.train_step(batch, self.optim_wrapper)
 
 
-def _largest(trial: Callable[[int], int | None], device: torch.device, limit: int) -> tuple[int, int, float]:
-    """The largest batch size up to `limit`, the bytes its step takes, and those that may be taken."""
-    smallest = 1
+def _largest(trial: Callable[[int], int | None], device: torch.device, limit: int,
+             unit: int = 1) -> tuple[int, int, float]:
+    """The largest batch size up to `limit`, a multiple of `unit`; the bytes its step takes, and those it may take."""
+    smallest, limit = unit, limit - limit % unit
+    if limit < unit:
+        raise ConfigError(f'--auto-batch: mixup pairs the images of a batch, so it takes {unit} or more')
     try:
-        trial(1)  # makes the optimiser's states
+        trial(unit)  # makes the optimiser's states
     except ValueError as error:  # BatchNorm over a map of one pixel
         if 'more than 1 value per channel' not in str(error) or limit < 2:
             raise
@@ -161,12 +170,13 @@ def _largest(trial: Callable[[int], int | None], device: torch.device, limit: in
     if first is None or first > free:
         raise ConfigError(f'--auto-batch: not even {smallest} image{"s" * (smallest > 1)} in {free / 2**30:.2f} GiB: '
                           'set with_cp=True in the backbone, crop smaller, or use --amp')
-    fits, needed, too_many, per_image = smallest, first, limit + 1, first / smallest
-    while fits + 1 < too_many:
+    fits, needed, too_many, per_image = smallest, first, limit + unit, first / smallest
+    while fits + unit < too_many:
         # On a line through the smallest and the largest that fit; at first, of one image more.
-        size = fits + 1 if fits == smallest else smallest + int((free - first) / per_image)
+        size = fits + unit if fits == smallest else smallest + int((free - first) / per_image)
+        size -= size % unit
         if not fits < size < too_many:  # the line is bent
-            size = (fits + too_many) // 2
+            size = (fits + too_many) // 2 // unit * unit
         # What is too much for a GPU is an error. A CPU's system ends the process instead: it isn't tried.
         possible = device.type == 'cuda' or first + per_image * (size - smallest) <= free
         found = trial(size) if possible else None

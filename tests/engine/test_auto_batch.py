@@ -1,4 +1,6 @@
 """The search for the largest batch that fits, on made-up memory and on a real model."""
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -6,10 +8,11 @@ from hypothesis import strategies as st
 
 from mmvision_mamba.errors import ConfigError
 
+CONFIGS = Path(__file__).parents[2] / 'configs'
 auto_batch = pytest.importorskip('mmvision_mamba.engine.auto_batch')
 
 
-def search(fixed, per_image, free, limit, device='cuda', norm=False, curve=0.):
+def search(fixed, per_image, free, limit, device='cuda', norm=False, curve=0., unit=1):
     """What `_largest` finds where n images take fixed + n·per_image (+ curve·n²) bytes; and what it tried."""
     tried = []
 
@@ -21,22 +24,23 @@ def search(fixed, per_image, free, limit, device='cuda', norm=False, curve=0.):
         return needed if device == 'cpu' or needed <= free * 1.1 else None  # a GPU with more than may be taken
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(auto_batch, '_free_memory', lambda device: free / auto_batch.SHARE)
-        return auto_batch._largest(trial, torch.device(device), limit), tried
+        return auto_batch._largest(trial, torch.device(device), limit, unit), tried
 
 
 @settings(deadline=None)
 @given(fixed=st.integers(0, 1000), per_image=st.integers(1, 500), room=st.integers(1, 20000),
-       limit=st.integers(1, 300), device=st.sampled_from(['cuda', 'cpu']), curve=st.sampled_from([0., 0.1]))
-def test_it_is_the_largest_that_fits(fixed, per_image, room, limit, device, curve):
-    free = fixed + per_image + curve + room
-    (size, needed, _), tried = search(fixed, per_image, free, limit, device, curve=curve)
+       limit=st.integers(2, 300), device=st.sampled_from(['cuda', 'cpu']), curve=st.sampled_from([0., 0.1]),
+       unit=st.sampled_from([1, 2]))
+def test_it_is_the_largest_that_fits(fixed, per_image, room, limit, device, curve, unit):
+    free = fixed + per_image * unit + curve * unit**2 + room
+    (size, needed, _), tried = search(fixed, per_image, free, limit, device, curve=curve, unit=unit)
 
     def takes(n):
         return fixed + per_image * n + curve * n * n
-    assert size == 1 or takes(size) <= free * (1 + 1e-9)
-    assert needed == takes(size) and size <= limit
+    assert size == unit or takes(size) <= free * (1 + 1e-9)
+    assert needed == takes(size) and size <= limit and all(n % unit == 0 for n in tried)
     if device == 'cuda' or (curve == 0 and fixed == 0):
-        assert size == limit or takes(size + 1) > free * (1 - 1e-9)
+        assert size + unit > limit or takes(size + unit) > free * (1 - 1e-9)
     if device == 'cpu' and curve == 0:
         assert all(takes(n) <= free * (1 + 1e-9) for n in tried)  # nothing that could end the process
     assert len(tried) < 14
@@ -108,3 +112,37 @@ def test_the_config_gets_the_batch_and_the_learning_rate_follows(monkeypatch):
     assert auto_batch.use_largest_batch(cfg, 7) == 7
     assert cfg.train_dataloader.batch_size == 7
     assert cfg.auto_scale_lr == dict(base_batch_size=4, enable=True)
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    """A classification config, whose batches are collated by another function, with images mixed in pairs."""
+    pytest.importorskip('mmcv')
+    from mmengine.config import Config
+
+    from mmvision_mamba.datasets import make_shapes
+    make_shapes(tmp_path / 'shapes', train=9, val=3, size=(48, 64), kind='objects')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('SHAPES_OBJECTS_ROOT', str(tmp_path / 'shapes'))
+        cfg = Config.fromfile(CONFIGS / 'mambavision_t_shapes.py')
+    cfg.model.update(mixup=dict(mixup_alpha=0.8))
+    cfg.model.backbone.arch = dict(dim=16, in_dim=8, depths=(1, 1, 2, 2), num_heads=(1, 1, 2, 4))
+    return cfg
+
+
+def test_a_classifier_whose_images_are_mixed_in_pairs(classifier, monkeypatch):
+    monkeypatch.setattr(auto_batch, '_free_memory', lambda device: 2 ** 40)
+    assert auto_batch.use_largest_batch(classifier) == 8  # of 9 images
+    assert classifier.train_dataloader.batch_size == 8
+    with pytest.raises(ConfigError, match='mixup pairs the images'):
+        auto_batch.use_largest_batch(classifier, 1)
+
+
+@pytest.mark.parametrize('hooks, processes, copies', [([], 1, 0), (['EMAHook'], 1, 1), (['EMAHook', 'MESAHook'], 2, 2)])
+def test_averaged_weights_and_gradients_under_way_take_their_room(classifier, hooks, processes, copies):
+    from mmengine.registry import DATASETS
+    classifier.custom_hooks = [dict(type=name) for name in hooks]
+    sample = DATASETS.build(classifier.train_dataloader.dataset)[0]
+    trial = auto_batch._Trial(classifier, torch.device('cpu'), sample, processes)
+    parameters = sum(p.numel() for p in trial.model.parameters())
+    assert sum(p.numel() for tensors in trial.held for p in tensors) == copies * parameters
