@@ -1,8 +1,10 @@
 """Image classification through mmengine: model, data set, transform, metric and hooks, for the two tools."""
 from .dataset import ImageFolder
 from .hooks import ClassesCheckHook, PublishedWeightsHook
+from .mesa import MESAHook
 from .metric import Accuracy
 from .model import ImageClassifier
 from .transforms import PackImage
 
-__all__ = ['Accuracy', 'ClassesCheckHook', 'ImageClassifier', 'ImageFolder', 'PackImage', 'PublishedWeightsHook']
+__all__ = ['Accuracy', 'ClassesCheckHook', 'ImageClassifier', 'ImageFolder', 'MESAHook', 'PackImage',
+           'PublishedWeightsHook']

@@ -1,5 +1,6 @@
 """The classifier that mmengine trains: backbone, BatchNorm, average pool, linear layer."""
 import contextlib
+from collections.abc import Callable
 
 import torch.nn as nn
 import torch.nn.functional as F
@@ -11,6 +12,7 @@ from timm.loss import SoftTargetCrossEntropy
 from timm.optim import Lamb
 from torch import Tensor
 
+from ..backbones import MambaVision
 from ..errors import ConfigError
 
 with contextlib.suppress(KeyError):  # mmpretrain brings one of that name
@@ -27,12 +29,16 @@ class ImageClassifier(BaseModel):
     Args:
         backbone: config of a registered backbone, such as dict(type='MambaVision', out_indices=(3,), norm_layer=None).
         num_classes: at least 1.
-        in_channels: of the backbone's last map. Default: the backbone's `num_features[-1]`, which MambaVision has.
+        in_channels: of the backbone's last map. Default: what a MambaVision has there; for others it must be given.
         drop_rate: dropout before the linear layer. Default: 0.
         label_smoothing: of the cross entropy. Default: 0.
         mixup: arguments of `timm.data.Mixup`, such as dict(mixup_alpha=0.8, cutmix_alpha=1.0), for batches of even
             size. Default: none.
         data_preprocessor, init_cfg: as mmengine's `BaseModel`. Default: none.
+
+    Attributes:
+        extra_loss: what a hook adds while training: of images as augmented and mixed, and their logits, a dict of
+            losses; the cross entropy is then called loss_cls. None: nothing.
 
     Returns:
         forward: of images ``(B, C, H, W)``, in mode 'tensor' logits ``(B, num_classes)``; 'loss' dict(loss=scalar);
@@ -49,7 +55,9 @@ class ImageClassifier(BaseModel):
             if not 0 <= value < 1:
                 raise ConfigError(f'{name} must be in [0, 1), got {value!r}')
         self.backbone = MODELS.build(backbone)
-        channels = in_channels or getattr(self.backbone, 'num_features', [None])[-1]
+        channels = in_channels
+        if channels is None and isinstance(self.backbone, MambaVision):
+            channels = self.backbone.num_features[self.backbone.out_indices[-1]]
         if channels is None:
             raise ConfigError(f"ImageClassifier: give in_channels, of the last map of {backbone['type']}")
         self.num_classes, self.drop_rate, self.label_smoothing = num_classes, drop_rate, label_smoothing
@@ -59,6 +67,7 @@ class ImageClassifier(BaseModel):
         nn.init.zeros_(self.head.bias)
         self.mixup = None if mixup is None else Mixup(
             num_classes=num_classes, label_smoothing=label_smoothing, **mixup)
+        self.extra_loss: Callable[[Tensor, Tensor], dict[str, Tensor]] | None = None
 
     def forward(self, inputs: Tensor, gt_label: Tensor | None = None, img_path=None, mode: str = 'tensor'):
         if mode == 'loss' and self.mixup is not None:
@@ -66,10 +75,12 @@ class ImageClassifier(BaseModel):
                 raise ConfigError(f'mixup pairs the images of a batch: train_dataloader.batch_size must be even, got '
                                   f'{len(inputs)}')
             inputs, targets = self.mixup(inputs.clone(), gt_label)
-            return dict(loss=SoftTargetCrossEntropy()(self._logits(inputs).float(), targets))
         logits = self._logits(inputs).float()
         if mode == 'loss':
-            return dict(loss=F.cross_entropy(logits, gt_label, label_smoothing=self.label_smoothing))
+            loss = F.cross_entropy(logits, gt_label, label_smoothing=self.label_smoothing) if self.mixup is None else \
+                SoftTargetCrossEntropy()(logits, targets)
+            return dict(loss=loss) if self.extra_loss is None else dict(
+                loss_cls=loss, **self.extra_loss(inputs, logits))
         if mode == 'predict':
             scores = logits.softmax(-1)
             return [dict(pred_scores=s, pred_label=s.argmax(), img_path=path)

@@ -89,6 +89,8 @@ def test_dropout_and_other_backbones():
     assert MODELS.build(dict(build, in_channels=3))(pixels(2, 32, 32)).shape == (2, 2)
     with pytest.raises(ConfigError, match='give in_channels, of the last map of PixelsForTest'):
         MODELS.build(build)
+    early = MODELS.build(dict(build, backbone=dict(BACKBONE, out_indices=(1, 2))))
+    assert early(pixels(2, 32, 32)).shape == (2, 2) and early.head.in_features == 64
 
 
 @pytest.mark.parametrize(('options', 'message'), [

@@ -69,7 +69,10 @@ def test_recipe(name):
 
     assert cfg.optim_wrapper.type == 'AmpOptimWrapper' and cfg.optim_wrapper.clip_grad == dict(max_norm=5.)
     assert cfg.optim_wrapper.optimizer == dict(type='Lamb', lr=5e-3, betas=(0.9, 0.999), weight_decay=weight_decay)
-    assert [hook.momentum for hook in cfg.custom_hooks] == [pytest.approx(1 - 0.9998)]
+    average, teacher = cfg.custom_hooks
+    assert (average.type, average.momentum) == ('EMAHook', pytest.approx(1 - 0.9998))
+    assert teacher == dict(type='MESAHook', weight=0.5, begin=0.25, temperature=3.)
+    assert cfg.auto_scale_lr.base_batch_size == 32 * 128
     assert cfg.train_cfg.max_epochs == 320
 
     # The learning rate of each epoch, from the schedulers themselves.

@@ -1,5 +1,6 @@
-# 310 epochs, 20 of them warm-up, and 10 more at the last learning rate. Published for 128 images per GPU; the paper's
-# batch is 4,096, so 32 GPUs.
+# 310 epochs, 20 of them warm-up, and 10 more at the last learning rate, as in the training arguments published with the
+# weights. The paper (appendix I of its CVPR version) says 32 GPUs and a batch of 4,096, so 128 images per GPU as there,
+# and a learning rate of 4e-3; the arguments' 5e-3 is taken.
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=320, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
@@ -16,6 +17,11 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=5e-6, by_epoch=True, begin=20, end=310, convert_to_iter_based=True)
 ]
 
-custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=2e-4, update_buffers=True)]
+# After a quarter of the training, predictions are drawn to those of the averaged weights too. Weight and beginning are
+# in the training arguments of MambaVision-S; the formula is that of MESA's paper.
+custom_hooks = [
+    dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=2e-4, update_buffers=True),
+    dict(type='MESAHook', weight=0.5, begin=0.25, temperature=3.)
+]
 
 auto_scale_lr = dict(enable=False, base_batch_size=4096)
