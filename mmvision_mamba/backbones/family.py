@@ -1,6 +1,7 @@
 """The published variants of MambaVision (arXiv 2407.08083, table 1 and the released models)."""
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from numbers import Real
 
 from ..errors import ConfigError
 
@@ -48,12 +49,14 @@ def resolve_arch(arch: str | Mapping) -> dict:
         raise ConfigError(f'arch lacks {", ".join(missing)}; got the keys {", ".join(arch)}')
     arch = DEFAULTS | dict(arch)
     for key in ('depths', 'num_heads'):
-        if len(arch[key]) != 4:
+        if not isinstance(arch[key], Sequence) or len(arch[key]) != 4:
             raise ConfigError(f'arch[{key!r}] must have four values, one per stage, got {arch[key]!r}')
     for key in ('dim', 'in_dim', 'depths', 'num_heads', 'd_state', 'd_conv', 'in_channels'):
         least, values = (0 if key == 'depths' else 1), arch[key] if key in ('depths', 'num_heads') else [arch[key]]
         if not all(isinstance(value, int) and value >= least for value in values):
             raise ConfigError(f'arch[{key!r}] takes integers from {least} up, got {arch[key]!r}')
+    if not isinstance(arch['mlp_ratio'], Real) or arch['dim'] * arch['mlp_ratio'] < 1:
+        raise ConfigError(f"arch['mlp_ratio'] takes a positive number, got {arch['mlp_ratio']!r}")
     for stage in (2, 3):
         channels, heads = arch['dim'] * 2**stage, arch['num_heads'][stage]
         if channels % heads:
