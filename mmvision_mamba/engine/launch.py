@@ -246,6 +246,8 @@ def _user_message(error: Exception) -> str | None:
     if isinstance(error, RuntimeError) and 'BFloat16' in str(error) and get_device() == 'cpu':
         return (f'--amp: an operator of this model has no bfloat16 kernel for CPUs ({error}).\n'
                 'Train in float32, without --amp.')
+    if isinstance(error, ImportError | RuntimeError) and 'is not installed' in str(error):
+        return str(error).strip()  # lvis, panopticapi and the like, each with the way to get it
     built = _class_being_built(error.__traceback__)
     if isinstance(error, KeyError) and 'is not in the' in str(error):
         return str(error.args[0]).split('. Please check')[0]
