@@ -1,23 +1,13 @@
 # MambaVision-L3, ImageNet-1K at 512 x 512, windows 32 and 16.
 # Aims at the published result of the weights pretrained on ImageNet-21K: top-1 88.1, images squashed to a square. No
-# recipe of theirs is published; training with this file is that of 224 pixels.
-_base_ = './mambavision_l3_in1k.py'
-
-model = dict(backbone=dict(window_size=(32, 16)))
-
-load = dict(type='LoadImageFromFile', imdecode_backend='pillow')
-train_pipeline = [
-    load,
-    dict(
-        type='PackImage',
-        input_size=512,
-        is_training=True,
-        interpolation='random',
-        auto_augment='rand-m9-mstd0.5-inc1',
-        re_prob=0.25,
-        re_mode='pixel')
+# recipe of theirs is published; training with this file is large2's of 224 pixels.
+_base_ = [
+    './_base_/models/mambavision_classifier.py',
+    './_base_/datasets/imagenet_512x512.py',
+    './_base_/schedules/schedule_in1k.py',
+    './_base_/classification_runtime.py',
 ]
-test_pipeline = [load, dict(type='PackImage', input_size=512, crop_pct=0.93, crop_mode='squash')]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = val_dataloader
+
+model = dict(backbone=dict(arch='large3', window_size=(32, 16)))
+
+optim_wrapper = dict(optimizer=dict(weight_decay=0.12))

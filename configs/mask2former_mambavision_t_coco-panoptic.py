@@ -24,7 +24,7 @@ optim_wrapper = dict(paramwise_cfg=dict(custom_keys={
     **{f'blocks.{j}.norm': spared for j in range(20)},  # the deepest stage of the family has 20
 }))
 
-default_hooks = dict(checkpoint=dict(max_keep_ckpts=2, save_best='coco_panoptic/PQ'))
+default_hooks = dict(checkpoint=dict(max_keep_ckpts=2, save_best='coco_panoptic/PQ', rule='greater'))
 custom_imports = dict(imports=['mmvision_mamba'], allow_failed_imports=False)
 
 data_root = '{{$COCO_ROOT:data/coco}}/'

@@ -17,7 +17,8 @@ model = dict(
             type='Pretrained',
             checkpoint='https://huggingface.co/nvidia/MambaVision-T-1K/resolve/main/mambavision_tiny_1k.pth.tar')),
     neck=dict(in_channels=[80, 160, 320, 640]),
-    roi_head=dict(bbox_head=dict(num_classes=8), mask_head=dict(num_classes=8)))
+    roi_head=dict(
+        bbox_head=dict(num_classes=8, loss_bbox=dict(type='SmoothL1Loss', beta=1.0)), mask_head=dict(num_classes=8)))
 
 # Half of COCO's batch, half of its learning rate. An epoch is eight, and the step comes at the seventh.
 train_cfg = dict(max_epochs=8)

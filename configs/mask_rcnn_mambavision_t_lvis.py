@@ -20,4 +20,4 @@ model = dict(
     # Of so many classes, 300 objects an image count, however unsure.
     test_cfg=dict(rcnn=dict(score_thr=0.0001, max_per_img=300)))
 
-default_hooks = dict(checkpoint=dict(save_best='lvis/bbox_AP'))
+default_hooks = dict(checkpoint=dict(save_best='lvis/bbox_AP', rule='greater'))

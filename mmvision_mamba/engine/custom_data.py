@@ -13,7 +13,7 @@ from mmengine import Config
 from ..backbones.family import did_you_mean
 from ..errors import ConfigError, DataError
 from .data_checks import read_json
-from .dataset_configs import datasets_of
+from .dataset_configs import data_root_variable, datasets_of
 from .model_checks import class_counts, weights_of_classes
 
 SPLIT_NAMES = dict(train=('train', 'training'), val=('val', 'valid', 'validation'), test=('test', 'testing'))
@@ -60,9 +60,9 @@ def use_custom_data(cfg: Config) -> str | None:
                           f'{settings.get("format")!r}')
     root = osp.expanduser(cfg.data_root).rstrip('/') or '/'
     if not osp.isdir(root):
-        variables = re.findall(r"data_root\s*=\s*['\"]\{\{\$(\w+):", cfg.text or '')  # the last is the leaf's own
+        variable = data_root_variable(cfg)
         raise DataError(f'{root}: no such folder{"" if osp.isabs(root) else " in " + os.getcwd()}. Your data: '
-                        f'{f"{variables[-1]}=FOLDER in the environment, or " if variables else ""}--cfg-options '
+                        f'{f"{variable}=FOLDER in the environment, or " if variable else ""}--cfg-options '
                         f'data_root=FOLDER.\nTo use a trained model without its data, take the config that lies in '
                         'its work directory')
     find = _coco if settings['format'] == 'coco' else _image_mask

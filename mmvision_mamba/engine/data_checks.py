@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import os.path as osp
-import re
 from collections.abc import Sequence
 
 from mmengine import Config
@@ -14,7 +13,7 @@ from ..datasets.coco_annotations import coco_problems
 from ..datasets.problems import KINDS
 from ..errors import DataError
 from .bad_images import bad_images, leave_out_bad_images
-from .dataset_configs import SPLITS, datasets_of, loads_seg_maps, override_data_root
+from .dataset_configs import SPLITS, data_root_variable, datasets_of, loads_seg_maps, override_data_root
 
 __all__ = ['bad_images', 'check_datasets', 'leave_out_bad_images', 'override_data_root']
 
@@ -151,8 +150,8 @@ def _layout(cfg: Config, expected: dict[str, str], missing: list[str], roots: li
     recipe = next((recipe for mark, recipe in _SOURCES.items() if any(mark in path for path in expected)), None)
     if recipe:
         lines.append('To get it: ' + recipe.format(root=root))
-    variable = re.search(r"data_root\s*=\s*['\"]\{\{\$(\w+):", cfg.text or '')
-    lines.append(f'Data elsewhere: {f"{variable[1]}=FOLDER in the environment, or " if variable else ""}'
+    variable = data_root_variable(cfg)
+    lines.append(f'Data elsewhere: {f"{variable}=FOLDER in the environment, or " if variable else ""}'
                  '--cfg-options data_root=FOLDER')
     return '\n'.join(lines)
 

@@ -1,6 +1,7 @@
 """The data sets that a config names: finding them, moving them."""
 import os
 import os.path as osp
+import re
 from collections.abc import Iterator
 
 from mmengine import Config
@@ -48,6 +49,13 @@ def loads_seg_maps(dataset: dict, cls: type) -> bool:
     if any(base.__module__.startswith('mmseg.') for base in cls.__mro__):
         return 'LoadAnnotations' in steps
     return "'with_seg': True" in steps or 'LoadPanopticAnnotations' in steps
+
+
+def data_root_variable(cfg: Config) -> str | None:
+    """The environment variable that a config reads its `data_root` from, if it does; a base's may be another."""
+    values = re.findall(r'^data_root\s*=\s*(.+)', cfg.text or '', re.MULTILINE)  # the leaf's own is the last
+    found = re.match(r"['\"]\{\{\$(\w+):", values[-1]) if values else None
+    return found[1] if found else None
 
 
 def override_data_root(cfg: Config, new_root: str | os.PathLike) -> None:

@@ -10,6 +10,7 @@ from mmengine.registry import DATASETS, DefaultScope
 from mmvision_mamba.datasets import make_shapes
 from mmvision_mamba.engine.dataset_configs import datasets_of, override_data_root
 from mmvision_mamba.engine.launch import prepare_device
+from mmvision_mamba.engine.safe_checkpoint_hook import SafeCheckpointHook
 
 from .neighbours import (
     CONFIGS,
@@ -133,7 +134,16 @@ def test_schedule(name, lr, decay, length, batch):
     assert all(v.decay_mult == 0 for v in norms)
     if name.startswith(('deformable_detr', 'dino', 'mask2former')):
         assert cfg.optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult == 0.1
-        assert cfg.optim_wrapper.clip_grad.max_norm in (0.1, 0.01)
+    clipped = {'deformable_detr': 0.1, 'dino': 0.1, 'mask2former': 0.01, 'fcos': 35, 'solov2': 35}
+    assert (cfg.optim_wrapper.get('clip_grad') or {}).get('max_norm') == next(
+        (norm for method, norm in clipped.items() if name.startswith(method)), None)
+
+
+@pytest.mark.parametrize('path', sorted(CONFIGS.glob('*.py')), ids=lambda path: path.stem)
+def test_the_best_checkpoint_can_be_told(path):
+    """mmengine knows of few metrics whether more is better."""
+    hook = load(path.stem).default_hooks.checkpoint
+    assert SafeCheckpointHook(**{k: v for k, v in hook.items() if k != 'type'}).rules == ['greater']
 
 
 @pytest.mark.parametrize('name', STRONG)
@@ -168,12 +178,17 @@ def shapes(tmp_path_factory):
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize('name', NEIGHBOURS)
 def test_learns_shapes(name, shapes):
-    """Forty iterations over eight pictures through the config's own losses: the total falls."""
+    """Forty iterations over eight pictures through the config's own losses: the total falls.
+
+    Not counted is the box regression of a second stage: as proposals get better there is more to regress.
+    """
+    torch.manual_seed(0)
     cfg = on_shapes(shrink(load(name)), shapes)
+    two_stages = 'roi_head' in cfg.model
     prepare_device(cfg)
     model = build(cfg)
     model.backbone.init_weights()
-    cfg.optim_wrapper.optimizer.lr = 1e-3  # from scratch
+    cfg.optim_wrapper.optimizer.lr = 3e-4 if two_stages else 1e-3  # from scratch; wide linear layers die at the latter
     for key, item in cfg.optim_wrapper.paramwise_cfg.get('custom_keys', {}).items():
         if 'backbone' in key or 'norm' in key:
             item.pop('lr_mult', None)
@@ -183,6 +198,7 @@ def test_learns_shapes(name, shapes):
         found = []
         for i in range(40):
             log = model.train_step(take(dataset, ((2 * i) % 8, (2 * i + 1) % 8)), wrapper)
-            found.append(float(log['loss']))
+            found.append(float(log['loss']) - sum(
+                float(loss) for key, loss in log.items() if two_stages and key.endswith('loss_bbox')))
     assert all(math.isfinite(loss) for loss in found)
     assert sum(found[-8:]) < 0.9 * sum(found[:8]), found

@@ -5,6 +5,7 @@ from mmengine import Config
 
 from mmvision_mamba.engine import data_checks
 from mmvision_mamba.engine.data_checks import check_datasets, override_data_root
+from mmvision_mamba.engine.dataset_configs import data_root_variable
 from mmvision_mamba.errors import DataError
 
 from .tiny_datasets import ade_dataset, change_json, coco_config, coco_dataset
@@ -101,6 +102,14 @@ class TestPaths:
         assert 'COCO_ROOT=FOLDER in the environment, or --cfg-options data_root=FOLDER' in message
         cfg = coco_config('data/shapes')
         assert 'To get it: tools/make_shapes.py data/shapes\n' in message_of(cfg)
+
+    def test_the_variable_is_the_leafs_own(self, tmp_path):
+        (tmp_path / 'base.py').write_text("data_root = '{{$BASE_ROOT:data/base}}'\n")
+        (tmp_path / 'leaf.py').write_text("_base_ = './base.py'\ndata_root = '{{$LEAF_ROOT:data/leaf}}'\n")
+        (tmp_path / 'fixed.py').write_text("_base_ = './leaf.py'\ndata_root = 'data/mine'\n")
+        (tmp_path / 'none.py').write_text('work_dir = 3\n')
+        assert [data_root_variable(Config.fromfile(tmp_path / f'{name}.py'))
+                for name in ('base', 'leaf', 'fixed', 'none')] == ['BASE_ROOT', 'LEAF_ROOT', None, None]
 
     def test_what_it_does_not_know_passes(self, coco):
         for dataset in (coco.train_dataloader.dataset, coco.val_dataloader.dataset):

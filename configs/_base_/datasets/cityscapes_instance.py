@@ -3,6 +3,8 @@
 #     leftImg8bit/{train,val}/CITY/*.png
 # (mmdet's tools/dataset_converters/cityscapes.py makes the annotations.)
 # Move it with the environment variable CITYSCAPES_ROOT or with --cfg-options data_root=...
+_base_ = './coco_instance.py'
+
 dataset_type = 'CityscapesDataset'
 data_root = '{{$CITYSCAPES_ROOT:data/cityscapes}}'
 
@@ -19,15 +21,13 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
 ]
+tta_pipeline = None  # COCO's scales; without it --tta flips
 
 train_dataloader = dict(
     batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),
     # One epoch sees each image eight times.
     dataset=dict(
+        _delete_=True,
         type='RepeatDataset',
         times=8,
         dataset=dict(
@@ -38,23 +38,14 @@ train_dataloader = dict(
             filter_cfg=dict(filter_empty_gt=True, min_size=32),
             pipeline=train_pipeline)))
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
         ann_file='annotations/instancesonly_filtered_gtFine_val.json',
         data_prefix=dict(img='leftImg8bit/val/'),
-        test_mode=True,
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 # COCO's measure. Cityscapes' own is mmdet's CityScapesMetric, which needs cityscapesscripts.
-val_evaluator = dict(
-    type='CocoMetric',
-    ann_file=data_root + '/annotations/instancesonly_filtered_gtFine_val.json',
-    metric=['bbox', 'segm'])
+val_evaluator = dict(ann_file=data_root + '/annotations/instancesonly_filtered_gtFine_val.json')
 test_evaluator = val_evaluator

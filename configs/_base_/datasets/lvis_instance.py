@@ -2,8 +2,10 @@
 # that holds
 #     annotations/lvis_v1_{train,val}.json
 #     {train,val}2017/*.jpg
-# Its evaluation needs the package lvis. Move data_root with the environment variable LVIS_ROOT or with --cfg-options
-# data_root=...
+# It needs the package lvis: pip install --no-deps lvis.
+# Move it with the environment variable LVIS_ROOT or with --cfg-options data_root=...
+_base_ = './coco_instance.py'
+
 dataset_type = 'LVISV1Dataset'
 data_root = '{{$LVIS_ROOT:data/lvis_v1}}'
 
@@ -14,45 +16,26 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs')
 ]
-test_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=None),
-    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
-]
 
+# The annotations name the images' folder themselves.
+data_prefix = dict(img='')
 train_dataloader = dict(
-    batch_size=2,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(
+        _delete_=True,
         type='ClassBalancedDataset',
         oversample_thr=1e-3,
         dataset=dict(
             type=dataset_type,
             data_root=data_root,
             ann_file='annotations/lvis_v1_train.json',
-            # The annotations name the images' folder themselves.
-            data_prefix=dict(img=''),
+            data_prefix=data_prefix,
             filter_cfg=dict(filter_empty_gt=True, min_size=32),
             pipeline=train_pipeline)))
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        ann_file='annotations/lvis_v1_val.json',
-        data_prefix=dict(img=''),
-        test_mode=True,
-        pipeline=test_pipeline))
+        type=dataset_type, data_root=data_root, ann_file='annotations/lvis_v1_val.json', data_prefix=data_prefix))
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
-    type='LVISMetric', ann_file=data_root + '/annotations/lvis_v1_val.json', metric=['bbox', 'segm'])
+    type='mmvision_mamba.datasets.lvis_metric.LVISMetric', ann_file=data_root + '/annotations/lvis_v1_val.json')
 test_evaluator = val_evaluator

@@ -1,17 +1,10 @@
 # Mask2Former for semantic segmentation on MambaVision-T, for ADE20K's 150 classes. Parts of it are mmdet's.
+_base_ = './segmentor_mambavision.py'
+
 model = dict(
-    type='EncoderDecoder',
-    data_preprocessor=dict(
-        type='SegDataPreProcessor',
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        size=(512, 512),
-        pad_val=0,
-        seg_pad_val=255,
-        test_cfg=dict(size_divisor=32)),
-    backbone=dict(type='MambaVision', arch='tiny', window_size=(64, 32)),
+    data_preprocessor=dict(test_cfg=dict(size_divisor=32)),
     decode_head=dict(
+        _delete_=True,
         type='Mask2FormerHead',
         in_channels=[80, 160, 320, 640],
         strides=[4, 8, 16, 32],
@@ -61,7 +54,4 @@ model = dict(
                     dict(type='mmdet.DiceCost', weight=5.0, pred_act=True, eps=1.0)
                 ]),
             sampler=dict(type='mmdet.MaskPseudoSampler'))),
-    train_cfg=dict(),
-    test_cfg=dict(mode='whole'))
-
-tta_model = dict(type='SegTTAModel')
+    auxiliary_head=None)

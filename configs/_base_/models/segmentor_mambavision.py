@@ -1,0 +1,36 @@
+# What the segmentors on MambaVision-T share, for ADE20K's 150 classes. The other files add a decode head.
+norm_cfg = dict(type='SyncBN')
+head = dict(
+    dropout_ratio=0.1,
+    num_classes=150,
+    norm_cfg=norm_cfg,
+    align_corners=False)
+
+model = dict(
+    type='EncoderDecoder',
+    # `size` pads training crops of small images; tests run on the whole image as it is.
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        size=(512, 512),
+        pad_val=0,
+        seg_pad_val=255),
+    # One window holds the whole map of images up to 1024 pixels a side.
+    backbone=dict(type='MambaVision', arch='tiny', window_size=(64, 32)),
+    decode_head=dict(**head, loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
+    # On stage 3.
+    auxiliary_head=dict(
+        **head,
+        type='FCNHead',
+        in_channels=320,
+        in_index=2,
+        channels=256,
+        num_convs=1,
+        concat_input=False,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4)),
+    train_cfg=dict(),
+    test_cfg=dict(mode='whole'))
+
+tta_model = dict(type='SegTTAModel')
