@@ -175,5 +175,8 @@ class MambaVisionClassifier(MambaVision):
 
 def windows_for(img_size: int | Sequence[int]) -> tuple[int, int]:
     """Windows of stages 3 and 4 that span the map of an image: (14, 7) at 224 pixels."""
-    side = img_size if isinstance(img_size, int) else max(img_size)
+    sides = [img_size] if isinstance(img_size, int) else list(img_size)
+    if len(sides) not in (1, 2) or min(sides) < 32:
+        raise ConfigError(f'the image size must be a side of 32 pixels or more, or (height, width), got {img_size!r}')
+    side = max(sides)
     return -(-side // 16), -(-side // 32)

@@ -64,6 +64,8 @@ def _build(variant: str, pretrained: bool, pretrained_cfg=None, pretrained_cfg_o
     else:
         kwargs['img_size'] = cfg.input_size[1:]
     kwargs.setdefault('arch', variant)
+    if kwargs.get('features_only'):
+        kwargs['num_classes'] = 0  # no linear layer to complain about
     return build_model_with_cfg(
         MambaVisionClassifier, name, pretrained, pretrained_cfg=pretrained_cfg, pretrained_cfg_overlay=overlay,
         feature_cfg=dict(out_indices=(0, 1, 2, 3), feature_cls='getter'), **kwargs)

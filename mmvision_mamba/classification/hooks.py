@@ -5,6 +5,7 @@ from mmengine.registry import HOOKS
 
 from ..backbones.checkpoint import extract_state_dict
 from ..errors import ConfigError, DataError
+from .metric import Accuracy
 
 
 @HOOKS.register_module()
@@ -23,7 +24,8 @@ class PublishedWeightsHook(Hook):
 
 @HOOKS.register_module()
 class ClassesCheckHook(Hook):
-    """Raises where the model's number of classes isn't the data set's, or two data sets number theirs differently."""
+    """Raises where the model's number of classes isn't the data set's, two data sets number theirs differently, or
+    accuracy among more classes than there are is asked for."""
 
     def __init__(self):
         self._checkpoint = None
@@ -36,9 +38,10 @@ class ClassesCheckHook(Hook):
         classes = self._check(runner, runner.train_dataloader.dataset)
         if runner.val_loop is not None:
             self._compare(runner.val_dataloader.dataset, classes, "the training set's")
+            self._check_metrics(runner.val_evaluator, classes)
 
     def before_test(self, runner):
-        self._check(runner, runner.test_dataloader.dataset)
+        self._check_metrics(runner.test_evaluator, self._check(runner, runner.test_dataloader.dataset))
         if self._checkpoint:
             self._compare(runner.test_dataloader.dataset, self._checkpoint, "the checkpoint's")
 
@@ -50,6 +53,12 @@ class ClassesCheckHook(Hook):
             raise ConfigError(f'the model has {model.num_classes} classes, {_place(dataset)} has {len(classes)}: set '
                               f'model.num_classes={len(classes)}')
         return classes
+
+    @staticmethod
+    def _check_metrics(evaluator, classes: tuple[str, ...]) -> None:
+        for metric in evaluator.metrics:
+            if isinstance(metric, Accuracy):
+                metric.check(len(classes))
 
     @staticmethod
     def _compare(dataset, expected: tuple[str, ...], whose: str) -> None:

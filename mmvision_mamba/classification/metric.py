@@ -27,10 +27,15 @@ class Accuracy(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         for sample, label in zip(data_samples, data_batch['gt_label'].tolist()):
             scores = sample['pred_scores']
-            if max(self.topk) > len(scores):
-                raise ConfigError(f'Accuracy: top {max(self.topk)} of {len(scores)} classes is no question; set topk')
+            self.check(len(scores))
             # Of equal scores, the class's own comes last: a model that tells nothing apart is given nothing.
             self.results.append(int((scores >= scores[label]).sum()))
+
+    def check(self, num_classes: int) -> None:
+        """Raises ConfigError where there are fewer classes than one is to be among."""
+        if max(self.topk) > num_classes:
+            raise ConfigError(f'Accuracy: top {max(self.topk)} of {num_classes} classes is no question; set '
+                              'val_evaluator.topk and test_evaluator.topk, to (1,) say')
 
     def compute_metrics(self, results: list[int]) -> dict:
         return {f'top{k}': 100 * sum(rank <= k for rank in results) / len(results) for k in self.topk}

@@ -244,6 +244,12 @@ def test_weights_of_other_classes_and_channels(weights, caplog):
                                rtol=1e-3, atol=1e-3)
 
 
+def test_features_want_no_linear_layer(weights, caplog):
+    with caplog.at_level(logging.WARNING, 'mmvision_mamba'):
+        create_model('mambavision_tiny', pretrained=weights, features_only=True, **SMALL)
+    assert not caplog.text
+
+
 def test_weights_of_a_trained_classifier_and_for_a_backbone(weights, tmp_path):
     """tools/train.py's checkpoints name the backbone's part 'backbone.'; a classifier's file serves a backbone too."""
     state = small(num_classes=7).state_dict()
@@ -279,6 +285,8 @@ def test_weights_that_do_not_fit(weights, tmp_path):
     (dict(depths=(1, 1, 2)), 'must have four values'), (dict(num_classes=-1), 'num_classes must be'),
     (dict(dropout=1.5), 'drop_path_rate must be in'), (dict(drop_rate=1.), 'drop_rate must be in'),
     (dict(out_indices=(1,)), 'features_only=True'), (dict(features_only=True, out_indices=(4,)), 'stages 0 to 3'),
+    (dict(image_size=20), 'the image size must be a side of 32 pixels or more'),
+    (dict(image_size=(0, 64)), 'got (0, 64)'),
     (dict(d_state=0), 'd_state'), (dict(dim=2.5), 'dim'), (dict(depths=(1, 1, -2, 1)), 'depths')])
 def test_what_can_not_be(arguments, message):
     with pytest.raises(ConfigError, match=re.escape(message)):

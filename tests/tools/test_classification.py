@@ -99,6 +99,7 @@ def test_published_weights_are_evaluated(wrapping, tool, config, objects, tmp_pa
 def test_wrong_input(options, message, tool, config, objects, tmp_path):
     result = tool('train', config, '--work-dir', tmp_path / 'wd', '--cfg-options', f'data_root={objects}', *options)
     assert result.code == 2 and message.format(root=objects) in result.err, result.err[-2000:]
+    assert not (tmp_path / 'wd').exists(), 'after an iteration, which may be hours'
 
 
 def test_data_that_is_not_there(tool, config, tmp_path):
