@@ -1,6 +1,5 @@
 """Files that are whole or not there: written beside their place, synced, read back, renamed."""
 import errno
-import io
 import os
 import zipfile
 from pathlib import Path
@@ -46,10 +45,12 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def save_checkpoint(checkpoint: dict, path: str | os.PathLike) -> None:
     """`torch.save`, whole or not at all."""
     part = Path(f'{path}{PART}')
-    torch.save(checkpoint, content := io.BytesIO())  # to a full disk, torch.save itself raises what tells nothing
     try:
-        part.write_bytes(content.getbuffer())
+        with open(part, 'wb') as file:
+            torch.save(checkpoint, file)
         commit(part, path, checkpoint=True)
+    except RuntimeError as error:  # torch's own of a file that ends too early; what ended it, a full disk, is behind it
+        raise error.__context__ if isinstance(error.__context__, OSError) else error
     finally:
         part.unlink(missing_ok=True)
 
