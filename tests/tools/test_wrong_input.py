@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -67,6 +68,21 @@ def test_visualisers(fails, configs):
 def test_auto_scale_lr_without_base(fails, configs):
     configs.detector.write_text(configs.detector.read_text() + '\nauto_scale_lr = dict(enable=False)\n')
     assert '--auto-scale-lr' in fails('train', configs.detector, '--auto-scale-lr')
+
+
+def test_packages_that_only_some_configs_need():
+    """What mmdet raises becomes a line, which names the package and how to get it."""
+    from mmengine.registry import TRANSFORMS, DefaultScope
+
+    from mmvision_mamba.engine.launch import _user_message
+    if find_spec('panopticapi'):
+        pytest.skip('it is there')
+    with DefaultScope.overwrite_default_scope('mmdet'), pytest.raises(ImportError) as error:
+        TRANSFORMS.build(dict(type='LoadPanopticAnnotations'))
+    message = _user_message(error.value)
+    assert message.startswith('panopticapi is not installed, please install it by: pip install git+https://')
+    assert len(message.splitlines()) == 1
+    assert _user_message(RuntimeError('a bug')) is None
 
 
 # Data ---------------------------------------------------------------------------------------------------------------
