@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from torch.autograd.profiler import record_function
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from ..backbones import MambaVision
 from ..backbones.mambavision import Attention, Block, ConvBlock, MambaVisionMixer, WindowStage
@@ -215,20 +216,20 @@ def _peaks(modules: dict[str, list[nn.Module]], call: Callable, device: torch.de
 
 
 def _kept(modules: dict[str, list[nn.Module]], call: Callable, model: nn.Module) -> dict[str, int]:
+    """Counted, and not kept: there is no backward, so that models which could not be trained here are counted too."""
     own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     kept, inside = {}, []
 
     def pack(tensor):
         storage = tensor.untyped_storage()
         if inside and storage.data_ptr() not in own:
-            kept.setdefault(storage.data_ptr(), (inside[-1], storage.nbytes()))
-        return tensor
+            reference = StorageWeakRef(storage)  # while it lives, no other storage has its number
+            kept.setdefault(reference.cdata, (reference, inside[-1], storage.nbytes()))
 
-    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), \
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(pack, lambda nothing: nothing), \
             _watch(modules, inside.append, lambda name: inside.pop()):
-        out = call()
-    del out
+        call()
     sums = dict.fromkeys(modules, 0)
-    for name, size in kept.values():
+    for _, name, size in kept.values():
         sums[name] += size
     return sums

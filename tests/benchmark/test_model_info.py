@@ -5,7 +5,7 @@ from torch import nn
 from mmvision_mamba import MambaVision
 from mmvision_mamba.backbones.classifier import MambaVisionClassifier
 from mmvision_mamba.benchmark.memory import kept_for_backward, peak_memory
-from mmvision_mamba.benchmark.model_info import Part, as_table, model_info, training_memory
+from mmvision_mamba.benchmark.model_info import Part, _kept, _parts, as_table, model_info, training_memory
 from mmvision_mamba.benchmark.roofline import count_flops
 
 ARCH = dict(dim=16, in_dim=8, depths=(1, 2, 3, 2), num_heads=(1, 1, 2, 4), window_size=(4, 3))
@@ -27,6 +27,15 @@ def test_the_parts_make_the_whole(backbone):
         assert sum(part.flops for part in parts.values()) == count_flops(lambda: model(x), model, 'forward')
     kept = kept_for_backward(lambda: model(x), [*model.parameters(), *model.buffers()])
     assert sum(part.activations for part in parts.values()) == pytest.approx(kept, rel=0.02)
+
+
+def test_activations_are_counted_without_being_kept():
+    """So that what takes more memory to train than this machine has can be counted on it."""
+    model, x = nn.Sequential(*(nn.Sequential(nn.Linear(64, 64), nn.GELU()) for _ in range(20))), torch.rand(1000, 64)
+    found = []
+    peak = peak_memory(lambda: found.append(_kept(_parts(model), lambda: model(x), model)), CPU)
+    kept = kept_for_backward(lambda: model(x), model.parameters())
+    assert sum(found[0].values()) == pytest.approx(kept) and peak < kept / 4
 
 
 def test_a_stage_is_what_it_is_alone(backbone):
