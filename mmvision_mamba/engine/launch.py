@@ -161,6 +161,9 @@ def make_deterministic(cfg: Config) -> None:
     """Have two runs of this config compute the same bits; on a GPU, as far as its operators can (they are named)."""
     os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # read when CUDA starts
     cfg.setdefault('env_cfg', {})['cudnn_benchmark'] = False
+    # DDP else orders the gradients anew after the first iteration of each start, and three or more processes then sum
+    # them in another order: a resumed run would differ in the last bits.
+    cfg.setdefault('find_unused_parameters', True)
     cfg.randomness = {'seed': 0, **{k: v for k, v in (cfg.get('randomness') or {}).items() if v is not None},
                       'deterministic': True}
 

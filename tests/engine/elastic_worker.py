@@ -16,7 +16,7 @@ from mmengine.hooks import Hook
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mmvision_mamba.engine.launch import user_errors
+from mmvision_mamba.engine.launch import make_deterministic, user_errors
 from mmvision_mamba.engine.restart import use_resume
 from mmvision_mamba.engine.runner import MambaVisionRunner
 from tests.engine.tiny_training import config, weights
@@ -47,6 +47,7 @@ if __name__ == '__main__':
         cfg = Config(config(work_dir, by_epoch=True, launcher='pytorch', hooks=[dict(type='EMAHook')],
                             train_dataloader=dict(batch_size=2, num_workers=0, dataset=dict(type='NoisyPoints'),
                                                   sampler=dict(type='DefaultSampler', shuffle=True))))
+        make_deterministic(cfg)  # as three or more processes are only then
         use_resume(cfg, None)
         run = MambaVisionRunner.from_cfg(cfg)
         start = int(os.environ['TORCHELASTIC_RESTART_COUNT'])
