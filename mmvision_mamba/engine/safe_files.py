@@ -50,7 +50,9 @@ def save_checkpoint(checkpoint: dict, path: str | os.PathLike) -> None:
             torch.save(checkpoint, file)
         commit(part, path, checkpoint=True)
     except RuntimeError as error:  # torch's own of a file that ends too early; what ended it, a full disk, is behind it
-        raise error.__context__ if isinstance(error.__context__, OSError) else error
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
     finally:
         part.unlink(missing_ok=True)
 
