@@ -124,6 +124,11 @@ class MambaVisionMixer(nn.Module):
         return self.out_proj(torch.cat((y, z), -1))
 
 
+# An ONNX runtime holds what all queries that it gets at once see of all keys: of 12,544 tokens, which zero padding makes
+# of 800 × 1344 pixels, that would be 5 GB.
+ONNX_QUERIES = 1024
+
+
 class Attention(nn.Module):
     """Multi-head self-attention without positions, on ``(B, L, C)``; `mask` bool ``(B, L)``, True at keys to see."""
 
@@ -138,7 +143,11 @@ class Attention(nn.Module):
         keys = None if mask is None else mask[:, None, None, :]
         if keys is not None and exporting():  # a mask to add: exporters make one of bools in float32, whatever q is in
             keys = torch.zeros_like(keys, dtype=q.dtype).masked_fill(~keys, -torch.inf)
-        return self.proj(F.scaled_dot_product_attention(q, k, v, attn_mask=keys).transpose(1, 2).flatten(2))
+        queries = (q,)
+        if torch.onnx.is_in_onnx_export() and isinstance(graph_size(q.shape[2]), int):
+            queries = q.split(ONNX_QUERIES, 2)
+        y = [F.scaled_dot_product_attention(part, k, v, attn_mask=keys) for part in queries]
+        return self.proj((torch.cat(y, 2) if len(y) > 1 else y[0]).transpose(1, 2).flatten(2))
 
 
 class Mlp(nn.Module):

@@ -9,11 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmvision_mamba import MambaVision
+from mmvision_mamba.backbones import mambavision
 from mmvision_mamba.export.onnx_file import tidy
 from mmvision_mamba.export.parts import BackboneGraph, Dynamic, MatrixPool
 from mmvision_mamba.ops.chunked import plain_chunked_scan
 from mmvision_mamba.ops.operators import dynamic_sizes
 from mmvision_mamba.ops.reference import reference_scan
+
+ARCH = dict(dim=8, in_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 4))
 
 
 def onnx_bytes(module, inputs, axes, outputs=1):
@@ -70,8 +73,7 @@ def test_scan_of_any_length():
 @pytest.mark.parametrize('window_size', [(4, 2), (None, None), (64, 32)])
 @pytest.mark.parametrize('padding', ['fit', 'zeros'])
 def test_backbone_of_any_size(padding, window_size):
-    arch = dict(dim=8, in_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 4))
-    backbone = MambaVision(dict(arch, depths=(1, 1, 2, 2)), window_padding=padding, window_size=window_size).eval()
+    backbone = MambaVision(dict(ARCH, depths=(1, 1, 2, 2)), window_padding=padding, window_size=window_size).eval()
     graph = Dynamic(BackboneGraph(backbone), free_size=True)
     axes = {0: 'batch', 2: 'height', 3: 'width'}
     session = onnxruntime.InferenceSession(onnx_bytes(graph, [torch.randn(2, 3, 64, 96)], axes, 4))
@@ -81,6 +83,21 @@ def test_backbone_of_any_size(padding, window_size):
             wanted = backbone(images)
         for a, b in zip(wanted, session.run(None, dict(x0=images.numpy()))):
             assert np.abs(a.numpy() - b).max() <= 1e-4 * a.abs().max()
+
+
+@pytest.mark.parametrize('padding', ['fit', 'zeros'])
+def test_attention_of_many_tokens_takes_some_queries_at_a_time(padding, monkeypatch):
+    import onnx
+    monkeypatch.setattr(mambavision, 'ONNX_QUERIES', 5)
+    backbone = MambaVision(dict(ARCH, depths=(1, 1, 2, 1)), window_padding=padding, window_size=(3, None),
+                           out_indices=(2,), pattern=('MS', 'M')).eval()
+    images = torch.randn(1, 3, 64, 96)  # a map of 4 × 6: windows of 2 × 3 or 3 × 3
+    file = onnx_bytes(BackboneGraph(backbone), [images], None)
+    blocks = sum(node.op_type == 'Softmax' for node in onnx.load_from_string(file).graph.node)
+    assert blocks == 2
+    found, = onnxruntime.InferenceSession(file).run(None, dict(x0=images.numpy()))
+    with torch.no_grad():
+        np.testing.assert_allclose(found, backbone(images)[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize('size', [(7, 5), (16, 16), (2, 3)])
