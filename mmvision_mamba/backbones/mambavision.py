@@ -124,8 +124,8 @@ class MambaVisionMixer(nn.Module):
         return self.out_proj(torch.cat((y, z), -1))
 
 
-# An ONNX runtime holds what all queries that it gets at once see of all keys: of 12,544 tokens, which zero padding makes
-# of 800 × 1344 pixels, that would be 5 GB.
+# An ONNX runtime holds what all queries that it gets at once see of all keys: of 12,544 tokens, which zero padding
+# makes of 800 × 1344 pixels, that would be 5 GB.
 ONNX_QUERIES = 1024
 
 

@@ -13,6 +13,7 @@ from ..backbones.mambavision import MambaVisionMixer
 from ..errors import ConfigError
 from ..ops.operators import dynamic_sizes
 from .preprocess import Preprocess
+from .uper import speed_up
 
 PARTS = ('backbone', 'segmentor', 'detector')
 OUTPUTS = ('map', 'logits')
@@ -78,7 +79,7 @@ class SegmentorGraph(nn.Module):
     """mmseg's EncoderDecoder on the whole image: the map of labels ``(B, H, W)`` int64, or logits ``(B, C, H, W)``.
 
     BatchNorm of the backbone is folded; adaptive pooling becomes matrix products, which every format has for every
-    size. `model` itself stays as it is.
+    size; UPerHead's last convolution is done on smaller maps (see `uper`). `model` itself stays as it is.
 
     Raises:
         ConfigError: another kind of segmentor or head, or a sliding window; names those that can be exported.
@@ -93,6 +94,7 @@ class SegmentorGraph(nn.Module):
         if self.model.with_auxiliary_head:
             self.model.auxiliary_head = None
         replace_adaptive_pools(self.model)
+        speed_up(self.model.decode_head)
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         return self.result(self.logits(images)),

@@ -12,6 +12,7 @@ from mmvision_mamba import MambaVision
 from mmvision_mamba.backbones import mambavision
 from mmvision_mamba.export.onnx_file import tidy
 from mmvision_mamba.export.parts import BackboneGraph, Dynamic, MatrixPool
+from mmvision_mamba.export.uper import speed_up
 from mmvision_mamba.ops.chunked import plain_chunked_scan
 from mmvision_mamba.ops.operators import dynamic_sizes
 from mmvision_mamba.ops.reference import reference_scan
@@ -119,3 +120,22 @@ def test_tidy_keeps_what_is_computed():
     assert len(model.graph.node) < before and not {'Constant', 'Identity'} & {n.op_type for n in model.graph.node}
     found, = onnxruntime.InferenceSession(model.SerializeToString()).run(None, feed)
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize('sizes', [[(32, 48), (16, 24), (8, 12), (4, 6)], [(33, 45), (17, 23), (9, 12), (5, 6)],
+                                   [(8, 9), (8, 9), (1, 1), (1, 3)]])
+@pytest.mark.parametrize('norm_cfg', [dict(type='BN'), None])
+@torch.no_grad()
+def test_uper_head_with_less_to_compute(sizes, norm_cfg):
+    from mmseg.models.decode_heads import UPerHead
+    head = UPerHead(in_channels=[4, 6, 8, 10], in_index=[0, 1, 2, 3], channels=5, num_classes=3, norm_cfg=norm_cfg,
+                    align_corners=False).eval()
+    torch.nn.init.normal_(head.conv_seg.weight)
+    for module in head.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.normal_(module.running_mean), torch.nn.init.uniform_(module.weight)
+    maps = [torch.randn(2, channels, *size) for channels, size in zip(head.in_channels, sizes)]
+    wanted = head(maps)
+    speed_up(head)
+    assert isinstance(head.fpn_bottleneck.conv, torch.nn.Identity)
+    torch.testing.assert_close(head(maps), wanted, rtol=1e-4, atol=1e-5)
