@@ -40,6 +40,8 @@ PLAN = dict(
         'detector': 'detector --rounds 3',
         'segmentor': 'segmentor --rounds 3',
         'export': 'export',
+        'export_modes': 'export configs/upernet_mambavision_t_shapes.py --sizes 128,128 --rounds 15 --inductor '
+                        '--modes default reduce-overhead max-autotune max-autotune-no-cudagraphs',
     },
     cuda={
         'roofline': 'roofline --dtypes float32 bfloat16 float16',
