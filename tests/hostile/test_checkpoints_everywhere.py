@@ -1,6 +1,7 @@
 """Checkpoints that would run code, or have files removed, by every way that ends in the tools and in Python."""
 import os
 import pickle
+from functools import partial
 
 import pytest
 import timm
@@ -11,7 +12,7 @@ from mmvision_mamba.errors import CheckpointError
 
 from ..engine.tiny_training import runner
 from ..tools.conftest import configs, shapes, tool  # noqa: F401
-from .test_checkpoints import Calls
+from .test_checkpoints import SMALL, Calls
 
 
 def hostile(path, flag, place='state_dict'):
@@ -31,18 +32,18 @@ def sharded(path, flag, place=None):
 
 
 @pytest.mark.parametrize(('name', 'file'), [
-    *[(name, hostile) for name in ('test', 'resume', 'load_from', 'export', 'infer', 'batch_infer', 'attention_maps',
-                                   'confusion')], ('test', sharded), ('resume', sharded), ('infer', sharded)])
+    *[(name, hostile) for name in ('resume', 'export', 'infer', 'batch_infer', 'attention_maps', 'confusion')],
+    ('test', sharded), ('resume', sharded)])
 def test_tools(name, file, tool, configs, shapes, tmp_path):  # noqa: F811
+    """Others than those of tests/tools/test_wrong_input.py: tools/test.py, load_from, init_cfg."""
     path, flag, image = tmp_path / 'w.pth', tmp_path / 'run', shapes / 'val/000000.png'
     file(path, flag, 'optimizer' if name == 'resume' else 'state_dict')
     command, *options = dict(
-        test=['test', path], resume=['train', '--resume', path], load_from=['train'],
+        test=['test', path], resume=['train', '--resume', path],
         export=['export', path, '--shape', 64, 64, '--format', 'torchscript', '--out', tmp_path / 'x.pt'],
         infer=['infer', path, image], batch_infer=['batch_infer', path, image, '--out', tmp_path / 'out'],
         attention_maps=['attention_maps', path, image], confusion=['confusion', path])[name]
-    overrides = [f'data_root={shapes}', *([f'load_from={path}'] if name == 'load_from' else [])]
-    result = tool(command, configs.segmentor, *options, '--cfg-options', *overrides)
+    result = tool(command, configs.segmentor, *options, '--cfg-options', f'data_root={shapes}')
     assert result.code == 2 and len(result.errors) == 1, result.err[-2000:]
     assert 'holds an object of posix.mkdir' in result.err or 'checkpoint not found' in result.err
     assert str(path) in result.errors[0] and not flag.exists()
@@ -51,16 +52,17 @@ def test_tools(name, file, tool, configs, shapes, tmp_path):  # noqa: F811
 def test_python(configs, tmp_path):  # noqa: F811
     path, flag = tmp_path / 'w.pth', tmp_path / 'run'
     hostile(path, flag)
-    name = 'mambavision_tiny'
-    ways = [lambda: Inferencer(configs.segmentor, path, device='cpu'), lambda: create_model(name, pretrained=path),
-            lambda: create_model(name, pretrained=str(path), features_only=True),
-            lambda: timm.create_model(name, pretrained=True, pretrained_cfg_overlay=dict(file=str(path))),
-            lambda: timm.create_model(name, pretrained=True, pretrained_cfg_overlay=dict(url=path.as_uri()))]
+    ours = partial(create_model, dim=16, depths=(1, 1, 2, 2), num_heads=(1, 1, 2, 4))
+    timms = partial(timm.create_model, 'mambavision_tiny', arch=SMALL)
+    ways = [lambda: Inferencer(configs.segmentor, path, device='cpu'), lambda: ours(pretrained=path),
+            lambda: ours(pretrained=str(path), features_only=True),
+            lambda: timms(pretrained=True, pretrained_cfg_overlay=dict(file=str(path))),
+            lambda: timms(pretrained=True, pretrained_cfg_overlay=dict(url=path.as_uri()))]
     for way in ways:
         with pytest.raises(CheckpointError, match=r'holds an object of posix\.mkdir'):
             way()
     with pytest.raises((RuntimeError, pickle.UnpicklingError), match=r'posix\.mkdir'):  # timm's own reader
-        timm.create_model(name, checkpoint_path=str(path))
+        timms(checkpoint_path=str(path))
     assert not flag.exists()
 
 
