@@ -2,10 +2,10 @@
 //
 //     T=$(python -c 'import os, torch; print(os.path.dirname(torch.__file__))')    or an unpacked libtorch
 //     g++ -std=c++17 -O2 aot_inductor_run.cpp -I$T/include -I$T/include/torch/csrc/api/include
-//         -L$T/lib -ltorch -ltorch_cpu -lc10 -Wl,-rpath,$T/lib -o run
+//         -L$T/lib -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10 -Wl,-rpath,$T/lib -o run
 //     ./run segmentor.pt2 photo.ppm map.pgm      writes the map of labels
 //
-// How a photo is normalised stands in the package's metadata.
+// All of libtorch is linked, needed here or not: the package looks for it. How a photo is normalised stands in the package's metadata.
 #include <ATen/ATen.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>

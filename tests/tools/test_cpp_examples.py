@@ -49,10 +49,10 @@ def test_aot_inductor(tool, segmentor, compiled, picture, shell, tmp_path):
     assert run.code == 0, run.err
     torch_folder = Path(torch.__file__).parent
     program = compiled('aot_inductor_run.cpp', f'-I{torch_folder}/include',
-                       f'-I{torch_folder}/include/torch/csrc/api/include', f'-L{torch_folder}/lib', '-ltorch',
-                       '-ltorch_cpu', '-lc10', f'-Wl,-rpath,{torch_folder}/lib')
+                       f'-I{torch_folder}/include/torch/csrc/api/include', f'-L{torch_folder}/lib',
+                       '-Wl,--no-as-needed', '-ltorch', '-ltorch_cpu', '-lc10', f'-Wl,-rpath,{torch_folder}/lib')
     image, path = picture
-    run = shell(program, tmp_path / 'm.pt2', path, tmp_path / 'map.pgm')
+    run = shell(program, tmp_path / 'm.pt2', path, tmp_path / 'map.pgm', env={})  # no LD_LIBRARY_PATH of Python's
     assert run.returncode == 0, run.stderr
     settings = dict(channel_order='RGB', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
     wanted, = formats.load(tmp_path / 'm.pt2', 'aot-inductor')(normalise([image], settings))
