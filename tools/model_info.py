@@ -46,12 +46,11 @@ def parse_args():
     parser.add_argument('--images', type=int, default=1, metavar='N', help='with --gpus: per GPU; default: 1')
     parser.add_argument('--out', type=Path, metavar='FILE.png', help='draw a picture too')
     parser.add_argument('--device', help='cpu, cuda or cuda:N; default: a GPU where there is one')
-    action = {}
-    if find_spec('mmengine'):
-        from mmengine.config import DictAction
-        action = dict(action=DictAction)
-    parser.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='override settings of the config',
-                        **action)
+    if find_spec('mmengine'):  # without it no config can be read, but --arch does
+        from mmvision_mamba.engine.launch import add_cfg_options
+        add_cfg_options(parser)
+    else:
+        parser.set_defaults(cfg_options=None)
     return parser.parse_args()
 
 

@@ -163,11 +163,9 @@ def _add_experiment_options(sub: Parser, config: str) -> None:
 
 def _add_config_options(sub: Parser, config: str) -> None:
     sub.add_argument('configs', nargs='*', default=[ROOT / 'configs' / config], help=f'default: configs/{config}')
-    action = {}
-    if find_spec('mmengine'):
-        from mmengine.config import DictAction
-        action = dict(action=DictAction)
-    sub.add_argument('--cfg-options', nargs='+', metavar='KEY=VALUE', help='override settings of the config', **action)
+    if find_spec('mmengine'):  # without it no config can be read, but the other subcommands run
+        from ..engine.launch import add_cfg_options
+        add_cfg_options(sub)
 
 
 def _plan_sweep(args: argparse.Namespace) -> None:

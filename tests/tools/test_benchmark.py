@@ -12,7 +12,7 @@ from torch import nn
 from mmvision_mamba import MambaVision
 from mmvision_mamba.backbones.family import FAMILY
 from mmvision_mamba.backbones.mambavision import MambaVisionMixer
-from mmvision_mamba.benchmark import command, roofline, timing
+from mmvision_mamba.benchmark import command, options, roofline, timing
 from mmvision_mamba.benchmark.memory import kept_for_backward, peak_memory
 from mmvision_mamba.benchmark.page import fill_page
 from mmvision_mamba.benchmark.setting import Setting
@@ -255,6 +255,11 @@ def test_kept_for_the_backward():
     x, weight = torch.randn(100, 100), torch.randn(100, requires_grad=True)
     assert kept_for_backward(lambda: (x * weight).exp(), [weight]) == 2 * x.nbytes
     assert kept_for_backward(lambda: (x * weight).exp(), [weight, x]) == x.nbytes
+
+
+def test_overrides_keep_white_space():
+    args = options.parse_args(['segmentor', '--cfg-options', 'data_root=/my data', 'model.backbone.with_cp=True'])
+    assert args.cfg_options == {'data_root': '/my data', 'model.backbone.with_cp': True}
 
 
 @pytest.mark.parametrize('groups', [1, 2, 8])
