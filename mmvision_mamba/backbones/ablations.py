@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..ops import selective_scan
+from ..ops import Linear, selective_scan
 from .family import did_you_mean
 from .mambavision import MambaVisionMixer
 
@@ -49,7 +49,7 @@ class MixerVariant(MambaVisionMixer):
             if conv == 'causal':
                 return CausalConv1d(scanned, d_conv)
             return nn.Conv1d(scanned, scanned, d_conv, padding='same', groups=scanned, bias=False)
-        self.in_proj = nn.Linear(dim, scanned if branch == 'none' else 2 * scanned, bias=False)
+        self.in_proj = Linear(dim, scanned if branch == 'none' else 2 * scanned, bias=False)
         self.conv1d_x = convolution()
         if branch in ('concat', 'gate'):
             self.conv1d_z = convolution()
@@ -57,7 +57,7 @@ class MixerVariant(MambaVisionMixer):
         self.dt_proj = nn.Linear(self.dt_rank, scanned)
         self.A_log = nn.Parameter(torch.log(torch.arange(1., d_state + 1)).repeat(scanned, 1))
         self.D = nn.Parameter(torch.ones(scanned))
-        self.out_proj = nn.Linear(2 * scanned if branch == 'concat' else scanned, dim, bias=False)
+        self.out_proj = Linear(2 * scanned if branch == 'concat' else scanned, dim, bias=False)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         xz = self.in_proj(x)
