@@ -43,7 +43,8 @@ while [ $code -gt 128 ] && kill -0 $step 2>/dev/null; do  # `wait` was interrupt
     wait $step
     code=$?
 done
-if [ $code -eq 75 ]; then
+# 138: a task that had not begun to train, with nothing to save, was ended by the signal itself.
+if [ $code -eq 75 ] || [ $code -eq 138 ]; then
     echo "$0: preempted; job $SLURM_JOB_ID is queued again"
     scontrol requeue "$SLURM_JOB_ID"
     exit

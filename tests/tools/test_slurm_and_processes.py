@@ -45,6 +45,19 @@ def test_slurm_script_says_how_to_use_it(tmp_path, slurm):
     assert not (tmp_path / 'scontrol.log').exists()
 
 
+def test_preempted_before_the_training_began_the_job_is_queued_again(tmp_path, slurm):
+    """While Python imports and data sets load, the signal ends the task; srun then gives 128 and its number."""
+    script = ROOT / 'tools/slurm_train.sh'
+    executable(tmp_path / 'bin/python3', f'touch {tmp_path}/started; exec sleep 60')
+    job = subprocess.Popen([script, 'config.py'], env={k: v for k, v in slurm.items() if k != 'VIRTUAL_ENV'} |
+                           {'CONDA_PREFIX': 'base'}, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    while not (tmp_path / 'started').exists():
+        time.sleep(0.05)
+    job.send_signal(signal.SIGUSR1)
+    assert 'job 4711 is queued again' in job.communicate(timeout=30)[0] and job.returncode == 0
+    assert (tmp_path / 'scontrol.log').read_text() == 'requeue 4711\n'
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_preempted_job_is_queued_again_and_goes_on(tmp_path, slurm, configs, shapes):
