@@ -32,7 +32,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -398,16 +398,30 @@ def _outputs(paths: Sequence[Path], out_dir: Path) -> list[Path]:
 def _write(model: Model, path: Path, out: Path, score_thr: float) -> str:
     """Write what was found in one image beside `out`; returns it in words."""
     found = model(path)
-    model.draw(path, found, score_thr).save(f'{out}.png')
+    _save(model.draw(path, found, score_thr), f'{out}.png')
     if isinstance(found, Detections):
         found = found.above(score_thr)
-        Path(f'{out}.json').write_text(json.dumps(found.to_json()))
+        _replace(f'{out}.json', lambda part: part.write_text(json.dumps(found.to_json())))
         return ', '.join(f'{_name(model.classes, label)} {score:.2f}' for label, score in zip(
             found.labels.tolist(), found.scores.tolist())) or 'nothing'
-    Image.fromarray(found.astype(np.uint8 if found.max() < 256 else np.uint16)).save(f'{out}_map.png')
+    _save(Image.fromarray(found.astype(np.uint8 if found.max() < 256 else np.uint16)), f'{out}_map.png')
     labels, counts = np.unique(found, return_counts=True)
     return ', '.join(f'{_name(model.classes, label)} {count / found.size:.1%}' for label, count in sorted(
         zip(labels.tolist(), counts.tolist()), key=lambda pair: -pair[1]))
+
+
+def _save(image: Image.Image, path: str) -> None:
+    _replace(path, lambda part: image.save(part, format='PNG'))
+
+
+def _replace(path: str, write: Callable[[Path], object]) -> None:
+    """Have `path` written whole or not at all: a full disk leaves no half of it, and what was there stays."""
+    part = Path(f'{path}.part')
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 if __name__ == '__main__':

@@ -1,8 +1,11 @@
 """The runtime as its users have it: one file, copied, with onnxruntime, NumPy and Pillow only."""
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -226,3 +229,20 @@ def test_pictures_are_never_written_over(tmp_path):
     assert runtime.main([str(tmp_path / 'm.onnx'), str(tmp_path), '--out-dir', str(tmp_path)]) == 0
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
     assert len(list(tmp_path.glob('*.png'))) == 3 * 3
+
+
+def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch, capsys):
+    save_segmentor(tmp_path / 'm.onnx', Red(), task='segmentation', classes=['black', 'red'])
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / 'a.png')
+    command = [str(tmp_path / 'm.onnx'), str(tmp_path / 'a.png'), '--out-dir', str(tmp_path / 'out')]
+    assert runtime.main(command) == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / 'out').iterdir()}
+    assert set(before) == {'a.png', 'a_map.png'}
+
+    def full(image, path, **options):
+        Path(path).write_bytes(b'half')
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(Image.Image, 'save', full)
+    assert runtime.main(command) == 2
+    assert 'No space left on device' in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / 'out').iterdir()} == before
