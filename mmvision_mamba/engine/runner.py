@@ -17,6 +17,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 from ..errors import CheckpointError, ConfigError
 from . import resume
 from .data_loader import ResumableDataLoader
+from .history_hook import HistoryHook
 from .loops import RESUMABLE, Resumable
 from .safe_files import PART, commit
 from .sharding import TYPE as SHARDED
@@ -32,6 +33,7 @@ class MambaVisionRunner(Runner):
     - Checkpoints are whole or not there (`SafeCheckpointHook`); a full disk is reported, and training goes on.
     - Resuming takes the newest checkpoint that is intact, and goes on bit for bit: data loaders, loops and the
       checkpoint hook that a config names are replaced by resumable ones. A loop or loader of another class stays.
+    - What is logged is remembered for as long as the log asks for it (`HistoryHook`), not for ever.
     - A visualisation backend that fails is switched off and doesn't end the run.
     - `model_wrapper_cfg=dict(type='FullyShard')` shards the training, see `sharding`.
 
@@ -109,6 +111,7 @@ class MambaVisionRunner(Runner):
 
     def register_hooks(self, default_hooks=None, custom_hooks=None):
         super().register_hooks(default_hooks, custom_hooks)
+        self.register_hook(HistoryHook())
         if self.sharded:
             self.register_hook(WholeStateHook(), 'VERY_HIGH')
 
