@@ -38,7 +38,10 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: 
             objects of another class (named).
     """
     name, _, fragment = str(path).partition('#sha256=')
-    remote = urlparse(name).scheme in ('http', 'https')
+    scheme = name.split('://')[0] if '://' in name else 'file'
+    if scheme not in ('file', 'http', 'https'):  # torchvision://resnet50, say, that the config had for another backbone
+        raise CheckpointError(f'{name}: checkpoints are read from files and http(s) URLs, not from {scheme}://')
+    remote = scheme != 'file'
     expected = (sha256 or fragment or (_hash_in_name(name) if remote else '')).lower()
     if not re.fullmatch('([0-9a-f]{8,64})?', expected):
         raise CheckpointError(f'{path}: a SHA-256 has 8 to 64 hexadecimal digits, got {sha256 or fragment!r}')

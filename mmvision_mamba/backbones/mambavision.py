@@ -5,6 +5,7 @@ that a map is a sequence of tokens without a copy.
 """
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 
 import torch
 import torch.nn as nn
@@ -19,7 +20,7 @@ from ..ops.operators import exporting, graph_size
 from ._mmengine import BaseModule, register_backbone
 from .checkpoint import load_pretrained
 from .checkpointing import checkpoint_block
-from .family import resolve_arch
+from .family import did_you_mean, resolve_arch
 from .windows import PADDINGS, Windows, check_window_size
 
 
@@ -315,7 +316,7 @@ class MambaVision(BaseModule):
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         window_size = check_window_size(arch['window_size'] if window_size == 'arch' else window_size)
         rate = arch['drop_path_rate'] if drop_path_rate is None else drop_path_rate
-        if not 0 <= rate < 1:
+        if not isinstance(rate, Real) or not 0 <= rate < 1:
             raise ConfigError(f'drop_path_rate must be in [0, 1), got {rate!r}')
 
         dim, depths = arch['dim'], arch['depths']
@@ -405,10 +406,12 @@ class MambaVision(BaseModule):
     def init_weights(self) -> None:
         """Load what `init_cfg` names; without it the weights stay as initialised at construction."""
         init_cfg = self.init_cfg
+        if isinstance(init_cfg, Sequence) and len(init_cfg) == 1:  # mmengine allows lists
+            init_cfg = init_cfg[0]
         if not (isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained'):
             super().init_weights()
         elif not getattr(self, '_is_init', False):  # as in mmengine: once
-            load_pretrained(self, init_cfg['checkpoint'], init_cfg.get('prefix'), init_cfg.get('sha256'))
+            load_pretrained(self, *_weights_of(init_cfg))
             self._is_init = True
 
     def _freeze(self) -> None:
@@ -427,6 +430,17 @@ def _init_weights(module: nn.Module) -> None:
         trunc_normal_(module.weight, std=.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def _weights_of(init_cfg: Mapping) -> tuple:
+    """What `load_pretrained` takes; mmengine's map_location has no part in it: weights go where the module is."""
+    valid = ('checkpoint', 'prefix', 'sha256')
+    for key in init_cfg:
+        if key not in (*valid, 'type', 'map_location'):
+            raise ConfigError(f'init_cfg has no key {key!r}{did_you_mean(key, valid)}; valid ones: {", ".join(valid)}')
+    if init_cfg.get('checkpoint') is None:
+        raise ConfigError("init_cfg of type 'Pretrained' needs checkpoint=PATH_OR_URL; init_cfg=None: from scratch")
+    return tuple(init_cfg.get(key) for key in valid)
 
 
 def _check_out_indices(out_indices: Sequence[int]) -> tuple[int, ...]:

@@ -40,7 +40,8 @@ def unknown_argument(error: TypeError, built: type | None) -> str | None:
     name = found[1].removesuffix('.__init__').split('.')[-1] if found else None
     if built is not None and (not found or name in {'__init__', *(cls.__name__ for cls in built.__mro__)}):
         if found:
-            return f"{built.__name__} has no argument '{found[2]}'{_choice(found[2], built)}"
+            return (f"{built.__name__} has no argument '{found[2]}'{_choice(found[2], built)}.\n"
+                    'If it is from a config that yours builds on, put _delete_=True beside the type')
         if 'takes no arguments' in text:
             return f'{built.__name__} takes no arguments: remove all but its type'
         if 'required positional argument' in text or 'required keyword' in text:

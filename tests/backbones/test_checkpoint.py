@@ -9,7 +9,7 @@ import torch
 from mmvision_mamba import MambaVision, MM_mamba_vision
 from mmvision_mamba.backbones import checkpoint
 from mmvision_mamba.backbones.checkpoint import read_checkpoint
-from mmvision_mamba.errors import CheckpointError
+from mmvision_mamba.errors import CheckpointError, ConfigError
 
 from ..data.golden.weights import array_for, fill
 
@@ -75,6 +75,24 @@ def test_reference_name_loads_at_construction(tmp_path):
     assert torch.equal(model.patch_embed.conv_down[0].weight, fill(MambaVision(SMALL)).patch_embed.conv_down[0].weight)
     with pytest.raises(CheckpointError, match=r'not found: /ckpts/none\.pth'):
         MM_mamba_vision(**arguments, pretrained='/ckpts/none.pth')
+
+
+def test_init_cfg_as_mmengine_allows_it(tmp_path):
+    """With map_location, in a list; what it hasn't is not passed over."""
+    torch.save(imagenet_state(), tmp_path / 'w.pth')
+    given = dict(type='Pretrained', checkpoint=str(tmp_path / 'w.pth'), map_location='cpu')
+    expected = fill(MambaVision(SMALL)).patch_embed.conv_down[0].weight
+    for init_cfg in (given, [given]):
+        model = MambaVision(SMALL, init_cfg=init_cfg)
+        model.init_weights()
+        assert torch.equal(model.patch_embed.conv_down[0].weight, expected)
+    for wrong, message in (
+            (dict(given, prefx='backbone.'), r"init_cfg has no key 'prefx' \(did you mean 'prefix'\?\)"),
+            (dict(type='Pretrained'), 'needs checkpoint=PATH_OR_URL')):
+        with pytest.raises(ConfigError, match=message):
+            MambaVision(SMALL, init_cfg=wrong).init_weights()
+    with pytest.raises(CheckpointError, match='torchvision://resnet50: checkpoints are read from files and http'):
+        MambaVision(SMALL, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')).init_weights()
 
 
 def test_stages_left_out_are_dropped(tmp_path):

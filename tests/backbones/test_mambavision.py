@@ -338,7 +338,7 @@ def test_no_tensor_of_all_states_is_kept_for_the_backward():
     (dict(window_size=(1, 2, 3)), 'pair'),
     (dict(window_size=0), 'positive'),
     (dict(frozen_stages=5), 'frozen_stages'),
-    (dict(drop_path_rate=1.5), r'\[0, 1\)'),
+    (dict(drop_path_rate=1.5), r'\[0, 1\)'), (dict(drop_path_rate='0.1'), r"\[0, 1\), got '0.1'"),
     (dict(scan_backend='tritonn'), "'reference', 'chunked'"),
     (dict(norm_layer='gn'), "'ln', 'bn'")])
 def test_wrong_arguments_are_named(options, message):

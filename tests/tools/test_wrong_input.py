@@ -46,6 +46,7 @@ def test_config_missing_or_broken(name, fails, configs, tmp_path):
     ('model.backbone.arch=tinny', "unknown arch 'tinny' (did you mean 'tiny'?); valid ones: tiny, tiny2"),
     ('model.backbone.scan_backend=cuda', "unknown scan backend 'cuda'; valid ones: 'auto', 'reference', 'chunked'"),
     ('model.backbone.drop_rate=0.1', "MambaVision has no argument 'drop_rate'"),
+    ('model.backbone.depth=50', 'put _delete_=True beside the type'),
     ('model.backbone.out_indices=(0,7)', 'out_indices must be increasing values out of 0, 1, 2, 3'),
     ('model.neck.in_channels=[80,160,320,640]', 'Set model.neck.in_channels=[16,32,64,128]'),
     ('model.roi_head.mask_head.num_classes=80', 'Set model.roi_head.mask_head.num_classes=3'),
