@@ -16,19 +16,19 @@ class Mallinfo2(ctypes.Structure):
                                                      'fsmblks', 'uordblks', 'fordblks', 'keepcost')]
 
 
-def watch(path):
+def watch(record):
     mallinfo2 = ctypes.CDLL(None).mallinfo2
     mallinfo2.restype = Mallinfo2
-    record = open(path, 'w', buffering=1)
 
     def note(phase, info):
-        if phase == 'stop' and info['generation'] == 2:
+        if phase == 'stop' and info['generation'] == 2 and not record.closed:
             memory = mallinfo2()
             print(memory.uordblks + memory.hblkhd, len(gc.get_objects()), file=record)
     gc.callbacks.append(note)
 
 
 if __name__ == '__main__':
-    record, *sys.argv = sys.argv[1:]
-    watch(record)
-    runpy.run_path(sys.argv[0], run_name='__main__')
+    path, *sys.argv = sys.argv[1:]
+    with open(path, 'w', buffering=1) as record:
+        watch(record)
+        runpy.run_path(sys.argv[0], run_name='__main__')
