@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmengine.registry import DefaultScope
 
 from mmvision_mamba import MambaVision
 from mmvision_mamba.backbones import mambavision
@@ -128,8 +129,9 @@ def test_tidy_keeps_what_is_computed():
 @torch.no_grad()
 def test_uper_head_with_less_to_compute(sizes, norm_cfg):
     from mmseg.models.decode_heads import UPerHead
-    head = UPerHead(in_channels=[4, 6, 8, 10], in_index=[0, 1, 2, 3], channels=5, num_classes=3, norm_cfg=norm_cfg,
-                    align_corners=False).eval()
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        head = UPerHead(in_channels=[4, 6, 8, 10], in_index=[0, 1, 2, 3], channels=5, num_classes=3, norm_cfg=norm_cfg,
+                        align_corners=False).eval()
     torch.nn.init.normal_(head.conv_seg.weight)
     for module in head.modules():
         if isinstance(module, torch.nn.BatchNorm2d):

@@ -26,7 +26,8 @@ def scan_and_grads(args, backend, **options):
 
 
 def error(out, reference):
-    return ((out.double() - reference).norm() / reference.norm().clamp_min(1e-12)).item()
+    """Relative. A sum of terms of order one (a gradient of D or the bias) can be next to nothing: its error isn't."""
+    return ((out.double() - reference).norm() / reference.norm().clamp_min(1e-2)).item()
 
 
 @pytest.fixture
