@@ -33,9 +33,10 @@ def test_killed_workers_are_started_again_and_resume(tmp_path, processes):
     """Six kills by SIGKILL of different processes: in the middle of an epoch, while saving, while validating."""
     kills = [(1, 'iteration', 1), (1, 'iteration', 4), (0, 'save', 6), (processes - 1, 'validation', 8),
              (processes - 1, 'iteration', 10), (0, 'validation', 12)]
-    done = torchrun(processes, 'elastic_worker.py', tmp_path / 'whole', '[]')
+    done = torchrun(processes, 'elastic_worker.py', tmp_path / 'whole', '[]', cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
-    done = torchrun(processes, 'elastic_worker.py', tmp_path / 'killed', json.dumps(kills), restarts=len(kills))
+    done = torchrun(processes, 'elastic_worker.py', tmp_path / 'killed', json.dumps(kills), restarts=len(kills),
+                    cwd=tmp_path)  # where mmengine leaves a folder when it is killed while it collects results
     assert done.returncode == 0, done.stderr[-3000:]
     whole, killed = torch.load(tmp_path / 'whole/weights'), torch.load(tmp_path / 'killed/weights')
     assert (whole['starts'], killed['starts']) == (1, len(kills) + 1)
