@@ -38,7 +38,7 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: 
             objects of another class (named).
     """
     name, _, fragment = str(path).partition('#sha256=')
-    scheme = name.split('://')[0] if '://' in name else 'file'
+    scheme = urlparse(name).scheme if '://' in name else 'file'
     if scheme not in ('file', 'http', 'https'):  # torchvision://resnet50, say, that the config had for another backbone
         raise CheckpointError(f'{name}: checkpoints are read from files and http(s) URLs, not from {scheme}://')
     remote = scheme != 'file'

@@ -77,6 +77,13 @@ def test_reference_name_loads_at_construction(tmp_path):
         MM_mamba_vision(**arguments, pretrained='/ckpts/none.pth')
 
 
+@pytest.mark.parametrize('scheme', ['https', 'HTTPS', 'Http'])
+def test_a_urls_scheme_in_either_case(scheme, tmp_path, monkeypatch):
+    torch.save(dict(a=torch.ones(2)), tmp_path / 'w.pth')
+    monkeypatch.setattr(checkpoint, '_download', lambda url, sha256: tmp_path / 'w.pth')
+    assert read_checkpoint(f'{scheme}://example.org/w.pth')['a'].sum() == 2
+
+
 def test_init_cfg_as_mmengine_allows_it(tmp_path):
     """With map_location, in a list; what it hasn't is not passed over."""
     torch.save(imagenet_state(), tmp_path / 'w.pth')
