@@ -8,6 +8,8 @@ from mmvision_mamba.errors import ConfigError
 from mmvision_mamba.ops import chunked, selective_scan
 
 NAMES = ('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias')
+# Gradients that are sums of terms of order one over all tokens, and can be next to nothing: their error isn't.
+LEAST = dict(A=1e-2, D=1e-2, delta_bias=1e-2)
 
 
 def inputs(batch, length, channels, state, dtype=torch.float32, requires_grad=False):
@@ -25,9 +27,9 @@ def scan_and_grads(args, backend, **options):
     return y, dict(zip(args, torch.autograd.grad((y.double() * weight).sum(), list(args.values()))))
 
 
-def error(out, reference):
-    """Relative. A sum of terms of order one (a gradient of D or the bias) can be next to nothing: its error isn't."""
-    return ((out.double() - reference).norm() / reference.norm().clamp_min(1e-2)).item()
+def error(out, reference, least=1e-12):
+    """Relative to the reference, or to `least` where that is more."""
+    return ((out.double() - reference).norm() / reference.norm().clamp_min(least)).item()
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def test_float32_agrees_with_float64_reference(monkeypatch, batch, length, chann
     assert y.dtype == torch.float32 and y.shape == expected.shape
     assert error(y, expected) <= 1e-5
     for name in args:
-        assert error(grads[name], expected_grads[name]) <= 1e-4, name
+        assert error(grads[name], expected_grads[name], LEAST.get(name, 1e-12)) <= 1e-4, name
 
 
 @pytest.mark.parametrize('shape', [(1, 1500, 160, 8), (70, 49, 40, 8), (2, 300, 160, 8), (1, 1, 1, 1)], ids=str)

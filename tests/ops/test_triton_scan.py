@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mmvision_mamba.errors import ConfigError, MissingExtraError
 from mmvision_mamba.ops import check_backend, selective_scan
 
-from .test_selective_scan import error, inputs, scan_and_grads
+from .test_selective_scan import LEAST, error, inputs, scan_and_grads
 
 pytest.importorskip('triton')
 from mmvision_mamba.ops import triton_kernels, triton_scan
@@ -40,7 +40,7 @@ def agree(args, tolerances=DTYPES[torch.float32], oracle='reference', **options)
     assert error(y, expected) <= tolerances[0]
     for name in args:
         assert grads[name].dtype == args[name].dtype
-        assert error(grads[name], expected_grads[name]) <= tolerances[1], name
+        assert error(grads[name], expected_grads[name], LEAST.get(name, 1e-12)) <= tolerances[1], name
 
 
 def launch(args, out, mask=None):

@@ -25,7 +25,7 @@ def memory(process) -> tuple[float, float]:
     """
     texts = [Path(f'/proc/{p.pid}/smaps_rollup').read_text() for p in (process, *process.children(recursive=True))]
     together = sum(int(kb) for text in texts for kb in re.findall(r'^Pss_(?:Anon|Shmem): +(\d+) kB', text, re.M))
-    alone = int(re.search(r'^Anonymous: +(\d+) kB', texts[0], re.MULTILINE)[1])
+    alone = int(re.search(r'^Anonymous: +(\d+) kB', texts[0], re.M)[1])
     return together / 1024, alone / 1024
 
 
