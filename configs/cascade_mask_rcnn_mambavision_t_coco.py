@@ -7,9 +7,3 @@ _base_ = [
     './_base_/schedules/schedule_3x.py',
     './_base_/mmdet_runtime.py',
 ]
-
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://huggingface.co/nvidia/MambaVision-T-1K/resolve/main/mambavision_tiny_1k.pth.tar')))

@@ -31,11 +31,11 @@ model = dict(
                 fc_out_channels=256,
                 roi_feat_size=7,
                 num_classes=3,
-                bbox_coder=dict(type='DeltaXYWHBBoxCoder', target_means=[0., 0., 0., 0.], target_stds=target_stds),
+                bbox_coder=head.bbox_coder,
                 reg_class_agnostic=True,
-                loss_cls=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+                loss_cls=head.loss_cls,
                 loss_bbox=dict(type='SmoothL1Loss', beta=1.0, loss_weight=1.0))
-            for target_stds in ([0.1, 0.1, 0.2, 0.2], [0.05, 0.05, 0.1, 0.1], [0.033, 0.033, 0.067, 0.067])
+            for head in _base_.model.roi_head.bbox_head
         ],
         mask_roi_extractor=roi_extractor,
         mask_head=dict(
@@ -43,19 +43,7 @@ model = dict(
     train_cfg=dict(
         rpn=dict(sampler=dict(num=64)),
         rpn_proposal=dict(nms_pre=300, max_per_img=100),
-        rcnn=[
-            dict(
-                assigner=dict(
-                    type='MaxIoUAssigner',
-                    pos_iou_thr=iou_thr,
-                    neg_iou_thr=iou_thr,
-                    min_pos_iou=iou_thr,
-                    match_low_quality=False),
-                sampler=dict(type='RandomSampler', num=48, pos_fraction=0.25, add_gt_as_proposals=True),
-                mask_size=28,
-                pos_weight=-1,
-                debug=False) for iou_thr in (0.5, 0.6, 0.7)
-        ]),
+        rcnn=[dict(stage, sampler=dict(stage.sampler, num=48)) for stage in _base_.model.train_cfg.rcnn]),
     test_cfg=dict(rpn=dict(nms_pre=300, max_per_img=50), rcnn=dict(max_per_img=20)))
 
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(by_epoch=False, interval=200))

@@ -6,10 +6,4 @@ _base_ = [
     './_base_/mmseg_runtime.py',
 ]
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://huggingface.co/nvidia/MambaVision-T-1K/resolve/main/mambavision_tiny_1k.pth.tar')),
-    decode_head=dict(num_classes=21),
-    auxiliary_head=dict(num_classes=21))
+model = dict(decode_head=dict(num_classes=21), auxiliary_head=dict(num_classes=21))

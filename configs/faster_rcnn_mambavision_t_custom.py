@@ -9,7 +9,7 @@ custom_data = dict(format='coco', train=None, val=None)
 # The first epoch is the warm-up, however short.
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-    dict(type='MultiStepLR', by_epoch=True, begin=0, end=12, milestones=[8, 11], gamma=0.1)
+    _base_.param_scheduler[1]
 ]
 # 1e-4 is for 16 images: it is scaled to your batch.
 auto_scale_lr = dict(enable=True)

@@ -1,22 +1,12 @@
 # Faster R-CNN, MambaVision-T, Pascal VOC 2007 + 2012, 12 epochs of 16 images.
 _base_ = [
-    'mmdet::_base_/models/faster-rcnn_r50_fpn.py',
+    './_base_/models/faster_rcnn_mambavision.py',
     './_base_/datasets/voc0712.py',
     './_base_/schedules/schedule_1x.py',
     './_base_/mmdet_runtime.py',
 ]
 
-model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='MambaVision',
-        arch='tiny',
-        window_size=(112, 56),
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://huggingface.co/nvidia/MambaVision-T-1K/resolve/main/mambavision_tiny_1k.pth.tar')),
-    neck=dict(in_channels=[80, 160, 320, 640]),
-    roi_head=dict(bbox_head=dict(num_classes=20)))
+model = dict(roi_head=dict(bbox_head=dict(num_classes=20)))
 
 # An epoch is three, and the step comes after the third.
 train_cfg = dict(max_epochs=4)

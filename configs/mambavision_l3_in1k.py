@@ -5,19 +5,8 @@ _base_ = './mambavision_l2_in1k.py'
 
 model = dict(backbone=dict(arch='large3'))
 
-load = dict(type='LoadImageFromFile', imdecode_backend='pillow')
-train_pipeline = [
-    load,
-    dict(
-        type='PackImage',
-        input_size=256,
-        is_training=True,
-        interpolation='random',
-        auto_augment='rand-m9-mstd0.5-inc1',
-        re_prob=0.25,
-        re_mode='pixel')
-]
-test_pipeline = [load, dict(type='PackImage', input_size=256, crop_pct=1.0)]
+train_pipeline = [_base_.load, dict(**_base_.train_pipeline[1], input_size=256)]
+test_pipeline = [_base_.load, dict(type='PackImage', input_size=256, crop_pct=1.0)]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader

@@ -6,24 +6,11 @@ _base_ = [
     './_base_/mmseg_runtime.py',
 ]
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://huggingface.co/nvidia/MambaVision-T-1K/resolve/main/mambavision_tiny_1k.pth.tar')))
-
 # The short side is chosen, not the scale of the whole image.
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', reduce_zero_label=True),
-    dict(
-        type='RandomChoiceResize',
-        scales=[int(512 * 0.1 * tenths) for tenths in range(5, 21)],
-        resize_type='ResizeShortestEdge',
-        max_size=2048),
-    dict(type='RandomCrop', crop_size=(512, 512), cat_max_ratio=0.75),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
-    dict(type='PackSegInputs')
-]
-train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
+train_pipeline = _base_.train_pipeline
+train_pipeline[2] = dict(
+    type='RandomChoiceResize',
+    scales=[int(512 * 0.1 * tenths) for tenths in range(5, 21)],
+    resize_type='ResizeShortestEdge',
+    max_size=2048)
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

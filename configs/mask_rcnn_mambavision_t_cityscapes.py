@@ -1,22 +1,13 @@
 # Mask R-CNN, MambaVision-T, Cityscapes, 64 epochs of 8 images (8 GPUs x 1). Start from COCO for a better result:
 # --cfg-options load_from=CHECKPOINT of mask_rcnn_mambavision_t_1x_coco.
 _base_ = [
-    'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
+    './_base_/models/mask_rcnn_mambavision.py',
     './_base_/datasets/cityscapes_instance.py',
     './_base_/schedules/schedule_1x.py',
     './_base_/mmdet_runtime.py',
 ]
 
 model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='MambaVision',
-        arch='tiny',
-        window_size=(112, 56),
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://huggingface.co/nvidia/MambaVision-T-1K/resolve/main/mambavision_tiny_1k.pth.tar')),
-    neck=dict(in_channels=[80, 160, 320, 640]),
     roi_head=dict(
         bbox_head=dict(num_classes=8, loss_bbox=dict(type='SmoothL1Loss', beta=1.0)), mask_head=dict(num_classes=8)))
 

@@ -6,13 +6,5 @@ _base_ = [
     './_base_/mmseg_runtime.py',
 ]
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://huggingface.co/nvidia/MambaVision-T-1K/resolve/main/mambavision_tiny_1k.pth.tar')))
-
-train_dataloader = dict(batch_size=2)
-
 # As mmseg trains SegFormer: ten times the learning rate for the head.
 optim_wrapper = dict(optimizer=dict(lr=6e-5), paramwise_cfg=dict(custom_keys={'head': dict(lr_mult=10.)}))

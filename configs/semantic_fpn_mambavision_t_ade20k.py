@@ -5,11 +5,3 @@ _base_ = [
     './_base_/schedules/schedule_80k_fpn.py',
     './_base_/mmseg_runtime.py',
 ]
-
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://huggingface.co/nvidia/MambaVision-T-1K/resolve/main/mambavision_tiny_1k.pth.tar')))
-
-train_dataloader = dict(batch_size=2)

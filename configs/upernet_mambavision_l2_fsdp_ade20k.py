@@ -8,7 +8,6 @@ model = dict(
         with_cp=True,
         window_size=(64, 32),
         init_cfg=dict(
-            type='Pretrained',
             checkpoint='https://huggingface.co/nvidia/MambaVision-L2-512-21K/resolve/main/'
             'mambavision_L2_21k_240m_512.pth.tar')),
     decode_head=dict(in_channels=[196, 392, 784, 1568]),

@@ -13,10 +13,10 @@ model = dict(
     backbone=dict(
         arch='large3',
         init_cfg=dict(
-            type='Pretrained',
             checkpoint='https://huggingface.co/nvidia/MambaVision-L3-512-21K/resolve/main/'
             'mambavision_L3_21k_740m_512.pth.tar')),
     decode_head=dict(in_channels=[256, 512, 1024, 2048]),
     auxiliary_head=dict(in_channels=1024))
 
+train_dataloader = dict(batch_size=1)
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=8e-5, weight_decay=0.05))

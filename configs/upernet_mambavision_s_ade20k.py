@@ -2,19 +2,13 @@
 # Aims at the published result: mIoU 48.2, most likely multi-scale and flipped (--tta); its single-scale validations end
 # near 47.8.
 # Published drop path: 0.7 nominal, 0.2 in effect.
-_base_ = [
-    './_base_/models/upernet_mambavision.py',
-    './_base_/datasets/ade20k.py',
-    './_base_/schedules/schedule_160k.py',
-    './_base_/mmseg_runtime.py',
-]
+_base_ = './upernet_mambavision_t_ade20k.py'
 
 model = dict(
     backbone=dict(
         arch='small',
         window_size=(160, 56),
         init_cfg=dict(
-            type='Pretrained',
             checkpoint='https://huggingface.co/nvidia/MambaVision-S-1K/resolve/main/mambavision_small_1k.pth.tar')),
     decode_head=dict(in_channels=[96, 192, 384, 768]),
     auxiliary_head=dict(in_channels=384))

@@ -8,8 +8,4 @@ _base_ = [
     './_base_/mmseg_runtime.py',
 ]
 
-model = dict(
-    backbone=dict(
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://huggingface.co/nvidia/MambaVision-T-1K/resolve/main/mambavision_tiny_1k.pth.tar')))
+train_dataloader = dict(batch_size=1)

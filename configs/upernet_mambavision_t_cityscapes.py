@@ -8,11 +8,7 @@ _base_ = [
 
 model = dict(
     data_preprocessor=dict(size=(512, 1024)),
-    backbone=dict(
-        window_padding='fit',
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://huggingface.co/nvidia/MambaVision-T-1K/resolve/main/mambavision_tiny_1k.pth.tar')),
+    backbone=dict(window_padding='fit'),
     decode_head=dict(num_classes=19),
     auxiliary_head=dict(num_classes=19))
 

@@ -23,7 +23,7 @@ model = dict(
 optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(custom_keys={'conv_seg': dict(lr_mult=3.)}))
 train_cfg = dict(max_iters=1500, val_interval=1500)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=30),
+    _base_.param_scheduler[0],
     dict(type='CosineAnnealingLR', eta_min=0., by_epoch=False, begin=30, end=1500)
 ]
 

@@ -3,24 +3,15 @@
 #     leftImg8bit/{train,val}/CITY/*.png
 # (mmdet's tools/dataset_converters/cityscapes.py makes the annotations.)
 # Move it with the environment variable CITYSCAPES_ROOT or with --cfg-options data_root=...
-_base_ = './coco_instance.py'
+_base_ = './coco_instance_1x.py'
 
 dataset_type = 'CityscapesDataset'
 data_root = '{{$CITYSCAPES_ROOT:data/cityscapes}}'
 
-train_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=None),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='RandomResize', scale=[(2048, 800), (2048, 1024)], keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs')
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=None),
-    dict(type='Resize', scale=(2048, 1024), keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[2] = dict(type='RandomResize', scale=[(2048, 800), (2048, 1024)], keep_ratio=True)
+test_pipeline = _base_.test_pipeline
+test_pipeline[1] = dict(type='Resize', scale=(2048, 1024), keep_ratio=True)
 tta_pipeline = None  # COCO's scales; without it --tta flips
 
 train_dataloader = dict(

@@ -1,19 +1,10 @@
 # COCO 2017 boxes alone, at one scale. Its place is as in coco_instance.py.
-_base_ = './coco_instance.py'
+_base_ = './coco_instance_1x.py'
 
-train_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=None),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs')
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=None),
-    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
-    dict(type='LoadAnnotations', with_bbox=True),
-    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[1] = dict(type='LoadAnnotations', with_bbox=True)
+test_pipeline = _base_.test_pipeline
+test_pipeline[2] = dict(type='LoadAnnotations', with_bbox=True)
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

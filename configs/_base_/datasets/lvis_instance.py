@@ -4,18 +4,14 @@
 #     {train,val}2017/*.jpg
 # It needs the package lvis: pip install --no-deps lvis.
 # Move it with the environment variable LVIS_ROOT or with --cfg-options data_root=...
-_base_ = './coco_instance.py'
+_base_ = './coco_instance_1x.py'
 
 dataset_type = 'LVISV1Dataset'
 data_root = '{{$LVIS_ROOT:data/lvis_v1}}'
 
-train_pipeline = [
-    dict(type='LoadImageFromFile', backend_args=None),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-    dict(type='RandomChoiceResize', scales=[(side, 1333) for side in range(640, 801, 32)], keep_ratio=True),
-    dict(type='RandomFlip', prob=0.5),
-    dict(type='PackDetInputs')
-]
+train_pipeline = _base_.train_pipeline
+train_pipeline[2] = dict(
+    type='RandomChoiceResize', scales=[(side, 1333) for side in range(640, 801, 32)], keep_ratio=True)
 
 # The annotations name the images' folder themselves.
 data_prefix = dict(img='')

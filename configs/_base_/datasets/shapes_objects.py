@@ -2,7 +2,8 @@
 # `tools/make_shapes.py data/shapes_objects --kind objects --size 64` makes:
 #     {train,val}/{ellipse,rectangle,triangle}/*.png
 # Move it with the environment variable SHAPES_OBJECTS_ROOT or with --cfg-options data_root=...
-dataset_type = 'ImageFolder'
+_base_ = './image_folder.py'
+
 data_root = '{{$SHAPES_OBJECTS_ROOT:data/shapes_objects}}'
 
 train_pipeline = [
@@ -16,23 +17,14 @@ train_dataloader = dict(
     batch_size=16,
     num_workers=0,
     persistent_workers=False,
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type=dataset_type, data_root=data_root, data_prefix=dict(img_path='train'), pipeline=train_pipeline))
+    sampler=dict(type='InfiniteSampler'),
+    dataset=dict(data_root=data_root, pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=32,
     num_workers=0,
     persistent_workers=False,
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type=dataset_type,
-        data_root=data_root,
-        data_prefix=dict(img_path='val'),
-        test_mode=True,
-        pipeline=test_pipeline))
+    dataset=dict(data_root=data_root, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='Accuracy', topk=(1,))
+val_evaluator = dict(topk=(1,))
 test_evaluator = val_evaluator

@@ -2,6 +2,8 @@
 #     {train,val}/*.png
 #     semantic/{train,val}/*.png
 # Move it with the environment variable SHAPES_ROOT or with --cfg-options data_root=...
+_base_ = './segmentation.py'
+
 dataset_type = 'BaseSegDataset'
 data_root = '{{$SHAPES_ROOT:data/shapes}}'
 metainfo = dict(
@@ -15,23 +17,11 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs')
 ]
-# Annotations are loaded after the resize: predictions are compared at the original image's size.
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(128, 128), keep_ratio=True),
-    dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs')
-]
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [dict(type='Resize', scale_factor=ratio, keep_ratio=True) for ratio in (0.875, 1.0, 1.125)],
-            [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)],
-            [dict(type='LoadAnnotations')],
-            [dict(type='PackSegInputs')],
-        ])
+test_pipeline = _base_.test_pipeline
+test_pipeline[1] = dict(type='Resize', scale=(128, 128), keep_ratio=True)
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1].transforms[0] = [
+    dict(type='Resize', scale_factor=ratio, keep_ratio=True) for ratio in (0.875, 1.0, 1.125)
 ]
 
 # Reading a small image takes a millisecond or two: workers would only compete with the training for the cores.
@@ -39,7 +29,6 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=0,
     persistent_workers=False,
-    sampler=dict(type='InfiniteSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -51,7 +40,6 @@ val_dataloader = dict(
     batch_size=4,
     num_workers=0,
     persistent_workers=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -60,6 +48,3 @@ val_dataloader = dict(
         metainfo=metainfo,
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
-
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator

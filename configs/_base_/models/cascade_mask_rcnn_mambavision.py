@@ -1,4 +1,6 @@
 # Cascade Mask R-CNN on MambaVision-T, for COCO's 80 classes.
+_base_ = './mambavision_t.py'
+
 norm_cfg = dict(type='SyncBN')
 
 model = dict(
@@ -11,10 +13,8 @@ model = dict(
         pad_mask=True,
         pad_size_divisor=32),
     backbone=dict(
-        type='MambaVision',
-        arch='tiny',
-        # One window holds the whole map of images up to 1792 pixels a side, padded with zeros as published.
-        window_size=(112, 56),
+        **_base_.pop('mambavision_t'),
+        # As published.
         window_padding='zeros',
         # What every published detector was trained with, whatever its config says: that backbone ignores the argument.
         drop_path_rate=0.2),

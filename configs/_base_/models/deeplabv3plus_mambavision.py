@@ -8,7 +8,6 @@ model = dict(
         type='DepthwiseSeparableASPPHead',
         in_channels=640,
         in_index=2,
-        channels=512,
         dilations=(1, 3, 6, 9),
         c1_in_channels=80,
         c1_channels=48),

@@ -3,5 +3,5 @@ _base_ = './segmentor_mambavision.py'
 
 model = dict(
     backbone=dict(out_indices=(2, 3)),
-    decode_head=dict(type='PSPHead', in_channels=640, in_index=1, channels=512, pool_scales=(1, 2, 3, 6)),
+    decode_head=dict(type='PSPHead', in_channels=640, in_index=1, pool_scales=(1, 2, 3, 6)),
     auxiliary_head=dict(in_index=0))

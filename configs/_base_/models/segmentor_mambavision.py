@@ -1,4 +1,7 @@
-# What the segmentors on MambaVision-T share, for ADE20K's 150 classes. The other files add a decode head.
+# What the segmentors on MambaVision-T share, for ADE20K's 150 classes. The other files add a decode head,
+# which reads all four stages unless they say otherwise.
+_base_ = './mambavision_t.py'
+
 norm_cfg = dict(type='SyncBN')
 head = dict(
     dropout_ratio=0.1,
@@ -18,8 +21,13 @@ model = dict(
         pad_val=0,
         seg_pad_val=255),
     # One window holds the whole map of images up to 1024 pixels a side.
-    backbone=dict(type='MambaVision', arch='tiny', window_size=(64, 32)),
-    decode_head=dict(**head, loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
+    backbone=dict(_base_.pop('mambavision_t'), window_size=(64, 32)),
+    decode_head=dict(
+        **head,
+        in_channels=[80, 160, 320, 640],
+        in_index=[0, 1, 2, 3],
+        channels=512,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
     # On stage 3.
     auxiliary_head=dict(
         **head,

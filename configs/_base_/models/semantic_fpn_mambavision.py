@@ -6,7 +6,6 @@ model = dict(
     decode_head=dict(
         type='FPNHead',
         in_channels=[256, 256, 256, 256],
-        in_index=[0, 1, 2, 3],
         feature_strides=[4, 8, 16, 32],
         channels=128),
     auxiliary_head=None)

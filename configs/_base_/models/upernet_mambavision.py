@@ -8,9 +8,4 @@ model = dict(
         # What the published backbone uses whatever its configs say: it ignores the argument. For the segmentors,
         # trained before that code was published, an inference.
         drop_path_rate=0.2),
-    decode_head=dict(
-        type='UPerHead',
-        in_channels=[80, 160, 320, 640],
-        in_index=[0, 1, 2, 3],
-        pool_scales=(1, 2, 3, 6),
-        channels=512))
+    decode_head=dict(type='UPerHead', pool_scales=(1, 2, 3, 6)))

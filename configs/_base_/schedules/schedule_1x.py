@@ -4,6 +4,6 @@ _base_ = './schedule_3x.py'
 
 train_cfg = dict(max_epochs=12)
 param_scheduler = [
-    dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=1000),
+    _base_.param_scheduler[0],
     dict(type='MultiStepLR', by_epoch=True, begin=0, end=12, milestones=[8, 11], gamma=0.1)
 ]
