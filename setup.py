@@ -16,6 +16,8 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mmvision_mamba', 'mmvision_mamba.*']),
+    package_data={'mmvision_mamba': ['py.typed']},
+    entry_points={'console_scripts': ['mmvision-mamba = mmvision_mamba.commands:main']},
     install_requires=['torch>=2.4', 'timm>=1.0'],
     # Two families of distributions provide the modules mmengine, mmcv, mmdet and mmseg: choose one, never both.
     extras_require={
@@ -25,12 +27,13 @@ setup(
                   'onedl-mmsegmentation>=1.4.2', 'ftfy', 'regex'],
         'mamba': ['mamba-ssm>=2.2'],
         'app': ['gradio>=6'],
+        'completion': ['argcomplete'],
         'docs': ['mkdocs-material'],
         'export': ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript', 'onnxslim'],
         'ray': ['ray[data]>=2.40', 'pyarrow', 'pandas'],
         'vis': ['tensorboard', 'wandb'],
-        'dev': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff', 'psutil', 'atheris', 'pip-audit',
-                'selenium'],
+        'dev': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff', 'import-linter', 'mypy', 'psutil',
+                'atheris', 'pip-audit', 'selenium', 'argcomplete'],
     },
     classifiers=[
         'Programming Language :: Python :: 3',

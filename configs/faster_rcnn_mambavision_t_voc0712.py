@@ -8,7 +8,7 @@ _base_ = [
 
 model = dict(roi_head=dict(bbox_head=dict(num_classes=20)))
 
-# An epoch is three, and the step comes after the third.
+# An epoch sees each image three times, so four epochs count as 12; the learning rate drops after the third.
 train_cfg = dict(max_epochs=4)
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),

@@ -6,7 +6,7 @@ _base_ = [
 ]
 
 model = dict(
-    # Weights trained on RGB, scaled to unit variance; the base's are Caffe's.
+    # MambaVision's weights take RGB of unit variance; the base config normalises for Caffe's.
     data_preprocessor=dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True),
     backbone=dict(_delete_=True, **_base_.pop('mambavision_t'), out_indices=(1, 2, 3)),
     neck=dict(in_channels=[160, 320, 640], start_level=0))

@@ -1,6 +1,6 @@
 # MambaVision-L3, ImageNet-1K at 256 x 256.
-# Aims at the published result of the weights pretrained on ImageNet-21K: top-1 87.3. No recipe of theirs is published;
-# training with this file is large2's recipe with large3's drop path.
+# Aims at the published result of the weights pretrained on ImageNet-21K: top-1 87.3.
+# Their training recipe is not published; this file trains with large2's recipe and large3's drop path.
 _base_ = './mambavision_l2_in1k.py'
 
 model = dict(backbone=dict(arch='large3'))

@@ -6,7 +6,7 @@ _base_ = [
     './_base_/mmseg_runtime.py',
 ]
 
-# The short side is chosen, not the scale of the whole image.
+# Choose the length of the short side at random, not a ratio of the whole image.
 train_pipeline = _base_.train_pipeline
 train_pipeline[2] = dict(
     type='RandomChoiceResize',

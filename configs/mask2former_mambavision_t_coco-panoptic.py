@@ -10,7 +10,7 @@ model = dict(
     backbone=dict(_delete_=True, **_base_.pop('mambavision_t')),
     panoptic_head=dict(in_channels=[80, 160, 320, 640]))
 
-# What mmdet does on Swin: a tenth of the learning rate for the backbone, whose norms are not decayed either.
+# As in mmdet's Mask2Former on Swin: a tenth of the learning rate for the backbone, no weight decay for its norms.
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys={
     'backbone': dict(lr_mult=0.1, decay_mult=1.),
     **_base_.pop('backbone_norms')

@@ -11,7 +11,8 @@ model = dict(
     roi_head=dict(
         bbox_head=dict(num_classes=8, loss_bbox=dict(type='SmoothL1Loss', beta=1.0)), mask_head=dict(num_classes=8)))
 
-# Half of COCO's batch, half of its learning rate. An epoch is eight, and the step comes at the seventh.
+# Half of COCO's batch size, half of its learning rate. An epoch sees each image eight times, so eight epochs count as
+# 64; the learning rate drops after the seventh.
 train_cfg = dict(max_epochs=8)
 optim_wrapper = dict(optimizer=dict(lr=5e-5))
 param_scheduler = [

@@ -8,7 +8,7 @@ _base_ = [
 
 model = dict(
     roi_head=dict(bbox_head=dict(num_classes=1203), mask_head=dict(num_classes=1203)),
-    # Of so many classes, 300 objects an image count, however unsure.
+    # LVIS counts 300 detections per image, however low their scores.
     test_cfg=dict(rcnn=dict(score_thr=0.0001, max_per_img=300)))
 
 default_hooks = dict(checkpoint=dict(save_best='lvis/bbox_AP', rule='greater'))

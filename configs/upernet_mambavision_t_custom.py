@@ -1,13 +1,13 @@
 # UperNet, MambaVision-T, on your own data: a folder of images and masks. Give its path in the environment variable
-# CUSTOM_ROOT or as --cfg-options data_root=...; docs/custom_dataset.md tells the rest.
+# CUSTOM_ROOT or as --cfg-options data_root=...; docs/custom_dataset.md has the details.
 _base_ = './upernet_mambavision_t_fit_ade20k.py'
 
 data_root = '{{$CUSTOM_ROOT:data/custom}}'
-# Found when a tool starts: the folders, the classes and their pixel values. train and val choose lists of names.
+# A command finds the folders, classes and their pixel values when it starts. train and val choose lists of names.
 custom_data = dict(format='image_mask', train=None, val=None)
 
 dataset_type = 'mmvision_mamba.datasets.image_mask.ImageMaskDataset'
-# Pixels of value 0 are of a class here.
+# Pixel value 0 is a class here, so the pipelines load annotations without reduce_zero_label.
 train_pipeline = _base_.train_pipeline
 train_pipeline[1] = dict(type='LoadAnnotations')
 test_pipeline = _base_.test_pipeline
@@ -27,5 +27,5 @@ param_scheduler = [
     dict(type='PolyLR', power=1.0, eta_min=0., by_epoch=False, begin=500, end=20000)
 ]
 default_hooks = dict(checkpoint=dict(interval=1000))
-# 5e-5 is for 16 images: it is scaled to your batch.
+# The learning rate, 5e-5 for 16 images, is scaled to your batch size.
 auto_scale_lr = dict(enable=True)

@@ -19,7 +19,8 @@ model = dict(
     decode_head=dict(channels=64, dropout_ratio=0., num_classes=4, norm_cfg=norm_cfg),
     auxiliary_head=dict(channels=64, dropout_ratio=0., num_classes=4, norm_cfg=norm_cfg))
 
-# Their weights start near zero: at the common rate the first hundred iterations go by before the heads say anything.
+# conv_seg, the layers that give the classes, start near zero: at the common learning rate the heads would predict
+# nothing in the first hundred iterations.
 optim_wrapper = dict(optimizer=dict(lr=1e-3), paramwise_cfg=dict(custom_keys={'conv_seg': dict(lr_mult=3.)}))
 train_cfg = dict(max_iters=1500, val_interval=1500)
 param_scheduler = [

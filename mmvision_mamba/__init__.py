@@ -1,19 +1,22 @@
-"""MambaVision. Importing this package registers its parts with the OpenMMLab libraries found."""
-from importlib.util import find_spec
+"""MambaVision for dense prediction: backbone, classifiers, inference.
 
-from .backbones import MambaVision, MM_mamba_vision, create_model
+Importing the package imports nothing heavy. Its parts register themselves with mmengine, mmcv, mmdet and timm: at once
+with those that are imported already, with the others right after their import; see `registration`.
+"""
+from typing import TYPE_CHECKING
+
+from . import moved, registration
+from .lazy import attach
+from .registration import register
 from .version import __version__
 
-if find_spec('mmengine') is not None and find_spec('mmcv') is not None:
-    from . import classification, engine  # noqa: F401
-    from .datasets import loading  # noqa: F401
+if TYPE_CHECKING:
+    from .backbones import MambaVision, MM_mamba_vision, create_model
+    from .inference import Inferencer
 
+__all__ = ['Inferencer', 'MM_mamba_vision', 'MambaVision', '__version__', 'create_model', 'register']
+__getattr__, __dir__ = attach(__name__, dict(
+    Inferencer='inference', MM_mamba_vision='backbones', MambaVision='backbones', create_model='backbones'))
 
-def __getattr__(name):
-    if name == 'Inferencer':  # imports mmdet or mmseg: not before it is asked for
-        from .inference import Inferencer
-        return Inferencer
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-
-
-__all__ = ['MM_mamba_vision', 'MambaVision', '__version__', 'create_model']
+moved.install()
+registration.install()

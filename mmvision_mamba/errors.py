@@ -1,8 +1,14 @@
-"""Errors a user can mend. The tools print their one or two lines and exit with code 2; anything else is a bug."""
+"""Errors a user can mend. Commands print their one or two lines and end with an exit code; anything else is a bug."""
+from importlib import import_module
 
 
 class UserError(Exception):
-    """Wrong input. The message names the file, key or argument, what was expected, and the way out."""
+    """Wrong input. The message names the file, key or argument, what was expected, and the way out.
+
+    Attributes:
+        exit_code: exit code of the command that this error ends.
+    """
+    exit_code = 2
 
 
 class ConfigError(UserError, ValueError):
@@ -19,6 +25,7 @@ class CheckpointError(UserError, RuntimeError):
 
 class ExportError(UserError, RuntimeError):
     """An exported file that doesn't compute what the model does."""
+    exit_code = 1
 
 
 class DivergenceError(UserError, RuntimeError):
@@ -26,9 +33,18 @@ class DivergenceError(UserError, RuntimeError):
 
 
 class MissingExtraError(UserError, ImportError):
-    """Something that needs packages which an optional extra of this distribution provides."""
+    """A feature whose packages are not installed; an optional extra of this distribution provides them."""
 
     def __init__(self, what: str, extra: str | None = None):
-        # One argument when an engine re-raises us with its own prefix: `type(e)(f'...: {e}')`.
+        # Without `extra` when mmengine's lazy import re-raises this error with a prefix: `type(e)(f'...: {e}')`.
         super().__init__(what if extra is None else
                          f"{what} needs packages that are not installed: pip install 'mmvision-mamba[{extra}]'")
+
+
+def require(what: str, extra: str, *packages: str) -> None:
+    """Raise MissingExtraError where one of `packages` can't be imported; it names the `extra` that provides them."""
+    for package in packages:
+        try:
+            import_module(package)
+        except ImportError as error:
+            raise MissingExtraError(what, extra) from error

@@ -14,7 +14,7 @@ fi
 config=$1 gpus=$2
 shift 2
 
-# That of the active environment, or else of `make env`.
+# The torchrun of the active environment, or else of `make env`.
 torchrun=$(command -v torchrun || command -v "$tools/../.venv/bin/torchrun") \
     || { echo "$0: no torchrun found: run \`make env\`, or activate an environment with torch" >&2; exit 2; }
 exec "$torchrun" --nnodes "${NNODES:-1}" --node-rank "${NODE_RANK:-0}" --master-addr "${MASTER_ADDR:-127.0.0.1}" \

@@ -27,7 +27,7 @@ if ! [ -e "$tools/train.py" ]; then
     echo "$0: no tools/train.py in ${SLURM_SUBMIT_DIR:-.}: submit the job from the checkout" >&2
     exit 2
 fi
-# That of the active environment, or else of `make env`.
+# The Python of the active environment, or else of `make env`.
 python=python3
 if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ] && [ -x "$tools/../.venv/bin/python" ]; then
     python=$tools/../.venv/bin/python

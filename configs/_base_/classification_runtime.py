@@ -1,4 +1,4 @@
-# Classification: mmengine alone, counted in epochs.
+# Classification: mmengine's scope, without mmdet or mmseg; training counts epochs.
 _base_ = './default_runtime.py'
 
 default_scope = 'mmengine'

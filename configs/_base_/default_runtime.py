@@ -1,11 +1,12 @@
-# What every run shares. mmdet_runtime.py and mmseg_runtime.py add what the two toolboxes disagree on.
+# Settings that all runs share. The other *_runtime.py files add those that differ between mmdet, mmseg and
+# classification.
 custom_imports = dict(imports=['mmvision_mamba'], allow_failed_imports=False)
 
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    # Two, because the oldest is deleted before the new one is written; the best is kept besides.
+    # Two, because mmengine's hook deletes the oldest before it writes the new one. It keeps the best besides.
     checkpoint=dict(type='CheckpointHook', max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'))
 

@@ -1,4 +1,4 @@
-# Detection: mmdet's names, counted in epochs.
+# Detection: mmdet's scope, hook and visualizer; training counts epochs.
 _base_ = './default_runtime.py'
 
 default_scope = 'mmdet'

@@ -1,4 +1,4 @@
-# Segmentation: mmseg's names, counted in iterations.
+# Segmentation: mmseg's scope, hook and visualizer; training counts iterations.
 _base_ = './default_runtime.py'
 
 default_scope = 'mmseg'

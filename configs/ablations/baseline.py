@@ -1,5 +1,5 @@
 # Baseline: the published design.
-# In a small backbone, Shapes at 64 x 64, one to an image, from scratch: what the other files here change.
+# A small backbone, trained from scratch on Shapes at 64 x 64, one per image. The other files here change its design.
 _base_ = '../mambavision_t_shapes.py'
 
 model = dict(

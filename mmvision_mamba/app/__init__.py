@@ -1,1 +1,1 @@
-"""A web page on which a model is tried out: `tools/demo_app.py`. Needs gradio, the extra 'app'."""
+"""A web page to try a model on: `mmvision-mamba demo-app`. Needs gradio, the extra 'app'."""

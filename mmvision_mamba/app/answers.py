@@ -1,4 +1,4 @@
-"""What the web page shows, without the page: an image asked about, and what a model answers."""
+"""The content of the web page, without the page: an image, and a model's predictions for it as pictures and tables."""
 from __future__ import annotations
 
 import math
@@ -18,8 +18,8 @@ from ..errors import ConfigError, DataError
 from ..inference import Inferencer
 from ..visualization.backbone_maps import BackboneMaps, overlay
 
-DRAWN_SIDE = 640  # pixels, at least, of a picture's longer side
-LOWEST_SCORE = 0.05  # of instances that are kept at all
+DRAWN_SIDE = 640  # pixels; pictures are enlarged until their longer side has that many
+LOWEST_SCORE = 0.05  # instances with a lower score are dropped
 INSTANCE_COLUMNS = ('class', 'score', 'x1', 'y1', 'x2', 'y2', 'mask area (pixels)')
 AREA_COLUMNS = ('class', 'pixels', 'share (%)')
 
@@ -28,7 +28,7 @@ def load_image(path: str | os.PathLike, model: Inferencer, max_pixels: int, max_
     """An uploaded image as BGR, uint8, scaled down where a side is longer than `max_side` pixels, and that scale.
 
     Raises:
-        DataError: it can't be read or has more than `max_pixels`; names the file without its folder.
+        DataError: the image can't be read or has more than `max_pixels`; names the file without its folder.
     """
     name = Path(path).name
     try:
@@ -42,7 +42,7 @@ def load_image(path: str | os.PathLike, model: Inferencer, max_pixels: int, max_
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, DataError):
             raise
-        # The loader says what is wrong with it, or knows the format.
+        # The loader below names the problem, or can read the format.
     try:
         image = model.read(path)
     except DataError as error:
@@ -56,14 +56,14 @@ def load_image(path: str | os.PathLike, model: Inferencer, max_pixels: int, max_
 
 @dataclass
 class Answer:
-    """A model's answer for one image; drawn and listed again without asking it anew.
+    """A model's prediction for one image, which is drawn and listed several times but computed once.
 
     Attributes:
-        model: that answered.
+        model: the model that is asked.
         image: BGR, uint8.
-        scale: of the image, of the uploaded one.
+        scale: size of the image relative to the uploaded one.
         sample: the prediction.
-        seconds: that it took.
+        seconds: duration of the prediction.
     """
     model: Inferencer
     image: np.ndarray
@@ -81,12 +81,12 @@ class Answer:
             self.sample.pred_instances = instances[instances.scores >= LOWEST_SCORE]
 
     def point(self, x: float, y: float) -> tuple[int, int]:
-        """A place of the uploaded image in this one."""
+        """A point of the uploaded image, in pixels, as a pixel of this one."""
         height, width = self.image.shape[:2]
         return min(int(x * self.scale), width - 1), min(int(y * self.scale), height - 1)
 
     def picture(self, score_thr: float) -> np.ndarray:
-        """The prediction over the image, RGB; a small image enlarged, so that there is room for the labels."""
+        """The prediction over the image, RGB; a small image is enlarged to make room for the labels."""
         factor = max(1, math.ceil(DRAWN_SIDE / max(self.image.shape[:2])))
         if factor == 1:
             return self.model.draw(self.image, self.sample, score_thr)
@@ -94,7 +94,7 @@ class Answer:
         return self.model.draw(image, _enlarged(self.sample, factor), score_thr)
 
     def table(self, score_thr: float) -> tuple[tuple[str, ...], list[list]]:
-        """Column titles and rows: of a detector its instances, best first; of a segmentor classes, largest first."""
+        """Column titles and rows: a detector's instances, best first, or a segmentor's classes, largest area first."""
         names = self.model.classes
         if 'pred_sem_seg' in self.sample:
             labels, pixels = np.unique(self.sample.pred_sem_seg.data.numpy(), return_counts=True)
@@ -121,9 +121,9 @@ class Answer:
         if self._maps is None:
             self._maps = BackboneMaps(self.model, self.image)
         maps, rgb = self._maps, np.ascontiguousarray(self.image[..., ::-1])
-        late = maps.stages[2:]
+        windowed = maps.stages[2:]
         pictures = []
-        for stage in late:
+        for stage in windowed:
             values = maps.attention(stage, point)
             if point is None:
                 picture = overlay(rgb, values - values.min())
@@ -133,7 +133,7 @@ class Answer:
                 cv2.drawMarker(picture, tuple(map(int, point)), (0, 229, 255), cv2.MARKER_CROSS, 4 * radius,
                                radius // 2 + 1)
             pictures.append((picture, f'stage {stage}: attention'))
-        for stage in late:
+        for stage in windowed:
             values = maps.delta(stage)
             pictures.append((overlay(rgb, values - values.min()), f'stage {stage}: Δ'))
         return pictures + [((255 * maps.components(stage)).astype(np.uint8), f'stage {stage}: features')
@@ -141,7 +141,7 @@ class Answer:
 
 
 def _enlarged(sample, factor: int):
-    """A prediction for its image with every pixel `factor` times as wide and high."""
+    """A copy of a prediction, for its image with every pixel `factor` times as wide and high."""
     def repeated(values):
         return values.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
     sample = sample.clone()
@@ -163,14 +163,14 @@ def trained_by_demo(folder: Path) -> list[tuple[str, Path]]:
     Raises:
         ConfigError: there is none.
     """
-    found = []
+    models = []
     for name in ('detector', 'segmentor'):
         configs, last = sorted((folder / name).glob('*.py')), folder / name / 'last_checkpoint'
         if configs and last.is_file():
-            checkpoint = folder / name / Path(last.read_text().strip()).name  # wherever it was trained
+            checkpoint = folder / name / Path(last.read_text().strip()).name  # the folder may have been moved since
             if checkpoint.is_file():
-                found.append((str(configs[0]), checkpoint))
-    if not found:
+                models.append((str(configs[0]), checkpoint))
+    if not models:
         raise ConfigError(f'{folder}: no trained model there; run `make demo` first (about 20 minutes), or name a '
                           'config and its checkpoint: tools/demo_app.py CONFIG CHECKPOINT')
-    return found
+    return models

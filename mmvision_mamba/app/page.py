@@ -1,4 +1,4 @@
-"""The web page itself, in Gradio. It fetches nothing from elsewhere and tells nobody about its use."""
+"""The web page itself, in Gradio. It loads nothing from other servers and sends no usage statistics."""
 from __future__ import annotations
 
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import MissingExtraError, UserError
 
-# Read when gradio is imported.
+# Gradio reads these when it is imported.
 os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
 os.environ.setdefault('HF_HUB_DISABLE_TELEMETRY', '1')
 if find_spec('gradio') is None:
@@ -20,8 +20,8 @@ import gradio as gr
 from ..inference import Inferencer
 from .answers import LOWEST_SCORE, Answer, load_image
 
-STATE_SECONDS = 1800  # an answer is forgotten after so long
-SESSIONS = 50
+STATE_SECONDS = 1800  # an answer is forgotten after that long
+SESSIONS = 50  # most sessions whose answer is kept
 CSS = '''
 #maps img {image-rendering: pixelated}
 #picture img, #maps img {object-fit: contain}
@@ -33,57 +33,56 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
     """The page; `.launch()` serves it.
 
     Args:
-        models: by task, as the page names it.
-        examples: images to pick from.
-        max_pixels: of an upload.
-        max_side: in pixels, to which an upload is scaled down.
-        score_thr: where the slider stands at first.
+        models: name of a task, as the page shows it, -> its model.
+        examples: images to pick from. Default: none.
+        max_pixels: most pixels of an upload. Default: 40 million.
+        max_side: longest side in pixels; a larger upload is scaled down. Default: 1600.
+        score_thr: initial position of the slider. Default: 0.3.
     """
     tasks = list(models)
 
     def answer(path, task):
-        """-> the answer, what to say about it."""
+        """-> answer, status line."""
         if path is None:
             return None, ''
         try:
             model = models[task]
-            found = Answer(model, *load_image(path, model, max_pixels, max_side))
+            new = Answer(model, *load_image(path, model, max_pixels, max_side))
         except UserError as error:
             return None, f'⚠ {error}'
-        height, width = found.image.shape[:2]
-        return found, (f'{Path(path).name}: {width} × {height} pixels, {1000 * found.seconds:.0f} ms on '
-                       f'{found.model.device}')
+        height, width = new.image.shape[:2]
+        return new, f'{Path(path).name}: {width} × {height} pixels, {1000 * new.seconds:.0f} ms on {new.model.device}'
 
-    def show(found, threshold):
+    def show(current, threshold):
         """-> picture, table."""
-        if found is None:
+        if current is None:
             return None, gr.update(headers=['class'], value=[])
-        titles, rows = found.table(threshold)
-        return found.picture(threshold), gr.update(headers=list(titles), value=rows)
+        titles, rows = current.table(threshold)
+        return current.picture(threshold), gr.update(headers=list(titles), value=rows)
 
-    def maps(found, point=None):
-        """-> pictures, what to say about them."""
-        if found is None:
+    def maps(current, point=None):
+        """-> pictures, caption."""
+        if current is None:
             return [], 'No image yet.'
         try:
-            pictures = found.maps(point)
+            pictures = current.maps(point)
         except UserError as error:
             return [], f'⚠ {error}'
         return pictures, ('Averaged over all places. Click the image on the left to see what a place looks at.'
                           if point is None else f'What the place at {point[0]:g}, {point[1]:g} looks at.')
 
-    def maps_of_point(found, event: gr.SelectData):
-        return maps(found, found and found.point(*event.index))
+    def maps_of_point(current, event: gr.SelectData):
+        return maps(current, current and current.point(*event.index))
 
     busy = dict(concurrency_id='model', concurrency_limit=1)
     with gr.Blocks(title='mmvision_mamba', analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown('# mmvision_mamba')
-        found = gr.State(time_to_live=STATE_SECONDS)
+        current = gr.State(time_to_live=STATE_SECONDS)  # the `Answer` of the session
         with gr.Row():
             with gr.Column(scale=2, min_width=280):
                 upload = gr.Image(type='filepath', sources=['upload', 'clipboard'], label='Image', height=340,
                                   elem_id='upload', buttons=['fullscreen'])
-                # As the file it is: what is broken or too large is told below, not by Gradio's decoder.
+                # The file as it is: `load_image` reports what is broken or too large, not Gradio's decoder.
                 upload.preprocess = lambda payload: None if payload is None else payload.path
                 task = gr.Radio(tasks, value=tasks[0], label='Task', elem_id='task', interactive=len(tasks) > 1)
                 threshold = gr.Slider(LOWEST_SCORE, 1, score_thr, step=0.01, elem_id='threshold',
@@ -98,27 +97,27 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
                     table = gr.Dataframe(headers=['class'], interactive=False, elem_id='table', label='What was found',
                                          max_height=320)
                 with gr.Tab('Attention', elem_id='attention-tab') as attention:
-                    about = gr.Markdown('No image yet.', elem_id='about')
+                    caption = gr.Markdown('No image yet.', elem_id='about')
                     gallery = gr.Gallery(show_label=False, elem_id='maps', columns=4, format='png', height=400,
                                          object_fit='contain', buttons=['download', 'fullscreen'])
         for event in (upload.change, task.change):
-            # A new answer shows at once; its maps when they are looked at.
-            event(answer, [upload, task], [found, status], **busy).then(
-                show, [found, threshold], [picture, table], **busy).then(
-                lambda: ([], 'Open this tab anew, or click the image on the left.'), None, [gallery, about])
-        threshold.release(show, [found, threshold], [picture, table], **busy)
-        attention.select(maps, [found], [gallery, about], **busy)
-        upload.select(maps_of_point, [found], [gallery, about], **busy)
+            # The page shows a new answer at once, but computes its maps only when their tab is opened.
+            event(answer, [upload, task], [current, status], **busy).then(
+                show, [current, threshold], [picture, table], **busy).then(
+                lambda: ([], 'Open this tab anew, or click the image on the left.'), None, [gallery, caption])
+        threshold.release(show, [current, threshold], [picture, table], **busy)
+        attention.select(maps, [current], [gallery, caption], **busy)
+        upload.select(maps_of_point, [current], [gallery, caption], **busy)
     return page
 
 
 def serve(page: gr.Blocks, host: str, port: int, max_bytes: int) -> str:
-    """Start to serve the page, in a thread of its own. Returns its address.
+    """Start serving the page in a thread of its own; returns its address.
 
     Args:
         page: from `build_page`.
-        host, port: where to listen; port 0: any that is free.
-        max_bytes: of an upload.
+        host, port: where to listen; port 0: any free port.
+        max_bytes: largest upload.
 
     Raises:
         OSError: it can't listen there.

@@ -2,6 +2,7 @@
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch.nn as nn
 import torch.nn.functional as F
@@ -9,12 +10,11 @@ from timm.layers import create_classifier
 from timm.models import adapt_input_conv
 from torch import Tensor
 
+from ..checkpoints.reading import extract_state_dict, read_checkpoint
 from ..errors import ConfigError
-from .checkpoint import extract_state_dict, load_weights, read_checkpoint
-from .family import resolve_arch
-from .mambavision import MambaVision, _init_weights
-
-FIRST_CONV = 'patch_embed.conv_down.0'
+from .family import FIRST_CONV, resolve_arch
+from .mambavision import MambaVision, init_linear
+from .weights import load_weights
 
 
 class MambaVisionClassifier(MambaVision):
@@ -22,12 +22,12 @@ class MambaVisionClassifier(MambaVision):
 
     Args:
         arch: see `MambaVision`. Default: 'tiny'.
-        num_classes: of the linear layer; 0: none, `forward` returns the pooled feature. Default: 1000.
+        num_classes: outputs of the linear layer; 0: no layer, `forward` returns the pooled feature. Default: 1000.
         in_chans: channels of the images. Default: the arch's, 3.
-        img_size: side of the images in pixels, or (height, width), that the default windows are to span: one window is
-            then the whole map of its stage, as in the published models. Default: windows as the arch has them.
+        img_size: side of the images in pixels, or (height, width). The default windows then span them: one window is
+            the whole map of its stage, as in the published models. Default: windows as the arch has them.
         global_pool: 'avg', 'max', 'avgmax', 'catavgmax', or '' for none, with num_classes=0. Default: 'avg'.
-        drop_rate: dropout before the linear layer. Default: 0.
+        drop_rate: dropout rate before the linear layer. Default: 0.
         backbone: further arguments of `MambaVision`: window_size, window_padding, drop_path_rate, with_cp, …
 
     Returns:
@@ -38,6 +38,8 @@ class MambaVisionClassifier(MambaVision):
         ConfigError: as `MambaVision`.
     """
 
+    num_features: Any  # once built, of the last stage alone: timm's meaning of the name
+
     def __init__(self,
                  arch: str | Mapping = 'tiny',
                  num_classes: int = 1000,
@@ -45,7 +47,7 @@ class MambaVisionClassifier(MambaVision):
                  img_size: int | Sequence[int] | None = None,
                  global_pool: str = 'avg',
                  drop_rate: float = 0.,
-                 **backbone):
+                 **backbone: Any):
         arch = resolve_arch(arch)
         if in_chans is not None:
             arch['in_channels'] = in_chans
@@ -61,7 +63,7 @@ class MambaVisionClassifier(MambaVision):
         self.norm = nn.BatchNorm2d(self.num_features)
         self.reset_classifier(num_classes, global_pool)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
         return self.forward_head(self.forward_features(x))
 
     def forward_features(self, x: Tensor) -> Tensor:
@@ -69,21 +71,22 @@ class MambaVisionClassifier(MambaVision):
         return self.norm(self.features(x, (3,))[0])
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """What `forward_features` gives -> logits, or, with `pre_logits`, the pooled feature."""
+        """The output of `forward_features` -> logits, or, with `pre_logits`, the pooled feature."""
         x = F.dropout(self.global_pool(x), self.drop_rate, self.training)
         return x if pre_logits else self.head(x)
 
     def forward_intermediates(self, x: Tensor, indices: int | Sequence[int] | None = None, norm: bool = False,
-                              stop_early: bool = False, output_fmt: str = 'NCHW', intermediates_only: bool = False):
-        """The stages' outputs, without a norm, which is timm's way to multi-scale features.
+                              stop_early: bool = False, output_fmt: str = 'NCHW', intermediates_only: bool = False
+                              ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """The stages' outputs without a norm: timm's interface for multi-scale features.
 
         Args:
             x: images, ``(B, in_chans, H, W)``.
-            indices: of the stages, negative ones from the last; a number n: the last n. Default: all.
+            indices: stages to return, negative ones counted from the last; a number n: the last n. Default: all.
             norm: False; the classifier's norm is for the last stage alone.
-            stop_early: compute nothing past the last stage asked for, as happens anyway with `intermediates_only`.
+            stop_early: compute nothing past the last stage returned, as happens anyway with `intermediates_only`.
             output_fmt: 'NCHW'.
-            intermediates_only: return the list alone, not the pair of what `forward_features` returns and the list.
+            intermediates_only: return the list alone, not the pair of the output of `forward_features` and the list.
         """
         if norm or output_fmt != 'NCHW':
             raise ConfigError(f"intermediate features come as norm=False, output_fmt='NCHW', got {norm}, "
@@ -99,7 +102,7 @@ class MambaVisionClassifier(MambaVision):
 
     def prune_intermediate_layers(self, indices: int | Sequence[int] = 1, prune_norm: bool = False,
                                   prune_head: bool = True) -> list[int]:
-        """Leave out what the stages `indices` don't need. Returns them, counted from 0."""
+        """Remove the layers that the stages `indices` don't need. Returns those stages, counted from 0."""
         indices = self._stages(indices)
         if (last := max(indices)) < 3:
             self.levels = self.levels[:last + 1]
@@ -114,13 +117,13 @@ class MambaVisionClassifier(MambaVision):
         built = len(self.levels)
         if isinstance(indices, int):
             indices = range(built - indices, built)
-        found = [i + built if i < 0 else i for i in (range(built) if indices is None else indices)]
-        if not found or not all(0 <= i < built for i in found):
+        stages = [i + built if i < 0 else i for i in (range(built) if indices is None else indices)]
+        if not stages or not all(0 <= i < built for i in stages):
             raise ConfigError(f'out_indices must be stages 0 to {built - 1}, or negative from the last, got '
                               f'{indices if indices is None else list(indices)!r}')
-        return found
+        return stages
 
-    def output_size(self, image_size: int | Sequence[int]) -> tuple[int, ...]:
+    def output_size(self, image_size: int | Sequence[int]) -> tuple[int, ...]:  # type: ignore[override]
         """Shape of the output for one image of `image_size`, a side or (height, width)."""
         if self.num_classes:
             return (self.num_classes,)
@@ -132,13 +135,13 @@ class MambaVisionClassifier(MambaVision):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """A new linear layer for `num_classes`, or none for 0."""
+        """Replace the linear layer with a new one for `num_classes`, or with none for 0."""
         if not isinstance(num_classes, int) or num_classes < 0:
             raise ConfigError(f'num_classes must be a positive int, or 0 for the pooled feature, got {num_classes!r}')
         self.num_classes = num_classes
         pool = self.global_pool.pool_type if global_pool is None else global_pool
         self.global_pool, self.head = create_classifier(self.num_features, num_classes, pool_type=pool)
-        _init_weights(self.head)
+        init_linear(self.head)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         for level in self.levels:
@@ -150,17 +153,17 @@ class MambaVisionClassifier(MambaVision):
             (r'^levels\.(\d+)\.downsample', (99998,)), (r'^levels\.(\d+)\.blocks\.(\d+)', None), (r'^norm', (99999,))])
 
     def load_pretrained(self, path: str | os.PathLike, prefix: str = '') -> None:
-        """Load published or own weights: a classifier's file, or a checkpoint that tools/train.py made.
+        """Load published weights or your own: a classifier's file, or a checkpoint that tools/train.py made.
 
         A linear layer for another number of classes is left out with a warning; the stem's weights are adapted to other
-        numbers of channels as timm does it.
+        numbers of channels as in timm.
 
         Raises:
             CheckpointError: the file can't be read, or doesn't fit; says which variant it looks like.
         """
         state = extract_state_dict(read_checkpoint(path), prefix)
         state = {k.removeprefix('backbone.'): v for k, v in state.items()}
-        missing_ok = ()
+        missing_ok: tuple[str, ...] = ()
         if 'head.weight' in state and self.num_classes not in (0, len(state['head.weight'])):
             logging.getLogger('mmvision_mamba').warning(
                 f"{path}: its linear layer is for {len(state['head.weight'])} classes, this model's for "

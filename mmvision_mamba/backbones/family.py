@@ -1,16 +1,23 @@
 """The published variants of MambaVision (arXiv 2407.08083, table 1 and the released models)."""
-import difflib
 from collections.abc import Mapping, Sequence
 from numbers import Real
+from typing import Any
 
 from ..errors import ConfigError
+from ..text import check_names, did_you_mean
+
+# Mean and standard deviation of ImageNet's RGB channels, on the scale 0 to 255. The published weights were trained with
+# them.
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+FIRST_CONV = 'patch_embed.conv_down.0'  # the convolution that sees the image
+PADDINGS = ('zeros', 'fit')  # of windows that don't divide the map, see `MambaVision`
 
 # Optional settings of an architecture, with the values that hold where a variant doesn't say otherwise.
-DEFAULTS = dict(layer_scale=None, layer_scale_conv=None, drop_path_rate=0.2, window_size=(14, 7), mlp_ratio=4.0,
-                d_state=8, d_conv=3, in_channels=3)
+DEFAULTS: dict[str, Any] = dict(layer_scale=None, layer_scale_conv=None, drop_path_rate=0.2, window_size=(14, 7),
+                                mlp_ratio=4.0, d_state=8, d_conv=3, in_channels=3)
 REQUIRED = ('dim', 'in_dim', 'depths', 'num_heads')
 
-FAMILY = dict(
+FAMILY: dict[str, dict[str, Any]] = dict(
     tiny=dict(dim=80, in_dim=32, depths=(1, 3, 8, 4), num_heads=(2, 4, 8, 16)),
     tiny2=dict(dim=80, in_dim=32, depths=(1, 3, 11, 4), num_heads=(2, 4, 8, 16)),
     small=dict(dim=96, in_dim=64, depths=(3, 3, 7, 5), num_heads=(2, 4, 8, 16)),
@@ -31,8 +38,8 @@ def resolve_arch(arch: str | Mapping) -> dict:
         arch: a name in `FAMILY`, or a mapping with the keys of `REQUIRED` and any of `DEFAULTS`.
 
     Raises:
-        ConfigError: an unknown name or key, a missing key, four values expected, or heads that don't divide the
-            channels of stage 3 or 4.
+        ConfigError: an unknown name or key, a missing key, a value of the wrong kind or number, or heads that don't
+            divide the channels of stage 3 or 4.
     """
     if isinstance(arch, str):
         if arch not in FAMILY:
@@ -42,9 +49,7 @@ def resolve_arch(arch: str | Mapping) -> dict:
     if not isinstance(arch, Mapping):
         raise ConfigError(f'arch must be a name ({", ".join(FAMILY)}) or a dict, got {arch!r}')
     valid = (*REQUIRED, *DEFAULTS)
-    for key in arch:
-        if key not in valid:
-            raise ConfigError(f'unknown arch key {key!r}{did_you_mean(key, valid)}; valid ones: {", ".join(valid)}')
+    check_names(arch, valid, 'unknown arch key')
     if missing := [key for key in REQUIRED if key not in arch]:
         raise ConfigError(f'arch lacks {", ".join(missing)}; got the keys {", ".join(arch)}')
     arch = DEFAULTS | dict(arch)
@@ -64,22 +69,3 @@ def resolve_arch(arch: str | Mapping) -> dict:
             raise ConfigError(f'{heads} heads do not divide the {channels} channels of stage {stage + 1}; '
                              f'the nearest number that does is {nearest}')
     return arch
-
-
-def did_you_mean(name: str, valid) -> str:
-    """' (did you mean …?)' where a valid name is close to `name`, else ''."""
-    close = difflib.get_close_matches(str(name), list(valid), n=1)
-    return f' (did you mean {close[0]!r}?)' if close else ''
-
-
-def guess_variant(shapes: Mapping[str, tuple]) -> str | None:
-    """The variant that a state dict with these key -> shape belongs to, or None."""
-    def depth(stage):
-        return len({key.split('.')[3] for key in shapes if key.startswith(f'levels.{stage}.blocks.')})
-
-    try:
-        found = (shapes['patch_embed.conv_down.3.weight'][0], shapes['patch_embed.conv_down.0.weight'][0],
-                 tuple(depth(stage) for stage in range(4)))
-    except KeyError:
-        return None
-    return next((name for name, arch in FAMILY.items() if found == (arch['dim'], arch['in_dim'], arch['depths'])), None)

@@ -3,9 +3,9 @@
 Parameter names are those of the published checkpoints. Maps are ``(B, C, H, W)`` in channels-last memory throughout, so
 that a map is a sequence of tokens without a copy.
 """
-import math
 from collections.abc import Mapping, Sequence
 from numbers import Real
+from typing import Literal
 
 import torch
 import torch.nn as nn
@@ -13,15 +13,17 @@ import torch.nn.functional as F
 from timm.layers import DropPath, trunc_normal_
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from typing_extensions import Self
 
 from ..errors import ConfigError, DataError
-from ..ops import Linear, check_backend, fused_mixer, fuses, selective_scan
-from ..ops.operators import exporting, graph_size
-from ._mmengine import BaseModule, register_backbone
-from .checkpoint import load_pretrained
-from .checkpointing import checkpoint_block
-from .family import did_you_mean, resolve_arch
-from .windows import PADDINGS, Windows, check_window_size
+from ..ops import Linear, check_backend
+from ..text import check_names
+from .family import PADDINGS, resolve_arch
+from .mixers import mixer_class
+from .patterns import hybrid_patterns
+from .recompute import checkpoint_block
+from .weights import load_pretrained
+from .windows import Windows, check_window_size
 
 
 class PatchEmbed(nn.Module):
@@ -39,7 +41,7 @@ class PatchEmbed(nn.Module):
 
     def fuse(self) -> None:
         for i in (0, 3):
-            self.conv_down[i] = fuse_conv_bn_eval(self.conv_down[i], self.conv_down[i + 1])
+            self.conv_down[i] = fuse_conv_bn_eval(self.conv_down[i], self.conv_down[i + 1])  # type: ignore[arg-type]
             self.conv_down[i + 1] = nn.Identity()
 
 
@@ -83,53 +85,6 @@ class ConvBlock(nn.Module):
         self.conv2, self.norm2 = fuse_conv_bn_eval(self.conv2, self.norm2), nn.Identity()
 
 
-class MambaVisionMixer(nn.Module):
-    """Selective scan beside a symmetric branch without one (paper, section 3.2), on ``(B, L, C)``.
-
-    Args:
-        dim: channels C; half go through the scan.
-        d_state: states per channel of the scan.
-        d_conv: kernel of the depthwise convolutions along the sequence.
-        scan_backend: see `selective_scan`.
-    """
-
-    def __init__(self, dim: int, d_state: int = 8, d_conv: int = 3, scan_backend: str = 'auto'):
-        super().__init__()
-        half = dim // 2
-        self.dt_rank, self.d_state, self.scan_backend = math.ceil(dim / 16), d_state, scan_backend
-        self.in_proj = Linear(dim, 2 * half, bias=False)
-        self.conv1d_x = nn.Conv1d(half, half, d_conv, padding='same', groups=half, bias=False)
-        self.conv1d_z = nn.Conv1d(half, half, d_conv, padding='same', groups=half, bias=False)
-        self.x_proj = nn.Linear(half, self.dt_rank + 2 * d_state, bias=False)
-        self.dt_proj = nn.Linear(self.dt_rank, half)
-        self.A_log = nn.Parameter(torch.log(torch.arange(1., d_state + 1)).repeat(half, 1))
-        self.D = nn.Parameter(torch.ones(half))
-        self.out_proj = Linear(2 * half, dim, bias=False)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        xz = self.in_proj(x)
-        # One operator for what is spelt out below. It takes weights: a layer that was replaced is to be called.
-        layers = (self.conv1d_x, self.conv1d_z, self.x_proj, self.dt_proj)
-        if fuses(xz, self.conv1d_x.kernel_size[0], self.scan_backend) and all(
-                type(layer) in (nn.Conv1d, nn.Linear) for layer in layers):
-            return self.out_proj(fused_mixer(xz, self.conv1d_x.weight, self.conv1d_z.weight, self.x_proj.weight,
-                                             self.dt_proj.weight, self.dt_proj.bias, self.A_log, self.D, mask))
-        # Both branches' convolutions are depthwise: one over all channels serves them.
-        weight = torch.cat((self.conv1d_x.weight, self.conv1d_z.weight))
-        xz = F.conv1d(xz.transpose(1, 2), weight, padding='same', groups=len(weight)).transpose(1, 2)
-        x, z = F.silu(xz).chunk(2, -1)
-        dt, B, C = self.x_proj(x).split((self.dt_rank, self.d_state, self.d_state), -1)
-        # dt_proj's bias enters here and once more in the scan: the published weights were trained so.
-        y = selective_scan(x, self.dt_proj(dt), -torch.exp(self.A_log.float()), B, C, self.D, self.dt_proj.bias,
-                           delta_softplus=True, mask=mask, backend=self.scan_backend)
-        return self.out_proj(torch.cat((y, z), -1))
-
-
-# An ONNX runtime holds what all queries that it gets at once see of all keys: of 12,544 tokens, which zero padding
-# makes of 800 × 1344 pixels, that would be 5 GB.
-ONNX_QUERIES = 1024
-
-
 class Attention(nn.Module):
     """Multi-head self-attention without positions, on ``(B, L, C)``; `mask` bool ``(B, L)``, True at keys to see."""
 
@@ -141,14 +96,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        keys = None if mask is None else mask[:, None, None, :]
-        if keys is not None and exporting():  # a mask to add: exporters make one of bools in float32, whatever q is in
-            keys = torch.zeros_like(keys, dtype=q.dtype).masked_fill(~keys, -torch.inf)
-        queries = (q,)
-        if torch.onnx.is_in_onnx_export() and isinstance(graph_size(q.shape[2]), int):
-            queries = q.split(ONNX_QUERIES, 2)
-        y = [F.scaled_dot_product_attention(part, k, v, attn_mask=keys) for part in queries]
-        return self.proj((torch.cat(y, 2) if len(y) > 1 else y[0]).transpose(1, 2).flatten(2))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None, :])
+        return self.proj(y.transpose(1, 2).flatten(2))
 
 
 class Mlp(nn.Module):
@@ -167,8 +116,8 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """Block of stages 3 and 4, on windows ``(B, L, C)``: a token mixer, then an MLP, each on its residual branch.
 
-    Where there is padding, `mask`, bool ``(B, L)``, is True at all other tokens, and `own` has their positions among
-    the ``B · L``; without `own` the MLP runs on the padding too.
+    If there is padding, `mask`, bool ``(B, L)``, is True at the real tokens, and `real` holds their flat indices among
+    all ``B · L`` tokens; without `real` the MLP runs on the padding too.
     """
 
     def __init__(self, dim: int, mixer: nn.Module, mlp_ratio: float, drop_path: float, layer_scale: float | None):
@@ -181,15 +130,16 @@ class Block(nn.Module):
             None if layer_scale is None else nn.Parameter(layer_scale * torch.ones(dim)) for _ in range(2))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, own: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, real: Tensor | None = None) -> Tensor:
         y = self.norm1(x)
-        if mask is not None:  # a zero stays zero through in_proj: to the mixer's convolutions it is like any border
+        if mask is not None:
+            # in_proj has no bias and keeps zeros: the mixer's convolutions then treat padding like the map's border.
             y = y.masked_fill_(~mask.unsqueeze(-1), 0)
         x = x + self.drop_path(_scale(self.mixer(y, mask), self.gamma_1))
-        y = x if own is None else x.flatten(0, 1).index_select(0, own)
+        y = x if real is None else x.flatten(0, 1).index_select(0, real)
         y = _scale(self.mlp(self.norm2(y)), self.gamma_2)
-        if own is not None:  # no one reads what the MLP would make of padding
-            y = y.new_zeros(x.shape).flatten(0, 1).index_copy(0, own, y).view_as(x)
+        if real is not None:  # nothing reads the MLP's output at padding
+            y = y.new_zeros(x.shape).flatten(0, 1).index_copy(0, real, y).view_as(x)
         return x + self.drop_path(y)
 
 
@@ -213,34 +163,23 @@ class ConvStage(nn.Module):
 
 
 class WindowStage(ConvStage):
-    """Stage 3 or 4: ``(B, C, H, W)`` -> same; all blocks see one window as one sequence."""
+    """Stage 3 or 4: ``(B, C, H, W)`` -> same shape; blocks see each window as one sequence."""
 
-    def __init__(self, blocks, downsample, with_cp, window_size: int | None, window_padding: str):
+    def __init__(self, blocks: Sequence[nn.Module], downsample: nn.Module | None, with_cp: bool,
+                 window_size: int | None, window_padding: str):
         super().__init__(blocks, downsample, with_cp)
         self.window_size, self.window_padding = window_size, window_padding
 
     def forward(self, x: Tensor) -> Tensor:
-        windows = Windows.plan(*map(graph_size, x.shape[2:]), self.window_size, self.window_padding)
-        if exporting():
-            return self._forward_padded(x, windows)
-        own = windows.own(len(x), x.device)
-        padding = ()  # with 'zeros' it is computed like anything else
-        if own is not None and self.window_padding == 'fit':
-            padding = windows.mask(own, len(x)), own
-        x = windows.partition(x, own)
+        windows = Windows.plan(*x.shape[2:], self.window_size, self.window_padding)  # type: ignore[call-arg]
+        real = windows.real(len(x), x.device)
+        padding: tuple[Tensor, ...] = ()  # with 'zeros' the blocks treat padding like real tokens
+        if real is not None and self.window_padding == 'fit':
+            padding = windows.mask(real, len(x)), real
+        x = windows.partition(x, real)
         for block in self.blocks:
             x = checkpoint_block(block, x, *padding) if self.with_cp else block(x, *padding)
-        return windows.merge(x, own)
-
-    def _forward_padded(self, x: Tensor, windows: Windows) -> Tensor:
-        """The same for graphs: padding by shapes alone, which may be symbols, in place of tables of indices."""
-        whole, mask = windows.padded(), None
-        if self.window_padding == 'fit' and not whole.surely_equals(windows):
-            mask = whole.partition(windows.pad(torch.ones_like(x[:, :1])), None)[:, :, 0] > 0
-        x = whole.partition(windows.pad(x), None)
-        for block in self.blocks:
-            x = block(x, mask)
-        return whole.merge(x, None)[:, :, :windows.height, :windows.width]
+        return windows.merge(x, real)
 
 
 class FeatureNorm(nn.LayerNorm):
@@ -250,44 +189,43 @@ class FeatureNorm(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-@register_backbone
-class MambaVision(BaseModule):
+class MambaVision(nn.Module):
     """MambaVision backbone for dense prediction.
 
     Args:
         arch: 'tiny', 'tiny2', 'small', 'base', 'large', 'large2', 'large3', or a dict with dim, in_dim, depths,
             num_heads, and optionally layer_scale, layer_scale_conv, drop_path_rate, window_size, mlp_ratio, d_state,
             d_conv, in_channels. Default: 'tiny'.
-        out_indices: stages to return, of 0 to 3. Stages past the last one are not built. Default: (0, 1, 2, 3).
+        out_indices: stages to return, from 0 to 3. Stages past the last one are not built. Default: (0, 1, 2, 3).
         window_size: side of the windows of stages 3 and 4, one value or a pair; None: the whole map. Default: what
             the arch was published with, (14, 7) or, for large3, (16, 8).
-        window_padding: 'fit': windows shrink to the map, what padding is left is masked. 'zeros': the published
+        window_padding: 'fit': windows shrink to the map, and the padding that is left is masked. 'zeros': the published
             behaviour, which published detectors and segmentors need. Default: 'fit'.
-        drop_path_rate: stochastic depth of the last block, rising linearly from 0 at the first. Default: the arch's.
+        drop_path_rate: stochastic depth of the last block, linear from 0 at the first block. Default: the arch's.
         with_cp: gradient checkpointing of every block: less memory, more time, same gradients. Default: False.
         frozen_stages: stages to freeze, with the stem; 0: the stem alone; -1: nothing. Default: -1.
         norm_eval: keep every BatchNorm in eval mode while training. Default: False.
         scan_backend: see `mmvision_mamba.ops.selective_scan`. Default: 'auto'.
         norm_layer: norm of the output features, 'ln', 'bn' or None. Default: 'ln'.
         pattern, mixer_ratio, pattern_seed: which blocks of stages 3 and 4 are mixers, see `hybrid_patterns`. Default:
-            'attention_last', half of them, the first.
+            'attention_last': the first half of each stage's blocks are mixers.
         mixer_conv, mixer_branch: see `MixerVariant`. Default: 'regular' and 'concat', the `MambaVisionMixer`.
-        init_cfg: dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None, sha256=None) loads published or own
-            weights (see `load_pretrained`); None: initialised as published. Default: None.
+        init_cfg: dict(type='Pretrained', checkpoint=PATH_OR_URL, prefix=None, sha256=None) loads published weights or
+            your own (see `load_pretrained`); None: initialised as published. Default: None.
 
     Returns:
         forward: ``(B, in_channels, H, W)``, H and W from 32 up -> tuple of ``(B, dim · 2^i, H/2^(i+2), W/2^(i+2))``,
         sides rounded up, for i in out_indices.
 
     Raises:
-        ConfigError (a ValueError): an argument outside what is listed here.
+        ConfigError (a ValueError): an argument with a value that is not listed here.
         DataError (a ValueError): from forward, an image smaller than 32 pixels.
     """
 
     def __init__(self,
                  arch: str | Mapping = 'tiny',
                  out_indices: Sequence[int] = (0, 1, 2, 3),
-                 window_size: int | Sequence[int | None] | str | None = 'arch',
+                 window_size: int | Sequence[int | None] | Literal['arch'] | None = 'arch',
                  window_padding: str = 'fit',
                  drop_path_rate: float | None = None,
                  with_cp: bool = False,
@@ -301,9 +239,8 @@ class MambaVision(BaseModule):
                  mixer_conv: str = 'regular',
                  mixer_branch: str = 'concat',
                  init_cfg: dict | None = None):
-        from .ablations import hybrid_patterns, mixer_class  # it builds on the mixer above
-        super().__init__(init_cfg)
-        self.fused = False
+        super().__init__()
+        self.init_cfg, self.is_init, self.fused = init_cfg, False, False
         arch = resolve_arch(arch)
         self.out_indices = _check_out_indices(out_indices)
         if window_padding not in PADDINGS:
@@ -329,6 +266,7 @@ class MambaVision(BaseModule):
         for i in range(self.out_indices[-1] + 1):
             channels = self.num_features[i]
             downsample = Downsample(channels) if i < self.out_indices[-1] else None
+            blocks: list[nn.Module]
             if i < 2:
                 blocks = [ConvBlock(channels, next(rates), arch['layer_scale_conv']) for _ in range(depths[i])]
                 self.levels.append(ConvStage(blocks, downsample, with_cp))
@@ -341,7 +279,7 @@ class MambaVision(BaseModule):
             self.levels.append(WindowStage(blocks, downsample, with_cp, window_size[i - 2], window_padding))
         for i in self.out_indices:
             self.add_module(f'outnorm{i}', FEATURE_NORMS[norm_layer](self.num_features[i]))
-        self.apply(_init_weights)
+        self.apply(init_linear)
         self.to(memory_format=torch.channels_last)  # the convolutions' weights; loading and copying keep it
         self._freeze()
 
@@ -349,7 +287,7 @@ class MambaVision(BaseModule):
         return self.features(x, self.out_indices)
 
     def features(self, x: Tensor, indices: Sequence[int]) -> tuple[Tensor, ...]:
-        """The output of the stages `indices`, of those in out_indices."""
+        """The outputs of the stages `indices`, each of which is in out_indices."""
         if min(x.shape[2:]) < 32:
             raise DataError(f'MambaVision takes images of 32 pixels or more on each side, got {x.shape[2]} × '
                             f'{x.shape[3]} (height × width): resize or pad them')
@@ -370,11 +308,11 @@ class MambaVision(BaseModule):
         return tuple((self.num_features[i], -(-height // 2**(i + 2)), -(-width // 2**(i + 2)))
                      for i in self.out_indices)
 
-    def fuse(self):
+    def fuse(self) -> Self:
         """Fold each BatchNorm of the stem and of stages 1 and 2, and their layer scale, into its convolution, in place.
 
-        For inference: same outputs, less work, and no way back. The state dict is then another, without those norms'
-        keys, so weights are loaded before. A second call does nothing.
+        For inference: same outputs, less work, and no way back. The state dict then lacks those norms' keys, so load
+        weights first. A second call does nothing.
 
         Returns:
             self.
@@ -390,8 +328,8 @@ class MambaVision(BaseModule):
             self.fused = True
         return self
 
-    def train(self, mode: bool = True):
-        """As `nn.Module.train`; what `frozen_stages` and `norm_eval` name stays in eval mode."""
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`, but frozen stages, and with `norm_eval` every BatchNorm, stay in eval mode."""
         if mode and self.fused:
             raise ConfigError('this MambaVision is fused, its BatchNorms are gone: to train, build another and load '
                               'the weights from before fuse()')
@@ -404,18 +342,24 @@ class MambaVision(BaseModule):
         return self
 
     def init_weights(self) -> None:
-        """Load what `init_cfg` names; without it the weights stay as initialised at construction."""
-        init_cfg = self.init_cfg
-        if isinstance(init_cfg, Sequence) and len(init_cfg) == 1:  # mmengine allows lists
-            init_cfg = init_cfg[0]
-        if not (isinstance(init_cfg, Mapping) and init_cfg.get('type') == 'Pretrained'):
-            super().init_weights()
-        elif not getattr(self, '_is_init', False):  # as in mmengine: once
-            load_pretrained(self, *_weights_of(init_cfg))
-            self._is_init = True
+        """Load the weights that `init_cfg` names, once; without it they stay as initialised at construction.
+
+        mmengine calls this method. `init_cfg` may also name mmengine's other initialisers, or be a list; weights come
+        last.
+        """
+        if self.is_init:
+            return
+        init_cfgs = [self.init_cfg] if isinstance(self.init_cfg, Mapping) else list(self.init_cfg or ())
+        pretrained = [cfg for cfg in init_cfgs if cfg.get('type') == 'Pretrained']
+        if others := [cfg for cfg in init_cfgs if cfg not in pretrained]:
+            from mmengine.model import initialize
+            initialize(self, others)
+        for cfg in pretrained:
+            load_pretrained(self, *_weights_of(cfg))
+        self.is_init = True
 
     def _freeze(self) -> None:
-        frozen = [self.patch_embed] if self.frozen_stages >= 0 else []
+        frozen: list[nn.Module] = [self.patch_embed] if self.frozen_stages >= 0 else []
         for i in range(min(self.frozen_stages, len(self.levels))):
             frozen += [self.levels[i]] + ([getattr(self, f'outnorm{i}')] if i in self.out_indices else [])
         for module in frozen:
@@ -425,7 +369,8 @@ class MambaVision(BaseModule):
 FEATURE_NORMS = {'ln': FeatureNorm, 'bn': nn.BatchNorm2d, None: nn.Identity}
 
 
-def _init_weights(module: nn.Module) -> None:
+def init_linear(module: nn.Module) -> None:
+    """Initialise a linear layer as published: truncated normal weights, bias 0. Other layers stay as they are."""
     if isinstance(module, nn.Linear):
         trunc_normal_(module.weight, std=.02)
         if module.bias is not None:
@@ -433,11 +378,9 @@ def _init_weights(module: nn.Module) -> None:
 
 
 def _weights_of(init_cfg: Mapping) -> tuple:
-    """What `load_pretrained` takes; mmengine's map_location has no part in it: weights go where the module is."""
+    """The arguments of `load_pretrained`. mmengine's map_location is ignored: weights go to the module's device."""
     valid = ('checkpoint', 'prefix', 'sha256')
-    for key in init_cfg:
-        if key not in (*valid, 'type', 'map_location'):
-            raise ConfigError(f'init_cfg has no key {key!r}{did_you_mean(key, valid)}; valid ones: {", ".join(valid)}')
+    check_names(set(init_cfg) - {'type', 'map_location'}, valid, 'init_cfg has no key')
     if init_cfg.get('checkpoint') is None:
         raise ConfigError("init_cfg of type 'Pretrained' needs checkpoint=PATH_OR_URL; init_cfg=None: from scratch")
     return tuple(init_cfg.get(key) for key in valid)

@@ -1,14 +1,13 @@
 """The published code's name for the backbone, with its arguments, so that its configs run unedited."""
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from ..errors import ConfigError
-from ._mmengine import register_backbone
-from .checkpoint import load_pretrained
 from .mambavision import MambaVision
+from .weights import load_pretrained
 
 
-@register_backbone
 class MM_mamba_vision(MambaVision):
     """`MambaVision` under the published name, arguments and behaviour: zero-padded windows, drop path 0.2.
 
@@ -25,10 +24,10 @@ class MM_mamba_vision(MambaVision):
 
     def __init__(self, dim: int, in_dim: int, depths: Sequence[int], window_size: Sequence[int], mlp_ratio: float,
                  num_heads: Sequence[int], out_indices: Sequence[int] = (0, 1, 2, 3), pretrained: str | None = None,
-                 norm_layer: str = 'ln2d', layer_scale: float | None = None, **ignored):
+                 norm_layer: str = 'ln2d', layer_scale: float | None = None, **ignored: Any):
         if len(window_size) != 4:
             raise ConfigError(f'window_size must have four values, one per stage, got {window_size!r}')
-        init_cfg = ignored.pop('init_cfg', None)  # mmengine's own key, and so not one that goes unheeded
+        init_cfg = ignored.pop('init_cfg', None)  # mmengine's key, which is not ignored
         if ignored:
             warnings.warn('MM_mamba_vision ignores, as the published code does: '
                           f'{", ".join(sorted(ignored))}. Use MambaVision to set them.', stacklevel=2)

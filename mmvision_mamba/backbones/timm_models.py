@@ -1,7 +1,11 @@
-"""The published classifiers under timm's names, `mambavision_{tiny,…}`, and `create_model`."""
+"""The published classifiers under timm's names, `mambavision_{tiny,…}`, and `create_model`.
+
+This module does not import the backbone: the backbone's own import of timm may be what registers it.
+"""
 import inspect
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch.nn as nn
@@ -9,12 +13,11 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
 
 from ..errors import ConfigError
-from .classifier import FIRST_CONV, MambaVisionClassifier
-from .family import FAMILY, did_you_mean, resolve_arch
-from .mambavision import MambaVision
+from ..text import check_names, did_you_mean
+from .family import FAMILY, FIRST_CONV, resolve_arch
 
 
-def _cfg(repo: str, file: str, crop_pct: float = 1., side: int = 224, **settings) -> dict:
+def _cfg(repo: str, file: str, crop_pct: float = 1., side: int = 224, **settings: Any) -> dict:
     return dict(
         url=f'https://huggingface.co/nvidia/{repo}/resolve/main/{file}.pth.tar', custom_load=True, num_classes=1000,
         input_size=(3, side, side), pool_size=(side // 32, side // 32), crop_pct=crop_pct, interpolation='bicubic',
@@ -40,14 +43,16 @@ default_cfgs = generate_default_cfgs({
 
 
 def _register(variant: str) -> None:
-    def build(pretrained: bool = False, **kwargs) -> nn.Module:
+    def build(pretrained: bool = False, **kwargs: Any) -> nn.Module:
         return _build(variant, pretrained, **kwargs)
     build.__name__ = build.__qualname__ = f'mambavision_{variant}'
     build.__doc__ = f'MambaVision-{variant}; keyword arguments as `MambaVisionClassifier`.'
     globals()[build.__name__] = register_model(build)
 
 
-def _build(variant: str, pretrained: bool, pretrained_cfg=None, pretrained_cfg_overlay=None, cache_dir=None, **kwargs):
+def _build(variant: str, pretrained: bool, pretrained_cfg: Any = None, pretrained_cfg_overlay: dict | None = None,
+           cache_dir: str | os.PathLike | None = None, **kwargs: Any) -> nn.Module:
+    from .classifier import MambaVisionClassifier
     if cache_dir is not None:
         raise ConfigError('cache_dir: weights are downloaded into torch.hub.get_dir(); set TORCH_HOME to move it')
     name, overlay = f'mambavision_{variant}', dict(pretrained_cfg_overlay or {})
@@ -65,7 +70,7 @@ def _build(variant: str, pretrained: bool, pretrained_cfg=None, pretrained_cfg_o
         kwargs['img_size'] = cfg.input_size[1:]
     kwargs.setdefault('arch', variant)
     if kwargs.get('features_only'):
-        kwargs['num_classes'] = 0  # no linear layer to complain about
+        kwargs['num_classes'] = 0  # no linear layer, so no warning that one was left out
     return build_model_with_cfg(
         MambaVisionClassifier, name, pretrained, pretrained_cfg=pretrained_cfg, pretrained_cfg_overlay=overlay,
         feature_cfg=dict(out_indices=(0, 1, 2, 3), feature_cls='getter'), **kwargs)
@@ -79,7 +84,7 @@ for _variant in FAMILY:
     _register(_variant)
 
 
-# What `create_model` has names of its own for, or settles itself.
+# Arguments that `create_model` names otherwise, or sets itself.
 _OTHER_NAMES = ('arch', 'in_chans', 'img_size', 'drop_path_rate', 'norm_layer', 'init_cfg')
 
 
@@ -88,7 +93,7 @@ def create_model(model_name: str = 'mambavision_tiny', pretrained: bool | str | 
                  image_size: int | Sequence[int] | None = None, in_channels: int = 3, dim: int | None = None,
                  depths: Sequence[int] | None = None, num_heads: Sequence[int] | None = None,
                  mlp_ratio: float | None = None, dropout: float | None = None, d_state: int | None = None,
-                 d_conv: int | None = None, **options) -> nn.Module:
+                 d_conv: int | None = None, **options: Any) -> nn.Module:
     """A MambaVision classifier, or, with `features_only`, its multi-scale features; needs torch and timm alone.
 
     `timm.create_model(model_name, …)` builds the same with timm's own names (in_chans, img_size, drop_path_rate).
@@ -103,20 +108,22 @@ def create_model(model_name: str = 'mambavision_tiny', pretrained: bool | str | 
         out_indices: with features_only, the stages to return. Default: (0, 1, 2, 3).
         image_size: side in pixels, or (height, width), of the images: the default windows of stages 3 and 4 span their
             maps. Images of other sizes are taken too. Default: as published, 224.
-        in_channels: of the images; published weights are adapted. Default: 3.
-        dim, depths, num_heads, mlp_ratio, d_state, d_conv: of the architecture. Default: the variant's.
-        dropout: drop path rate of the last block, rising from 0 at the first. Default: the variant's.
-        options: of `MambaVisionClassifier` (drop_rate, global_pool) and `MambaVision` (window_size, window_padding,
-            with_cp, scan_backend, …).
+        in_channels: channels of the images; published weights are adapted. Default: 3.
+        dim, depths, num_heads, mlp_ratio, d_state, d_conv: the architecture, see `MambaVision`. Default: the variant's.
+        dropout: stochastic depth of the last block, linear from 0 at the first. Default: the variant's.
+        options: arguments of `MambaVisionClassifier` (drop_rate, global_pool) and `MambaVision` (window_size,
+            window_padding, with_cp, scan_backend, …).
 
     Returns:
         `MambaVisionClassifier`, or timm's `FeatureGetterNet`, with `feature_info`.
 
     Raises:
-        ConfigError: an unknown name, or a value that can't be.
+        ConfigError: an unknown name, or an invalid value.
         TypeError: an unknown argument.
-        CheckpointError: weights that can't be downloaded, read or that don't fit.
+        CheckpointError: weights that can't be downloaded or read, or that don't fit.
     """
+    from .classifier import MambaVisionClassifier
+    from .mambavision import MambaVision
     variant = model_name.partition('.')[0].removeprefix('mambavision_')
     names = [f'mambavision_{v}' for v in FAMILY]
     if f'mambavision_{variant}' != model_name.partition('.')[0] or variant not in FAMILY:
@@ -125,10 +132,7 @@ def create_model(model_name: str = 'mambavision_tiny', pretrained: bool | str | 
     arguments = {**inspect.signature(create_model).parameters, **inspect.signature(MambaVisionClassifier).parameters,
                  **inspect.signature(MambaVision).parameters}
     valid = set(arguments) - {'options', 'backbone', *_OTHER_NAMES}
-    for name in options:
-        if name not in valid:
-            raise TypeError(f'create_model has no argument {name!r}{did_you_mean(name, valid)}; valid ones: '
-                            f'{", ".join(sorted(valid))}')
+    check_names(options, sorted(valid), 'create_model has no argument', TypeError)
     changes = dict(dim=dim, depths=depths, num_heads=num_heads, mlp_ratio=mlp_ratio, d_state=d_state, d_conv=d_conv)
     if changes := {key: value for key, value in changes.items() if value is not None}:
         options['arch'] = resolve_arch({**FAMILY[variant], **changes})

@@ -1,19 +1,15 @@
 """Rectangular windows: a map becomes sequences, and sequences a map again."""
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from ..errors import ConfigError
 
-PADDINGS = ('zeros', 'fit')
-
 
 def _ceil_div(a: int, b: int) -> int:
-    return (a + b - 1) // b  # of symbols too, while a graph is exported
+    return (a + b - 1) // b  # takes symbols too, while a graph is exported
 
 
 @dataclass(frozen=True)
@@ -28,13 +24,14 @@ class Windows:
 
     @classmethod
     def plan(cls, height: int, width: int, size: int | None, padding: str) -> 'Windows':
-        """Windows for a map.
+        """Plan the windows of a map.
 
         Args:
             height, width: of the map.
             size: the window's side; None: one window, the whole map.
             padding: 'zeros': square windows of `size`, the map padded to a multiple of it (the published behaviour).
-                'fit': per axis as many windows as `size` asks for, all equal, as small as covers the map.
+                'fit': per axis as many windows as `size` asks for, all equal, and as small as possible while covering
+                the map.
         """
         if size is None:
             return cls(height, width, 1, 1, height, width)
@@ -45,25 +42,11 @@ class Windows:
 
     @property
     def tokens(self) -> int:
-        """In one window."""
+        """Tokens in one window."""
         return self.window_height * self.window_width
 
-    def padded(self) -> 'Windows':
-        """The same windows of the map with its padding."""
-        return replace(self, height=self.rows * self.window_height, width=self.columns * self.window_width)
-
-    def surely_equals(self, other: 'Windows') -> bool:
-        """Whether the maps are of the same size, as far as can be said of symbols."""
-        sizes = (self.height, other.height), (self.width, other.width)
-        return all(a is b or (not isinstance(a, Tensor) and statically_known_true(a == b)) for a, b in sizes)
-
-    def pad(self, x: Tensor) -> Tensor:
-        """(batch, channels, height, width) -> the same with zeros right and below."""
-        whole = self.padded()
-        return F.pad(x, (0, whole.width - self.width, 0, whole.height - self.height))
-
-    def own(self, batch: int, device: torch.device) -> Tensor | None:
-        """Where the maps' own tokens, row by row, lie among the tokens of all windows, padding included.
+    def real(self, batch: int, device: torch.device) -> Tensor | None:
+        """Flat indices of the real tokens (not padding) among all window tokens, in row-major order.
 
         int64 ``(batch · height · width,)``; None where there is no padding.
         """
@@ -75,28 +58,28 @@ class Windows:
         x = x // self.window_width * self.tokens + x % self.window_width
         return (images[:, None, None] + y[:, None] + x).flatten()
 
-    def mask(self, own: Tensor, batch: int) -> Tensor:
-        """Bool ``(batch · windows, tokens)``, True at the maps' `own` tokens."""
-        mask = torch.zeros(batch * self.rows * self.columns * self.tokens, dtype=torch.bool, device=own.device)
-        return mask.index_fill(0, own, True).unflatten(0, (-1, self.tokens))
+    def mask(self, real: Tensor, batch: int) -> Tensor:
+        """Bool ``(batch · windows, tokens)``, True at the `real` tokens."""
+        mask = torch.zeros(batch * self.rows * self.columns * self.tokens, dtype=torch.bool, device=real.device)
+        return mask.index_fill(0, real, True).unflatten(0, (-1, self.tokens))
 
-    def partition(self, x: Tensor, own: Tensor | None) -> Tensor:
+    def partition(self, x: Tensor, real: Tensor | None) -> Tensor:
         """(batch, channels, height, width) -> (batch · windows, tokens, channels), zeros right and below.
 
-        `own` is what the method of that name returns. In channels-last memory one window is a view, and anything else
-        one copy.
+        `real` comes from the method of that name. In channels-last memory the result is a view if one window is
+        the whole map, else a copy.
         """
         x = x.permute(0, 2, 3, 1)
-        if own is not None:
+        if real is not None:
             windows = x.new_zeros(len(x) * self.rows * self.columns * self.tokens, x.shape[-1])
-            return windows.index_copy(0, own, x.flatten(0, 2)).unflatten(0, (-1, self.tokens))
+            return windows.index_copy(0, real, x.flatten(0, 2)).unflatten(0, (-1, self.tokens))
         x = x.reshape(-1, self.rows, self.window_height, self.columns, self.window_width, x.shape[3])
         return x.transpose(2, 3).reshape(-1, self.tokens, x.shape[5])
 
-    def merge(self, x: Tensor, own: Tensor | None) -> Tensor:
+    def merge(self, x: Tensor, real: Tensor | None) -> Tensor:
         """The inverse of `partition`, padding cropped; in channels-last memory."""
-        if own is not None:
-            x = x.flatten(0, 1).index_select(0, own).unflatten(0, (-1, self.height, self.width))
+        if real is not None:
+            x = x.flatten(0, 1).index_select(0, real).unflatten(0, (-1, self.height, self.width))
         else:
             x = x.reshape(-1, self.rows, self.columns, self.window_height, self.window_width, x.shape[2])
             x = x.transpose(2, 3).reshape(-1, self.height, self.width, x.shape[5])
@@ -104,7 +87,7 @@ class Windows:
 
 
 def check_window_size(window_size: int | Sequence[int | None] | None) -> tuple[int | None, int | None]:
-    """The windows' sides in stages 3 and 4. Raises ConfigError where `window_size` says none."""
+    """The windows' sides in stages 3 and 4, None for the whole map. Raises ConfigError for any other `window_size`."""
     pair = tuple(window_size) if isinstance(window_size, Sequence) else (window_size, window_size)
     if len(pair) != 2 or not all(w is None or (isinstance(w, int) and w > 0) for w in pair):
         raise ConfigError('window_size must be a positive int or None (the whole map), or a pair of these for stages 3 '

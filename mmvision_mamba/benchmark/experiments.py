@@ -1,7 +1,6 @@
-"""Whole detectors and segmentors: the model of a config, with random weights, a random image and made-up truth."""
+"""Settings of whole detectors and segmentors: a config's model with random weights, images and ground truth."""
 import copy
 import logging
-from argparse import Namespace
 from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import product
@@ -20,17 +19,18 @@ try:
     from mmengine.registry import MODELS
     from mmengine.structures import InstanceData, PixelData
 
-    from ..engine import launch
-    from ..engine.dataset_configs import datasets_of
+    from ..preflight.datasets import datasets_of
+    from ..preflight.pretrained import drop_pretrained
+    from ..preflight.read import read_config
 except ImportError as error:
     raise MissingExtraError('benchmark.py detector and segmentor', 'openmmlab') from error
 
-OBJECTS = 10  # in the made-up truth of an image
+OBJECTS = 10  # in the random ground truth of an image
 CANDIDATES = 1000  # boxes of a class that reach the detector's last NMS
 
 
 def experiment_settings(args) -> Iterator[Setting]:
-    """A setting per config, precision and variant."""
+    """Yields a setting per image size, batch, config, precision and variant."""
     for size, batch in product(args.sizes, args.batch):
         for config, amp, variant in product(args.configs, args.amp, variants(args)):
             model = build_model(config, args.cfg_options, args.what, size).to(args.device)
@@ -43,12 +43,11 @@ def experiment_settings(args) -> Iterator[Setting]:
 
 
 def build_model(config: str, cfg_options: dict | None, kind: str, size: tuple[int, int]) -> nn.Module:
-    """The config's model with weights as initialised, none loaded."""
+    """Build the config's model with random weights, loading none."""
     scope = dict(detector='mmdet', segmentor='mmseg')[kind]
     if find_spec(scope) is None:
         raise MissingExtraError(f'benchmark.py {kind}', 'openmmlab')
-    cfg = launch.load_config(Namespace(config=str(config), cfg_options=cfg_options, launcher='none', work_dir=None,
-                                       local_rank=0), 'model')
+    cfg = read_config(config, cfg_options)
     if cfg.default_scope != scope:
         raise ConfigError(f'{config} is no config of a {kind}: its default_scope is {cfg.default_scope!r}, '
                           f'not {scope!r}')
@@ -56,15 +55,13 @@ def build_model(config: str, cfg_options: dict | None, kind: str, size: tuple[in
 
 
 def _build(cfg, size: tuple[int, int]) -> nn.Module:
-    cfg.model.backbone.init_cfg = None
-    cfg.model.backbone.pop('pretrained', None)
+    drop_pretrained(cfg.model)
     if 'size' in cfg.model.get('data_preprocessor', {}):
         cfg.model.data_preprocessor.size = size
-    with launch.user_errors():
-        model = MODELS.build(cfg.model)
+    model = MODELS.build(cfg.model)
     logger = MMLogger.get_current_instance()
     level = logger.level
-    logger.setLevel(logging.WARNING)  # it reports every parameter
+    logger.setLevel(logging.WARNING)  # init_weights logs every parameter
     try:
         model.init_weights()
     finally:
@@ -73,10 +70,10 @@ def _build(cfg, size: tuple[int, int]) -> nn.Module:
 
 
 def build_forward(config: str, cfg_options: dict | None, size: tuple[int, int] | None, device: torch.device):
-    """A config's model in eval mode, and its forward on a random image: features and heads, no picking of boxes.
+    """Build a config's model in eval mode, with its forward on a random image: no post-processing.
 
     Args:
-        config: of a detector or segmentor.
+        config: config file of a detector or segmentor.
         cfg_options: settings to override.
         size: (height, width) of the image. None: what the config's test pipeline resizes images to.
         device: where to run.
@@ -85,9 +82,9 @@ def build_forward(config: str, cfg_options: dict | None, size: tuple[int, int] |
         The model, a function that runs its forward, and the image's size.
 
     Raises:
-        ConfigError: the config is that of neither, or, with no size given, resizes to none in its test pipeline.
+        ConfigError: the config is of neither kind, or no size is given and its test pipeline resizes to none.
     """
-    cfg = launch.read_config(config, cfg_options)
+    cfg = read_config(config, cfg_options)
     kind = dict(mmdet='detector', mmseg='segmentor').get(cfg.default_scope)
     if kind is None:
         raise ConfigError(f'{config}: a config of mmdet or mmseg is expected, its default_scope is '
@@ -112,15 +109,15 @@ def _test_size(cfg) -> tuple[int, int] | None:
     return None
 
 
-def _setting(model, args, size, batch, variant, amp, **about) -> Setting:
+def _setting(model, args, size, batch, variant, amp, **fields) -> Setting:
     test_data = random_data(args.what, model, size, batch, truth=False)
     training_data = random_data(args.what, model, size, args.train_batch, truth=True)
     if 'channels_last' in variant:
         model.to(memory_format=torch.channels_last)
     if 'fuse' in variant:
         model.backbone = fuse(model.backbone)
-    _find_boxes(model, test_data)
-    if 'compile' in variant:  # the rest depends on what is found in the image
+    _lower_score_threshold(model, test_data)
+    if 'compile' in variant:  # the backbone alone: the rest depends on the boxes found in the image
         model.backbone.compile()
 
     def forward():
@@ -139,15 +136,15 @@ def _setting(model, args, size, batch, variant, amp, **about) -> Setting:
         else:
             loss().backward()
     setting = Setting(f'{batch} × 3 × {size[0]} × {size[1]}', units=batch, training_units=args.train_batch,
-                      unit='image', forward=forward, model=model, loss=None if 'fuse' in variant else loss, **about)
+                      unit='image', forward=forward, model=model, loss=None if 'fuse' in variant else loss, **fields)
     finish(setting, plain, args.device, variant, amp)
     if 'compile' in variant:
-        setting.count = lambda phase: None  # torch's counter can't look into what is compiled
+        setting.count = lambda phase: None  # torch's counter can't see into compiled code
     return setting
 
 
 def random_data(kind: str, model: nn.Module, size: tuple[int, int], batch: int, truth: bool) -> dict:
-    """Images as a data set yields them."""
+    """A batch as a data set yields it: random images, and with `truth` random ground truth."""
     make = _detection_sample if kind == 'detector' else _segmentation_sample
     samples = [make(model, size, truth) for _ in range(batch)]
     for sample in samples:
@@ -182,10 +179,10 @@ def _segmentation_sample(model, size, truth):
 
 
 @torch.no_grad()
-def _find_boxes(model: nn.Module, data: dict) -> None:
-    """Lower a two-stage detector's score threshold so that `CANDIDATES` boxes pass it, as far as there are so many.
+def _lower_score_threshold(model: nn.Module, data: dict) -> None:
+    """Lower a two-stage detector's score threshold so that `CANDIDATES` boxes pass it, or all if there are fewer.
 
-    Random weights give every class about the same low score: none would pass, and neither NMS nor mask head had work.
+    Random weights give every class about the same low score: no box would pass, and NMS and mask head would be idle.
     """
     head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
     if head is None:
@@ -193,10 +190,10 @@ def _find_boxes(model: nn.Module, data: dict) -> None:
     head = head[-1] if isinstance(head, nn.ModuleList) else head
     predict, scores = head.predict_by_feat, []
 
-    def look(*args, **kwargs):
+    def record_scores(*args, **kwargs):
         scores.extend(kwargs['cls_scores'] if 'cls_scores' in kwargs else args[1])
         return predict(*args, **kwargs)
-    head.predict_by_feat = look
+    head.predict_by_feat = record_scores
     try:
         model.eval()
         model.test_step(data)

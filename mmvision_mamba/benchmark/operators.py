@@ -1,16 +1,14 @@
-"""Where an inference's time goes: its share by kind of operator."""
+"""Shares of an inference's time by kind of operator, from torch's profiler."""
 import warnings
-from unittest import mock
 
 import torch
-from torch.profiler import ProfilerActivity, profile, record_function
+from torch.profiler import ProfilerActivity, profile
 
-from ..backbones import mambavision
 from .setting import Setting
 
 GROUPS = ('convolution', 'linear', 'attention', 'scan', 'norm', 'activation', 'layout', 'elementwise', 'other')
-_SCAN = 'mmvision_mamba::'
-# What operators are called; the outermost that is known counts, with all it calls.
+_SCAN = 'mmvision_mamba::'  # this package's operators: scans, and on CUDA the mixer around them
+# Operators of each group. The outermost operator listed here counts, with all that it calls.
 _NAMES = dict(
     convolution=('conv1d', 'conv2d', '_convolution', 'convolution', '_convolution_mode'),
     linear=('linear', 'addmm', 'mm', 'matmul', 'bmm'),
@@ -28,18 +26,15 @@ _GROUP_OF = {f'aten::{name}': group for group, names in _NAMES.items() for name 
 
 
 def shares(setting: Setting, device: torch.device) -> dict[str, float]:
-    """The share of `GROUPS` in the time of one inference: a GPU's own time there, on a CPU the operators'."""
-    scan = mambavision.selective_scan
+    """The share of each of `GROUPS` in the time of one inference: kernel time on a GPU, operator time on a CPU.
 
-    def recorded(*args, **kwargs):
-        with record_function(f'{_SCAN}scan'):
-            return scan(*args, **kwargs)
-
+    Scans are recognised by their custom operator. The backend 'reference' has none: its time counts as elementwise.
+    """
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == 'cuda' else [])]
-    with setting.prepared('forward'), mock.patch.object(mambavision, 'selective_scan', recorded):
+    with setting.prepared('forward'):
         setting.call('forward')
         with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # that only one cycle's events are kept: there is only one
+            warnings.simplefilter('ignore')  # it keeps the events of one cycle only: there is only one
             with profile(activities=activities) as profiler:
                 setting.call('forward')
                 if device.type == 'cuda':
@@ -47,8 +42,7 @@ def shares(setting: Setting, device: torch.device) -> dict[str, float]:
     times, on_device = dict.fromkeys(GROUPS, 0.), 0.
     for event in profiler.events():
         if event.device_type != torch.autograd.DeviceType.CPU:
-            if not event.name.startswith(_SCAN):  # the span recorded above, whose kernels are listed besides
-                on_device += event.self_device_time_total
+            on_device += event.self_device_time_total
             continue
         time = event.self_device_time_total if device.type == 'cuda' else event.self_cpu_time_total
         times[_group(event)] += time

@@ -1,4 +1,4 @@
-"""A sweep's curves: time and peak memory over tokens, side or batch."""
+"""Plots a sweep: time and peak memory over tokens, side or batch."""
 from importlib.util import find_spec
 from pathlib import Path
 

@@ -1,10 +1,11 @@
-"""Results: what machine they are of, a table to read, JSON, CSV and a plot."""
+"""Results of benchmarks: facts about the machine, tables to read, JSON and CSV files."""
 import csv
 import functools
 import io
 import json
 import os
 import platform
+import re
 import subprocess
 from contextlib import suppress
 from datetime import datetime, timezone
@@ -12,40 +13,46 @@ from pathlib import Path
 
 import torch
 
+from ..checkout import ROOT
 from ..files import replace
 from .operators import GROUPS
 
 PHASES = dict(forward='forward', training='training step')
 FIGURES = ('median_ms', 'q1_ms', 'q3_ms', 'per_second', 'ratio', 'peak_bytes', 'flops', 'matmul_fraction',
            'least_bytes', 'copy_fraction')
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def machine(device: torch.device) -> dict:
-    """What the results depend on beside the settings."""
+    """Facts about this machine that results depend on: hardware, threads, versions, commit, date."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    found = dict(system=f'{platform.system()} {platform.machine()}', cpu=_cpu_name(), cores=cores,
+    facts = dict(system=f'{platform.system()} {platform.machine()}', cpu=_cpu_name(), cores=cores,
                  threads=torch.get_num_threads(), gpu=None, python=platform.python_version(), torch=torch.__version__)
     if device.type == 'cuda':
-        found |= dict(gpu=torch.cuda.get_device_name(device), cuda=torch.version.cuda)
-    return dict(device=device.type, **found, commit=git_commit(),
+        facts |= dict(gpu=torch.cuda.get_device_name(device), cuda=torch.version.cuda)
+    return dict(device=device.type, **facts, commit=git_commit(),
                 date=datetime.now(timezone.utc).isoformat(timespec='seconds'))
 
 
+def machine_name(device: torch.device) -> str:
+    """A name for the folder of this machine's results: its GPU's, or one made of the number of its cores."""
+    facts = machine(device)
+    return re.sub(r'\W+', '-', facts['gpu'].lower()) if facts['gpu'] else f'cpu-{facts["cores"]}cores'
+
+
 def clocks(device: torch.device) -> dict:
-    """Driver, clocks (MHz) and power limit (W) of a GPU, as nvidia-smi has them at this moment; {} on a CPU."""
+    """Driver, clocks (MHz) and power limit (W) of a GPU, as nvidia-smi reports them now; {} on a CPU."""
     fields = dict(driver='driver_version', sm_mhz='clocks.sm', sm_mhz_most='clocks.max.sm', memory_mhz='clocks.mem',
                   watts='power.limit')
     if device.type != 'cuda':
         return {}
     try:
-        found = subprocess.run(
+        output = subprocess.run(
             ['nvidia-smi', f'--id=GPU-{torch.cuda.get_device_properties(device).uuid}',
              f'--query-gpu={",".join(fields.values())}', '--format=csv,noheader,nounits'],
             capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return {}
-    return dict(zip(fields, (value.strip() for value in found.split(','))))
+    return dict(zip(fields, (value.strip() for value in output.split(','))))
 
 
 def _cpu_name() -> str:
@@ -58,7 +65,7 @@ def _cpu_name() -> str:
 
 @functools.cache
 def git_commit() -> str | None:
-    """The commit that is measured, with '+' where the code has been changed since. None: not a checkout."""
+    """The checkout's commit, with '+' where the code has changed since. None: there is no checkout."""
     def git(*args):
         return subprocess.run(['git', *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
     if not (ROOT / '.git').exists():
@@ -73,7 +80,7 @@ def git_commit() -> str | None:
 # A table ------------------------------------------------------------------------------------------------------------
 
 def columns(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Titles and cells, without the columns that hold nothing."""
+    """Titles and cells of the table of results, without empty columns."""
     titles, cells = ['work', 'setting'], [[row['group'], row['name']] for row in rows]
 
     def add(title, texts):
@@ -82,8 +89,8 @@ def columns(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
             for line, text in zip(cells, texts):
                 line.append(text)
     for phase, title in PHASES.items():
-        def each(write, phase=phase):
-            return [write(row[phase]) if phase in row else '' for row in rows]
+        def each(to_text, phase=phase):
+            return [to_text(row[phase]) if phase in row else '' for row in rows]
         several = len({row['group'] for row in rows}) < len(rows)
         add(title, each(time_text))
         if several:
@@ -104,7 +111,7 @@ def time_text(figures: dict) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits or all before the point."""
+    """Three significant digits, or all before the point."""
     return f'{value:,.0f}' if value >= 100 else f'{value:#.3g}'.rstrip('.')
 
 
@@ -124,23 +131,16 @@ def roofline_columns(roofline: dict) -> tuple[list[str], list[list[str]]]:
 
 
 def share_columns(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Of rows that have `shares`."""
+    """Titles and cells of the table of shares, for rows that have `shares`."""
     rows = [row for row in rows if row.get('shares')]
     return ['work', 'setting', *GROUPS], [
         [row['group'], row['name'], *(percent(row['shares'][group]) for group in GROUPS)] for row in rows]
 
 
-def as_text(titles: list[str], cells: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(titles, *cells)]
-    return '\n'.join('  '.join(text.ljust(width) if i < 2 else text.rjust(width)
-                               for i, (text, width) in enumerate(zip(line, widths))).rstrip()
-                     for line in [titles, *cells])
-
-
 # Files --------------------------------------------------------------------------------------------------------------
 
 def write(path: Path, results: dict) -> None:
-    """JSON with every sample, or CSV with a line per row, whichever the name ends in; whole or not at all."""
+    """Write results atomically: JSON with every sample or CSV with a line per row, by the suffix of `path`."""
     if path.suffix == '.json':
         text = json.dumps(results, indent=2, ensure_ascii=False) + '\n'
     else:
@@ -153,9 +153,10 @@ def write(path: Path, results: dict) -> None:
     replace(path, lambda temporary: temporary.write_text(text, newline=''))
 
 
-def _flat(row: dict, of: dict) -> dict:
+def _flat(row: dict, machine_facts: dict) -> dict:
+    """A line of the CSV file."""
     line = {key: row[key] for key in ('group', 'name', 'unit', 'dtype', 'error', 'kept_bytes')}
     for phase in PHASES:
         line |= {f'{phase}_{key}': row.get(phase, {}).get(key) for key in FIGURES}
     return line | {f'option_{key}': value for key, value in row['options'].items()} | \
-        {f'machine_{key}': value for key, value in of.items()}
+        {f'machine_{key}': value for key, value in machine_facts.items()}

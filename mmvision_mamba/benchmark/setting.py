@@ -1,4 +1,4 @@
-"""One thing to measure, and how it is called."""
+"""A setting: one thing to measure, and its calls in inference and training."""
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def _unknown(phase: str) -> None:
-    """No count of a phase's FLOPs or bytes."""
+    """The default count: FLOPs or bytes are not known."""
 
 
 @dataclass
@@ -16,23 +16,23 @@ class Setting:
     """One thing to measure.
 
     Args:
-        group: the work that is done. Settings of a group are compared with each other.
-        name: how it is done.
+        group: the work, such as the shape of the input. Settings of a group are compared with each other.
+        name: the way it is done, such as the backend.
         units: images or tokens per call.
         unit: 'image' or 'token'.
-        forward: one inference.
-        training_units: in a training step. None: as many.
-        loss: the loss of a training step, to call backward on. None: there is no training of this.
-        leaves: what the backward gives gradients to.
+        forward: runs one inference.
+        training_units: images or tokens per training step. None: as many as `units`.
+        loss: returns the loss of a training step, to call backward on. None: this has no training.
+        leaves: tensors that the backward gives gradients to.
         inputs: further tensors that are not counted as kept for the backward.
-        model: what is put into train or eval mode.
+        model: the module to put into train or eval mode.
         optimizer: takes a step after the backward.
-        scaler: of the loss, for float16.
-        dtype: that matrix products are computed in.
+        scaler: scales the loss, for float16.
+        dtype: dtype of matrix products.
         options: written to the results as they are.
-        count: phase -> FLOPs of a call.
-        least_bytes: phase -> bytes that a call has to move at the least.
-        reports_memory: whether what a call allocates can be seen. Not in a CUDA graph, which keeps its memory.
+        count: phase -> FLOPs of a call; None: not known.
+        least_bytes: phase -> bytes that a call has to move at the least; None: not known.
+        reports_memory: whether PyTorch sees what a call allocates. False for a CUDA graph, which keeps its memory.
     """
     group: str
     name: str

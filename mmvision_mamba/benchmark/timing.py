@@ -1,20 +1,20 @@
-"""Settings that take turns, round after round, so that whatever else the machine does falls on all of them."""
+"""Times settings in turns, round after round, so that other load on the machine slows all of them alike."""
 import statistics
 import time
 from collections.abc import Callable, Iterable
 
 import torch
 
+from ..costs.memory import kept_for_backward, peak_memory
 from ..errors import UserError
-from .memory import kept_for_backward, peak_memory
 from .setting import Setting
 
-TURN_SECONDS = 0.1  # a turn of a fast setting is several calls, so that one figure isn't one interrupt
+TURN_SECONDS = 0.1  # a fast setting makes several calls in a turn, so that one interrupt does not spoil it
 MOST_CALLS = 50
 
 
 def milliseconds(function: Callable, device: torch.device, calls: int = 1) -> float:
-    """Of one of `calls` calls that follow each other without waiting for the device, until all is done."""
+    """Milliseconds per call of `calls` calls in a row. The device is waited for before and after, not between them."""
     _synchronize(device)
     start = time.perf_counter()
     for _ in range(calls):
@@ -27,9 +27,9 @@ def measure(settings: Iterable[Setting], device: torch.device, rounds: int, trai
     """Call each setting unmeasured, then all of them in turns, then count bytes and FLOPs.
 
     Returns:
-        A row per setting, with `forward` and, where there is one, `training`, each with `samples_ms`, every call begun
-        when the device is idle; on CUDA `burst_ms` too, per call of several that follow each other; `peak_bytes`;
-        `flops`; `least_bytes`. Besides `kept_bytes`. Where a setting could not run, `error` says why.
+        A row per setting. Its `forward` and, where there is one, `training` hold `samples_ms`, every call begun when
+        the device is idle; on CUDA `burst_ms` too, per call of several that follow each other; `peak_bytes`; `flops`;
+        `least_bytes`. `kept_bytes` is what the forward keeps for the backward. `error` says why a setting can't run.
     """
     settings = list(settings)
     rows = [dict(group=s.group, name=s.name, unit=s.unit, dtype=str(s.dtype).removeprefix('torch.'),
@@ -65,7 +65,7 @@ def measure(settings: Iterable[Setting], device: torch.device, rounds: int, trai
 
 
 def _warm_up(setting: Setting, phase: str, device: torch.device) -> int:
-    """Compile, tune and fill caches. Returns how many calls make a turn."""
+    """Call the setting until it has compiled, tuned and filled caches. Returns the number of calls in a turn."""
     try:
         for _ in range(2 if device.type == 'cpu' else 4):
             last = milliseconds(lambda: setting.call(phase), device)
@@ -87,7 +87,7 @@ def _synchronize(device: torch.device) -> None:
 
 
 def summarize(rows: list[dict], rates: dict[str, float], copy_rate: float | None, baseline: str | None = None) -> None:
-    """Add what follows from the samples, in place.
+    """Add medians, quartiles, rates and ratios to the rows, in place.
 
     Args:
         rows: as `measure` returns them.

@@ -1,37 +1,43 @@
-"""A module measured in several ways: as it is, compiled, as a CUDA graph, channels last, fused, in mixed precision."""
+"""Variants of a module to measure: as it is, compiled, as a CUDA graph, channels last, fused, in mixed precision."""
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from ..costs.flops import count_flops
 from ..errors import ConfigError
-from .roofline import count_flops
+from . import AMP
 from .setting import Setting
 
-AMP = dict(none=None, bf16=torch.bfloat16, fp16=torch.float16)
 VARIANTS = ('channels_last', 'fuse', 'compile', 'cuda_graphs')
 
 
 def variants(args) -> list[tuple[str, ...]]:
-    """Nothing changed; each variant that was asked for; and, of several, all together."""
-    asked = tuple(name for name in VARIANTS if getattr(args, name, False))
-    return [(), *((name,) for name in asked), *([asked] if len(asked) > 1 else [])]
+    """The plain variant (); each variant whose option is set; and, of several, all together."""
+    chosen = tuple(name for name in VARIANTS if getattr(args, name, False))
+    return [(), *((name,) for name in chosen), *([chosen] if len(chosen) > 1 else [])]
+
+
+def autocast_dtype(amp: str) -> torch.dtype | None:
+    """The dtype that a value of --amp computes in; None: no autocast."""
+    return AMP[amp] and getattr(torch, AMP[amp])
 
 
 def precision(device: torch.device, amp: str, cache: bool = True):
-    return torch.autocast(device.type, AMP[amp] or torch.bfloat16, enabled=AMP[amp] is not None, cache_enabled=cache)
+    dtype = autocast_dtype(amp)
+    return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None, cache_enabled=cache)
 
 
 def mean_of(outputs) -> Tensor:
-    """A loss that costs little beside what made `outputs`."""
+    """The sum of the outputs' means: a loss that costs little beside the forward."""
     return sum(y.float().mean() for y in (outputs if isinstance(outputs, (tuple, list)) else (outputs,)))
 
 
-def module_setting(model: nn.Module, x: Tensor, variant: tuple[str, ...], amp: str, **about) -> Setting:
+def module_setting(model: nn.Module, x: Tensor, variant: tuple[str, ...], amp: str, **fields) -> Setting:
     """A setting that calls `model` on `x`.
 
     Args:
-        about: group, name, units, unit and options of the setting.
+        fields: group, name, units, unit and options of the setting.
     """
     model = prepare(model.to(x.device), variant)
     if 'channels_last' in variant:
@@ -43,12 +49,12 @@ def module_setting(model: nn.Module, x: Tensor, variant: tuple[str, ...], amp: s
         with precision(x.device, amp, cache=not graph):
             return call(x)
 
-    def plain(phase):  # torch's counter can't look into what is compiled
+    def plain(phase):  # torch's counter can't see into compiled code
         out = run(model)
         if phase == 'training':
             mean_of(out).backward()
     setting = Setting(forward=as_cuda_graph(run) if graph else run, model=model, inputs=[x],
-                      loss=None if graph or 'fuse' in variant else lambda: mean_of(run()), **about)
+                      loss=None if graph or 'fuse' in variant else lambda: mean_of(run()), **fields)
     return finish(setting, plain, x.device, variant, amp)
 
 
@@ -62,24 +68,24 @@ def prepare(model: nn.Module, variant: tuple[str, ...]) -> nn.Module:
 
 
 def fuse(model: nn.Module) -> nn.Module:
-    """The model fused for inference; one that works in place returns None."""
+    """The model fused for inference. Its `fuse` may work in place and return None."""
     if not hasattr(model, 'fuse'):
         raise ConfigError(f'--fuse: {type(model).__name__} has no method fuse()')
     return model.eval().fuse() or model
 
 
 def finish(setting: Setting, plain: Callable, device: torch.device, variant: tuple[str, ...], amp: str) -> Setting:
-    """Give a setting with a model its optimiser and its counts.
+    """Add optimiser, dtype and counts to a setting that has a model, and return it.
 
     Args:
-        plain: phase -> one call, with nothing compiled.
+        plain: takes a phase and makes one call of it, with nothing compiled.
     """
     def count(phase):
         flops = count_flops(lambda: plain(phase), setting.model, phase)
         setting.clear()
         return flops
     setting.leaves = [p for p in setting.model.parameters() if p.requires_grad]
-    setting.dtype, setting.count = AMP[amp] or torch.float32, count
+    setting.dtype, setting.count = autocast_dtype(amp) or torch.float32, count
     setting.reports_memory = 'cuda_graphs' not in variant
     if setting.loss is not None:
         # Takes as long with a learning rate of 0, and the weights stay as they are.
@@ -90,7 +96,7 @@ def finish(setting: Setting, plain: Callable, device: torch.device, variant: tup
 
 
 def as_cuda_graph(function: Callable) -> Callable:
-    """`function` captured at the first call and replayed at all others."""
+    """`function` as a CUDA graph, captured at the first call and replayed at every call."""
     captured = []
 
     def replay():

@@ -1,4 +1,4 @@
-"""What is measured without OpenMMLab: the scan, the mixer, the backbone and other backbones beside it."""
+"""Settings that need no OpenMMLab: the scan, the mixer, the backbone and other backbones beside it."""
 from collections.abc import Iterator
 from itertools import product
 
@@ -8,24 +8,25 @@ from torch import nn
 
 from ..backbones import MambaVision
 from ..backbones.family import resolve_arch
-from ..backbones.mambavision import MambaVisionMixer
+from ..backbones.mixers import MambaVisionMixer
+from ..costs.flops import scan_bytes, scan_flops
 from ..errors import ConfigError, MissingExtraError
 from ..ops import BACKENDS, check_backend, selective_scan
-from .roofline import scan_bytes, scan_flops
+from . import PEERS
 from .setting import Setting
 from .variants import as_cuda_graph, module_setting, variants
 
-REFERENCE_STEPS = 8192  # past these, step by step, a call takes seconds and keeps gigabytes
+REFERENCE_STEPS = 8192  # tokens past which a call of 'reference' takes seconds and keeps gigabytes
 
 
 def usable_backends(asked: list[str] | None, device: torch.device) -> list[str]:
-    """Those asked for; by default all that run on `device`.
+    """The scan backends in `asked`, or by default all that run on `device`.
 
     Raises:
-        ConfigError: one that was asked for is unknown or does not run.
+        ConfigError: a backend in `asked` is unknown or does not run.
     """
     usable = []
-    # Not what Triton's interpreter runs on a CPU, unless asked for.
+    # On a CPU Triton would run in its interpreter: only if it is asked for.
     for backend in asked or (BACKENDS[1:] if device.type == 'cuda' else ['reference', 'chunked']):
         try:
             check_backend(backend)
@@ -84,19 +85,19 @@ def mixer_settings(args) -> Iterator[Setting]:
 def backbone_settings(args) -> Iterator[Setting]:
     for size, batch in product(args.sizes, args.batch):
         x = torch.randn(batch, 3, *size, device=args.device)
-        about = dict(group=_shape(batch, 3, *size), units=batch, unit='image')
+        common = dict(group=_shape(batch, 3, *size), units=batch, unit='image')
         options = dict(batch=batch, height=size[0], width=size[1], side=size[0])
         for arch, padding, windows, backend, amp, variant in product(
                 args.archs, args.paddings, args.windows or ['arch'], args.backends, args.amp, variants(args)):
             model = MambaVision(arch, window_padding=padding, window_size=windows, scan_backend=backend)
             name = _name(arch, padding, windows != 'arch' and 'windows ' + '/'.join(str(w or 'all') for w in windows),
                          (len(args.backends) > 1 or backend != 'auto') and backend, _amp(amp), *variant)
-            yield module_setting(model, x, variant, amp, name=name, **about, options=dict(
+            yield module_setting(model, x, variant, amp, name=name, **common, options=dict(
                 options, arch=arch, padding=padding, backend=backend, amp=amp, variant=variant,
                 windows=resolve_arch(arch)['window_size'] if windows == 'arch' else windows))
         for peer, amp, variant in product(args.peers or (), args.amp, variants(args)):
             if 'fuse' not in variant:  # a method of MambaVision's
-                yield module_setting(PEERS[peer](), x, variant, amp, name=_name(peer, _amp(amp), *variant), **about,
+                yield module_setting(_PEERS[peer](), x, variant, amp, name=_name(peer, _amp(amp), *variant), **common,
                                      options=dict(options, arch=peer, amp=amp, variant=variant))
 
 
@@ -108,12 +109,12 @@ def _swin() -> nn.Module:
     return SwinTransformer(drop_path_rate=0.2)
 
 
-# Each emits four maps, at strides 4 to 32.
-PEERS = {
-    'swin-t': _swin,
-    'convnext-t': lambda: timm.create_model('convnext_tiny', features_only=True, drop_path_rate=0.2),
-    'resnet-50': lambda: timm.create_model('resnet50', features_only=True, out_indices=(1, 2, 3, 4)),
-}
+# Each returns four feature maps, at strides 4 to 32.
+_PEERS = dict(zip(PEERS, (
+    _swin,
+    lambda: timm.create_model('convnext_tiny', features_only=True, drop_path_rate=0.2),
+    lambda: timm.create_model('resnet50', features_only=True, out_indices=(1, 2, 3, 4)),
+)))
 
 
 def _too_long(backend: str, length: int) -> bool:
@@ -135,5 +136,6 @@ def _amp(amp: str) -> str:
     return '' if amp == 'none' else amp
 
 
-def _dtype(dtype: torch.dtype, of=()) -> str:
-    return '' if list(of) == [torch.float32] else str(dtype).removeprefix('torch.')
+def _dtype(dtype: torch.dtype, among=()) -> str:
+    """The dtype's name; '' where it is float32 and `among` has no other."""
+    return '' if list(among) == [torch.float32] else str(dtype).removeprefix('torch.')

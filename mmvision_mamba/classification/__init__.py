@@ -1,4 +1,4 @@
-"""Image classification through mmengine: model, data set, transform, metric and hooks, for the two tools."""
+"""Image classification through mmengine: model, data set, transform, metric and hooks, to train and test with."""
 from .dataset import ImageFolder
 from .hooks import ClassesCheckHook, PublishedWeightsHook
 from .mesa import MESAHook

@@ -6,6 +6,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
 from ..errors import DataError
+from ..text import shortened
 
 EXTENSIONS = ('.jpg', '.jpeg', '.png', '.bmp', '.gif', '.ppm', '.tif', '.tiff', '.webp')
 
@@ -18,23 +19,22 @@ class ImageFolder(BaseDataset):
     order of `metainfo['classes']`. Arguments are those of mmengine's `BaseDataset`, without an annotation file.
 
     Raises:
-        DataError: no folder, a class that the config names without a folder or the other way round, or a class without
-            an image.
+        DataError: there are no folders, they differ from the config's classes, or one has no image.
     """
 
     def load_data_list(self) -> list[dict]:
         root = Path(self.data_prefix.get('img_path') or self.data_root or '.')
         if not root.is_dir():
             raise DataError(f'{root}: no such folder; expected {root}/CLASS/*.jpg')
-        found = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith('.'))
-        if not found:
+        folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith('.'))
+        if not folders:
             raise DataError(f'{root}: there is no folder in it; images are expected in one folder per class, '
                             f'{root}/CLASS/*.jpg')
-        classes = list(self._metainfo.get('classes') or found)
-        if sorted(classes) != found:
-            lack, more = sorted(set(classes) - set(found)), sorted(set(found) - set(classes))
-            problems = [f'{what} {", ".join(map(str, names[:5]))}{" …" * (len(names) > 5)}' for what, names in (
-                ('no folder for', lack), ("folders that metainfo['classes'] lacks:", more)) if names]
+        classes = list(self._metainfo.get('classes') or folders)
+        if sorted(classes) != folders:
+            missing, extra = sorted(set(classes) - set(folders)), sorted(set(folders) - set(classes))
+            problems = [f'{title} {shortened(names, 5)}' for title, names in (
+                ('no folder for', missing), ("folders that metainfo['classes'] lacks:", extra)) if names]
             raise DataError(f'{root}: {"; ".join(problems) or "a class twice"}')
         self._metainfo['classes'] = tuple(classes)
         data, empty = [], []
@@ -44,6 +44,6 @@ class ImageFolder(BaseDataset):
             data += [dict(img_path=path, gt_label=label) for path in paths]
             empty += [] if paths else [name]
         if empty:
-            raise DataError(f'{root}: no image in {", ".join(empty[:5])}{" …" * (len(empty) > 5)}; image files end in '
+            raise DataError(f'{root}: no image in {shortened(empty, 5)}; image files end in '
                             f'{", ".join(EXTENSIONS)}')
         return data

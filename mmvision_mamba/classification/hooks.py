@@ -1,10 +1,11 @@
-"""Published weights into `ImageClassifier`, and the classes of model, data sets and checkpoint compared."""
+"""Hooks: load published weights into `ImageClassifier`; compare the classes of model, data sets and checkpoint."""
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
-from ..backbones.checkpoint import extract_state_dict
+from ..checkpoints.reading import extract_state_dict
+from ..engine.models import bare_model
 from ..errors import ConfigError, DataError
+from ..text import shortened
 from .metric import Accuracy
 
 
@@ -24,8 +25,12 @@ class PublishedWeightsHook(Hook):
 
 @HOOKS.register_module()
 class ClassesCheckHook(Hook):
-    """Raises where the model's number of classes isn't the data set's, two data sets number theirs differently, or
-    accuracy among more classes than there are is asked for."""
+    """Compares the classes of model, data sets, checkpoint and `Accuracy` before a run.
+
+    Raises:
+        ConfigError: the model's number of classes isn't the data set's, or a k of `Accuracy` exceeds it.
+        DataError: two data sets, or data set and checkpoint, number their classes differently.
+    """
 
     def __init__(self):
         self._checkpoint = None
@@ -35,19 +40,19 @@ class ClassesCheckHook(Hook):
         self._checkpoint = classes and tuple(classes)
 
     def before_train(self, runner):
-        classes = self._check(runner, runner.train_dataloader.dataset)
+        classes = self._check_model(runner, runner.train_dataloader.dataset)
         if runner.val_loop is not None:
             self._compare(runner.val_dataloader.dataset, classes, "the training set's")
             self._check_metrics(runner.val_evaluator, classes)
 
     def before_test(self, runner):
-        self._check_metrics(runner.test_evaluator, self._check(runner, runner.test_dataloader.dataset))
+        self._check_metrics(runner.test_evaluator, self._check_model(runner, runner.test_dataloader.dataset))
         if self._checkpoint:
             self._compare(runner.test_dataloader.dataset, self._checkpoint, "the checkpoint's")
 
     @staticmethod
-    def _check(runner, dataset) -> tuple[str, ...]:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    def _check_model(runner, dataset) -> tuple[str, ...]:
+        model = bare_model(runner.model)
         classes = tuple(dataset.metainfo['classes'])
         if model.num_classes != len(classes):
             raise ConfigError(f'the model has {model.num_classes} classes, {_place(dataset)} has {len(classes)}: set '
@@ -64,11 +69,11 @@ class ClassesCheckHook(Hook):
     def _compare(dataset, expected: tuple[str, ...], whose: str) -> None:
         classes = tuple(dataset.metainfo['classes'])
         if classes != expected:
-            lack, more = sorted(set(expected) - set(classes)), sorted(set(classes) - set(expected))
-            what = '; '.join(f'{title} {", ".join(names[:5])}{" …" * (len(names) > 5)}' for title, names in (
-                ('without', lack), ('and besides', more)) if names) or 'in another order'
-            raise DataError(f'{_place(dataset)}: its classes are not {whose} ({what}), so labels would not agree. Make '
-                            "the folders alike, or set metainfo=dict(classes=…) in each data set.")
+            missing, extra = sorted(set(expected) - set(classes)), sorted(set(classes) - set(expected))
+            difference = '; '.join(f'{title} {shortened(names, 5)}' for title, names in (
+                ('without', missing), ('and besides', extra)) if names) or 'in another order'
+            raise DataError(f'{_place(dataset)}: its classes are not {whose} ({difference}), so labels would not '
+                            "agree. Make the folders alike, or set metainfo=dict(classes=…) in each data set.")
 
 
 def _place(dataset) -> str:

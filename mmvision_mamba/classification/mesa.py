@@ -2,10 +2,10 @@
 import torch
 import torch.nn.functional as F
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from torch import Tensor
 
+from ..engine.models import bare_model
 from ..errors import ConfigError
 from .model import ImageClassifier
 
@@ -19,8 +19,8 @@ class MESAHook(Hook):
 
     Args:
         weight: of the term. Default: 0.5.
-        begin: the part of the training that goes by before it is added, in [0, 1). Default: 0.25.
-        temperature: that softens both predictions. Default: 3.
+        begin: fraction of the training before the term is added, in [0, 1). Default: 0.25.
+        temperature: softens both predictions. Default: 3.
 
     Raises:
         ConfigError: a value out of range; and before the training, where there is no `EMAHook` or no
@@ -36,7 +36,7 @@ class MESAHook(Hook):
         self.weight, self.begin, self.temperature = weight, begin, temperature
 
     def before_train(self, runner):
-        self._model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        self._model = bare_model(runner.model)
         self._teacher = next((hook.ema_model for hook in runner.hooks if isinstance(hook, EMAHook)), None)
         if self._teacher is None or not isinstance(self._model, ImageClassifier):
             raise ConfigError('MESAHook goes with an ImageClassifier and an EMAHook, whose average of the weights it '
@@ -50,6 +50,6 @@ class MESAHook(Hook):
 
     def _loss(self, inputs: Tensor, logits: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            expected = self._teacher.eval()(inputs)
-        found, expected = ((x / self.temperature).log_softmax(-1) for x in (logits, expected))
-        return dict(loss_mesa=self.weight * F.kl_div(found, expected, reduction='batchmean', log_target=True))
+            teacher_logits = self._teacher.eval()(inputs)
+        student, teacher = ((x / self.temperature).log_softmax(-1) for x in (logits, teacher_logits))
+        return dict(loss_mesa=self.weight * F.kl_div(student, teacher, reduction='batchmean', log_target=True))

@@ -28,11 +28,11 @@ class Accuracy(BaseMetric):
         for sample, label in zip(data_samples, data_batch['gt_label'].tolist()):
             scores = sample['pred_scores']
             self.check(len(scores))
-            # Of equal scores, the class's own comes last: a model that tells nothing apart is given nothing.
+            # Among equal scores the true class ranks last: a model that tells nothing apart must not score.
             self.results.append(int((scores >= scores[label]).sum()))
 
     def check(self, num_classes: int) -> None:
-        """Raises ConfigError where there are fewer classes than one is to be among."""
+        """Raise ConfigError if a k exceeds the number of classes."""
         if max(self.topk) > num_classes:
             raise ConfigError(f'Accuracy: top {max(self.topk)} of {num_classes} classes is no question; set '
                               'val_evaluator.topk and test_evaluator.topk, to (1,) say')

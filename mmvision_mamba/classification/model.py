@@ -15,7 +15,7 @@ from torch import Tensor
 from ..backbones import MambaVision
 from ..errors import ConfigError
 
-with contextlib.suppress(KeyError):  # mmpretrain brings one of that name
+with contextlib.suppress(KeyError):  # mmpretrain registers one of that name
     OPTIMIZERS.register_module(module=Lamb)
 
 
@@ -29,7 +29,7 @@ class ImageClassifier(BaseModel):
     Args:
         backbone: config of a registered backbone, such as dict(type='MambaVision', out_indices=(3,), norm_layer=None).
         num_classes: at least 1.
-        in_channels: of the backbone's last map. Default: what a MambaVision has there; for others it must be given.
+        in_channels: of the backbone's last map. Default: taken from a MambaVision; required for other backbones.
         drop_rate: dropout before the linear layer. Default: 0.
         label_smoothing: of the cross entropy. Default: 0.
         mixup: arguments of `timm.data.Mixup`, such as dict(mixup_alpha=0.8, cutmix_alpha=1.0), for batches of even
@@ -37,8 +37,8 @@ class ImageClassifier(BaseModel):
         data_preprocessor, init_cfg: as mmengine's `BaseModel`. Default: none.
 
     Attributes:
-        extra_loss: what a hook adds while training: of images as augmented and mixed, and their logits, a dict of
-            losses; the cross entropy is then called loss_cls. None: nothing.
+        extra_loss: function that a hook sets while training: from the augmented and mixed images and their logits to a
+            dict of further losses; the cross entropy is then called loss_cls. None: no further loss.
 
     Returns:
         forward: of images ``(B, C, H, W)``, in mode 'tensor' logits ``(B, num_classes)``; 'loss' dict(loss=scalar);

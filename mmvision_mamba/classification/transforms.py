@@ -7,18 +7,17 @@ from mmengine.registry import TRANSFORMS
 from PIL import Image
 from timm.data import create_transform
 
-from ..backbones.family import did_you_mean
-from ..errors import ConfigError
+from ..text import check_names
 
 
 @TRANSFORMS.register_module()
 class PackImage(BaseTransform):
-    """`timm.data.create_transform` of an image as mmcv loads it (BGR), and what `ImageClassifier` takes.
+    """Apply `timm.data.create_transform` to an image loaded by mmcv (BGR), and pack the input of `ImageClassifier`.
 
     Args:
         input_size: side of the result in pixels, or (height, width). Default: 224.
         is_training: augment, or resize and crop for tests. Default: False.
-        options: of `timm.data.create_transform`; ImageNet's mean and std are its default, and bicubic is ours.
+        **options: of `timm.data.create_transform`, whose defaults hold (ImageNet's mean and std), but bicubic.
 
     Returns:
         dict(inputs=(3, H, W) float tensor, RGB, gt_label=int, img_path=str).
@@ -26,10 +25,7 @@ class PackImage(BaseTransform):
 
     def __init__(self, input_size=224, is_training: bool = False, **options):
         valid = list(inspect.signature(create_transform).parameters)
-        for name in options:
-            if name not in valid:
-                raise ConfigError(f'PackImage has no argument {name!r}{did_you_mean(name, valid)}; valid ones: '
-                                  f'{", ".join(valid)}')
+        check_names(options, valid, 'PackImage has no argument')
         options.setdefault('interpolation', 'bicubic')
         self.transforms = create_transform(tuple(input_size) if not isinstance(input_size, int) else input_size,
                                            is_training, **options)

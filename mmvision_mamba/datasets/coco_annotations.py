@@ -1,4 +1,4 @@
-"""What is wrong inside a COCO annotation file, item by item. Knows JSON, not images or configs."""
+"""Find the problems of a COCO annotation file, item by item. Looks at its JSON only, not at images or configs."""
 import math
 from collections.abc import Iterator
 
@@ -7,42 +7,43 @@ from .problems import Contents, Problem
 
 def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...] = (),
                   contents: Contents | None = None) -> Iterator[Problem]:
-    """Everything wrong with the content of a COCO annotation file.
+    """Yield every problem in the content of a COCO annotation file.
 
     Args:
         content: the parsed JSON, with the lists `images` and `categories`; `annotations` may be missing.
-        masks: whether segmentations are used.
-        evaluated: what COCO's evaluation reads from this file: 'bbox', 'segm'.
-        contents: filled with what the file holds.
+        masks: whether segmentations are loaded. Default: False.
+        evaluated: types of COCO's evaluation that read this file: 'bbox', 'segm'. Default: none.
+        contents: statistics to fill in. Default: none.
     """
     contents = Contents() if contents is None else contents
     images, names = {}, {}
-    yield from _images(content['images'], images)
-    yield from _categories(content['categories'], names)
+    yield from _image_problems(content['images'], images)
+    yield from _category_problems(content['categories'], names)
     contents.images = len(content['images'])
     contents.classes.update(dict.fromkeys(names.values(), 0))
-    ids, filled = set(), set()
+    ids, images_with_objects = set(), set()
     annotations = content.get('annotations')
     for index, ann in enumerate(annotations if isinstance(annotations, list) else ()):
-        found = list(_annotation(ann, images, names, masks, evaluated))
+        problems = list(_annotation_problems(ann, images, names, masks, evaluated))
         if isinstance(ann, dict) and _is_id(ann.get('id')):
             if ann['id'] in ids:
-                found.append(Problem('duplicate annotation id', '', f'id {ann["id"]}'))
+                problems.append(Problem('duplicate annotation id', '', f'id {ann["id"]}'))
             ids.add(ann['id'])
-        for problem in found:
-            yield problem._replace(where=_name(ann, index, images))
-        if not found or all(p.kind in _KEPT for p in found):
+        for problem in problems:
+            yield problem._replace(where=_place(ann, index, images))
+        if all(p.kind in _HARMLESS for p in problems):
             contents.add_box(names[ann['category_id']], *ann['bbox'][2:])
             contents.crowds += bool(ann.get('iscrowd'))
-            filled.add(ann['image_id'])
-    contents.empty = contents.images - len(filled)
+            images_with_objects.add(ann['image_id'])
+    contents.empty = contents.images - len(images_with_objects)
 
 
-# Objects with these count: they are used all the same.
-_KEPT = ('annotation id 0', 'box sticks out', 'polygon short')
+# Objects with only these problems are used all the same, and counted.
+_HARMLESS = ('annotation id 0', 'box sticks out', 'polygon short')
 
 
-def _images(records, images: dict) -> Iterator[Problem]:
+def _image_problems(records, images: dict) -> Iterator[Problem]:
+    """Yield the problems of `images`; fill in {id: (file name, width, height)} of the usable ones."""
     file_names = set()
     for index, image in enumerate(records):
         where = f'images[{index}]'
@@ -69,14 +70,15 @@ def _images(records, images: dict) -> Iterator[Problem]:
 
 
 def file_name(image: dict) -> str | None:
-    """The file of an item of `images`, relative to the image folder; LVIS has the end of a URL for it."""
+    """File name of an item of `images`, relative to the image folder; in LVIS the end of its URL. None without one."""
     name, url = image.get('file_name'), image.get('coco_url')
     if isinstance(name, str) and name:
         return name
     return '/'.join(url.split('/')[-2:]) if isinstance(url, str) else None
 
 
-def _categories(records, names: dict) -> Iterator[Problem]:
+def _category_problems(records, names: dict) -> Iterator[Problem]:
+    """Yield the problems of `categories`; fill in {id: name} of the usable ones."""
     for index, category in enumerate(records):
         named = isinstance(category, dict) and isinstance(category.get('name'), str)
         if not named or not _is_id(category.get('id')):
@@ -92,21 +94,22 @@ def _categories(records, names: dict) -> Iterator[Problem]:
 
 
 def _differs(item_id: int | str, known: dict) -> bool:
-    """Whether ids are numbers here and words there: COCO's evaluation sorts them."""
+    """Whether an id is a number and those before it strings, or the reverse: COCO's evaluation sorts them."""
     return bool(known) and type(item_id) is not type(next(iter(known)))
 
 
-def _name(ann, index: int, images: dict) -> str:
+def _place(ann, index: int, images: dict) -> str:
     if not isinstance(ann, dict) or not _is_id(ann.get('id')):
         return f'annotations[{index}]'
     image = images.get(ann['image_id']) if _is_id(ann.get('image_id')) else None
     return f'annotation {ann["id"]}' + (f' ({image[0]})' if image else '')
 
 
-def _annotation(ann, images: dict, names: dict, masks: bool, evaluated: tuple[str, ...]) -> Iterator[Problem]:
-    wrong = _wrong_key(ann, evaluated)
-    if wrong:
-        yield Problem('annotation record', '', wrong)
+def _annotation_problems(ann, images: dict, names: dict, masks: bool,
+                         evaluated: tuple[str, ...]) -> Iterator[Problem]:
+    key_problem = _key_problem(ann, evaluated)
+    if key_problem:
+        yield Problem('annotation record', '', key_problem)
         return
     if ann['id'] == 0 and evaluated:
         yield Problem('annotation id 0', '')
@@ -121,25 +124,27 @@ def _annotation(ann, images: dict, names: dict, masks: bool, evaluated: tuple[st
         return
     _, width, height = images[ann['image_id']]
     x, y, w, h = box
-    shown = f'bbox is {box}'
-    used = False
+    description = f'bbox is {box}'
+    is_used = False
     if w < 1 or h < 1 or ann['area'] <= 0:
-        yield Problem('box empty', '', f'{shown}, area {ann["area"]}')
+        yield Problem('box empty', '', f'{description}, area {ann["area"]}')
     elif x >= width or y >= height or x + w <= 0 or y + h <= 0:
-        yield Problem('box outside', '', f'{shown}, the image is {width} × {height}')
+        yield Problem('box outside', '', f'{description}, the image is {width} × {height}')
     else:
-        used = True
+        is_used = True
         if x < -1 or y < -1 or x + w > width + 1 or y + h > height + 1:
-            yield Problem('box sticks out', '', f'{shown}, the image is {width} × {height}')
+            yield Problem('box sticks out', '', f'{description}, the image is {width} × {height}')
     if masks or 'segm' in evaluated:
-        yield from _mask(ann.get('segmentation'), width, height, used or bool(evaluated), 'segm' in evaluated)
+        yield from _mask_problems(ann.get('segmentation'), width, height, is_used or bool(evaluated),
+                                  'segm' in evaluated)
 
 
-def _wrong_key(ann, evaluated) -> str | None:
+def _key_problem(ann, evaluated) -> str | None:
+    """The first key of an annotation that is missing or has a value of the wrong type, as a phrase; None if none is."""
     if not isinstance(ann, dict):
         return f'is {type(ann).__name__}'
-    wanted = {'id': _is_integer, 'image_id': _is_id, 'category_id': _is_id, 'area': _is_number, 'bbox': bool}
-    for key, is_right in wanted.items():
+    required = {'id': _is_integer, 'image_id': _is_id, 'category_id': _is_id, 'area': _is_number, 'bbox': bool}
+    for key, is_right in required.items():
         if key not in ann:
             return f'no {key}'
         if key != 'bbox' and not is_right(ann[key]):
@@ -151,9 +156,9 @@ def _wrong_key(ann, evaluated) -> str | None:
     return None
 
 
-def _mask(mask, width: float, height: float, used: bool, evaluated: bool) -> Iterator[Problem]:
+def _mask_problems(mask, width: float, height: float, required: bool, evaluated: bool) -> Iterator[Problem]:
     if not mask:
-        if used:
+        if required:
             yield Problem('no mask', '')
     elif isinstance(mask, list):
         reach = 10 * max(width, height)  # pycocotools walks along every pixel of an outline, in the image or not
@@ -173,15 +178,15 @@ def _mask(mask, width: float, height: float, used: bool, evaluated: bool) -> Ite
 
 
 def rle_problem(rle: dict, width: float, height: float) -> str | None:
-    """What is wrong with a run-length encoding of COCO, as list or string, or None.
+    """Problem of a COCO run-length encoding, its counts a list or a compressed string; None if it is sound.
 
-    pycocotools decodes one that ends early into whatever lies in memory, so its answer doesn't count.
+    pycocotools is no judge: it decodes an encoding that ends early into whatever lies in memory.
     """
     if rle.get('size') != [height, width]:
         return f'size is {rle.get("size")!r:.40}, the image is {height} high and {width} wide'
     counts = rle.get('counts')
     try:
-        runs = counts if isinstance(counts, list) else _decoded(counts)
+        runs = counts if isinstance(counts, list) else _run_lengths(counts)
     except (TypeError, ValueError, AttributeError):
         return f'counts is {counts!r:.40}'
     if not all(_is_integer(run) and run >= 0 for run in runs):
@@ -190,9 +195,9 @@ def rle_problem(rle: dict, width: float, height: float) -> str | None:
     return None if total == width * height else f'counts cover {total} of {width * height} pixels'
 
 
-def _decoded(counts: str) -> list[int]:
-    """The run lengths in a compressed string: groups of five bits, least first, from the third run on as differences
-    from the last but one (the format of the COCO API)."""
+def _run_lengths(counts: str) -> list[int]:
+    """Decode the COCO API's compressed string: groups of five bits, least significant first; from the fourth run on,
+    differences from the last run but one."""
     runs, value, shift = [], 0, 0
     for char in counts.encode('ascii'):
         bits = char - 48
@@ -212,7 +217,7 @@ def _decoded(counts: str) -> list[int]:
 
 
 def _are_within(values: list, reach: float) -> bool:
-    """Whether all are numbers from -reach to reach; hundreds of thousands of polygons must not take a minute."""
+    """Whether all are numbers from -reach to reach; fast, since a file may have hundreds of thousands of polygons."""
     return {*map(type, values)} <= {int, float} and -reach <= min(values, default=0) \
         and max(values, default=0) <= reach and not math.isnan(sum(values))
 

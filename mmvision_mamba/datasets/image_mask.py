@@ -19,7 +19,7 @@ class ImageMaskDataset(BaseSegDataset):
 
     Args:
         values: pixel value of each class, in the order of `metainfo['classes']`. Default: 0, 1, 2, …
-        ignored: further pixel values, which count as unlabelled, like 255. Default: none.
+        ignored: further pixel values that count as unlabelled, like 255. Default: none.
         ann_file: text file with the relative names of the images to use, without suffix, one a line. Default: all.
         **settings: as for `BaseSegDataset`.
 
@@ -43,34 +43,34 @@ class ImageMaskDataset(BaseSegDataset):
 
 
 def image_mask_pairs(images: str, masks: str, names_file: str | None = None) -> list[tuple[str, str]]:
-    """(image, mask) paths of the same relative name below two folders, sorted; of the names in a file, or of all.
+    """(image, mask) paths of the same relative name below two folders: of the names in a file, or of all, sorted.
 
     Raises:
-        DataError: there is none, an image has no mask, or a name of the file no image.
+        DataError: there is no image, an image has no mask, or a name in the file has no image.
     """
-    found = {suffixes: {str(path.relative_to(folder).with_suffix('')): str(path) for path in Path(folder).rglob('*')
+    files = {suffixes: {str(path.relative_to(folder).with_suffix('')): str(path) for path in Path(folder).rglob('*')
                         if path.suffix.lower() in suffixes} for folder, suffixes in ((images, IMAGES), (masks, MASKS))}
-    names = sorted(found[IMAGES])
+    names = sorted(files[IMAGES])
     if names_file:
         names = [line.strip() for line in Path(names_file).read_text().splitlines() if line.strip()]
         names = [osp.splitext(name)[0] if name.lower().endswith(IMAGES) else name for name in names]
     if not names:
         raise DataError(f'{names_file or images}: there are no images')
     for kind, suffixes, folder in (('image', IMAGES, images), ('mask', MASKS, masks)):
-        missing = [name for name in names if name not in found[suffixes]]
+        missing = [name for name in names if name not in files[suffixes]]
         if missing:
             raise DataError(f'{len(missing)} of {len(names)} names have no {kind} in {folder}: {missing[0]} is the '
                             f'first.\nA mask has its image\'s name, and one of the suffixes {", ".join(MASKS)}')
-    return [(found[IMAGES][name], found[MASKS][name]) for name in names]
+    return [(files[IMAGES][name], files[MASKS][name]) for name in names]
 
 
 def pixel_values(masks: Sequence[str]) -> dict[int, str]:
-    """{value: the first mask that has it} over all pixels of mask images.
+    """{pixel value: the first mask that has it}, over all mask images.
 
     Raises:
         DataError: a file that is no image, has several channels, or values above 255.
     """
-    def values(path):
+    def values_of(path):
         try:
             with Image.open(path) as image:
                 pixels = np.asarray(image)
@@ -83,8 +83,8 @@ def pixel_values(masks: Sequence[str]) -> dict[int, str]:
 
     first = {}
     with ThreadPoolExecutor() as pool:
-        for path, found in pool.map(values, masks):
-            for value in found:
+        for path, values in pool.map(values_of, masks):
+            for value in values:
                 first.setdefault(value, path)
     if first and (max(first) > 255 or min(first) < 0):
         value = max(first) if max(first) > 255 else min(first)

@@ -1,4 +1,4 @@
-"""The kinds of things that can be wrong with a data set, and what a summary of one counts."""
+"""The kinds of problems that a data set can have, and the statistics of its summary."""
 import math
 from collections import Counter
 from typing import NamedTuple
@@ -13,11 +13,14 @@ class Problem(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """`level` 'error': training or testing would stop there, or learn and measure nonsense. 'warning': mmdet and mmseg
-    leave the item out, or the result is a little off."""
+    """A kind of problem, and the way out.
+
+    Level 'error': training or testing would stop there, or learn and measure nonsense. 'warning': mmdet and mmseg leave
+    the item out, or the result is a little off.
+    """
 
     level: str
-    what: str
+    what: str  # the items that have the problem, in the plural
     fix: str
 
 
@@ -61,11 +64,11 @@ KINDS = {
 
 
 class Contents:
-    """Counts and sizes of what a data set holds, for its summary.
+    """Statistics of a data set, for its summary.
 
     Attributes:
-        images, objects, crowds, empty: numbers; `empty` is of images without objects.
-        classes: objects of each class's name (segmentation: pixels).
+        images, objects, crowds, empty: numbers of each; `empty` counts images without objects.
+        classes: {class name: objects, or pixels in segmentation}.
         sides: √(w · h) of each box, pixels.
     """
 

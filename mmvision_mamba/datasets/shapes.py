@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from ..errors import DataError
+from . import CLASSES, KINDS
 
 SPLITS = ('train', 'val')
 RECIPE_FILE = 'shapes.json'
@@ -26,7 +27,7 @@ MIN_SIDE, MAX_SIDE = 32, 4096  # px; the backbone takes no smaller image
 MIN_RADIUS = 6  # px; smaller outlines can't be told apart
 OBJECT_RADII = (0.25, 0.45)  # of a shape that has the image to itself
 MIN_VISIBLE = 0.6  # of a shape's pixels stay uncovered by the shapes in front of it
-MAX_TURN = np.pi / 12  # either way
+MAX_TURN = np.pi / 12  # of a shape, either way
 SATURATION = 0.35  # left to backgrounds; most shapes, not all, are more colourful
 SUBPIXEL_BITS = 4  # fixed-point bits of the coordinates given to cv2.fillPoly
 
@@ -39,13 +40,11 @@ def _regular(corners: int) -> np.ndarray:
     return np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
-OUTLINES = {
-    'ellipse': _regular(64),
-    'rectangle': _regular(4) @ np.array([[1, 1], [-1, 1]]) / 2**0.5,  # sides along the axes: stays one when stretched
-    'triangle': _regular(3) @ np.array([[0, -1], [1, 0]]),  # on its base
-}
-CLASSES = tuple(OUTLINES)
-"""The kinds of shapes. COCO category ids and semantic ids are 1 + the position here; semantic id 0 is background."""
+OUTLINES = dict(zip(CLASSES, (
+    _regular(64),
+    _regular(4) @ np.array([[1, 1], [-1, 1]]) / 2**0.5,  # sides along the axes: stays a rectangle when stretched
+    _regular(3) @ np.array([[0, -1], [1, 0]]),  # on its base
+)))
 
 
 # Textures: functions of pixel coordinates that give a pattern in [0, 1] of shape `(H, W)`.
@@ -78,14 +77,14 @@ TEXTURES: tuple[Callable, ...] = (_plain, _wave, _stripes, _checks, _clouds)
 
 
 def _paint(rng: np.random.Generator, size: tuple[int, int], colour: np.ndarray, contrast: float) -> np.ndarray:
-    """A texture around a colour: `(H, W, 3)` float in about 0–255; contrast is the most one channel may vary."""
+    """Draw a texture around a colour: `(H, W, 3)` float in about 0–255; a channel varies by at most `contrast`."""
     y, x = np.ogrid[:size[0], :size[1]]
     pattern = TEXTURES[rng.integers(len(TEXTURES))](rng, y, x)
     return colour + (pattern[..., None] - 0.5) * rng.uniform(-contrast, contrast, 3)
 
 
 def _new_colour(rng: np.random.Generator, used: list[np.ndarray]) -> np.ndarray:
-    """The one of four random colours farthest from those in use, which it joins: no shape may be invisible."""
+    """Draw four colours, take the one farthest from those `used`, and add it there: no shape may be invisible."""
     candidates = rng.uniform(20, 235, (4, 3))
     if used:
         distance = np.linalg.norm(candidates[:, None] - np.stack(used), axis=-1).min(axis=1)
@@ -113,7 +112,7 @@ class Scene:
 
 def _draw_mask(rng: np.random.Generator, size: tuple[int, int], label: int,
                radii: tuple[float, float] = (0.16, 0.3), margin: float = 0.6) -> np.ndarray:
-    """A shape of random size, stretch, rotation and place: `(H, W)` bool. Parts may lie outside the image.
+    """Draw a shape of random size, stretch, rotation and place: `(H, W)` bool. Parts may lie outside the image.
 
     `radii`: least and largest radius, as parts of the image's shorter side. `margin`: how many radii, at least, the
     centre stays away from the image's border.
@@ -164,7 +163,7 @@ def draw_object(rng: np.random.Generator, label: int, size: tuple[int, int] = (6
 
 
 def _develop(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """Blur, uneven light and noise: `(H, W, 3)` float to uint8."""
+    """Add blur, uneven light and noise: `(H, W, 3)` float to uint8."""
     if rng.random() < 0.5:
         image = cv2.GaussianBlur(image, (3, 3), 0)
     y, x = np.ogrid[-1:1:image.shape[0] * 1j, -1:1:image.shape[1] * 1j]
@@ -189,8 +188,8 @@ def _annotation(mask: np.ndarray, label: int) -> dict:
             'area': int(mask.sum()), 'segmentation': encode_rle(mask), 'iscrowd': 0}
 
 
-def _write_split(root: Path, split: str, count: int, seed: int, size: tuple[int, int],
-                 progress: Callable[[str, int, int], None] | None) -> None:
+def _write_scenes(root: Path, split: str, count: int, seed: int, size: tuple[int, int],
+                  progress: Callable[[str, int, int], None] | None) -> None:
     for folder in (root / split, root / 'semantic' / split, root / 'annotations'):
         folder.mkdir(parents=True, exist_ok=True)
     images, annotations = [], []
@@ -221,8 +220,8 @@ def _write_objects(root: Path, split: str, count: int, seed: int, size: tuple[in
             progress(split, index + 1, count)
 
 
-# What a data set shows, and how a split of it is written.
-KINDS = {'scenes': _write_split, 'objects': _write_objects}
+# Functions that write a split, by kind.
+_WRITERS = dict(zip(KINDS, (_write_scenes, _write_objects)))
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:
@@ -258,7 +257,7 @@ def make_shapes(out: str | os.PathLike, train: int, val: int, seed: int = 0, siz
     if not MIN_SIDE <= min(size) <= max(size) <= MAX_SIDE:
         raise DataError(f'size must be between {MIN_SIDE} and {MAX_SIDE} pixels, got {size[0]} × {size[1]}')
     if kind not in KINDS:
-        raise DataError(f'kind must be one of {tuple(KINDS)}, got {kind!r}')
+        raise DataError(f'kind must be one of {KINDS}, got {kind!r}')
     if kind == 'objects' and min(train, val) < len(CLASSES):
         raise DataError(f'train and val must be at least {len(CLASSES)}, one per class, got {train} and {val}')
     out = Path(out)
@@ -272,7 +271,7 @@ def make_shapes(out: str | os.PathLike, train: int, val: int, seed: int = 0, siz
         work = Path(tempfile.mkdtemp(prefix=f'.{out.name}-', dir=out.parent))
         try:
             for split, count in (('train', train), ('val', val)):
-                KINDS[kind](work, split, count, seed, size, progress)
+                _WRITERS[kind](work, split, count, seed, size, progress)
             (work / RECIPE_FILE).write_text(json.dumps(recipe) + '\n')
             work.chmod(0o755)  # mkdtemp's folders are private
             work.rename(out)
@@ -284,13 +283,13 @@ def make_shapes(out: str | os.PathLike, train: int, val: int, seed: int = 0, siz
 
 
 def _holds(out: Path, recipe: dict) -> bool:
-    """Whether `out` is this very data set. Raises DataError where it is something else."""
+    """Whether `out` holds the data set of this recipe; raises DataError if it holds something else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        found = json.loads((out / RECIPE_FILE).read_text())
+        existing = json.loads((out / RECIPE_FILE).read_text())
     except (OSError, ValueError):
         raise DataError(f'{out} exists and is not a Shapes data set: choose another folder') from None
-    if found != recipe:
-        raise DataError(f'{out} holds another Shapes data set, {found}: remove it or choose another folder')
+    if existing != recipe:
+        raise DataError(f'{out} holds another Shapes data set, {existing}: remove it or choose another folder')
     return True

@@ -1,4 +1,4 @@
-"""Setting a part of a data set aside to validate with."""
+"""Set a part of a data set aside for validation."""
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +11,15 @@ FOLDER = 'splits'
 
 
 def split_names(names: Sequence, val: float, seed: int = 0) -> tuple[list, list]:
-    """Names to train and to validate with, in their order; at least one of each.
+    """Choose names for validation at random: (names to train with, names to validate with), in their order.
 
     Args:
-        names: two or more.
-        val: the part to validate with, in (0, 1).
+        names: two or more; each part gets at least one.
+        val: fraction to validate with, in (0, 1).
         seed: of the choice. Default: 0.
+
+    Raises:
+        DataError: `val` is out of range, or there are too few names.
     """
     if not 0 < val < 1:
         raise DataError(f'the part to validate with must lie between 0 and 1, got {val}')
@@ -28,25 +31,25 @@ def split_names(names: Sequence, val: float, seed: int = 0) -> tuple[list, list]
 
 
 def split_coco(content: dict, val: float, seed: int = 0) -> dict[str, dict]:
-    """{'train', 'val': COCO annotations}: each image is in one of them with all its annotations; categories in both."""
+    """{'train' and 'val': COCO content}: each image in one of them, with its annotations; all else in both."""
     parts = dict(zip(('train', 'val'), split_names(content['images'], val, seed)))
-    found = {}
+    contents = {}
     for split, images in parts.items():
         ids = {image['id'] for image in images}
         annotations = [a for a in content.get('annotations') or [] if a['image_id'] in ids]
-        found[split] = dict(content, images=images, annotations=annotations)
-    return found
+        contents[split] = dict(content, images=images, annotations=annotations)
+    return contents
 
 
 def check_unsplit(root: str | os.PathLike) -> None:
-    """Raises DataError where `root`/splits has files: nothing is overwritten."""
+    """Raise DataError if `root`/splits has files, which a new split would overwrite."""
     existing = sorted((Path(root) / FOLDER).glob('*'))
     if existing:
         raise DataError(f'{existing[0]} exists: remove {Path(root) / FOLDER} to split the data anew')
 
 
 def write_split(root: str | os.PathLike, parts: dict[str, str], suffix: str) -> list[Path]:
-    """Write `root`/splits/{train,val}`suffix`, each as a whole or not at all; returns their paths.
+    """Write `root`/splits/{train,val}`suffix`, each atomically; returns their paths.
 
     Raises:
         DataError: the folder can't be written.

@@ -1,5 +1,4 @@
-"""What training and testing need beyond mmengine. Importing it registers hooks, wrappers and the checkpoint reader."""
-import contextlib
+"""Runner, loops, data loader, optimiser wrappers and hooks on top of mmengine's; importing this registers them."""
 from importlib.util import find_spec
 
 from ..errors import MissingExtraError
@@ -7,21 +6,21 @@ from ..errors import MissingExtraError
 if not (find_spec('mmengine') and find_spec('mmcv')):
     raise MissingExtraError('mmvision_mamba.engine', 'openmmlab')
 
-from . import checkpoint
+from ..checkpoints import mmengine_loader
 from .amp import CPUAmpOptimWrapper
-from .checkpoint_fit_hook import CheckpointFitHook
-from .divergence_hook import DivergenceHook
+from .guarded_steps import GuardedAmpOptimWrapper, GuardedOptimWrapper, GuardedSteps
+from .hooks.checkpoint_fit import CheckpointFitHook
+from .hooks.divergence import DivergenceHook
+from .hooks.preemption import PreemptionHook
+from .hooks.safe_checkpoint import SafeCheckpointHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
 from .loops import ResumableEpochBasedTrainLoop, ResumableIterBasedTrainLoop
-from .preemption_hook import PreemptionHook
 from .runner import MambaVisionRunner
-from .safe_checkpoint_hook import SafeCheckpointHook
+from .vis_backends import GuardedVisBackend, NonBlockingWandbVisBackend
 
-checkpoint.register()
+mmengine_loader.register()
 
-with contextlib.suppress(ImportError):  # the merging of masks needs mmdet
-    from .tta import InstanceSegTTAModel  # noqa: F401
-
-__all__ = ['CPUAmpOptimWrapper', 'CheckpointFitHook', 'DivergenceHook', 'LayerDecayOptimWrapperConstructor',
-           'MambaVisionRunner', 'PreemptionHook', 'ResumableEpochBasedTrainLoop', 'ResumableIterBasedTrainLoop',
-           'SafeCheckpointHook']
+__all__ = ['CPUAmpOptimWrapper', 'CheckpointFitHook', 'DivergenceHook', 'GuardedAmpOptimWrapper', 'GuardedOptimWrapper',
+           'GuardedSteps', 'GuardedVisBackend', 'LayerDecayOptimWrapperConstructor', 'MambaVisionRunner',
+           'NonBlockingWandbVisBackend', 'PreemptionHook', 'ResumableEpochBasedTrainLoop',
+           'ResumableIterBasedTrainLoop', 'SafeCheckpointHook']

@@ -5,9 +5,11 @@ import torch
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 
+from .guarded_steps import GuardedSteps
+
 
 @OPTIM_WRAPPERS.register_module()
-class CPUAmpOptimWrapper(OptimWrapper):
+class CPUAmpOptimWrapper(GuardedSteps, OptimWrapper):
     """`OptimWrapper` whose forward runs under bfloat16 autocast. bfloat16 has float32's range: no loss scaling."""
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""A data loader that can be stopped anywhere and go on from there, and that survives its workers."""
+"""A data loader that resumes in the middle of an epoch and replaces workers that die."""
 import contextlib
 import logging
 import multiprocessing.connection
@@ -6,176 +6,239 @@ import random
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import print_log
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 
 class ResumableDataLoader(DataLoader):
-    """`DataLoader` whose n-th batch depends on its seed and n alone, not on how many workers there are or were.
+    """`DataLoader` whose n-th batch depends on the seed, the rank and n alone, not on the number of workers.
 
-    What is random in loading batch n draws from (seed, rank, n), in whichever process that happens, and leaves the
-    generators of the training process as they were. So a resumed run goes on in the middle of an epoch without loading
-    what it has seen, and a worker that dies is replaced without a trace. Only transforms that keep results from batch
-    to batch (mmdet's CachedMosaic) are beyond that.
+    Loading batch n seeds the random generators with (seed, rank, n), in whichever process it happens, and restores
+    those of the training process afterwards. So a resumed run goes on in the middle of an epoch without loading earlier
+    batches again, and replacing a dead worker changes no batch. Only transforms that keep results from batch to batch
+    (mmdet's CachedMosaic) are an exception.
+
+    A plain `DataLoader` inside loads the batches, from a batch sampler that numbers them and a data set that seeds the
+    generators for each. `dataset`, `sampler`, `batch_sampler` and `batch_size` of this object stay those that it was
+    given: hooks read them, and mmdet's change the data set's pipeline.
+
+    Args:
+        *args, **kwargs: those of `DataLoader`, except `generator`; batches must not be switched off. `in_order` has no
+            effect.
+        seed: seed of the random numbers drawn while loading. Default: 0.
 
     Attributes:
-        batches: delivered since the training began.
-        position: delivered in this pass over the data.
-        passes: completed.
-        start: where the next pass begins, in batches. Default: 0.
+        batches: batches delivered since the training began.
+        position: batches delivered in this pass over the data.
+        passes: completed passes over the data.
+        start: batches that the next pass skips. Default: 0.
     """
     batches = position = passes = start = 0
-    _restarts = 3  # of workers, for one batch
+    _max_restarts = 3  # of the workers, for one batch
 
     @classmethod
-    def adopt(cls, loader: DataLoader, seed: int | None) -> DataLoader:
-        """Make `loader` resumable, in place. Without batches of its own, or over a stream, it stays what it is."""
-        streams = isinstance(loader.dataset, IterableDataset)
-        if type(loader) is not DataLoader or loader.batch_sampler is None or streams:
-            return loader
-        loader.__class__ = cls
-        loader.generator = torch.Generator()  # for the workers' seeds, which would come from the model's generator
-        loader.dataset.__getitems__ = _Seeded(loader.dataset, seed or 0, get_rank())
-        return loader
+    def from_loader(cls, loader: DataLoader, seed: int | None) -> DataLoader:
+        """A resumable loader with the settings of `loader`.
 
-    @property
-    def _index_sampler(self):
-        return _Drawing(self)
+        Returns `loader` itself where that is impossible: a subclass, no batches, or an `IterableDataset`.
+        """
+        stream = isinstance(loader.dataset, IterableDataset)
+        if type(loader) is not DataLoader or loader.batch_sampler is None or stream:
+            return loader
+        batches = dict(batch_size=loader.batch_size, sampler=loader.sampler, drop_last=loader.drop_last) \
+            if loader.batch_size is not None else dict(batch_sampler=loader.batch_sampler)
+        return cls(loader.dataset, **batches, **_settings(loader), seed=seed or 0)
+
+    def __init__(self, *args, seed: int = 0, **kwargs):
+        # With its own generator: torch would draw the workers' seeds from the one that the model's dropout draws from.
+        super().__init__(*args, generator=torch.Generator(), **kwargs)
+        self.seed = seed
+        self._numbered = _NumberedBatches(self.batch_sampler)
+        self._inside: DataLoader | None = None
 
     def __iter__(self) -> Iterator:
-        # A generator: workers start when the first batch is asked for, by which time a resumed run has said where.
+        # A generator function: workers start at the first `next`, and by then a resumed run has set `start`.
         skipped, self.start = self.start, 0
         self.position = skipped
-        self._source = islice(iter(self.batch_sampler), skipped, None)
-        self._pending = deque()
-        self._drawn = self.batches
+        self._numbered.begin_pass(skipped, self.batches, (self.seed, get_rank()))
         restarts = 0
         while True:
-            iterator = self._start()
+            iterator = self._start_workers()
             try:
                 for batch in iterator:
-                    self._pending.popleft()
+                    self._numbered.delivered()
                     self.position += 1
                     self.batches += 1
                     restarts = 0
                     yield batch
                 break
             except (RuntimeError, OSError, EOFError) as error:
-                if restarts == self._restarts or not _worker_died(iterator, error):
+                if restarts == self._max_restarts or not _worker_died(iterator, error):
                     raise
                 restarts += 1
-                why = str(error) or 'A DataLoader worker died'
-                print_log(f'{why}. Its batches are loaded again by new workers.', 'current', logging.WARNING)
-                iterator._shutdown_workers()
-                self._iterator = None  # persistent workers
+                reason = str(error) or 'A DataLoader worker died'
+                print_log(f'{reason}. Its batches are loaded again by new workers.', 'current', logging.WARNING)
+            # torch ends the workers that are left, persistent ones too, only when nothing refers to the iterator.
+            iterator = self._inside = self._iterator = None
         self.position = 0
         self.passes += 1
 
-    def _start(self):
-        """New workers; torch's handler, which raises in the middle of whatever runs when one dies, is not left on.
-
-        Without it their death is found when a batch is waited for, within five seconds.
-        """
-        if self.num_workers == 0 or threading.current_thread() is not threading.main_thread():
-            return super().__iter__()
+    def _start_workers(self) -> Iterator:
+        """Iterator over the remaining batches of this pass, loaded by new workers or by running persistent ones."""
+        # torch 2.11 has no seam here: mmdet's hooks that switch pipelines end persistent workers by `_iterator = None`.
+        if self._iterator is None:
+            self._inside = DataLoader(_SeededDataset(self.dataset), batch_sampler=self._numbered,
+                                      generator=self.generator, **_settings(self))
+        # torch's SIGCHLD handler raises in the middle of whatever code runs when a worker dies, so the earlier handler
+        # is put back. Without torch's, the loader notices a death while it waits for a batch, within five seconds.
+        torch_sets_handler = self.num_workers > 0 and threading.current_thread() is threading.main_thread()
         handler = signal.getsignal(signal.SIGCHLD)
-        iterator = super().__iter__()
-        signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
+        iterator = iter(self._inside)
+        if torch_sets_handler:
+            signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
+        if self.persistent_workers:
+            self._iterator = iterator
         return iterator
-
-    def _draw(self) -> Iterator['_Batch']:
-        yield from list(self._pending)  # drawn, but lost with a worker
-        for indices in self._source:
-            batch = _Batch(indices)
-            batch.number = self._drawn
-            self._drawn += 1
-            self._pending.append(batch)
-            yield batch
 
     @property
     def _sampler(self):
+        """The sampler that orders the images: `sampler`, or that of a batch sampler the caller built; else None."""
         return self.sampler if hasattr(self.sampler, 'set_epoch') else getattr(self.batch_sampler, 'sampler', None)
 
     def state_dict(self) -> dict:
-        """Where it is. The same for all processes of a job."""
-        return dict(batches=self.batches, position=self.position, passes=self.passes,
-                    seed=self.dataset.__getitems__.seed, sampler_seed=getattr(self._sampler, 'seed', None),
-                    images=(self.batch_size or 1) * get_world_size())
+        """The position in the data, the same in all processes; `images` counts an iteration's, over all processes."""
+        return dict(batches=self.batches, position=self.position, passes=self.passes, seed=self.seed,
+                    sampler_seed=getattr(self._sampler, 'seed', None), images=(self.batch_size or 1) * get_world_size())
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on from there at the next pass. With another batch size or number of processes, at the same image."""
+        """Start the next pass at the saved position: the same image, also with another batch size or world size."""
         scale = state['images'] / ((self.batch_size or 1) * get_world_size())
-        self.batches, self.passes = state['batches'], state['passes']
+        self.batches, self.passes, self.seed = state['batches'], state['passes'], state['seed']
         self.start = self.position = int(state['position'] * scale)
-        self.dataset.__getitems__.seed = state['seed']
         if state['sampler_seed'] is not None:
+            # mmengine 0.10.7 has no seam here: a sampler is told its seed only when it is built.
             self._sampler.seed = state['sampler_seed']
-        self._set_epoch()
+        self.set_epoch()
 
     def skip(self, iterations: int) -> None:
-        """Go on after so many iterations, where that is all a checkpoint tells."""
+        """Start the next pass after `iterations` batches of training, for checkpoints that hold no position."""
         self.batches = iterations
         self.passes, self.start = (0, iterations) if isinstance(self._sampler, InfiniteSampler) \
             else divmod(iterations, len(self))
         self.position = self.start
-        self._set_epoch()
+        self.set_epoch()
 
-    def _set_epoch(self) -> None:
+    def set_epoch(self) -> None:
+        """Tell the sampler the number of completed passes, from which it draws the order of the next."""
         if hasattr(self._sampler, 'set_epoch'):
             self._sampler.set_epoch(self.passes)
 
 
-class _Batch(list):
-    """The indices of a batch, and its number in the run."""
-    number: int
+def _settings(loader: DataLoader) -> dict:
+    """The arguments of `DataLoader` that say how `loader` loads: all but its data set and batches."""
+    names = ('num_workers', 'collate_fn', 'pin_memory', 'timeout', 'worker_init_fn', 'multiprocessing_context',
+             'prefetch_factor', 'persistent_workers', 'pin_memory_device')
+    return {name: getattr(loader, name) for name in names}
 
 
-def _worker_died(iterator, error: Exception) -> bool:
-    """Whether that is what `error` comes from, and not something that a worker has raised."""
+def _worker_died(iterator: Iterator, error: Exception) -> bool:
+    """Whether `error` comes from the death of a worker, and not from an exception inside one."""
     if isinstance(error, RuntimeError):
         return str(error).startswith('DataLoader worker (pid')
-    # A connection that ended while a tensor was handed over. What a worker raised begins with torch's "Caught".
+    # A worker died while it handed over a tensor. The text of an exception inside a worker begins with "Caught".
+    # torch 2.11 has no seam here: an iterator does not tell its workers.
     workers = getattr(iterator, '_workers', ())
     return bool(workers) and not str(error).startswith('Caught ') and bool(
         multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=5))
 
 
-class _Drawing:
-    """What torch takes for the sampler of batches; persistent workers keep it from pass to pass."""
-
-    def __init__(self, loader: ResumableDataLoader):
-        self._loader = loader
-
-    def __iter__(self):
-        return self._loader._draw()
-
-    def __len__(self):
-        return len(self._loader.batch_sampler)
+class _Batch(list):
+    """The indices of a batch, with the seed for the random generators while it is loaded."""
+    seed: tuple[int, ...]
 
 
-class _Seeded:
-    """A dataset's `__getitems__`, by which torch loads a batch: with generators seeded by the batch's number."""
+class _NumberedBatches:
+    """Batch sampler that ends each batch's seed with its number in the run.
 
-    def __init__(self, dataset, seed: int, rank: int):
-        own = getattr(dataset, '__getitems__', None)
-        self._dataset, self.seed, self._rank = dataset, seed, rank
-        self._own = own._own if isinstance(own, _Seeded) else own
+    A new iteration repeats first the batches that were drawn and not delivered, because a worker died with them.
+    Persistent workers keep one such object for all passes, so `begin_pass` resets it.
+    """
 
-    def __call__(self, batch: list) -> list:
-        with seeded(self.seed, self._rank, getattr(batch, 'number', 0)):
-            return self._own(batch) if self._own else [self._dataset[i] for i in batch]
+    def __init__(self, batch_sampler: Iterable):
+        self._batch_sampler = batch_sampler
+
+    def begin_pass(self, skipped: int, number: int, seed: tuple[int, ...]) -> None:
+        """Begin a pass over the data.
+
+        Args:
+            skipped: batches to leave out at its beginning.
+            number: number in the run of the next batch.
+            seed: beginning of the batches' seeds.
+        """
+        self._source = islice(iter(self._batch_sampler), skipped, None)
+        self._pending: deque[_Batch] = deque()
+        self._number, self._seed = number, seed
+
+    def delivered(self) -> None:
+        """Forget the oldest batch drawn: it has been loaded."""
+        self._pending.popleft()
+
+    def __iter__(self) -> Iterator[_Batch]:
+        yield from list(self._pending)
+        for indices in self._source:
+            batch = _Batch(indices)
+            batch.seed = *self._seed, self._number
+            self._number += 1
+            self._pending.append(batch)
+            yield batch
+
+    def __len__(self) -> int:
+        return len(self._batch_sampler)
+
+
+class _SeededDataset(Dataset):
+    """Wraps `dataset` for the workers, and seeds the random generators for each `_Batch`.
+
+    Attributes are read from and set on `dataset`, for code that meets this object in a worker (a `worker_init_fn`, by
+    torch's `get_worker_info().dataset`).
+    """
+
+    def __init__(self, dataset: Dataset):
+        vars(self)['dataset'] = dataset
+
+    def __getitems__(self, batch: _Batch) -> list:
+        with seeded(*batch.seed):
+            if (load := getattr(self.dataset, '__getitems__', None)) is not None:
+                return load(batch)
+            return [self.dataset[i] for i in batch]
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[index]
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)['dataset'], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self.dataset, name, value)
+
+    def __reduce__(self):  # the default looks for `__setstate__`, by `__getattr__`, before there is a data set
+        return type(self), (self.dataset,)
 
 
 @contextlib.contextmanager
 def seeded(*key: int):
-    """Python's, NumPy's and torch's (CPU) global generators seeded by `key`, and afterwards as they were."""
+    """Context with Python's, NumPy's and torch's (CPU) global generators seeded by `key`, restored at its end."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     seeds = np.random.SeedSequence(key).generate_state(3)
     random.seed(int(seeds[0]))

@@ -1,4 +1,6 @@
-"""mmengine's training loops, which a resumed run enters where it left them, also in the middle of an epoch."""
+"""mmengine's training loops, resumable in the middle of an epoch."""
+from collections.abc import Iterator
+
 from mmengine.registry import LOOPS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
@@ -6,33 +8,34 @@ from .data_loader import ResumableDataLoader
 
 
 class RolledBack(Exception):
-    """The run was set back to a checkpoint in the middle of an iteration, which the loop is to leave."""
+    """Raised in an iteration that returned the run to an earlier checkpoint; the loop abandons the iteration."""
 
 
 class Resumable:
-    """What both loops share.
+    """Mixin of the two loops: validates when due, also where a killed run missed it.
 
     Attributes:
-        validated: iteration after which the last validation was completed; None: not known.
+        validated: iteration after which the last validation ended; None: unknown.
     """
     validated: int | None = None
 
-    def _validate(self, done: int, all_: int) -> None:
-        """Validate if it is time to, after `done` epochs or iterations out of `all_`."""
+    # mmengine 0.10.7 has no seam here: whether validation is due is decided inside `run`, from private counters.
+    def _validate(self, done: int, total: int) -> None:
+        """Validate if that is due after `done` of `total` epochs or iterations."""
         self._decide_current_val_interval()
         if (self.runner.val_loop is not None and done >= self.val_begin
-                and (done % self.val_interval == 0 or done == all_)):
+                and (done % self.val_interval == 0 or done == total)):
             self.runner.val_loop.run()
 
-    def _validate_if_missed(self, done: int, all_: int) -> None:
-        """A checkpoint is written before the validation that is due with it: the run may have ended in between."""
+    def _validate_if_missed(self, done: int, total: int) -> None:
+        """Validate at the start of a resumed run that was killed between its checkpoint and the validation after it."""
         if done and self.validated is not None and self.validated != self._iter:
-            self._validate(done, all_)
+            self._validate(done, total)
 
 
 @LOOPS.register_module()
 class ResumableEpochBasedTrainLoop(Resumable, EpochBasedTrainLoop):
-    """`EpochBasedTrainLoop`; begins in the middle of the epoch where its data loader says so."""
+    """`EpochBasedTrainLoop` that begins in the middle of an epoch where its data loader says so."""
 
     def run(self):
         if not isinstance(self.dataloader, ResumableDataLoader):
@@ -64,14 +67,14 @@ class ResumableEpochBasedTrainLoop(Resumable, EpochBasedTrainLoop):
 
 @LOOPS.register_module()
 class ResumableIterBasedTrainLoop(Resumable, IterBasedTrainLoop):
-    """`IterBasedTrainLoop`; skips what was trained on already without loading it."""
+    """`IterBasedTrainLoop` that skips the batches of earlier training without loading them."""
 
     def run(self):
         if not isinstance(self.dataloader, ResumableDataLoader):
             return super().run()
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
-        self.dataloader_iterator._epoch = self.dataloader.passes
+        self.dataloader_iterator = self._pass_after_pass()  # mmengine's counts passes from 0, also when resumed
         self.runner.restore_random_state()
         self._validate_if_missed(self._iter, self._max_iters)
         while self._iter < self._max_iters and not self.stop_training:
@@ -85,8 +88,14 @@ class ResumableIterBasedTrainLoop(Resumable, IterBasedTrainLoop):
         self.runner.call_hook('after_train')
         return self.runner.model
 
+    def _pass_after_pass(self) -> Iterator:
+        """Yield batches without end; each pass over the data has its own order."""
+        while True:
+            self.dataloader.set_epoch()
+            yield from self.dataloader
 
-RESUMABLE = {
+
+RESUMABLE = {  # mmengine's class -> its resumable one
     'EpochBasedTrainLoop': 'ResumableEpochBasedTrainLoop',
     'IterBasedTrainLoop': 'ResumableIterBasedTrainLoop',
 }

@@ -1,8 +1,9 @@
-"""Parameters, gradients and optimiser states spread over the processes: torch's FSDP2, with checkpoints as ever.
+"""Shards parameters, gradients and optimiser states over the processes with torch's FSDP2.
 
-`model_wrapper_cfg = dict(type='FullyShard')` in a config asks for it. A block's parameters are gathered for its
-forward and its backward and dropped again; what is not in a block of MambaVision, such as heads, is gathered as one.
-Checkpoints hold whole tensors in mmengine's layout: any number of processes, sharded or not, saves and loads them.
+`model_wrapper_cfg = dict(type='FullyShard')` in a config turns it on. FSDP2 gathers a block's parameters for its
+forward and its backward and drops them again; parameters outside MambaVision's blocks, such as the heads', form one
+group. Checkpoints hold whole tensors in mmengine's layout: any number of processes, sharded or not, saves and loads
+them.
 """
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from ..backbones.mambavision import Block, ConvBlock
 from ..errors import ConfigError
+from ..text import check_names
 
 TYPE = 'FullyShard'
 OPTIONS = dict(reshard_after_forward=True, param_dtype=None, reduce_dtype=None, cpu_offload=False)
@@ -24,25 +26,24 @@ def fully_shard_model(model: nn.Module, device_type: str, **options) -> nn.Modul
 
     Args:
         model: on its device, with the weights that training starts from, the same in every process.
-        device_type: 'cuda' or 'cpu', where it is.
-        reshard_after_forward: whether a block's parameters are dropped after its forward and gathered once more for
-            its backward. False: faster, and keeps all of them in between. Default: True.
-        param_dtype: 'bfloat16' or 'float16': forward and backward of all parameters in it, the optimiser in float32.
-            Default: None, float32, and autocast (AmpOptimWrapper) chooses by operator.
-        reduce_dtype: in which gradients are averaged. Default: None, that of the parameters.
+        device_type: the model's device, 'cuda' or 'cpu'.
+        reshard_after_forward: drop a block's parameters after its forward and gather them once more for its backward.
+            False: faster, and keeps the parameters of all blocks in between. Default: True.
+        param_dtype: dtype of forward and backward, 'bfloat16' or 'float16'; the optimiser stays in float32. Default:
+            None, float32, where autocast (AmpOptimWrapper) chooses by operator.
+        reduce_dtype: dtype in which gradients are averaged. Default: None, that of the parameters.
         cpu_offload: keep the shards and their optimiser states in the host's memory. Default: False.
 
     Returns:
-        `model`. Whatever is loaded into it afterwards, from whole tensors, is cut as its parameters are.
+        `model`. State dicts of whole tensors that it loads afterwards are sharded as its parameters are.
 
     Raises:
         ConfigError: an unknown option or dtype.
     """
-    if unknown := set(options) - set(OPTIONS):
-        raise ConfigError(f'model_wrapper_cfg: {TYPE} has no option {min(unknown)!r}; valid ones: {", ".join(OPTIONS)}')
+    check_names(options, OPTIONS, f'model_wrapper_cfg: {TYPE} has no option')
     options = OPTIONS | options
     dtypes = [_dtype(options, key) for key in ('param_dtype', 'reduce_dtype')]
-    # Torch 2.6 and later; imported where it is used, as no other run needs it.
+    # torch 2.6 or later; imported here, since no other run needs it.
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
     policy = dict(
@@ -50,7 +51,7 @@ def fully_shard_model(model: nn.Module, device_type: str, **options) -> nn.Modul
         reshard_after_forward=options['reshard_after_forward'],
         mp_policy=MixedPrecisionPolicy(*dtypes),
         offload_policy=CPUOffloadPolicy() if options['cpu_offload'] else OffloadPolicy())
-    for parameter in model.parameters():  # convolutions' weights are channels last, which can't be cut
+    for parameter in model.parameters():  # convolutions' weights are channels last, which can't be sharded
         parameter.data = parameter.data.contiguous()
     for module in model.modules():
         if isinstance(module, (Block, ConvBlock)):
@@ -58,7 +59,7 @@ def fully_shard_model(model: nn.Module, device_type: str, **options) -> nn.Modul
     fully_shard(model, **policy)
     for module in model.modules():
         if next(module.parameters(recurse=False), None) is not None:
-            module.register_load_state_dict_pre_hook(_cut_state_dict)
+            module.register_load_state_dict_pre_hook(_shard_state_dict)
     return model
 
 
@@ -70,18 +71,18 @@ def _dtype(options: dict, key: str) -> torch.dtype | None:
 
 
 def cut_optimizer_state(optimizer: torch.optim.Optimizer) -> None:
-    """Have `optimizer`, of sharded parameters, cut the whole tensors of the states it will load."""
-    def cut(optimizer, state_dict):
+    """Have `optimizer`, of sharded parameters, shard the whole tensors of the state dicts that it loads later."""
+    def shard(optimizer, state_dict):
         parameters = [p for group in optimizer.param_groups for p in group['params']]
-        numbers = [i for group in state_dict['param_groups'] for i in group['params']]
-        state = {number: {key: _cut(value, parameter) for key, value in state_dict['state'].get(number, {}).items()}
-                 for number, parameter in zip(numbers, parameters)}
-        return {**state_dict, 'state': {number: values for number, values in state.items() if values}}
-    optimizer.register_load_state_dict_pre_hook(cut)
+        indices = [i for group in state_dict['param_groups'] for i in group['params']]
+        state = {i: {key: _shard(value, parameter) for key, value in state_dict['state'].get(i, {}).items()}
+                 for i, parameter in zip(indices, parameters)}
+        return {**state_dict, 'state': {i: values for i, values in state.items() if values}}
+    optimizer.register_load_state_dict_pre_hook(shard)
 
 
 def whole_tensors(tree: Any) -> Any:
-    """A nest of dicts and lists with every sharded tensor in it whole, on the CPU; None for it but in the main process.
+    """Copy a nest of dicts and lists with sharded tensors gathered: whole on the main process's CPU, None elsewhere.
 
     All processes have to call it.
     """
@@ -96,7 +97,10 @@ def whole_tensors(tree: Any) -> Any:
 
 
 class WholeStateHook(Hook):
-    """Puts whole tensors into a checkpoint; gathered before, by all processes, as only the main one saves."""
+    """Puts the whole tensors of `runner.whole_state` into a checkpoint.
+
+    All processes have gathered them before: mmengine calls this in the main process alone.
+    """
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         checkpoint['state_dict'].update(runner.whole_state['state_dict'])
@@ -104,14 +108,15 @@ class WholeStateHook(Hook):
             checkpoint['optimizer'] = runner.whole_state['optimizer']
 
 
-def _cut_state_dict(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
+def _shard_state_dict(module: nn.Module, state_dict: dict, prefix: str, *_) -> None:
+    """Shard the whole tensors of `state_dict` that `module` itself will load; a hook before loading."""
     for name, parameter in module.named_parameters(recurse=False):
         if prefix + name in state_dict:
-            state_dict[prefix + name] = _cut(state_dict[prefix + name], parameter)
+            state_dict[prefix + name] = _shard(state_dict[prefix + name], parameter)
 
 
-def _cut(value: Any, parameter: Tensor) -> Any:
-    """This process's shard of `value` where that is a whole tensor of the sharded `parameter`'s shape."""
+def _shard(value: Any, parameter: Tensor) -> Any:
+    """Shard `value` as `parameter` is, if it is a whole tensor of that shape; else return it as it is."""
     from torch.distributed.tensor import distribute_tensor
     placement = _placement(parameter)
     if not placement or not isinstance(value, Tensor) or _placement(value) or value.shape != parameter.shape:
@@ -122,6 +127,7 @@ def _cut(value: Any, parameter: Tensor) -> Any:
 
 
 def _placement(tensor: Tensor) -> tuple | None:
+    """(device mesh, placements) of a sharded tensor; None for other tensors."""
     from torch.distributed.tensor import DTensor
     return (tensor.device_mesh, tensor.placements) if isinstance(tensor, DTensor) else None
 
@@ -131,5 +137,3 @@ def sharding_options(model_wrapper_cfg: dict | None) -> dict | None:
     if not model_wrapper_cfg or model_wrapper_cfg.get('type') != TYPE:
         return None
     return {key: value for key, value in model_wrapper_cfg.items() if key != 'type'}
-
-

@@ -1,14 +1,20 @@
-"""Where training curves are written: visualisation backends that never stop the training they show."""
+"""Visualisation backends, which write the training curves: chosen by name, and guarded against ending the run."""
+import errno
 import logging
 import os
+from collections.abc import Sequence
 from importlib.util import find_spec
+from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import VISBACKENDS
 from mmengine.visualization import BaseVisBackend, LocalVisBackend, WandbVisBackend
+from torch import nn
 
 from ..errors import ConfigError
+from ..text import class_name
 
 CHOICES = dict(local='LocalVisBackend', tensorboard='TensorboardVisBackend', wandb='NonBlockingWandbVisBackend')
 
@@ -18,8 +24,8 @@ def use_vis_backends(cfg: Config, chosen: str | None = None) -> None:
 
     Args:
         cfg: changed in place. Backends it names already keep their settings.
-        chosen: comma-separated names of `CHOICES`, written to beside `scalars.json`, or 'none', not even that. Default:
-            those of the config, `scalars.json`, and TensorBoard where it is installed.
+        chosen: comma-separated names of `CHOICES`, used besides 'local', which writes `scalars.json`; 'none': no
+            backend at all. Default: those of the config, 'local', and TensorBoard where it is installed.
 
     Raises:
         ConfigError: an unknown name, or 'none' beside others.
@@ -37,51 +43,109 @@ def use_vis_backends(cfg: Config, chosen: str | None = None) -> None:
         if unknown or ('none' in names and len(names) > 1):
             raise ConfigError(f'--vis {chosen}: expected none, or some of {", ".join(CHOICES)}, with commas between')
         types = [] if names == ['none'] else list(dict.fromkeys(CHOICES[name] for name in ['local', *names]))
-        if 'wandb' in names and 'WandbVisBackend' in present:  # the config's own, with its settings
+        if 'wandb' in names and 'WandbVisBackend' in present:  # keep the config's backend and its settings
             types[types.index(CHOICES['wandb'])] = 'WandbVisBackend'
     cfg.visualizer.vis_backends = [present.get(t, dict(type=t)) for t in types]
 
 
-def guard_vis_backends(visualizer) -> None:
-    """Have every backend but the local one switched off, with a warning, instead of raising."""
-    for name, backend in visualizer._vis_backends.items():
-        if not isinstance(backend, LocalVisBackend | GuardedVisBackend):
-            visualizer._vis_backends[name] = GuardedVisBackend(backend)
+def guard_vis_backends(visualizer: dict) -> dict:
+    """Copy of a visualizer's config in which a `GuardedVisBackend` of the same name wraps each backend.
+
+    Backends that are built already stay as they are.
+    """
+    backends = visualizer.get('vis_backends')
+    if not backends:
+        return dict(visualizer)
+    backends = [backends] if isinstance(backends, dict | BaseVisBackend) else backends
+    return {**visualizer, 'vis_backends': [_guarded(b) if isinstance(b, dict) else b for b in backends]}
 
 
-class GuardedVisBackend:
-    """A backend whose first failure switches it off: a warning is logged and whatever else it is told is dropped.
+def _guarded(backend: dict) -> dict:
+    """Config of a `GuardedVisBackend` that wraps the backend of the config `backend`."""
+    backend = dict(backend)
+    type_ = class_name(backend.get('type'))
+    if type_ == 'GuardedVisBackend':
+        return backend
+    name = backend.pop('name', None) or type_  # by which `Visualizer.get_backend` finds it
+    return dict(type='GuardedVisBackend', name=name, backend=backend)
 
-    Such failures are a package that isn't installed, a service that can't be reached, a full disk.
+
+@VISBACKENDS.register_module()
+class GuardedVisBackend(BaseVisBackend):
+    """Wraps a backend so that its failures don't end the training.
+
+    - `LocalVisBackend`: a full disk is logged as an error, and the record is lost. Other errors are raised.
+    - Any other: its first failure (a package that isn't installed, a service that can't be reached, a full disk)
+      switches it off. A warning is logged, and all later records are dropped.
 
     Args:
-        backend: the one to use. Its other attributes, as `experiment`, are this object's too.
+        backend: config of the wrapped backend. Its other attributes, such as `experiment`, can be read here too.
+        save_dir: folder of the wrapped backend, unless its config names one.
     """
 
-    def __init__(self, backend: BaseVisBackend):
-        self._backend = backend
-        self._failed = False
+    _backend: BaseVisBackend | None = None
+    _failed = False
 
-    def __getattr__(self, name):
-        value = getattr(self._backend, name)
-        if not callable(value) or not (name.startswith('add_') or name == 'close'):
-            return value
+    def __init__(self, backend: dict, save_dir: str):
+        super().__init__(backend.get('save_dir', save_dir))
+        self._name = class_name(backend.get('type'))
+        try:
+            self._backend = VISBACKENDS.build({**backend, 'save_dir': self._save_dir})
+        except ImportError as error:  # most import their package later, at the first record
+            self._switch_off(error)
 
-        def guarded(*args, **kwargs):
-            if self._failed:
-                return
-            try:
-                value(*args, **kwargs)
-            except Exception as error:
-                self._failed = True
-                print_log(f'{type(self._backend).__name__} failed and is switched off; the run goes on without it: '
-                          f'{type(error).__name__}: {error}', logger='current', level=logging.WARNING)
-        return guarded
+    def _init_env(self) -> None:
+        """Do nothing: the wrapped backend initialises itself at its first record."""
+
+    @property
+    def experiment(self) -> Any:
+        return self._backend.experiment
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def add_config(self, config: Config, **kwargs) -> None:
+        self._call('add_config', config, **kwargs)
+
+    def add_graph(self, model: nn.Module, data_batch: Sequence[dict], **kwargs) -> None:
+        self._call('add_graph', model, data_batch, **kwargs)
+
+    def add_image(self, name: str, image: np.ndarray, step: int = 0, **kwargs) -> None:
+        self._call('add_image', name, image, step, **kwargs)
+
+    def add_scalar(self, name: str, value: float, step: int = 0, **kwargs) -> None:
+        self._call('add_scalar', name, value, step, **kwargs)
+
+    def add_scalars(self, scalar_dict: dict, step: int = 0, file_path: str | None = None, **kwargs) -> None:
+        self._call('add_scalars', scalar_dict, step, file_path, **kwargs)
+
+    def close(self) -> None:
+        self._call('close')
+
+    def _call(self, method: str, *args, **kwargs) -> None:
+        """Call a method of the wrapped backend, and handle its errors as the class says."""
+        if self._failed:
+            return
+        try:
+            getattr(self._backend, method)(*args, **kwargs)
+        except Exception as error:
+            if not isinstance(self._backend, LocalVisBackend):
+                self._switch_off(error)
+            elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                print_log(f'{method}: {error.strerror}; training goes on without this record.', logger='current',
+                          level=logging.ERROR)
+            else:
+                raise
+
+    def _switch_off(self, error: Exception) -> None:
+        self._failed = True
+        print_log(f'{self._name} failed and is switched off; the run goes on without it: {type(error).__name__}: '
+                  f'{error}', logger='current', level=logging.WARNING)
 
 
 @VISBACKENDS.register_module()
 class NonBlockingWandbVisBackend(WandbVisBackend):
-    """mmengine's W&B backend that waits for nobody: without an API key it logs offline instead of asking for one.
+    """mmengine's W&B backend without its prompt: where there is no API key, it logs offline.
 
     Nor does it upload the Python files below the working directory, which may hold a whole virtual environment.
 
@@ -91,6 +155,7 @@ class NonBlockingWandbVisBackend(WandbVisBackend):
 
     def _init_env(self) -> None:
         import wandb
+        # mmengine 0.10.7 has no seam here: one method completes the arguments of `wandb.init` and calls it.
         options = dict(self._init_kwargs or {})
         if 'mode' not in options and 'WANDB_MODE' not in os.environ and not wandb.login(prompt=False):
             options['mode'] = 'offline'

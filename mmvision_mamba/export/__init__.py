@@ -1,1 +1,7 @@
-"""Models in formats that run elsewhere."""
+"""Export to formats that run elsewhere. The options' choices stand here, so that `--help` imports nothing heavy."""
+FORMATS = {'onnx': '.onnx', 'torch-export': '.pt2', 'aot-inductor': '.pt2', 'torchscript': '.pt'}
+OPSET = 17  # the first with LayerNormalization; most runtimes support it
+PARTS = ('backbone', 'segmentor', 'detector')
+OUTPUTS = ('map', 'logits')
+INT8_KINDS = ('static', 'dynamic')
+INT8_IMAGES = 32, 100  # for calibration, for the test

@@ -1,7 +1,7 @@
-"""Boxes in fixed-size tensor operations that ONNX has: decoding, suppression, pooling from a pyramid.
+"""Box decoding, non-maximum suppression and RoI pooling as tensor operations of fixed size, which ONNX has.
 
-What mmdet filters with boolean indices is kept in place here and marked by a score of 0, so every shape is known when
-the graph is exported and the batch may stay free. Boxes are ``x1, y1, x2, y2`` in pixels.
+Boxes that mmdet drops with boolean indices stay in place here with a score of 0, so every shape is known when the graph
+is exported and the batch size may stay symbolic. Boxes are ``x1, y1, x2, y2`` in pixels.
 """
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ MAX_LOG_RATIO = abs(math.log(16 / 1000))  # mmdet's limit on how much a box may 
 
 @torch.library.custom_op('mmvision_mamba::nms_mask', mutates_args=())
 def nms_mask(boxes: Tensor, scores: Tensor, iou_threshold: float, max_per_class: int) -> Tensor:
-    """ONNX's NonMaxSuppression, its selection scattered into a mask.
+    """Non-maximum suppression as a mask of the boxes kept; in a graph, ONNX's NonMaxSuppression and ScatterND.
 
     Args:
         boxes: ``(N, K, 4)``.
-        scores: ``(N, C, K)``; each of the C classes is suppressed by itself. 0 and less: no candidate.
+        scores: ``(N, C, K)``; each of the C classes is suppressed by itself, without boxes that score 0 or less.
         iou_threshold: a box that overlaps a better one of its class by more is dropped.
-        max_per_class: of each class, at most that many boxes are kept.
+        max_per_class: most boxes to keep of each class.
 
     Returns:
         ``(N, C, K)`` of the scores' type: 1 where kept, else 0.
@@ -80,13 +80,13 @@ def nms_settings(cfg, where: str) -> tuple[float, bool]:
 
 
 def decode(coder, priors: Tensor, deltas: Tensor, size: Tensor) -> Tensor:
-    """Boxes from what a head predicts, as mmdet's coder of that kind decodes them.
+    """Boxes ``(B, …, 4)`` from a head's regression outputs, decoded as mmdet's coder of that kind does it.
 
     Args:
         coder: a DeltaXYWHBBoxCoder or DistancePointBBoxCoder (see `check_coder`).
         priors: ``(B, …, 4)`` boxes or, for distances, ``(B, …, 2)`` points.
         deltas: ``(B, …, 4)``.
-        size: ``(B, 2)`` height and width, what boxes are clipped to.
+        size: ``(B, 2)`` height and width that boxes are clipped to, if the coder clips.
     """
     if isinstance(coder, DistancePointBBoxCoder):
         corners = priors - deltas[..., :2], priors + deltas[..., 2:]
@@ -107,10 +107,7 @@ def decode(coder, priors: Tensor, deltas: Tensor, size: Tensor) -> Tensor:
 
 
 def check_coder(coder, where: str) -> None:
-    """
-    Raises:
-        ConfigError: a box coder that `decode` does not know.
-    """
+    """Raises ConfigError for a box coder that `decode` does not know."""
     known = DeltaXYWHBBoxCoder, DistancePointBBoxCoder
     if type(coder) not in known:
         raise ConfigError(f'{where}.bbox_coder: {type(coder).__name__} can not be exported; supported: '
@@ -118,7 +115,7 @@ def check_coder(coder, where: str) -> None:
 
 
 def drop_small(boxes: Tensor, scores: Tensor, min_size: float) -> Tensor:
-    """`scores`, 0 where a side of the box is not above `min_size`; as they are where `min_size` is negative."""
+    """`scores` with 0 for boxes with a side of `min_size` pixels or less; unchanged where `min_size` is negative."""
     if min_size < 0:
         return scores
     return scores * ((boxes[..., 2:] - boxes[..., :2]) > min_size).all(-1).to(scores)
@@ -130,13 +127,14 @@ def suppress(boxes: Tensor, scores: Tensor, iou: float, max_per_img: int, agnost
 
     Args:
         boxes: ``(B, K, 4)``, or ``(B, C, K, 4)`` where each class has boxes of its own.
-        scores: ``(B, C, K)``; 0: no candidate.
-        iou, max_per_img: the thresholds.
-        agnostic: boxes also suppress those of other classes; then each of the K must have one class at most.
+        scores: ``(B, C, K)``; a box that scores 0 is no candidate.
+        iou: a box that overlaps a better one by more is dropped.
+        max_per_img: most boxes to keep of an image.
+        agnostic: boxes also suppress those of other classes; each of the K then has one class at most. Default: False.
 
     Returns:
         boxes ``(B, M, 4)``, scores ``(B, M)`` and classes ``(B, M)``, M = max_per_img or as many as there can be; where
-        fewer are left, the rest is of score 0, class 0 and somewhere.
+        fewer are left, the rest scores 0, and its boxes and classes mean nothing.
     """
     classes, count = map(int, scores.shape[1:])
     if boxes.dim() == 4:
@@ -149,16 +147,16 @@ def suppress(boxes: Tensor, scores: Tensor, iou: float, max_per_img: int, agnost
     else:
         kept = nms_mask(boxes, scores, iou, max_per_img)
     best, index = (scores * kept).flatten(1).topk(min(max_per_img, classes * count))
-    at = index if boxes.dim() == 4 else index % count
-    boxes = (boxes.flatten(1, 2) if boxes.dim() == 4 else boxes).gather(1, at.unsqueeze(-1).expand(-1, -1, 4))
+    box_index = index if boxes.dim() == 4 else index % count
+    boxes = (boxes.flatten(1, 2) if boxes.dim() == 4 else boxes).gather(1, box_index.unsqueeze(-1).expand(-1, -1, 4))
     return boxes, best, index // count
 
 
 def pool(features: Sequence[Tensor], boxes: Tensor, layers, finest_scale: int) -> Tensor:
-    """mmdet's SingleRoIExtractor: each box is pooled from the level of its size.
+    """RoIAlign of each box on the pyramid level that fits its size, as in mmdet's SingleRoIExtractor.
 
-    Every level sees every box, those of other levels moved off the map, where RoIAlign gives 0; the sum over levels is
-    the wanted one's value. That costs no work worth naming, for such a box has no sampling points.
+    Every level pools every box, but boxes of other levels are moved off the map, where RoIAlign gives 0: the sum over
+    the levels is the value of the right one. A box off the map costs next to nothing, for it has no sampling points.
 
     Args:
         features: maps ``(B, C, H_l, W_l)``.
@@ -167,15 +165,15 @@ def pool(features: Sequence[Tensor], boxes: Tensor, layers, finest_scale: int) -
         finest_scale: side below which boxes belong to the first level.
 
     Returns:
-        ``(B · M, C, out, out)``.
+        pooled features ``(B · M, C, out, out)``.
     """
     images = torch.arange(boxes.shape[0], device=boxes.device).to(boxes.dtype).view(-1, 1, 1).expand_as(boxes[..., :1])
     extent = boxes[..., 2:] - boxes[..., :2]
     level = torch.log2(extent.prod(-1).sqrt() / finest_scale + 1e-6).floor().clamp(0, len(features) - 1)
     pooled = 0
     for i, (feature, layer) in enumerate(zip(features, layers)):
-        own = torch.where((level == i).unsqueeze(-1), boxes, -1e6)
-        rois = torch.cat([images, own], -1).flatten(0, 1)
+        level_boxes = torch.where((level == i).unsqueeze(-1), boxes, -1e6)
+        rois = torch.cat([images, level_boxes], -1).flatten(0, 1)
         pooled = pooled + roi_align(feature, rois, layer.output_size, layer.spatial_scale, layer.sampling_ratio,
                                     layer.aligned)
     return pooled

@@ -1,4 +1,4 @@
-"""Dense heads of mmdet (RPN, RetinaNet, FCOS, ATSS, RTMDet …) from feature maps to boxes, for export."""
+"""Boxes predicted by mmdet's dense heads (RPN, RetinaNet, FCOS, ATSS, RTMDet …), in a form that can be exported."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -11,21 +11,18 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from .boxes import check_coder, decode, drop_small, nms_settings, suppress
 
+# A head can be exported if it has these methods from BaseDenseHead, or from GFLHead or RPNHead.
 METHODS = 'predict', 'predict_by_feat', '_predict_by_feat_single', '_bbox_post_process'
-# Heads in mmdet that predict by BaseDenseHead's method, or by one that differs as told below; DDODHead with
-# use_dcn=False, for deformable convolutions have no standard operator.
+# mmdet's heads of that kind; DDODHead with use_dcn=False, for deformable convolutions have no standard operator.
 SUPPORTED = ('RetinaHead', 'FCOSHead', 'ATSSHead', 'RTMDetHead', 'RTMDetSepBNHead', 'GFLHead', 'FreeAnchorRetinaHead',
              'AutoAssignHead', 'DDODHead', 'YOLOFHead')
 
 
 def check_dense_head(head: nn.Module) -> None:
-    """
-    Raises:
-        ConfigError: a head whose prediction is not the common one, or whose settings have no ONNX operator.
-    """
+    """Raises ConfigError for a head that predicts in a way of its own, or whose settings have no ONNX operator."""
     name = type(head).__name__
-    like = next((kind for kind in (RPNHead, GFLHead, BaseDenseHead) if isinstance(head, kind)), None)
-    if like is None or any(getattr(type(head), m) is not getattr(like, m) for m in METHODS):
+    base = next((kind for kind in (RPNHead, GFLHead, BaseDenseHead) if isinstance(head, kind)), None)
+    if base is None or any(getattr(type(head), method) is not getattr(base, method) for method in METHODS):
         raise ConfigError(f'--part detector: {name} can not be exported; dense heads that can: '
                           f'{", ".join(SUPPORTED)}, and other subclasses of BaseDenseHead that predict as it does')
     if getattr(getattr(head, 'loss_cls', None), 'custom_cls_channels', False):
@@ -35,7 +32,7 @@ def check_dense_head(head: nn.Module) -> None:
 
 
 def predict_dense(head: nn.Module, features: Sequence[Tensor], size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What `head.predict` gives, in the coordinates of the input.
+    """The boxes, scores and classes of `head.predict`, with boxes in pixels of the model's input.
 
     Args:
         head: see `check_dense_head`.
@@ -43,7 +40,7 @@ def predict_dense(head: nn.Module, features: Sequence[Tensor], size: Tensor) -> 
         size: ``(B, 2)`` height and width of the images without padding.
 
     Returns:
-        boxes, scores and classes of the M best, as `suppress` does; the RPN has one class.
+        boxes, scores and classes of the M best, see `suppress`; the RPN has one class.
     """
     cfg, rpn = head.test_cfg, isinstance(head, RPNHead)
     maps = head(features)
@@ -53,7 +50,7 @@ def predict_dense(head: nn.Module, features: Sequence[Tensor], size: Tensor) -> 
                                     cfg.get('nms_pre', -1))
         num_classes = 1 if rpn else head.num_classes
         anchor = index // num_classes if num_classes > 1 else index
-        shape, count = [*map(int, cls_score.shape[2:])], int(index.shape[1])  # constants of a graph
+        shape, count = [*map(int, cls_score.shape[2:])], int(index.shape[1])  # constants in a graph
         priors = head.prior_generator.sparse_priors(anchor.flatten(), shape, level, torch.float32, anchor.device)
         if isinstance(head, GFLHead):  # distances from the anchor's centre, each a distribution over steps of a stride
             priors = head.anchor_center(priors)
@@ -70,9 +67,9 @@ def predict_dense(head: nn.Module, features: Sequence[Tensor], size: Tensor) -> 
     boxes, scores, classes = (torch.cat(parts, 1) for parts in (boxes, scores, classes))
     scores = drop_small(boxes, scores, cfg.get('min_bbox_size', -1))
     count = len(features) if rpn else head.num_classes
-    own = classes.unsqueeze(1) == torch.arange(count, device=classes.device).view(1, -1, 1)
+    one_hot = classes.unsqueeze(1) == torch.arange(count, device=classes.device).view(1, -1, 1)
     iou, agnostic = nms_settings(cfg, type(head).__name__)
-    return suppress(boxes, scores.unsqueeze(1) * own.to(scores), iou, cfg.max_per_img, agnostic)
+    return suppress(boxes, scores.unsqueeze(1) * one_hot.to(scores), iou, cfg.max_per_img, agnostic)
 
 
 def _flat(x: Tensor, channels: int) -> Tensor:
@@ -82,16 +79,18 @@ def _flat(x: Tensor, channels: int) -> Tensor:
 
 
 def _take(x: Tensor, index: Tensor) -> Tensor:
+    """The rows `index` ``(B, M)`` of each ``(N, channels)`` in ``(B, N, channels)``."""
     return x.gather(1, index.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
 
 def _scores(head: nn.Module, cls_score: Tensor) -> Tensor:
+    """Probabilities ``(B, N, C)`` of the classes, without the background."""
     scores = _flat(cls_score, head.cls_out_channels)
     return scores.sigmoid() if head.use_sigmoid_cls else scores.softmax(-1)[..., :-1]
 
 
 def _best(scores: Tensor, score_thr: float, nms_pre: int) -> tuple[Tensor, Tensor]:
-    """The `nms_pre` best of ``(B, N, C)`` scores and their positions in ``N · C``; 0 where not above `score_thr`."""
+    """The `nms_pre` best of ``(B, N, C)`` scores, 0 where not above `score_thr`, and their positions in ``N · C``."""
     scores = scores.flatten(1)
     if score_thr > 0:
         scores = scores * (scores > score_thr).to(scores)

@@ -1,28 +1,27 @@
 """mmdet's detectors as one function of tensors, which can be exported: images in; boxes, scores, labels, masks out."""
 from __future__ import annotations
 
-import copy
-
 from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
 from torch import Tensor, nn
 
 from ..errors import ConfigError
 from .dense import SUPPORTED as DENSE_HEADS
 from .dense import check_dense_head, predict_dense
-from .parts import halve
+from .graph_modules import graph_copy
 from .roi import SUPPORTED as ROI_HEADS
 from .roi import check_roi_head, predict_boxes, predict_masks
+from .wrappers import halve
 
 
 class DetectorGraph(nn.Module):
-    """A detector's `predict` in fixed-size tensor operations, for export; also runs as it is.
+    """A detector's `predict` in tensor operations of fixed size, for export; it runs in PyTorch too.
 
     Instances come best first; where an image has fewer than the config's `max_per_img`, the rest has label -1, score 0
     and a box of zeros.
 
     Args:
         model: mmdet's SingleStageDetector or TwoStageDetector, in eval mode, with heads as in `dense.SUPPORTED` and
-            `roi.SUPPORTED`. It is copied, and the copy's backbone fused.
+            `roi.SUPPORTED`. It stays as it is: the graph is made of a copy, whose backbone is fused.
 
     Returns:
         forward: normalised images ``(B, 3, H, W)``, padded right and below, and their sizes without that padding,
@@ -31,31 +30,29 @@ class DetectorGraph(nn.Module):
         ``(B, M, side, side)``.
 
     Raises:
-        ConfigError: a detector, head or setting that has no such form, with those that have.
+        ConfigError: a detector, head or setting that can't be exported; names those that can.
     """
 
     def __init__(self, model: nn.Module):
         super().__init__()
-        like = next((kind for kind in (TwoStageDetector, SingleStageDetector) if isinstance(model, kind)), None)
-        if like is None or type(model).predict is not like.predict or type(model).extract_feat is not like.extract_feat:
+        base = next((kind for kind in (TwoStageDetector, SingleStageDetector) if isinstance(model, kind)), None)
+        if base is None or type(model).predict is not base.predict or type(model).extract_feat is not base.extract_feat:
             head = getattr(model, 'bbox_head', None) or getattr(model, 'mask_head', None)
-            of = f' (head: {type(head).__name__})' if head is not None else ''
+            head_name = f' (head: {type(head).__name__})' if head is not None else ''
             raise ConfigError(
-                f'--part detector: {type(model).__name__}{of} can not be exported; detectors that can: two-stage ones '
-                f'with {" or ".join(ROI_HEADS)}; single-stage ones with {", ".join(DENSE_HEADS)}')
-        if like is TwoStageDetector:
+                f'--part detector: {type(model).__name__}{head_name} can not be exported; detectors that can: '
+                f'two-stage ones with {" or ".join(ROI_HEADS)}; single-stage ones with {", ".join(DENSE_HEADS)}')
+        if base is TwoStageDetector:
             if not (model.with_rpn and model.with_roi_head):
                 raise ConfigError(f'{type(model).__name__} without an RPN or RoI head can not be exported')
             check_dense_head(model.rpn_head)
             check_roi_head(model.roi_head)
         else:
             check_dense_head(model.bbox_head)
-        self.model = copy.deepcopy(model).eval()
-        if hasattr(self.model.backbone, 'fuse'):
-            self.model.backbone.fuse()
+        self.model = graph_copy(model)
 
     def half_backbone(self):
-        """Backbone and neck in float16, the scan in float32; returns self."""
+        """Convert backbone and neck to float16, but for the scan's parameters; returns self."""
         for part in (self.model.backbone, *([self.model.neck] if self.model.with_neck else [])):
             halve(part)
         return self
@@ -88,6 +85,6 @@ class DetectorGraph(nn.Module):
 
 
 def mask_threshold(model: nn.Module) -> float:
-    """The probability from which a detector's config counts a pixel as the instance's."""
+    """The mask probability from which a pixel belongs to an instance, as the detector's config has it; default 0.5."""
     cfg = model.test_cfg.get('rcnn') or {}
     return float(cfg.get('mask_thr_binary', 0.5))

@@ -1,4 +1,4 @@
-"""ONNX files: made tidy, and looked at."""
+"""ONNX files: tidying, saving and counting their operators."""
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,17 +6,18 @@ from pathlib import Path
 from ..errors import ConfigError
 
 LIMIT = 2**31 - 2**24  # bytes that one protobuf file may hold; past it weights lie in a second file
+STANDARD = ('', 'ai.onnx')  # names of ONNX's own domain
 
 
 def finish(path: Path, metadata: Mapping[str, str], simplify: bool = False) -> None:
     """Tidy the graph at `path`, give it its metadata, and check that its operators are standard ones.
 
     Raises:
-        ConfigError: an operator of another domain than ONNX's own.
+        ConfigError: an operator is of another domain than ONNX's own.
     """
     import onnx
     model = onnx.load(str(path))
-    for extra in path.parent.glob('*'):  # the exporter's own files of large weights, now in memory
+    for extra in path.parent.glob('*'):  # files of large weights by the exporter, now in memory
         if extra != path:
             extra.unlink()
     if simplify:
@@ -40,37 +41,34 @@ def save(model, path: Path) -> None:
     onnx.save(model, str(path), save_as_external_data=large, location=f'{path.name}.data' if large else None)
 
 
-STANDARD = ('', 'ai.onnx')
-
-
 def tidy(graph) -> None:
-    """Constants become initializers, equal ones one; nodes that only pass a tensor on go."""
-    names, seen, kept = {}, {}, []
+    """Simplify a graph in place: constants become initializers, shared by equal ones; Identity nodes are dropped."""
+    renamed, first_names, kept = {}, {}, []  # first_names: content -> the initializer that has it
     outputs = {out.name for out in graph.output}
     for tensor in graph.initializer:
-        seen.setdefault(_content(tensor), tensor.name)
+        first_names.setdefault(_content(tensor), tensor.name)
     for node in graph.node:
         if node.op_type == 'Constant' and node.attribute[0].name == 'value' and node.output[0] not in outputs:
             tensor = node.attribute[0].t
-            first = seen.setdefault(_content(tensor), node.output[0])
-            names[node.output[0]] = first
-            if first == node.output[0]:
-                tensor.name = first
+            name = first_names.setdefault(_content(tensor), node.output[0])
+            renamed[node.output[0]] = name
+            if name == node.output[0]:
+                tensor.name = name
                 graph.initializer.append(tensor)
         elif node.op_type == 'Identity' and node.output[0] not in outputs:
-            names[node.output[0]] = node.input[0]
+            renamed[node.output[0]] = node.input[0]
         else:
             kept.append(node)
 
-    def first(name):
-        while names.get(name, name) != name:
-            name = names[name]
+    def final(name):
+        while renamed.get(name, name) != name:
+            name = renamed[name]
         return name
     del graph.node[:]
     graph.node.extend(kept)
     for node in nodes(graph):
         for i, name in enumerate(node.input):
-            node.input[i] = first(name)
+            node.input[i] = final(name)
         node.doc_string = ''
     used = {name for node in nodes(graph) for name in node.input} | outputs
     unused = [tensor for tensor in graph.initializer if tensor.name not in used]
@@ -79,7 +77,7 @@ def tidy(graph) -> None:
 
 
 def _content(tensor) -> tuple:
-    """What makes two small tensors the same."""
+    """A key that two small tensors share if they are equal; a large tensor's key is its name."""
     if tensor.ByteSize() > 1024:
         return tensor.name,
     copy = type(tensor)()
@@ -89,7 +87,7 @@ def _content(tensor) -> tuple:
 
 
 def nodes(graph):
-    """All nodes, those of subgraphs too."""
+    """Yields all nodes of a graph, and those of its subgraphs."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:
@@ -98,6 +96,6 @@ def nodes(graph):
 
 
 def operators(path: Path) -> Counter:
-    """How often each operator is in the file."""
+    """Counts of the operators in an ONNX file, by name."""
     import onnx
     return Counter(node.op_type for node in nodes(onnx.load(str(path), load_external_data=False).graph))

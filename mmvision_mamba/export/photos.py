@@ -1,4 +1,4 @@
-"""Real images to check an exported file on."""
+"""Photos to check an exported file on."""
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -7,31 +7,31 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
-from ..engine.data_checks import check_datasets
-from ..engine.dataset_configs import datasets_of
 from ..errors import DataError, UserError
 from ..inference.images import read_image
+from ..preflight.check_data import check_datasets
+from ..preflight.datasets import datasets_of
 
-COUNT = 2  # of the test data set
+COUNT = 2  # photos from the test data set
 
 
 def find_photos(cfg: Config, paths: Sequence[str] | None = None) -> list[tuple[str, np.ndarray]]:
-    """Names, and RGB images ``(h, w, 3)`` uint8.
+    """(file name, RGB image ``(h, w, 3)`` uint8) of each photo to check on.
 
     Args:
         cfg: the model's config.
-        paths: of images. None: two of the config's test data set, or none where it isn't there. Default: None.
+        paths: image files. None: two of the config's test data set, or no photos where it isn't there. Default: None.
 
     Raises:
-        DataError: one of `paths` is missing, or no image.
+        DataError: one of `paths` is missing or no image.
     """
     if paths is not None:
         return [_read(path) for path in paths]
-    found = []
+    photos = []
     for path in _test_images(cfg):
         with suppress(DataError):
-            found.append(_read(path))
-    return found
+            photos.append(_read(path))
+    return photos
 
 
 def _read(path: str) -> tuple[str, np.ndarray]:
@@ -39,6 +39,7 @@ def _read(path: str) -> tuple[str, np.ndarray]:
 
 
 def _test_images(cfg: Config) -> list[str]:
+    """Paths of images from the config's test data set; none where it can't be built."""
     datasets = datasets_of(cfg, 'test')
     if not datasets:
         return []
@@ -47,5 +48,5 @@ def _test_images(cfg: Config) -> list[str]:
         dataset = DATASETS.build(dict(datasets[0][1], pipeline=[]))
     except (UserError, OSError):
         return []
-    places = np.linspace(0, len(dataset) - 1, COUNT).astype(int).tolist() if len(dataset) else []
-    return [dataset.get_data_info(i)['img_path'] for i in dict.fromkeys(places)]
+    indices = np.linspace(0, len(dataset) - 1, COUNT).astype(int).tolist() if len(dataset) else []
+    return [dataset.get_data_info(i)['img_path'] for i in dict.fromkeys(indices)]

@@ -1,4 +1,4 @@
-"""What happens to an image before and after the model, as tensor operations: for exports that take images whole."""
+"""Preprocessing of an image and postprocessing of instances as tensor operations, for exports that take the image."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -6,21 +6,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..visualization.backbone_maps import MEAN, STD
+from ..backbones.family import MEAN, STD
+from ..text import class_name
 
 
 class Preprocess(nn.Module):
-    """Resize, normalise and pad one image, whatever its size, to the one shape the model takes.
+    """Resize, normalise and pad one image of any size to the one shape that the model takes.
 
-    Bilinear between pixel centres without smoothing, rounded to whole values, which is what OpenCV's default does. No
-    resize operator: rows and columns are gathered at computed places, so that only the image's own shape is free.
+    Resizing is bilinear between pixel centres without smoothing, rounded to whole values, as OpenCV's default is. It
+    gathers rows and columns at computed positions, without a resize operator, so that only the image's own shape is
+    symbolic.
 
     Args:
-        shape: height and width the model takes.
+        shape: height and width that the model takes.
         mean, std: per channel, on the scale 0 to 255.
-        channel_order: 'RGB' or 'BGR', what the model takes.
+        channel_order: 'RGB' or 'BGR', the order that the model takes. Default: 'RGB'.
         scale, keep_ratio: the config's Resize, as `pipeline_settings` reads it; no image gets larger than `shape`.
-        pad_value: value of the padding on the scale 0 to 255. Default: what becomes 0.
+        pad_value: value of the padding on the scale 0 to 255. Default: one that is 0 once normalised.
 
     Returns:
         forward: an RGB image ``(h, w, 3)`` uint8 -> the model's input ``(1, 3, H, W)`` float32, and the height and
@@ -36,26 +38,26 @@ class Preprocess(nn.Module):
         self.register_buffer('padding', torch.zeros(3) if pad_value is None else (pad_value - self.mean) / self.std)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        old = [torch.as_tensor(side, dtype=torch.float64) for side in image.shape[:2]]
-        new = self.resized(*old)
+        old_size = [torch.as_tensor(side, dtype=torch.float64) for side in image.shape[:2]]
+        new_size = self.resized(*old_size)
         x = image.to(torch.float32)
         for axis in range(2):
-            low, high, weight = taps(old[axis], new[axis], self.shape[axis])
+            low, high, weight = taps(old_size[axis], new_size[axis], self.shape[axis])
             weight = weight.view(-1, *[1] * (2 - axis))
             x = x.index_select(axis, low) * (1 - weight) + x.index_select(axis, high) * weight
         x = x.round()
         if self.channel_order == 'BGR':
             x = x.flip(-1)
         x = (x - self.mean) / self.std
-        rows, columns = (torch.arange(side, device=x.device) < n for side, n in zip(self.shape, new))
+        rows, columns = (torch.arange(side, device=x.device) < n for side, n in zip(self.shape, new_size))
         x = torch.where((rows[:, None] & columns).unsqueeze(-1), x, self.padding)
-        return x.permute(2, 0, 1).unsqueeze(0), torch.stack(new).to(torch.int64).unsqueeze(0)
+        return x.permute(2, 0, 1).unsqueeze(0), torch.stack(new_size).to(torch.int64).unsqueeze(0)
 
     def resized(self, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-        """The size the image gets, double precision as in the config's own Resize, which computes in Python."""
+        """Height and width after the resize, in double precision like the config's Resize, which computes in Python."""
         if not self.keep_ratio:
-            wanted = self.shape if self.scale is None else self.scale[::-1]
-            return tuple(torch.full_like(height, min(pair)) for pair in zip(wanted, self.shape))
+            target = self.shape if self.scale is None else self.scale[::-1]
+            return tuple(torch.full_like(height, min(pair)) for pair in zip(target, self.shape))
         ratio = torch.minimum(self.shape[0] / height, self.shape[1] / width)
         if self.scale is not None:
             longer, shorter = torch.maximum(height, width), torch.minimum(height, width)
@@ -64,16 +66,16 @@ class Preprocess(nn.Module):
 
 
 def taps(old: Tensor, new: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """For each of `count` places on an axis resized from `old` to `new`: the two neighbours and the second's weight."""
-    at = (torch.arange(count, dtype=torch.float32, device=old.device) + 0.5) * (old / new).to(torch.float32) - 0.5
+    """For `count` positions on an axis resized from `old` to `new`: both neighbours, and the weight of the second."""
+    position = (torch.arange(count, dtype=torch.float32, device=old.device) + 0.5) * (old / new).to(torch.float32) - 0.5
     last = (old - 1).to(torch.float32)
-    at = torch.minimum(at.clamp(min=0), last)
-    low = at.floor()
-    return low.to(torch.int64), torch.minimum(low + 1, last).to(torch.int64), at - low
+    position = torch.minimum(position.clamp(min=0), last)
+    low = position.floor()
+    return low.to(torch.int64), torch.minimum(low + 1, last).to(torch.int64), position - low
 
 
 def paste(masks: Tensor, boxes: Tensor, height: Tensor | int, width: Tensor | int) -> Tensor:
-    """Masks within their boxes, on the image: bilinear, 0 outside, as two matrix products.
+    """Place each box's mask on the image, bilinearly, 0 outside the box, as two matrix products.
 
     Args:
         masks: ``(n, side, side)``.
@@ -81,24 +83,24 @@ def paste(masks: Tensor, boxes: Tensor, height: Tensor | int, width: Tensor | in
         height, width: of the image.
 
     Returns:
-        ``(n, height, width)``.
+        mask values ``(n, height, width)``.
     """
     def weights(start, end, count):
         cells = masks.shape[-1]
-        at = torch.arange(count, dtype=torch.float32, device=boxes.device) + 0.5
-        at = (at - start.unsqueeze(-1)) / (end - start).clamp(min=1e-6).unsqueeze(-1) * cells - 0.5
-        return (1 - (at.unsqueeze(-1) - torch.arange(cells, device=boxes.device)).abs()).clamp(min=0)
+        position = torch.arange(count, dtype=torch.float32, device=boxes.device) + 0.5
+        position = (position - start.unsqueeze(-1)) / (end - start).clamp(min=1e-6).unsqueeze(-1) * cells - 0.5
+        return (1 - (position.unsqueeze(-1) - torch.arange(cells, device=boxes.device)).abs()).clamp(min=0)
     x1, y1, x2, y2 = boxes.unbind(-1)
     return weights(y1, y2, height) @ masks @ weights(x1, x2, width).transpose(1, 2)
 
 
 class ImageDetector(nn.Module):
-    """An image as it is in, instances in its own pixels out.
+    """A detector that takes the image itself and returns instances in pixels of that image.
 
     Args:
-        preprocess: what the image gets.
+        preprocess: prepares the image.
         detector: a `DetectorGraph`.
-        mask_threshold: probability from which a pixel belongs to an instance.
+        mask_threshold: probability from which a pixel belongs to an instance. Default: 0.5.
 
     Returns:
         forward: an RGB image ``(h, w, 3)`` uint8 -> boxes ``(n, 4)``, scores ``(n,)``, labels ``(n,)`` and, with a mask
@@ -113,24 +115,24 @@ class ImageDetector(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         x, size = self.preprocess(image)
         boxes, scores, labels, *masks = (out[0] for out in self.detector(x, size))
-        found = (labels >= 0).nonzero()[:, 0]
-        old = torch.stack([torch.as_tensor(side) for side in (image.shape[1], image.shape[0])])
-        boxes = boxes[found] / (size[0].flip(0).to(boxes) / old.to(boxes)).repeat(2)
-        masks = [paste(mask[found], boxes, *image.shape[:2]) >= self.mask_threshold for mask in masks]
-        return boxes, scores[found], labels[found], *masks
+        valid = (labels >= 0).nonzero()[:, 0]
+        old_size = torch.stack([torch.as_tensor(side) for side in (image.shape[1], image.shape[0])])
+        boxes = boxes[valid] / (size[0].flip(0).to(boxes) / old_size.to(boxes)).repeat(2)
+        masks = [paste(mask[valid], boxes, *image.shape[:2]) >= self.mask_threshold for mask in masks]
+        return boxes, scores[valid], labels[valid], *masks
 
 
 def pipeline_settings(cfg) -> dict:
-    """How a config's test pipeline and data preprocessor treat images: arguments of `Preprocess` without the shape.
+    """The arguments of `Preprocess`, except for the shape, from a config's test pipeline and data preprocessor.
 
-    A data preprocessor without mean and std leaves pixels from 0 to 255; a model without one, a classifier, takes what
-    timm's transforms give.
+    A data preprocessor without mean and std leaves pixels from 0 to 255; a model without one, a classifier, takes
+    images as timm's transforms make them.
     """
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or dict(
         mean=MEAN, std=STD, bgr_to_rgb=True)
     pipeline = (cfg.get('test_dataloader') or {}).get('dataset', {}).get('pipeline') or cfg.get('test_pipeline') or []
-    resize = next((t for t in pipeline if t['type'].split('.')[-1] == 'Resize'), {})
-    pad = next((t for t in pipeline if t['type'].split('.')[-1] == 'Pad'), {})
+    resize = next((t for t in pipeline if class_name(t['type']) == 'Resize'), {})
+    pad = next((t for t in pipeline if class_name(t['type']) == 'Pad'), {})
     pad_value = pad.get('pad_val')
     if isinstance(pad_value, dict):
         pad_value = pad_value.get('img')

@@ -1,4 +1,4 @@
-"""int8 for onnxruntime: convolutions and linear layers, calibrated on the config's own data, judged by its metric."""
+"""int8 ONNX files for onnxruntime, calibrated on the config's training data and judged by mIoU on its test data."""
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from torch import Tensor
 
-from ..datasets.loading import use_checked_loading
+from ..datasets.loading import known_labels, use_checked_loading
 from ..errors import ConfigError
 from ..inference.images import read_image
-from . import formats
+from ..preflight.datasets import innermost
+from ..runtime import loaders
 from .preprocess import Preprocess
 from .verify import Row
 
-KINDS = ('static', 'dynamic')
-MOST_LOST = 1.  # points of mIoU
-QUANTIZED = ['Conv', 'MatMul', 'Gemm']
+MOST_LOST = 1.  # points of mIoU that a file may lose
+QUANTIZED = ['Conv', 'MatMul', 'Gemm']  # operators
 
 
 def quantize(source: Path, path: Path, kind: str, images: Iterable[np.ndarray]) -> None:
@@ -25,45 +25,36 @@ def quantize(source: Path, path: Path, kind: str, images: Iterable[np.ndarray]) 
 
     Args:
         source: the float32 file.
-        path: to write.
-        kind: 'static': activations in int8 too, their ranges from `images`, as QuantizeLinear and DequantizeLinear
-            around the operators. 'dynamic': the linear layers alone, ranges found while it runs, as MatMulInteger.
-        images: what the model takes, ``(1, 3, H, W)`` float32 each.
+        path: the int8 file to write.
+        kind: 'static': activations in int8 too, with ranges measured on `images`, as QuantizeLinear and
+            DequantizeLinear around the operators. 'dynamic': linear layers alone, with ranges measured at run time, as
+            MatMulInteger.
+        images: inputs to calibrate on, ``(1, 3, H, W)`` float32 each.
     """
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        QuantFormat,
-        QuantType,
-        quantize_dynamic,
-        quantize_static,
-    )
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
-    class Reader(CalibrationDataReader):
-        def __init__(self):
-            self.images = iter(images)
-
-        def get_next(self):
-            image = next(self.images, None)
-            return None if image is None else dict(images=image)
+    from .calibration import ImageReader
     options = dict(MatMulConstBOnly=True)
     if kind == 'dynamic':
         quantize_dynamic(source, path, op_types_to_quantize=['MatMul', 'Gemm'], per_channel=True,
                          weight_type=QuantType.QInt8, extra_options=options)
     else:
-        quantize_static(source, path, Reader(), quant_format=QuantFormat.QDQ, op_types_to_quantize=QUANTIZED,
-                        per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                        extra_options=options)
+        quantize_static(source, path, ImageReader(images), quant_format=QuantFormat.QDQ,
+                        op_types_to_quantize=QUANTIZED, per_channel=True, activation_type=QuantType.QUInt8,
+                        weight_type=QuantType.QInt8, extra_options=options)
 
 
 def labelled(cfg: Config, split: str, preprocess: Preprocess, most: int) -> Iterator[tuple[np.ndarray, Tensor, tuple]]:
-    """Images of the config's 'train' or 'test' split as the model takes them, their maps of labels, and the height and
-    width they got; at most `most` of them, spread over the split."""
-    dataset = cfg[f'{split}_dataloader'].dataset
-    while 'dataset' in dataset:
-        dataset = dataset.dataset
+    """Yields at most `most` samples, spread evenly over the config's 'train' or 'test' split.
+
+    Yields:
+        the model's input ``(1, 3, H, W)`` float32; the ground truth map ``(h, w)`` in the image's own size; height and
+        width of the resized image in the input.
+    """
+    dataset = innermost(cfg[f'{split}_dataloader'].dataset)
     pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
-    use_checked_loading(cfg)
     dataset = DATASETS.build(dict(dataset, pipeline=pipeline))
+    use_checked_loading(dataset, known_labels(cfg))
     if not len(dataset):
         raise ConfigError(f'--int8: the {split} data set is empty: {dataset.data_prefix}')
     for i in np.linspace(0, len(dataset) - 1, min(most, len(dataset))).astype(int).tolist():
@@ -74,19 +65,19 @@ def labelled(cfg: Config, split: str, preprocess: Preprocess, most: int) -> Iter
 
 
 def mean_iou(run, data: Iterable[tuple[np.ndarray, Tensor, tuple]], classes: int, ignore: int = 255) -> float:
-    """mIoU, in points, of the maps that `run` gives, resized to the images' own size."""
+    """mIoU, in points, of the label maps that `run` returns, resized to the size of the ground truth."""
     from mmseg.evaluation import IoUMetric
     totals = 0
     for images, truth, (height, width) in data:
-        found = torch.from_numpy(run(images)[0])[:, :height, :width]
-        found = torch.nn.functional.interpolate(found[None].double(), truth.shape, mode='nearest')[0, 0].long()
-        totals = totals + torch.stack(IoUMetric.intersect_and_union(found, truth, classes, ignore)[:2])
+        labels = torch.from_numpy(run(images)[0])[:, :height, :width]
+        labels = torch.nn.functional.interpolate(labels[None].double(), truth.shape, mode='nearest')[0, 0].long()
+        totals = totals + torch.stack(IoUMetric.intersect_and_union(labels, truth, classes, ignore)[:2])
     return 100 * float((totals[0] / totals[1])[totals[1] > 0].mean())
 
 
 def check(cfg: Config, whole: Path, path: Path, preprocess: Preprocess, classes: int, most: int) -> list[Row]:
-    """How much of the metric `path` loses against the float32 file `whole`, on test images."""
-    scores = [mean_iou(formats.load(file, 'onnx'), labelled(cfg, 'test', preprocess, most), classes)
+    """The mIoU that the int8 file `path` loses against the float32 file `whole`, on at most `most` test images."""
+    scores = [mean_iou(loaders.load(file, 'onnx'), labelled(cfg, 'test', preprocess, most), classes)
               for file in (whole, path)]
     return [Row(f'mIoU lost, of {scores[0]:.2f}', f'{most} of the test data at most', scores[0] - scores[1], MOST_LOST,
                 True)]

@@ -1,4 +1,4 @@
-"""Box and mask heads of mmdet's two-stage detectors, from proposals to instances, for export."""
+"""Instances predicted by the box and mask heads of mmdet's two-stage detectors, in a form that can be exported."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -18,19 +18,18 @@ SUPPORTED = 'StandardRoIHead', 'CascadeRoIHead'
 
 
 def check_roi_head(head: nn.Module) -> None:
-    """
-    Raises:
-        ConfigError: a RoI head, or a part of one, that `predict_boxes` and `predict_masks` do not follow.
-    """
+    """Raises ConfigError for a RoI head with a part that `predict_boxes` and `predict_masks` do not follow."""
     name = type(head).__name__
-    like = next((kind for kind in (CascadeRoIHead, StandardRoIHead) if isinstance(head, kind)), None)
-    same = like is not None and all(getattr(type(head), m) is getattr(like, m) for m in ROI_HEAD_METHODS)
+    base = next((kind for kind in (CascadeRoIHead, StandardRoIHead) if isinstance(head, kind)), None)
+    same = base is not None and all(
+        getattr(type(head), method) is getattr(base, method) for method in ROI_HEAD_METHODS)
     if not same or head.with_shared_head:
         shared = ' with a shared head' if same else ''
         raise ConfigError(f'--part detector: {name}{shared} can not be exported; RoI heads that can: '
                           f'{", ".join(SUPPORTED)}')
     for box_head in _stages(head.bbox_head):
         kind = type(box_head)
+        # mmdet 3.3.0 has no seam here: its prediction for one image is a private method, which subclasses change.
         if not isinstance(box_head, BBoxHead) or kind._predict_by_feat_single is not BBoxHead._predict_by_feat_single \
                 or kind.regress_by_class is not BBoxHead.regress_by_class:
             raise ConfigError(f'{name}: box head {kind.__name__} can not be exported; supported: BBoxHead, '
@@ -54,24 +53,24 @@ def check_roi_head(head: nn.Module) -> None:
 
 def predict_boxes(head: nn.Module, features: Sequence[Tensor], proposals: Tensor, valid: Tensor, size: Tensor,
                   ) -> tuple[Tensor, Tensor, Tensor]:
-    """What `head.predict_bbox` gives, in the coordinates of the input.
+    """The boxes, scores and classes of `head.predict_bbox`, with boxes in pixels of the model's input.
 
     Args:
         head: see `check_roi_head`.
         features: the neck's maps.
         proposals: ``(B, P, 4)``.
-        valid: ``(B, P)`` bool, which of the proposals are some.
+        valid: ``(B, P)`` bool, False for proposals that only fill the list up.
         size: ``(B, 2)`` height and width of the images without padding.
 
     Returns:
-        boxes, scores and classes of the best, as `boxes.suppress` does.
+        boxes, scores and classes of the best, see `boxes.suppress`.
     """
     boxes, stages, logits, count = proposals, _stages(head.bbox_head), [], int(proposals.shape[1])
     for stage, (box_head, extractor) in enumerate(zip(stages, _stages(head.bbox_roi_extractor))):
         pooled = pool(features[:extractor.num_inputs], boxes, extractor.roi_layers, extractor.finest_scale)
         cls_score, deltas = box_head(pooled)
         logits.append(cls_score.reshape(-1, count, cls_score.shape[1]))
-        deltas = deltas.reshape(-1, count, int(deltas.shape[1]) // 4, 4)  # of one class, or of each
+        deltas = deltas.reshape(-1, count, int(deltas.shape[1]) // 4, 4)  # for one class, or for each
         if stage < len(stages) - 1:
             if not box_head.reg_class_agnostic:
                 best = logits[-1][..., :-1].argmax(-1)[..., None, None].expand(-1, -1, 1, 4)
@@ -96,9 +95,10 @@ def predict_masks(head: nn.Module, features: Sequence[Tensor], boxes: Tensor, cl
     masks = (masks / len(stages)).reshape(-1, int(boxes.shape[1]), *masks.shape[1:])
     if mask_head.class_agnostic:
         return masks[:, :, 0]
-    own = classes[..., None, None, None].expand(-1, -1, 1, *masks.shape[3:])
-    return masks.gather(2, own)[:, :, 0]
+    channel = classes[..., None, None, None].expand(-1, -1, 1, *masks.shape[3:])
+    return masks.gather(2, channel)[:, :, 0]
 
 
 def _stages(parts: nn.Module) -> Sequence[nn.Module]:
+    """The heads or extractors of each stage of a cascade; a single one where there is no cascade."""
     return parts if isinstance(parts, nn.ModuleList) else [parts]

@@ -1,8 +1,8 @@
 """Which operators of an ONNX file TensorRT's parser takes.
 
 From the support matrix in docs/operators.md of github.com/onnx/onnx-tensorrt for TensorRT 8.5 (opset 17), read on
-2026-11-22; LayerNormalization was added in 8.6. What limits the matrix puts on types and attributes is not checked:
-whether an engine can be built, only TensorRT itself tells.
+2026-11-22; LayerNormalization was added in 8.6. The matrix's limits on types and attributes are not checked: only
+TensorRT itself tells whether an engine can be built.
 """
 from collections.abc import Iterable
 
@@ -21,5 +21,5 @@ SUPPORTED = frozenset((
 
 
 def unsupported(operators: Iterable[str]) -> list[str]:
-    """Those of `operators`, names of ONNX's own, that are not in the list."""
+    """Names of those `operators`, of ONNX's own domain, that TensorRT's parser does not take."""
     return sorted(set(operators) - SUPPORTED)

@@ -1,8 +1,8 @@
-"""UPerHead with less to compute: its last convolution, half of a segmentor's work, on the maps as small as they are.
+"""A cheaper UPerHead: its last convolution, half of a segmentor's work, runs on the maps before they are enlarged.
 
-mmseg resizes all maps to the largest, joins them and convolves. Resizing mixes places and leaves channels alone, a
-convolution's tap mixes channels and leaves places alone: so the taps come first, and what they give is resized and
-moved, both by one matrix along each axis. The result is the same but for rounding.
+mmseg resizes all maps to the largest, concatenates and convolves them. Resizing mixes positions and leaves channels
+alone, a convolution's tap mixes channels and leaves positions alone: so the taps come first, and their results are
+resized and shifted, both by one matrix along each axis. The output is the same but for rounding.
 """
 from collections.abc import Sequence
 from functools import partial
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 
 class ResizedConv(nn.Module):
-    """A 3 × 3 convolution of maps that are resized to the first one's size, bilinearly, and joined.
+    """A 3 × 3 convolution of maps that are bilinearly resized to the first one's size and concatenated.
 
     Args:
-        conv: the convolution, of the joined maps, with zero padding 1.
-        channels: of each map.
+        conv: the convolution of the concatenated maps, with zero padding 1.
+        channels: number of channels of each map.
     """
 
     def __init__(self, conv: nn.Conv2d, channels: Sequence[int]):
@@ -43,27 +43,34 @@ class ResizedConv(nn.Module):
 
 
 def places(count: int, side: int, like: Tensor) -> Tensor:
-    """``(count, 3, side)``: how much of each of `side` places the three taps at each of `count` places see, once `side`
-    are resized to `count`; nothing outside."""
-    at = torch.arange(count, device=like.device)[:, None] + torch.arange(-1, 2, device=like.device)
-    low = torch.minimum(((at + 0.5) * side / count - 0.5).clamp(min=0), torch.as_tensor(side - 1))
-    seen = (1 - (low.unsqueeze(-1) - torch.arange(side, device=like.device)).abs()).clamp(min=0)
-    return (seen * ((at >= 0) & (at < count)).unsqueeze(-1)).to(like.dtype)
+    """Weights ``(count, 3, side)`` of the positions of an axis for three taps at each position of the resized axis.
+
+    Args:
+        count: length of the axis once resized; taps outside it get zeros, as zero padding does.
+        side: length of the axis before.
+        like: gives device and type.
+    """
+    position = torch.arange(count, device=like.device)[:, None] + torch.arange(-1, 2, device=like.device)
+    source = torch.minimum(((position + 0.5) * side / count - 0.5).clamp(min=0), torch.as_tensor(side - 1))
+    weights = (1 - (source.unsqueeze(-1) - torch.arange(side, device=like.device)).abs()).clamp(min=0)
+    return (weights * ((position >= 0) & (position < count)).unsqueeze(-1)).to(like.dtype)
 
 
 def speed_up(head: nn.Module) -> None:
-    """Have `head`, in place, compute its last convolution so; only if it is an UPerHead as mmseg's own."""
+    """Replace the last convolution of a plain UPerHead, in place, by a `ResizedConv`; other heads stay as they are."""
     from mmseg.models.decode_heads import UPerHead
     last = getattr(head, 'fpn_bottleneck', None)
     if type(head) is not UPerHead or head.align_corners or type(last.conv) is not nn.Conv2d \
             or last.conv.groups > 1 or last.order != ('conv', 'norm', 'act') or last.with_explicit_padding:
         return
     head.resized_conv = ResizedConv(last.conv, [head.channels] * len(head.in_channels))
+    # mmseg 1.2.2 has no seam here: the last convolution is called within this method.
     head._forward_feature = partial(_forward_feature, head)
     last.conv = nn.Identity()
 
 
 def _forward_feature(head: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+    """UPerHead's method of that name, with the `ResizedConv` at its end."""
     inputs = head._transform_inputs(inputs)
     maps = [conv(x) for conv, x in zip(head.lateral_convs, inputs)] + [head.psp_forward(inputs)]
     for i in reversed(range(len(maps) - 1)):

@@ -1,4 +1,4 @@
-"""What an exported file computes against what PyTorch does."""
+"""Compares the outputs of an exported file with those of PyTorch."""
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +9,8 @@ from torch import nn
 
 from ..datasets.shapes import draw_scene
 from ..errors import ExportError
-from .parts import label_map
+from ..text import as_text
+from .segmentor import label_map
 
 RELATIVE = dict(float32=1e-4, float16=1e-2)  # largest difference of features or logits, over the largest value
 AGREEMENT = dict(float32=0.999, float16=0.99)  # share of pixels with the same label
@@ -17,18 +18,19 @@ AGREEMENT = dict(float32=0.999, float16=0.99)  # share of pixels with the same l
 
 @dataclass
 class Row:
-    """One line of the table: what was compared, on what, what came out, and what was asked for."""
+    """One check, a line of the table: the output compared, the images, the measured value and its bound."""
     what: str
     images: str
     value: float
     bound: float
-    at_most: bool  # else at least
+    at_most: bool  # the bound is the largest value that passes; else the smallest
 
     @property
     def passed(self) -> bool:
         return self.value <= self.bound if self.at_most else self.value >= self.bound  # a NaN passes neither
 
     def cells(self) -> list[str]:
+        """The row as text, see `table`."""
         number = f'{self.value:.2e}' if self.at_most else f'{self.value:.4%}'
         bound = f'≤ {self.bound:g}' if self.at_most else f'≥ {self.bound:.1%}'
         return [self.what, self.images, number, bound, 'ok' if self.passed else 'FAILED']
@@ -41,13 +43,13 @@ def verification_images(shape: tuple[int, int], count: int = 2, seed: int = 0) -
 
 
 def other_sizes(shape: tuple[int, int]) -> list[tuple[int, int]]:
-    """Sizes to try where height and width are free: odd ones, another aspect, small ones."""
+    """Heights and widths to try where both are symbolic: odd ones, another aspect ratio, small ones."""
     height, width = shape
     return [(max(32, height // 2 + 5), max(32, width // 3 + 2)), (max(32, width // 4), height), (32, 45)]
 
 
 def normalise(images: Sequence[np.ndarray], settings: dict) -> np.ndarray:
-    """RGB images of one size -> what the model takes, ``(B, 3, H, W)`` float32."""
+    """RGB images of one size -> the model's input, ``(B, 3, H, W)`` float32."""
     pixels = np.stack(images).astype(np.float32)
     if settings['channel_order'] == 'BGR':
         pixels = pixels[..., ::-1]
@@ -56,19 +58,19 @@ def normalise(images: Sequence[np.ndarray], settings: dict) -> np.ndarray:
 
 
 def batches(shape: tuple[int, int], settings: dict, batch: int, free: Sequence[int]) -> list[tuple[str, np.ndarray]]:
-    """Named inputs to compare on: random and drawn ones, and of other sizes and numbers where those are free."""
+    """(name, input) pairs to compare on: noise and drawn images, in other sizes and numbers where these are free."""
     rng = np.random.default_rng(0)
 
     def both(name, size, count):
         yield f'random, {name}', rng.standard_normal((count, 3, *size), dtype=np.float32)
         yield f'drawn, {name}', normalise(verification_images(size, count, seed=count), settings)
-    found = [*both(_name(batch, shape), shape, batch)]
+    named = [*both(_name(batch, shape), shape, batch)]
     if 0 in free:
-        found += [*both(_name(batch + 1, shape), shape, batch + 1)][1:]
+        named += [*both(_name(batch + 1, shape), shape, batch + 1)][1:]
     if 2 in free:
         for i, size in enumerate(other_sizes(shape)):
-            found += [*both(_name(1 + i % 2 * (0 in free), size), size, 1 + i % 2 * (0 in free))][1:]
-    return found
+            named += [*both(_name(1 + i % 2 * (0 in free), size), size, 1 + i % 2 * (0 in free))][1:]
+    return named
 
 
 def _name(batch: int, size: tuple[int, int]) -> str:
@@ -77,7 +79,7 @@ def _name(batch: int, size: tuple[int, int]) -> str:
 
 @torch.no_grad()
 def reference(model: nn.Module, part: str, images: torch.Tensor) -> list[np.ndarray]:
-    """The model's own outputs, by its own toolbox: feature maps, or logits."""
+    """The PyTorch model's outputs for normalised images: feature maps, or the logits of mmseg's `encode_decode`."""
     if part == 'backbone':
         return [out.numpy() for out in getattr(model, 'backbone', model)(images)]
     meta = dict(img_shape=images.shape[2:], ori_shape=images.shape[2:], pad_shape=images.shape[2:])
@@ -86,33 +88,35 @@ def reference(model: nn.Module, part: str, images: torch.Tensor) -> list[np.ndar
 
 def compare(model: nn.Module, part: str, names: Sequence[str], inputs: Sequence[tuple[str, np.ndarray]],
             expected: Sequence[list[np.ndarray]], run: Callable, precision: str) -> list[Row]:
-    """Run the exported file on `inputs` and compare.
+    """Run the exported file on `inputs` and compare its outputs with `expected`.
 
     Args:
         model: the PyTorch model.
         part: 'backbone' or 'segmentor'.
-        names: of the file's outputs.
-        inputs, expected: from `batches`, and from `reference` for each.
-        run: what `formats.load` returned.
+        names: names of the file's outputs.
+        inputs: from `batches`.
+        expected: from `reference`, for each input.
+        run: the file as a function, from `runtime.loaders.load`.
         precision: a key of `RELATIVE`.
     """
     rows = []
-    for (about, images), wanted in zip(inputs, expected):
+    for (input_name, images), reference_outputs in zip(inputs, expected):
         try:
-            found = run(images)
+            outputs = run(images)
         except Exception as error:  # the runtimes have no exception in common
-            raise ExportError(f'the file does not run on {about}, and is not kept: '
+            raise ExportError(f'the file does not run on {input_name}, and is not kept: '
                               f'{" ".join(str(error).split())[:300]}') from error
         if part == 'backbone':
-            rows += [Row(name, about, difference(a, b), RELATIVE[precision], True)
-                     for name, a, b in zip(names, wanted, found)]
+            rows += [Row(name, input_name, difference(a, b), RELATIVE[precision], True)
+                     for name, a, b in zip(names, reference_outputs, outputs)]
             continue
-        labels = _labels(wanted[0], model)
+        logits, output = reference_outputs[0], outputs[0]
         if names[0] == 'logits':
-            rows.append(Row('logits', about, difference(wanted[0], found[0]), RELATIVE[precision], True))
-            found = [_labels(found[0], model)]
-        rows.append(Row('labels', about, float((found[0] == labels).mean()) if found[0].shape == labels.shape else 0.,
-                        AGREEMENT[precision], False))
+            rows.append(Row('logits', input_name, difference(logits, output), RELATIVE[precision], True))
+            output = _labels(output, model)
+        labels = _labels(logits, model)
+        agreement = float((output == labels).mean()) if output.shape == labels.shape else 0.
+        rows.append(Row('labels', input_name, agreement, AGREEMENT[precision], False))
     return rows
 
 
@@ -121,7 +125,7 @@ def _labels(logits: np.ndarray, model: nn.Module) -> np.ndarray:
 
 
 def difference(wanted: np.ndarray, found: np.ndarray) -> float:
-    """The largest one, over the largest value wanted; infinite where shapes differ."""
+    """The largest difference over the largest value of `wanted`; infinite where the shapes differ."""
     if wanted.shape != found.shape:
         return float('inf')
     return float(np.abs(wanted - found).max() / np.abs(wanted).max())
@@ -129,40 +133,43 @@ def difference(wanted: np.ndarray, found: np.ndarray) -> float:
 
 @torch.no_grad()
 def image_reference(model: nn.Module, part: str, image: np.ndarray, preprocess: nn.Module) -> list[np.ndarray]:
-    """What PyTorch makes of one RGB image: features, or logits ``(1, C, h, w)`` in the image's own size; its pixels as
-    the model gets them; and those that OpenCV's resize would give it."""
+    """The PyTorch model's outputs for one RGB image, and the image resized in two ways.
+
+    Returns:
+        features, or logits ``(1, C, h, w)`` in the image's own size; the image as OpenCV resizes it; and as
+        `preprocess` does, both RGB ``(height, width, 3)`` float32.
+    """
     images, size = preprocess(torch.from_numpy(image))
-    found = reference(model, part, images)
+    outputs = reference(model, part, images)
     if part == 'segmentor':
         height, width = size[0].tolist()
         corners = model.decode_head.align_corners
-        found = [F.interpolate(torch.from_numpy(found[0])[:, :, :height, :width], image.shape[:2], mode='bilinear',
-                               align_corners=corners).numpy()]
-    return [*found, *_pixels(image, images, size[0].tolist(), preprocess)]
+        outputs = [F.interpolate(torch.from_numpy(outputs[0])[:, :, :height, :width], image.shape[:2], mode='bilinear',
+                                 align_corners=corners).numpy()]
+    return [*outputs, *_resized_pixels(image, images, size[0].tolist(), preprocess)]
 
 
-def _pixels(image, images, size, preprocess):
+def _resized_pixels(image, images, size, preprocess):
     import cv2
-    wanted = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    found = images[0, :, :size[0], :size[1]].permute(1, 2, 0) * preprocess.std + preprocess.mean
-    return wanted, (found.flip(-1) if preprocess.channel_order == 'BGR' else found).numpy()
+    by_opencv = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    pixels = images[0, :, :size[0], :size[1]].permute(1, 2, 0) * preprocess.std + preprocess.mean
+    return by_opencv, (pixels.flip(-1) if preprocess.channel_order == 'BGR' else pixels).numpy()
 
 
 def compare_images(model: nn.Module, part: str, names: Sequence[str], inputs: Sequence[tuple[str, np.ndarray]],
                    expected: Sequence[list[np.ndarray]], run: Callable, precision: str) -> list[Row]:
-    """As `compare`, of a file that takes images as they are, `expected` from `image_reference`."""
-    rows = []
-    for (about, image), (*wanted, opencv, own) in zip(inputs, expected):
-        rows.append(Row('pixels, from OpenCV\'s', about, float(np.abs(opencv - own).max()), 1.01, True))
+    """As `compare`, for a file that takes the images themselves; `expected` is from `image_reference`."""
+    def run_batch(image):  # maps and logits come without a batch axis
+        return [output if part == 'backbone' else output[None] for output in run(image)]
 
-        def one(image):  # a map or logits without an axis for the batch
-            return [out if part == 'backbone' else out[None] for out in run(image)]
-        rows += compare(model, part, names, [(about, image)], [wanted], one, precision)
+    rows = []
+    for (name, image), (*outputs, by_opencv, pixels) in zip(inputs, expected):
+        rows.append(Row('pixels, from OpenCV\'s', name, float(np.abs(by_opencv - pixels).max()), 1.01, True))
+        rows += compare(model, part, names, [(name, image)], [outputs], run_batch, precision)
     return rows
 
 
 def table(rows: Sequence[Row]) -> str:
+    """The checks as a table, aligned to the left."""
     titles = ['output', 'images', 'measured', 'bound', '']
-    cells = [titles, *(row.cells() for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(titles))]
-    return '\n'.join('  '.join(text.ljust(width) for text, width in zip(line, widths)).rstrip() for line in cells)
+    return as_text(titles, [row.cells() for row in rows], left=len(titles))

@@ -1,4 +1,4 @@
-"""Inference on very many images: in shards, one part file each, so that it can be stopped and gone on with anywhere."""
+"""Inference on very many images, in shards with a part file each, so that it can stop and resume at any point."""
 import hashlib
 import io
 import json
@@ -10,29 +10,27 @@ import numpy as np
 
 from ..errors import ConfigError, DataError, MissingExtraError
 from ..files import replace
+from . import BATCH_FORMATS
 from .inferencer import Inferencer, Prediction
-from .results import coco_results, panoptic_map, rle, segment_map, to_dict
+from .results import coco_header, coco_results, panoptic_map, rle, segment_map, to_dict, write_json
 from .sources import VIDEO_SUFFIXES, find_sources
-
-FORMATS = ('parquet', 'coco')
-SUFFIXES = dict(parquet='.parquet', coco='.json')
 
 
 class BatchJob:
-    """Images, split into shards, and the folder their results go to.
+    """Images, split into shards, and the folder of their results:
 
-    - `manifest.json`: what was asked for; a folder is gone on with only if that is the same.
+    - `manifest.json`: settings and inputs; a job resumes in a folder only if they are the same.
     - `images.txt`: the images' names; the n-th line is the image with the id n.
     - `parts/part-00000.parquet` …: a row for each image of a shard, see `parquet_row`; or `part-00000.json` … with
       `images`, `annotations` and `failures`, as COCO results (segmentors: COCO stuff's, a mask for each class).
 
-    A part is written beside its place and moved there when it is whole. Whoever makes it again, after a crash say,
-    writes the same: each image is in the result once.
+    A part is written beside its place and moved there once it is complete. If it is made again, after a crash say, it
+    has the same content: each image is in the results once.
 
     Args:
         inputs: images, folders, patterns, URLs, or text files with one of these a line.
-        out: the folder.
-        settings: whatever else determines the results, JSON-ready.
+        out: the folder of the results.
+        settings: all else that determines the results, JSON-ready.
         shard_size: images a part. Default: 256.
         format: 'parquet' or 'coco'. Default: 'parquet'.
 
@@ -43,8 +41,8 @@ class BatchJob:
 
     def __init__(self, inputs: Sequence[str], out: str | os.PathLike, settings: dict, shard_size: int = 256,
                  format: str = 'parquet'):
-        if format not in FORMATS:
-            raise ConfigError(f'format must be one of {FORMATS}, got {format!r}')
+        if format not in BATCH_FORMATS:
+            raise ConfigError(f'format must be one of {tuple(BATCH_FORMATS)}, got {format!r}')
         if shard_size < 1:
             raise ConfigError(f'shard_size must be 1 or more, got {shard_size}')
         if format == 'parquet':
@@ -59,11 +57,11 @@ class BatchJob:
         return -(-len(self.names) // self.shard_size)
 
     def start(self) -> list[int]:
-        """Make the folder, or go on with it; returns the shards that are still to be done."""
+        """Make the folder, or resume in it; returns the numbers of the shards that are still to do."""
         path = self.out / 'manifest.json'
         try:
-            old = json.loads(path.read_text()) if path.exists() else None
-            if old is None:
+            saved = json.loads(path.read_text()) if path.exists() else None
+            if saved is None:
                 if self.out.exists() and any(self.out.iterdir()):
                     raise DataError(f'{self.out} is not empty and has no manifest.json: give --out a folder of its own')
                 replace(self.out / 'images.txt', lambda p: p.write_text(''.join(f'{name}\n' for name in self.names)))
@@ -72,7 +70,7 @@ class BatchJob:
             if isinstance(error, DataError):
                 raise
             raise DataError(f'{self.out} can not be used: {error}') from None
-        differing = [key for key in self.manifest if old is not None and old.get(key) != self.manifest[key]]
+        differing = [key for key in self.manifest if saved is not None and saved.get(key) != self.manifest[key]]
         if differing:
             raise DataError(f'{self.out} holds the results of another job; different: {", ".join(differing)}.\n'
                             'Give --out another folder, or remove this one.')
@@ -85,10 +83,11 @@ class BatchJob:
         return list(enumerate(self.names[first:first + self.shard_size], first + 1))
 
     def part(self, index: int) -> Path:
-        return self.out / 'parts' / f'part-{index:05}{SUFFIXES[self.format]}'
+        """The part file of a shard."""
+        return self.out / 'parts' / f'part-{index:05}{BATCH_FORMATS[self.format]}'
 
     def count(self, index: int) -> int | None:
-        """How many images a part holds; None where it is missing or broken."""
+        """The number of images in a part; None where the file is missing or broken."""
         try:
             if self.format == 'coco':
                 return len(json.loads(self.part(index).read_text())['images'])
@@ -101,6 +100,9 @@ class BatchJob:
 
         Returns:
             (name, reason) of each image that failed.
+
+        Raises:
+            DataError: parts are missing.
         """
         missing = [index for index in range(len(self)) if self.count(index) != len(self.shard(index))]
         if missing:
@@ -111,6 +113,7 @@ class BatchJob:
         return [(row['file_name'], row['error']) for row in table.filter(table['error'].is_valid()).to_pylist()]
 
     def _merge(self) -> list[tuple[str, str]]:
+        """Join the JSON parts into `results.json` and `images.json`, one part's annotations in memory at a time."""
         images, failures = [], []
 
         def parts():
@@ -128,16 +131,18 @@ class BatchJob:
                 file.write('[]\n' if separator == '[' else '\n]\n')
 
         replace(self.out / 'results.json', write)
-        categories = [dict(id=i + 1, name=name) for i, name in enumerate(self.manifest.get('classes', ()))]
-        content = dict(info={}, images=images, categories=categories, annotations=[])
-        replace(self.out / 'images.json', lambda path: path.write_text(json.dumps(content) + '\n'))
+        write_json(self.out / 'images.json',
+                   dict(coco_header(images, self.manifest.get('classes', ())), annotations=[]))
         return failures
 
 
 def list_images(inputs: Sequence[str], leave_out: Path | None = None) -> list[str]:
-    """The names of all images that `inputs` mean, each once; paths are absolute.
+    """The names of all images among `inputs`, each once; paths become absolute.
 
-    Files that a text file lists need not exist: each is reported with the results.
+    Files that a text file lists need not exist: a missing one is reported with the results.
+
+    Raises:
+        DataError: no images, one that is a video, or an input that doesn't exist.
     """
     names = {}
     for given in inputs:
@@ -167,62 +172,65 @@ def infer_shard(inferencer: Inferencer, job: BatchJob, index: int, batch_size: i
         numbers of images done and failed.
     """
     shard = job.shard(index)
-    there = [name for _, name in shard if '://' in name or Path(name).is_file()]
-    reasons = {name: 'the file is missing' for _, name in shard if name not in set(there)}
+    existing = [name for _, name in shard if '://' in name or Path(name).is_file()]
+    reasons = {name: 'the file is missing' for _, name in shard if name not in set(existing)}
     records = {}
-    record = parquet_row if job.format == 'parquet' else _coco_record
-    for prediction in inferencer.stream(there, batch_size) if there else ():
-        records[prediction.source.name] = record(prediction, inferencer)
-    reasons.update(inferencer.failures if there else ())
-    done = [(i, name, records.get(name), reasons.get(name, 'no prediction')) for i, name in shard]
+    make_record = parquet_row if job.format == 'parquet' else _coco_record
+    for prediction in inferencer.stream(existing, batch_size) if existing else ():
+        records[prediction.source.name] = make_record(prediction, inferencer)
+    reasons.update(inferencer.failures if existing else ())
+    entries = [(i, name, records.get(name), reasons.get(name, 'no prediction')) for i, name in shard]
     if job.format == 'parquet':
-        rows = [_NOTHING | (found or dict(error=why)) | dict(image_id=i, file_name=name)
-                for i, name, found, why in done]
+        rows = [_EMPTY_ROW | (record or dict(error=reason)) | dict(image_id=i, file_name=name)
+                for i, name, record, reason in entries]
         replace(job.part(index), lambda path: _write_parquet(rows, path))
     else:
-        content = dict(
-            images=[dict(found['image'] if found else {}, id=i, file_name=name) for i, name, found, _ in done],
-            annotations=[dict(a, image_id=i) for i, _, found, _ in done if found for a in found['annotations']],
-            failures=[dict(image_id=i, file_name=name, reason=why) for i, name, found, why in done if not found])
-        replace(job.part(index), lambda path: path.write_text(json.dumps(content) + '\n'))
+        write_json(job.part(index), dict(
+            images=[dict(record['image'] if record else {}, id=i, file_name=name) for i, name, record, _ in entries],
+            annotations=[dict(a, image_id=i) for i, _, record, _ in entries if record for a in record['annotations']],
+            failures=[dict(image_id=i, file_name=name, reason=reason)
+                      for i, name, record, reason in entries if not record]))
     return len(records), len(shard) - len(records)
 
 
 def run_here(job: BatchJob, inferencer: Inferencer, shards: Sequence[int],
              batch_size: int) -> Iterator[tuple[int, int]]:
-    """Do the shards one after the other; yields the numbers of images done and failed."""
+    """Infer on the shards one after the other; yields the numbers of images done and failed of each."""
     for index in shards:
         yield infer_shard(inferencer, job, index, batch_size)
 
 
-_NOTHING = dict(image_id=None, file_name=None, height=None, width=None, error=None, labels=None, scores=None,
-                bboxes=None, masks=None, sem_seg=None, panoptic=None, segments=None)
+_EMPTY_ROW = dict(image_id=None, file_name=None, height=None, width=None, error=None, labels=None, scores=None,
+                  bboxes=None, masks=None, sem_seg=None, panoptic=None, segments=None)
 
 
 def parquet_row(prediction: Prediction, inferencer: Inferencer) -> dict:
-    """What Parquet files hold of an image: `image_id`, `file_name`, `height`, `width`, `error` (why it failed, or null)
-    and, null where the model predicts no such thing,
+    """An image's prediction as a row of a Parquet part.
 
-    - `labels`, `scores`, `bboxes` (x1, y1, x2, y2): lists over the instances; `masks`: the `counts` of COCO's run
-      lengths, whose `size` is [height, width].
+    Rows have `image_id`, `file_name`, `height`, `width`, `error` (why the image failed, or null) and, null where the
+    model predicts no such thing,
+
+    - `labels`, `scores`, `bboxes` (x1, y1, x2, y2): lists over the instances; `masks`: the `counts` of COCO's
+      run-length encoding, whose `size` is [height, width].
     - `sem_seg`: a PNG file whose pixels are labels (255: none).
     - `panoptic`, `segments`: COCO's panoptic PNG file, and its `segments_info` as JSON.
     """
     sample = prediction.sample
-    found = to_dict(sample)
+    values = to_dict(sample)
     row = dict(height=prediction.image.shape[0], width=prediction.image.shape[1],
-               **{key: found.get(key) for key in ('labels', 'scores', 'bboxes')})
-    if 'masks' in found:
-        row['masks'] = [mask['counts'] for mask in found['masks']]
-    if 'sem_seg' in found:
-        row['sem_seg'] = _png(segment_map(found['sem_seg'], inferencer.palette))
+               **{key: values.get(key) for key in ('labels', 'scores', 'bboxes')})
+    if 'masks' in values:
+        row['masks'] = [mask['counts'] for mask in values['masks']]
+    if 'sem_seg' in values:
+        row['sem_seg'] = _png(segment_map(values['sem_seg'], inferencer.palette))
     if 'pred_panoptic_seg' in sample:
-        image, about = panoptic_map(sample, len(inferencer.classes))
-        row.update(panoptic=_png(image), segments=json.dumps(about))
+        image, segments = panoptic_map(sample, len(inferencer.classes))
+        row.update(panoptic=_png(image), segments=json.dumps(segments))
     return row
 
 
 def _coco_record(prediction: Prediction, inferencer: Inferencer) -> dict:
+    """An image's `image` and `annotations` in a JSON part, still without the image's id."""
     sample = prediction.sample
     annotations = coco_results(sample.pred_instances, 0) if 'pred_instances' in sample else []
     labels = to_dict(sample).get('sem_seg')

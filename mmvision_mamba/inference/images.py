@@ -1,4 +1,4 @@
-"""One image, whatever it comes as, as the array that a test pipeline starts from: BGR, uint8, upright."""
+"""Reads one image of any kind as the array that a test pipeline starts from: BGR, uint8, upright."""
 import io
 import os
 import urllib.request
@@ -11,28 +11,49 @@ import mmcv
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..datasets.loading import image_problem
+from ..datasets.image_files import image_problem
 from ..errors import DataError
 
 MAX_DOWNLOAD = 2**28  # bytes of an image at a URL
 TIMEOUT = 30  # seconds without an answer
 
 
+def as_bgr(image, color_type: str = 'color', backend: str | None = None) -> np.ndarray:
+    """One image of any kind -> uint8 ``(H, W, 3)``, BGR.
+
+    Args:
+        image: a path or URL, see `read_image`; a NumPy array, see `from_array`; a Pillow image.
+        color_type, backend: of files and URLs, see `read_image`.
+
+    Raises:
+        DataError: it can't be read, or is of another type.
+    """
+    if isinstance(image, str | os.PathLike):
+        return read_image(image, color_type, backend)
+    if isinstance(image, np.ndarray):
+        return from_array(image)
+    if isinstance(image, Image.Image):
+        return from_pil(image)
+    raise DataError(f'an image is a path, URL, NumPy array or Pillow image, not {type(image)}')
+
+
 def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str | None = None) -> np.ndarray:
-    """The image in a file or at an http(s) URL, decoded as mmcv's `LoadImageFromFile` does it: upright as its EXIF
-    orientation says, grey as three equal channels, 16 bits as their upper 8, without transparency.
+    """The image in a file or at an http(s) URL, decoded as mmcv's `LoadImageFromFile` does it.
+
+    It is turned upright as its EXIF orientation says; grey becomes three equal channels, 16 bits their upper 8;
+    transparency is dropped.
 
     Args:
         path: file or URL.
         color_type: as in `LoadImageFromFile`. Default: 'color'.
-        backend: that loader's imdecode_backend. What it can't decode, Pillow is tried on. Default: mmcv's.
+        backend: that loader's imdecode_backend; Pillow is tried on images that it can't decode. Default: mmcv's.
 
     Returns:
         uint8 ``(H, W, 3)``, BGR.
 
     Raises:
-        DataError: missing, truncated, not an image, or with more pixels than `datasets.loading.MAX_PIXELS`; names the
-            file.
+        DataError: missing, truncated, not an image, or with more pixels than `datasets.image_files.MAX_PIXELS`; names
+            the file.
     """
     try:
         content = _download(str(path)) if is_url(path) else Path(path).read_bytes()
@@ -44,7 +65,7 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
     if problem := image_problem(content):
         raise DataError(f'{path}: {problem}')
     image = None
-    with suppress(cv2.error, OSError, SyntaxError, ValueError):  # told below, if Pillow fails too
+    with suppress(cv2.error, OSError, SyntaxError, ValueError):  # reported below if Pillow fails too
         image = mmcv.imfrombytes(content, flag=color_type, backend=backend)
     if image is not None and image.dtype == np.uint8 and image.ndim == 3:
         return image

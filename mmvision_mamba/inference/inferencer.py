@@ -1,10 +1,10 @@
-"""A detector or segmentor applied to whatever images there are."""
+"""The `Inferencer`: a detector or segmentor applied to images, videos and cameras."""
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -13,29 +13,31 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from PIL.Image import Image
 
-from ..backbones.family import did_you_mean
-from ..engine.launch import read_config
-from ..engine.testing import check_display
 from ..errors import ConfigError, DataError
-from .images import read_image
-from .results import Results, to_dict
+from ..preflight.read import read_config
+from .display import check_display, show_picture
+from .images import as_bgr
+from .kept_classes import keep_labels, labels_of, without_void_panoptic
+from .progress import progress_bar
+from .results import IGNORED, Results, to_dict
 from .sources import Source, find_sources
 from .toolboxes import build_toolbox
 
-# What can go wrong with a single image: it is reported, and the next one is taken.
+ImageLike: TypeAlias = str | os.PathLike | np.ndarray | Image
+
+# Errors of a single image: it is reported as failed, and the run goes on with the next one.
 IMAGE_ERRORS = (DataError, cv2.error, MemoryError, torch.cuda.OutOfMemoryError)
 
 
 @dataclass
 class Prediction:
-    """What a model says about one frame.
+    """A model's prediction for one frame.
 
     Args:
         source: the input it comes from.
-        frame: its number in a video, from 0.
+        frame: number of the frame in its video, from 0.
         image: uint8 ``(H, W, 3)``, BGR.
         sample: mmdet's DetDataSample or mmseg's SegDataSample on the CPU, in the image's own coordinates.
     """
@@ -61,12 +63,12 @@ class Inferencer:
         palette: an RGB triple for each.
         scope: 'mmdet' or 'mmseg'.
         lock: held while the model or the visualiser is used, which threads share.
-        number: after a call, how many inputs there were: images, videos, cameras.
-        failures: after a call, those that could not be inferred on: a list of (name, reason).
+        number: after a call, the number of its inputs: images, videos, cameras.
+        failures: after a call, a (name, reason) for each input that failed.
 
     Raises:
-        ConfigError: the config can't be used, an unknown class name, or a device that isn't there.
-        CheckpointError: the checkpoint is broken, unsafe, or doesn't belong to the config: names the keys.
+        ConfigError: the config can't be used, a class name is unknown, or the device isn't there.
+        CheckpointError: the checkpoint is broken, unsafe, or doesn't fit the config; names the keys.
     """
 
     def __init__(self,
@@ -84,13 +86,14 @@ class Inferencer:
         self.toolbox = build_toolbox(cfg, None if weights is None else str(weights), self.device)
         self.model = self.toolbox.model
         self.classes, self.palette = (self.model.dataset_meta[key] for key in ('classes', 'palette'))
-        self.kept = self._labels(classes)
+        self.kept = labels_of(classes, self.classes)
         self.show_progress = show_progress
-        self.number, self.failures = 0, []
+        self.number = 0
+        self.failures: list[tuple[str, str]] = []
         self.lock = threading.RLock()
 
     @torch.no_grad()
-    def predict(self, images, batch_size: int = 1) -> list[BaseDataElement]:
+    def predict(self, images: ImageLike | Sequence[ImageLike], batch_size: int = 1) -> list[BaseDataElement]:
         """Data samples for one image or a list of them, each a path, URL, NumPy array (BGR) or Pillow image.
 
         Raises:
@@ -99,30 +102,31 @@ class Inferencer:
         """
         _check_batch_size(batch_size)
         several = isinstance(images, (list, tuple))
-        arrays = [self.read(image) for image in (images if several else [images])]
+        arrays = [self.read(image) for image in (images if several else [images])]  # type: ignore[arg-type, union-attr]
         batches = self._batches(((self._prepare(array),) for array in arrays), batch_size)
         return [sample for batch in batches for sample in self._forward([prepared for prepared, in batch])]
 
-    def read(self, image) -> np.ndarray:
+    def read(self, image: ImageLike) -> np.ndarray:
         """One image -> uint8 ``(H, W, 3)``, BGR; a path is decoded as the config's test pipeline would."""
-        if isinstance(image, (str, os.PathLike)):
-            loader = self.toolbox.image_loader
-            return read_image(image, loader.get('color_type', 'color'), loader.get('imdecode_backend'))
-        return next(find_sources([image])[0].frames())
+        loader = self.toolbox.image_loader
+        return as_bgr(image, loader.get('color_type', 'color'), loader.get('imdecode_backend'))
 
     @torch.no_grad()
-    def preprocess(self, image) -> tuple[torch.Tensor, tuple[float, float]]:
-        """One image as the backbone gets it, ``(1, 3, height, width)``, normalised and padded right and below; and the
-        (vertical, horizontal) factor that it was resized by."""
+    def preprocess(self, image: ImageLike) -> tuple[torch.Tensor, tuple[float, float]]:
+        """The model's input for one image, and how much it was resized.
+
+        Returns:
+            ``(1, 3, height, width)``, normalised, padded right and below; (vertical, horizontal) factor of the resize.
+        """
         prepared = self._prepare(self.read(image))
         data = self.model.data_preprocessor(self.toolbox.collate_fn([prepared]), False)
-        about = prepared['data_samples'].metainfo
-        factor = about.get('scale_factor')
+        meta = prepared['data_samples'].metainfo
+        factor = meta.get('scale_factor')
         if factor is None:
-            return data['inputs'], tuple(new / old for new, old in zip(about['img_shape'], about['ori_shape']))
+            return data['inputs'], tuple(new / old for new, old in zip(meta['img_shape'], meta['ori_shape']))
         return data['inputs'], (float(factor[1]), float(factor[0]))
 
-    def draw(self, image, sample: BaseDataElement, score_thr: float = 0.3) -> np.ndarray:
+    def draw(self, image: ImageLike, sample: BaseDataElement, score_thr: float = 0.3) -> np.ndarray:
         """The prediction over its image: uint8 ``(H, W, 3)``, **RGB**, by the toolbox's visualiser.
 
         Args:
@@ -135,23 +139,16 @@ class Inferencer:
         options = dict(pred_score_thr=score_thr) if self.scope == 'mmdet' else {}
         with self.lock:
             visualizer.dataset_meta = dict(classes=self.classes, palette=self.palette)
-            visualizer.add_datasample('image', image, self._drawable(sample), draw_gt=False, **options)
+            visualizer.add_datasample('image', image, without_void_panoptic(sample, len(self.classes)),
+                                      draw_gt=False, **options)
             picture = visualizer.get_image()
-        if self.scope == 'mmseg' and self.kept is not None:  # what isn't drawn isn't darkened either
-            picture = np.where((sample.pred_sem_seg.data[0] == 255)[..., None], image, picture)
+        if self.scope == 'mmseg' and self.kept is not None:  # pixels of other classes aren't darkened either
+            picture = np.where((sample.pred_sem_seg.data[0] == IGNORED)[..., None], image, picture)
         return picture
 
-    def _drawable(self, sample: BaseDataElement) -> BaseDataElement:
-        """The sample without a panoptic map that is void all over, at which mmdet's visualiser fails."""
-        if 'pred_panoptic_seg' in sample:
-            from mmdet.evaluation import INSTANCE_OFFSET
-            if (sample.pred_panoptic_seg.sem_seg % INSTANCE_OFFSET >= len(self.classes)).all():
-                sample = sample.new()
-                del sample.pred_panoptic_seg
-        return sample
-
-    def stream(self, inputs, batch_size: int = 1, leave_out: str | os.PathLike | None = None) -> Iterator[Prediction]:
-        """Predictions for every frame of `inputs` in order; what can't be read is noted in `failures` and passed over.
+    def stream(self, inputs: Any, batch_size: int = 1,
+               leave_out: str | os.PathLike | None = None) -> Iterator[Prediction]:
+        """Yields the predictions of all frames of `inputs` in order; records what can't be read in `failures`.
 
         Args:
             inputs, leave_out: see `find_sources`.
@@ -162,33 +159,8 @@ class Inferencer:
         """
         yield from self._stream(self._find(inputs, batch_size, leave_out), batch_size)
 
-    def _find(self, inputs, batch_size: int, leave_out) -> list[Source]:
-        _check_batch_size(batch_size)
-        sources = find_sources(inputs, self.read, leave_out)
-        self.number, self.failures = len(sources), []
-        return sources
-
-    def _stream(self, sources: list[Source], batch_size: int) -> Iterator[Prediction]:
-        lengths = [source.length for source in sources]
-        with ExitStack() as stack:
-            advance = self._progress(stack, None if None in lengths else sum(lengths))
-            frames = chain.from_iterable(self._frames(source, advance) for source in sources)
-            for batch in self._batches(frames, batch_size):
-                yield from self._infer(batch, advance)
-
-    def _batches(self, frames: Iterable[tuple], batch_size: int) -> Iterator[list[tuple]]:
-        """Frames that follow each other, tuples that end in what the model takes, as many as it takes together."""
-        batch = []
-        for frame in frames:
-            if batch and (len(batch) == batch_size or not self._together(batch[-1], frame)):
-                yield batch
-                batch = []
-            batch.append(frame)
-        if batch:
-            yield batch
-
     def run(self,
-            inputs,
+            inputs: Any,
             batch_size: int = 1,
             out_dir: str | os.PathLike = '',
             score_thr: float = 0.3,
@@ -197,38 +169,7 @@ class Inferencer:
             return_vis: bool = False,
             show: bool = False,
             wait_time: float = 0) -> Iterator[tuple[Prediction, np.ndarray | None]]:
-        """Infer on all inputs and write what is asked for, frame by frame; nothing is kept in memory.
-
-        Args: see `__call__`.
-
-        Yields:
-            (prediction, RGB picture): the picture is None unless it is written, shown or asked for.
-        """
-        if show:
-            check_display('look at the pictures in the output folder')
-        sources = self._find(inputs, batch_size, out_dir or None)  # nothing is written where there are none
-        with Results(out_dir, self.classes, self.palette, not no_save_vis, not no_save_pred) as results:
-            for prediction in self._stream(sources, batch_size):
-                picture = None
-                if return_vis or show or results.draws:
-                    picture = self.draw(prediction.image, prediction.sample, score_thr)
-                results.add(prediction, picture)
-                yield prediction, picture
-                if show and not _show(prediction, picture, wait_time):
-                    return
-
-    def __call__(self,
-                 inputs,
-                 batch_size: int = 1,
-                 out_dir: str | os.PathLike = '',
-                 score_thr: float = 0.3,
-                 no_save_vis: bool = False,
-                 no_save_pred: bool = False,
-                 return_vis: bool = False,
-                 return_datasamples: bool = False,
-                 show: bool = False,
-                 wait_time: float = 0) -> dict[str, list]:
-        """Infer on all inputs; with `out_dir`, write pictures and predictions as they come.
+        """Infer on all inputs frame by frame, and write pictures and predictions; nothing is kept in memory.
 
         Args:
             inputs: see `find_sources`.
@@ -236,106 +177,128 @@ class Inferencer:
             out_dir: folder for `vis/` (pictures, videos) and `preds/` (see `Results`). Default: nothing is written.
             score_thr: instances with a lower score are not drawn; predictions hold all. Default: 0.3.
             no_save_vis, no_save_pred: write no pictures, or no predictions. Default: False.
-            return_vis: return pictures too. Default: False.
-            return_datasamples: return data samples instead of dicts. Default: False.
+            return_vis: yield pictures also where they are not written or shown. Default: False.
             show: show pictures in a window; 'q' there ends the run. Default: False.
             wait_time: seconds a picture is shown; 0: until a key is pressed. Videos don't wait. Default: 0.
+
+        Yields:
+            (prediction, RGB picture): the picture is None unless it is written, shown or returned.
+
+        Raises:
+            DataError: no inputs, or `out_dir` can't be written to.
+            ConfigError: `show` without a display.
+        """
+        if show:
+            check_display('look at the pictures in the output folder')
+        sources = self._find(inputs, batch_size, out_dir or None)  # before a folder is made: there may be no inputs
+        with Results(out_dir, self.classes, self.palette, not no_save_vis, not no_save_pred) as results:
+            for prediction in self._stream(sources, batch_size):
+                picture = None
+                if return_vis or show or results.draws:
+                    picture = self.draw(prediction.image, prediction.sample, score_thr)
+                results.add(prediction, picture)
+                yield prediction, picture
+                if show and not show_picture(picture, wait_time, prediction.source.is_video):  # type: ignore[arg-type]
+                    return
+
+    def __call__(self, inputs: Any, batch_size: int = 1, out_dir: str | os.PathLike = '', *,
+                 return_datasamples: bool = False, return_vis: bool = False, **options: Any) -> dict[str, list]:
+        """Infer on all inputs; with `out_dir`, write pictures and predictions as they come.
+
+        Args:
+            inputs, batch_size, out_dir, options: see `run`.
+            return_datasamples: return data samples instead of dicts. Default: False.
+            return_vis: return pictures too. Default: False.
 
         Returns:
             dict with three lists: `predictions`, a dict (see `to_dict`) or data sample per frame; `visualization`, an
             RGB array per frame, empty unless asked for; `failures`, a (name, reason) per input that failed.
 
         Raises:
-            DataError: no inputs, or `out_dir` can't be written to.
-            ConfigError: `show` without a display.
+            DataError, ConfigError: see `run`.
         """
         result: dict[str, list] = dict(predictions=[], visualization=[])
-        for prediction, picture in self.run(inputs, batch_size, out_dir, score_thr, no_save_vis, no_save_pred,
-                                            return_vis, show, wait_time):
+        for prediction, picture in self.run(inputs, batch_size, out_dir, return_vis=return_vis, **options):
             result['predictions'].append(prediction.sample if return_datasamples else to_dict(prediction.sample))
             if return_vis:
                 result['visualization'].append(picture)
         return dict(result, failures=self.failures)
 
-    def _labels(self, classes: Sequence[str] | None) -> list[int] | None:
-        if classes is None:
-            return None
-        for name in classes:
-            if name not in self.classes:
-                raise ConfigError(f'unknown class {name!r}{did_you_mean(name, self.classes)}; the model knows '
-                                  f'{", ".join(self.classes)}')
-        return [i for i, name in enumerate(self.classes) if name in classes]
+    def _find(self, inputs: Any, batch_size: int, leave_out: str | os.PathLike | None) -> list[Source]:
+        """The sources of a new run; resets `number` and `failures`."""
+        _check_batch_size(batch_size)
+        sources = find_sources(inputs, self.read, leave_out)
+        self.number, self.failures = len(sources), []
+        return sources
 
-    def _progress(self, stack: ExitStack, total: int | None) -> Callable[[], None]:
-        if not self.show_progress:
-            return lambda: None
-        progress = stack.enter_context(Progress(
-            TextColumn('Inference'), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-            console=Console(stderr=True)))
-        task = progress.add_task('', total=total)
-        return lambda: progress.advance(task)
+    def _stream(self, sources: list[Source], batch_size: int) -> Iterator[Prediction]:
+        lengths = [source.length for source in sources]
+        total = None if None in lengths else sum(lengths)  # type: ignore[arg-type]
+        with progress_bar(total, self.show_progress) as advance:
+            frames = chain.from_iterable(self._frames(source, advance) for source in sources)
+            for batch in self._batches(frames, batch_size):
+                yield from self._infer(batch, advance)
+
+    def _batches(self, frames: Iterable[tuple], batch_size: int) -> Iterator[list[tuple]]:
+        """Groups successive frames, tuples that end in the model's prepared input, into batches."""
+        batch: list[tuple] = []
+        for frame in frames:
+            if batch and (len(batch) == batch_size or not self._fit_together(batch[-1], frame)):
+                yield batch
+                batch = []
+            batch.append(frame)
+        if batch:
+            yield batch
 
     def _frames(self, source: Source, advance: Callable[[], None]) -> Iterator[tuple[Source, int, np.ndarray, dict]]:
-        """The frames of one input with what the model takes; ends early, and notes it, where one can't be read."""
+        """Yields an input's frames and the model's inputs for them; ends at one that can't be read, and records it."""
         try:
             for i, image in enumerate(source.frames()):
                 yield source, i, image, self._prepare(image)
         except IMAGE_ERRORS as error:
-            self._failed(source, error)
+            self._record_failure(source, error)
             advance()
 
-    def _failed(self, source: Source, error: Exception) -> None:
+    def _record_failure(self, source: Source, error: Exception) -> None:
         reason = str(error).removeprefix(f'{source.name}: ').splitlines()[0] or type(error).__name__
-        if (source.name, reason) not in self.failures:  # of a video, not frame after frame
+        if (source.name, reason) not in self.failures:  # once for a video, not for each of its frames
             self.failures.append((source.name, reason))
 
-    def _together(self, frame: tuple, other: tuple) -> bool:
+    def _fit_together(self, frame: tuple, other: tuple) -> bool:
         """Whether two frames can be in a batch: mmseg pads none, mmdet pads to the largest."""
         return self.scope != 'mmseg' or frame[-1]['inputs'].shape == other[-1]['inputs'].shape
 
     def _prepare(self, image: np.ndarray) -> dict:
+        """A BGR image through the test pipeline: `inputs` and `data_samples`."""
         with DefaultScope.overwrite_default_scope(self.scope):
             return self.toolbox.pipeline(dict(img=image.copy()))
 
     def _forward(self, prepared: list[dict]) -> list[BaseDataElement]:
+        """Data samples of prepared images, on the CPU, reduced to the classes that are kept."""
         with self.lock, DefaultScope.overwrite_default_scope(self.scope):
             samples = self.model.test_step(self.toolbox.collate_fn(prepared))
-        return [self._keep(sample.cpu()) for sample in samples]
+        samples = [sample.cpu() for sample in samples]
+        if self.kept is None:
+            return samples
+        return [keep_labels(sample, self.kept, len(self.classes)) for sample in samples]
 
     @torch.no_grad()
     def _infer(self, batch: list[tuple], advance: Callable[[], None]) -> Iterator[Prediction]:
+        """Predictions for a batch of frames; where it fails, for each frame that does not fail by itself."""
         try:
             samples = self._forward([prepared for *_, prepared in batch])
         except IMAGE_ERRORS as error:
-            if len(batch) > 1:  # one of them is to blame
+            if len(batch) > 1:  # find the frame that fails
                 for frame in batch:
                     yield from self._infer([frame], advance)
                 return
-            self._failed(batch[0][0], error)
+            self._record_failure(batch[0][0], error)
             advance()
             return
         for (source, i, image, _), sample in zip(batch, samples):
             sample.set_metainfo(dict(img_path=source.name))
             yield Prediction(source, i, image, sample)
             advance()
-
-    def _keep(self, sample: BaseDataElement) -> BaseDataElement:
-        """The sample, with the kept classes alone."""
-        if self.kept is None:
-            return sample
-        kept = torch.tensor(self.kept)
-        if 'pred_instances' in sample:
-            sample.pred_instances = sample.pred_instances[torch.isin(sample.pred_instances.labels, kept)]
-        if 'pred_sem_seg' in sample:
-            key = 'data' if self.scope == 'mmseg' else 'sem_seg'
-            labels = sample.pred_sem_seg.get(key)
-            sample.pred_sem_seg.set_field(labels.masked_fill(~torch.isin(labels, kept), 255), key)
-        if 'pred_panoptic_seg' in sample:
-            from mmdet.evaluation import INSTANCE_OFFSET
-            segments = sample.pred_panoptic_seg.sem_seg
-            other = ~torch.isin(segments % INSTANCE_OFFSET, kept.to(segments))
-            sample.pred_panoptic_seg.sem_seg = segments.masked_fill(other, len(self.classes))
-        return sample
 
 
 def _check_batch_size(batch_size: int) -> None:
@@ -344,7 +307,7 @@ def _check_batch_size(batch_size: int) -> None:
 
 
 def check_device(device: str | None) -> str:
-    """`device`, by default the best there is; raises ConfigError where there is no such device."""
+    """`device`, or for None the best there is; raises ConfigError where there is no such device."""
     if device is None:
         return get_device()
     try:
@@ -352,11 +315,3 @@ def check_device(device: str | None) -> str:
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ConfigError(f'device {device!r} can not be used: {str(error).splitlines()[0]}') from None
     return device
-
-
-def _show(prediction: Prediction, picture: np.ndarray, wait_time: float) -> bool:
-    """Show one picture; False once 'q' is pressed."""
-    cv2.imshow('mmvision_mamba', picture[..., ::-1])
-    delay = 1 if prediction.source.is_video else int(wait_time * 1000)
-    return cv2.waitKey(delay) & 0xff != ord('q')
-

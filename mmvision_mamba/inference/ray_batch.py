@@ -5,53 +5,62 @@ from pathlib import Path
 
 from ..errors import DataError, MissingExtraError
 from .batch import BatchJob, infer_shard
+from .inferencer import Inferencer
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+class Worker:
+    """A model in a process of its own, called by Ray with batches of shards.
+
+    Args:
+        job: whose shards it infers.
+        model: arguments of `Inferencer`.
+        device: such as 'cpu' or 'cuda:0'.
+        batch_size: images per forward.
+    """
+
+    def __init__(self, job: BatchJob, model: dict, device: str, batch_size: int):
+        self.job, self.batch_size = job, batch_size
+        self.inferencer = Inferencer(**model, device=device, show_progress=False)
+
+    def __call__(self, batch: dict) -> dict:
+        done, failed = zip(*(infer_shard(self.inferencer, self.job, int(i), self.batch_size) for i in batch['shard']))
+        return dict(shard=batch['shard'], done=list(done), failed=list(failed))
+
+
 def run_on_ray(job: BatchJob, model: dict, shards: Sequence[int], batch_size: int, workers: int,
                gpus: float = 0., address: str = 'local') -> Iterator[tuple[int, int]]:
-    """Do the shards on a Ray cluster; yields the numbers of images done and failed as each is done.
+    """Infer shards on a Ray cluster; yields (images done, images failed) of each as it is finished.
 
-    A worker that dies is started again, and its shard done again; on a cluster of several machines inputs and output
+    A worker that dies is started again and its shard repeated. On a cluster of several machines inputs and output must
     lie on storage that all of them see.
 
     Args:
-        job: has been started.
+        job: a job that has been started.
         model: arguments of `Inferencer`.
-        shards: numbers.
+        shards: numbers of the shards to infer.
         batch_size: images per forward.
-        workers: processes, each with a model of its own.
-        gpus: GPUs of each. Default: none, the CPU.
-        address: of the cluster; 'local' starts one on this machine, for as long as this takes. Default: 'local'.
+        workers: number of processes, each with a model.
+        gpus: GPUs per worker. Default: none, inference on the CPU.
+        address: of the cluster; 'local' starts one on this machine for this job alone. Default: 'local'.
 
     Raises:
         MissingExtraError: Ray is not installed.
         DataError: there is no cluster at `address`.
     """
     try:
-        os.environ['RAY_USAGE_STATS_ENABLED'] = '0'  # no reports to Ray's authors; before the import
-        os.environ.setdefault('RAY_worker_niceness', '0')  # Ray's default, 15, yields to whatever else runs here
+        os.environ['RAY_USAGE_STATS_ENABLED'] = '0'  # no reports to Ray's authors; read at the import
+        os.environ.setdefault('RAY_worker_niceness', '0')  # Ray's default, 15, gives way to every other process
         import ray
         import ray.data
     except ImportError:
         raise MissingExtraError('--ray', 'ray') from None
 
-    class Worker:
-        """A model in a process of its own."""
-
-        def __init__(self):
-            from mmvision_mamba import Inferencer
-            self.inferencer = Inferencer(**model, device='cuda:0' if gpus else 'cpu', show_progress=False)
-
-        def __call__(self, batch: dict) -> dict:
-            done, failed = zip(*(infer_shard(self.inferencer, job, int(i), batch_size) for i in batch['shard']))
-            return dict(shard=batch['shard'], done=list(done), failed=list(failed))
-
     paths = [str(ROOT), *filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))]
     options = dict(runtime_env=dict(env_vars=dict(PYTHONPATH=os.pathsep.join(paths), RAY_USAGE_STATS_ENABLED='0')),
                    log_to_driver=False, logging_level='ERROR', configure_logging=True)
-    if address == 'local':  # one CPU more: Ray Data's own tasks; little memory: numbers alone travel
+    if address == 'local':  # one CPU more for Ray Data's tasks; little memory, as only numbers are sent
         options.update(num_cpus=workers + 1, include_dashboard=False, object_store_memory=128 * 2**20)
     try:
         ray.init(address=address, **options)
@@ -62,8 +71,9 @@ def run_on_ray(job: BatchJob, model: dict, shards: Sequence[int], batch_size: in
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         rows = ray.data.from_items([dict(shard=i) for i in shards], override_num_blocks=len(shards))
-        results = rows.map_batches(Worker, batch_size=1, num_cpus=1, num_gpus=gpus or None,
-                                   compute=ray.data.ActorPoolStrategy(size=workers))
+        results = rows.map_batches(
+            Worker, fn_constructor_args=(job, model, 'cuda:0' if gpus else 'cpu', batch_size), batch_size=1,
+            num_cpus=1, num_gpus=gpus or None, compute=ray.data.ActorPoolStrategy(size=workers))
         for row in results.iter_rows():
             yield int(row['done']), int(row['failed'])
     finally:

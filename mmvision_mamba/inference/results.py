@@ -1,4 +1,4 @@
-"""What an inference leaves on disk: pictures, videos, and predictions in COCO's formats."""
+"""Writes what inference yields: pictures, videos, and predictions in COCO's formats."""
 import json
 import os
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ IGNORED = 255  # in a segment map
 
 
 class Results:
-    """Writes, under `out_dir`, as predictions come:
+    """Writes predictions under `out_dir` as they come:
 
     - ``vis/NAME.EXT``: a picture for each image, an mp4 for each video.
     - ``preds/results.json``: all instances as COCO results, with RLE masks; ``preds/images.json``: the images and
-      categories their ids mean, so that ``COCO('images.json').loadRes('results.json')`` works. Label i is category
+      categories of their ids, so that ``COCO('images.json').loadRes('results.json')`` works. Label i is category
       i + 1.
     - ``preds/NAME.png``: segment maps, a pixel's value being its label (255: none), with the classes' palette; of a
       video ``preds/NAME/FRAME.png``.
     - ``preds/panoptic/NAME.png`` and ``preds/panoptic.json``: COCO's panoptic results.
 
-    Each file is written beside its place and moved there once it is whole; leaving the context, by an error too,
-    completes those begun.
+    Each file is written beside its place and moved there once it is complete; leaving the context, by an error too,
+    completes the files begun.
 
     Args:
         out_dir: '' writes nothing.
@@ -66,13 +66,12 @@ class Results:
         self._end_video()
         if not self.predicts:
             return
-        about = dict(info={}, images=self._images, categories=[dict(id=i + 1, name=name)
-                                                              for i, name in enumerate(self.classes)])
+        header = coco_header(self._images, self.classes)
         if self._instances:
             self._instances.close()
-            _write_json(self.out_dir / 'preds/images.json', about)
+            write_json(self.out_dir / 'preds/images.json', header)
         if self._panoptic:
-            _write_json(self.out_dir / 'preds/panoptic.json', dict(about, annotations=self._panoptic))
+            write_json(self.out_dir / 'preds/panoptic.json', dict(header, annotations=self._panoptic))
 
     def add(self, prediction, picture: np.ndarray | None) -> None:
         """Write one frame's `Prediction` and its picture, RGB."""
@@ -120,14 +119,13 @@ class Results:
             labels = _sem_seg(sample)
             replace(self.out_dir / 'preds' / f'{name}.png', lambda path: segment_map(labels, self.palette).save(path))
         if 'pred_panoptic_seg' in sample:
-            segments, about = panoptic_map(sample, len(self.classes))
-            path = self.out_dir / 'preds/panoptic' / f'{name}.png'
-            replace(path, segments.save)
-            self._panoptic.append(dict(image_id=image['id'], file_name=f'{name}.png', segments_info=about))
+            picture, segments = panoptic_map(sample, len(self.classes))
+            replace(self.out_dir / 'preds/panoptic' / f'{name}.png', picture.save)
+            self._panoptic.append(dict(image_id=image['id'], file_name=f'{name}.png', segments_info=segments))
 
 
 def to_dict(sample: BaseDataElement) -> dict:
-    """What a sample predicts as plain data.
+    """The predictions of a data sample as plain data.
 
     Returns:
         dict with some of: `labels`, `scores`, `bboxes` (x1, y1, x2, y2 each) and `masks` (COCO's RLE), lists over the
@@ -136,15 +134,21 @@ def to_dict(sample: BaseDataElement) -> dict:
     """
     result = {}
     if 'pred_instances' in sample:
-        found = sample.pred_instances
-        result = dict(labels=found.labels.tolist(), scores=found.scores.tolist(), bboxes=_boxes(found).tolist())
-        if 'masks' in found:
-            result['masks'] = rle(found.masks)
+        instances = sample.pred_instances
+        result = dict(labels=instances.labels.tolist(), scores=instances.scores.tolist(),
+                      bboxes=_boxes(instances).tolist())
+        if 'masks' in instances:
+            result['masks'] = rle(instances.masks)
     if 'pred_sem_seg' in sample:
         result['sem_seg'] = _sem_seg(sample)
     if 'pred_panoptic_seg' in sample:
         result['panoptic_seg'] = sample.pred_panoptic_seg.sem_seg[0].numpy()
     return result
+
+
+def coco_header(images: Sequence[dict], classes: Sequence[str]) -> dict:
+    """COCO's annotation format without annotations: the images, and the classes as categories from 1."""
+    return dict(info={}, images=images, categories=[dict(id=i + 1, name=name) for i, name in enumerate(classes)])
 
 
 def coco_results(instances, image_id: int) -> list[dict]:
@@ -159,7 +163,7 @@ def coco_results(instances, image_id: int) -> list[dict]:
 
 
 def _boxes(instances) -> torch.Tensor:
-    """``(n, 4)``; around the masks, where the model gives none (SOLO's are zeros)."""
+    """Boxes ``(n, 4)``; drawn around the masks where the model predicts none (SOLO's are zeros)."""
     boxes = instances.get('bboxes')
     if 'masks' in instances and (boxes is None or not boxes.any()):
         from mmdet.structures.mask import mask2bbox
@@ -168,19 +172,20 @@ def _boxes(instances) -> torch.Tensor:
 
 
 def rle(masks) -> list[dict]:
-    """bool ``(n, H, W)`` -> COCO's compressed run lengths, JSON-ready."""
+    """COCO's compressed run-length encoding of masks ``(n, H, W)`` bool, JSON-ready."""
     masks = np.asarray(masks, np.uint8)
     codes = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0))) if len(masks) else []
     return [dict(size=list(code['size']), counts=code['counts'].decode()) for code in codes]
 
 
 def _sem_seg(sample: BaseDataElement) -> np.ndarray:
+    """The predicted labels, ``(H, W)``."""
     seg = sample.pred_sem_seg  # mmseg calls its field `data`, mmdet `sem_seg`
     return (seg.data if 'data' in seg else seg.sem_seg)[0].numpy()
 
 
 def segment_map(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> Image.Image:
-    """Labels ``(H, W)`` as a PNG image of 8 bits with a palette; of 16 bits and without one past 255 classes."""
+    """Labels ``(H, W)`` as an image of 8 bits with a palette; of 16 bits and without one for more than 255 classes."""
     if len(palette) > IGNORED:
         return Image.fromarray(labels.astype(np.uint16))
     image = Image.fromarray(labels.astype(np.uint8))
@@ -189,24 +194,24 @@ def segment_map(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> Image.I
 
 
 def panoptic_map(sample: BaseDataElement, num_classes: int) -> tuple[Image.Image, list[dict]]:
-    """COCO's panoptic format: an RGB image with ids R + 256 G + 256² B, 0 where there is none, and what they are."""
+    """COCO's panoptic format: an RGB image of segment ids R + 256 G + 256² B, 0 for none, and its `segments_info`."""
     from mmdet.evaluation import INSTANCE_OFFSET
     segments = sample.pred_panoptic_seg.sem_seg[0].numpy()
     ids = np.zeros(segments.shape, np.uint32)
-    about = []
+    infos = []
     for segment in np.unique(segments):
         label = int(segment % INSTANCE_OFFSET)
-        if label < num_classes:  # else no class
-            own = segments == segment
-            ids[own] = len(about) + 1
-            ys, xs = (np.flatnonzero(own.any(axis)) for axis in (1, 0))
-            about.append(dict(id=len(about) + 1, category_id=label + 1, area=int(own.sum()), iscrowd=0, bbox=[
+        if label < num_classes:  # else void
+            mask = segments == segment
+            ids[mask] = len(infos) + 1
+            ys, xs = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+            infos.append(dict(id=len(infos) + 1, category_id=label + 1, area=int(mask.sum()), iscrowd=0, bbox=[
                 int(v) for v in (xs[0], ys[0], xs[-1] - xs[0] + 1, ys[-1] - ys[0] + 1)]))
-    return Image.fromarray(np.stack([ids >> shift & 255 for shift in (0, 8, 16)], -1).astype(np.uint8)), about
+    return Image.fromarray(np.stack([ids >> shift & 255 for shift in (0, 8, 16)], -1).astype(np.uint8)), infos
 
 
 class _Video:
-    """An mp4 file; becomes `path` when it is closed."""
+    """An mp4 file that is written beside `path` and moved there by `close`."""
 
     def __init__(self, path: Path, source, size: tuple[int, int]):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +230,7 @@ class _Video:
 
 
 class _JsonArray:
-    """A JSON array that grows on disk; becomes `path` when it is closed."""
+    """A JSON array that grows on disk, beside `path`, and is moved there by `close`."""
 
     def __init__(self, path: Path):
         self.path, self.part = path, path.with_name(f'.{path.stem}.{os.getpid()}.json')
@@ -242,5 +247,6 @@ class _JsonArray:
         os.replace(self.part, self.path)
 
 
-def _write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict) -> None:
+    """Write a file with `content` on one line, atomically."""
     replace(path, lambda temporary: temporary.write_text(json.dumps(content) + '\n'))

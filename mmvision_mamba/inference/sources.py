@@ -1,4 +1,4 @@
-"""What to infer on: images, folders, patterns, URLs, videos, cameras and arrays, one source of frames each."""
+"""The inputs of inference: images, folders, patterns, URLs, videos, cameras and arrays, as sources of frames."""
 import glob
 import os
 from collections.abc import Callable, Iterator
@@ -21,14 +21,14 @@ DEFAULT_FPS = 25.  # of a video that doesn't say
 
 @dataclass
 class Source:
-    """One input.
+    """One image, video or camera.
 
     Args:
-        name: what it is called in messages and results: a path or URL as given, or e.g. 'camera 0'.
-        output: where its results go, relative and without suffix; unique among the inputs of a run.
-        suffix: of its file, '' for arrays and cameras.
-        frames: its images one after the other, BGR; raises DataError. One image: a single frame.
-        length: how many frames there are; None: not known.
+        name: its name in messages and results: a path or URL as given, or e.g. 'camera 0'.
+        output: path of its results, relative and without suffix; unique among the inputs of a run.
+        suffix: of its file, in lower case; '' for arrays and cameras.
+        frames: yields its images one after the other, BGR, an image a single one; raises DataError.
+        length: number of frames; None: unknown.
         fps: frames per second of a video or camera; None: an image.
     """
     name: str
@@ -45,14 +45,14 @@ class Source:
 
 def find_sources(inputs, read: Callable[[str], np.ndarray] = read_image,
                  leave_out: str | os.PathLike | None = None) -> list[Source]:
-    """The sources that `inputs` means, in order. No image is read yet.
+    """The sources of all `inputs`, in order. No image is read yet.
 
     Args:
         inputs: one or several of: a path of an image or video; a folder, searched recursively for images and videos,
             hidden files left out; a pattern with ``*``, ``?``, ``[…]`` or ``**``; an http(s) URL; a camera's index (int
             or digits); a NumPy array (see `from_array`); a Pillow image.
         read: reads an image file or URL. Default: `read_image`.
-        leave_out: a folder not to search, such as that of the results. Default: none.
+        leave_out: a folder that is not searched, such as that of the results. Default: none.
 
     Raises:
         DataError: a path that doesn't exist, a pattern or folder without images, or something of another type.
@@ -72,6 +72,7 @@ def find_sources(inputs, read: Callable[[str], np.ndarray] = read_image,
 
 
 def _sources(given, read: Callable, leave_out) -> Iterator[Source]:
+    """The sources of one of the inputs; those of arrays are named by the caller."""
     if isinstance(given, (np.ndarray, Image.Image)):
         convert = from_array if isinstance(given, np.ndarray) else from_pil
         yield Source('', '', '', lambda: iter([convert(given)]))
@@ -84,7 +85,7 @@ def _sources(given, read: Callable, leave_out) -> Iterator[Source]:
     elif is_url(text):
         yield _file(text, Path(unquote(urlparse(text).path)).name or 'url', read)
     elif Path(text).is_dir():
-        paths = list(_below(Path(text), leave_out))
+        paths = list(_find_files(Path(text), leave_out))
         if not paths:
             raise DataError(f'{text}: no image or video in this folder or below it; such are '
                             f'{", ".join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}')
@@ -101,7 +102,8 @@ def _sources(given, read: Callable, leave_out) -> Iterator[Source]:
         raise DataError(f'{text}: no such file or folder')
 
 
-def _below(folder: Path, leave_out) -> Iterator[Path]:
+def _find_files(folder: Path, leave_out) -> Iterator[Path]:
+    """Images and videos in `folder` and below it, sorted, hidden ones and the folder `leave_out` left out."""
     left_out = Path(leave_out).resolve() if leave_out else None
     for root, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if not f.startswith('.') and Path(root, f).resolve() != left_out)
@@ -111,28 +113,29 @@ def _below(folder: Path, leave_out) -> Iterator[Path]:
 
 
 def _file(name: str, relative: str | Path, read: Callable) -> Source:
-    """An image or video, by its suffix; `relative`: to the folder that was named."""
+    """The source of an image or video file, told apart by suffix; `relative` is its path below the folder searched."""
     relative = Path(relative)
-    about = name, str(relative.with_suffix('')), relative.suffix.lower()
+    names = name, str(relative.with_suffix('')), relative.suffix.lower()
     if relative.suffix.lower() not in VIDEO_SUFFIXES:
-        return Source(*about, lambda: iter([read(name)]))
+        return Source(*names, lambda: iter([read(name)]))
     capture = cv2.VideoCapture(name)
     length, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
     capture.release()
-    return Source(*about, lambda: _frames(name), length if length > 0 else None, fps if fps > 0 else DEFAULT_FPS)
+    return Source(*names, lambda: _frames(name), length if length > 0 else None, fps if fps > 0 else DEFAULT_FPS)
 
 
 def _frames(video: str | int) -> Iterator[np.ndarray]:
+    """The frames of a video file, or of a camera by its index."""
     capture = cv2.VideoCapture(video)
     try:
         if not capture.isOpened():
             raise DataError(f'camera {video}: can not be opened' if isinstance(video, int) else
                             f'{video}: can not be opened as a video, it may be truncated')
         for i in count():
-            found, frame = capture.read()
-            if not found and not i:
+            success, frame = capture.read()
+            if not success and not i:
                 raise DataError(f'{video}: no frames in this video')
-            if not found:
+            if not success:
                 return
             yield from_array(frame)
     finally:

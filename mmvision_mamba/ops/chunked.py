@@ -1,6 +1,6 @@
 """Selective scan in chunks, in plain PyTorch: any device, bounded memory, with a backward of its own.
 
-A step-by-step scan has too little to do per step. Here the sequence is cut into chunks of T steps, and K chunks (and
+A step-by-step scan has too little work per step. Here the sequence is cut into chunks of T steps, and K chunks (and
 several sequences) take their steps together, so that each of the T steps is one operation on a slab of
 ``(sequences, K, state, channels)`` that fits in cache:
 
@@ -22,12 +22,15 @@ from .operators import exporting, graph_size, outside_autocast, register_gradien
 from .reference import state_dtype, step_sizes
 
 SLAB = 2**15  # elements per step: with T steps and three buffers, a working set near the size of one core's cache
-STEPS = range(16, 22)  # lengths of a chunk to choose from: the one that wastes least
+STEPS = range(16, 22)  # lengths of a chunk to choose from: the one that pads least
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How ``(batch, length, channels, state)`` is cut: `sequences` at a time, `segments` of `chunks` of `steps`."""
+    """How a scan of ``(batch, length, channels, state)`` is cut.
+
+    Blocks of `sequences` follow each other; each is cut into `segments` of `chunks` of `steps` tokens.
+    """
     sequences: int
     segments: int
     chunks: int
@@ -38,10 +41,10 @@ class Plan:
         width = max(1, channels * state)
         sequences = max(1, min(batch, SLAB // width))
         sequences = -(-batch // -(-batch // sequences)) if batch else 1  # blocks of even size
-        most = max(1, SLAB // (width * sequences))
+        max_chunks = max(1, SLAB // (width * sequences))
 
         def cut(steps):
-            segments = max(1, -(-length // (most * steps)))
+            segments = max(1, -(-length // (max_chunks * steps)))
             return cls(sequences, segments, max(1, -(-length // (segments * steps))), steps)
 
         return min((cut(max(1, min(steps, length))) for steps in STEPS), key=lambda plan: (plan.padded, -plan.steps))
@@ -184,11 +187,11 @@ def chunked_scan_op(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D
     starts = A_t.new_empty(plan.segments, batch, plan.chunks, state, channels)
     for s, rows, tokens in plan.blocks(batch if y.numel() else 0):
         x, B_s, C_s = (v[rows, tokens].to(dtype) for v in (u, B, C))
-        dt = step_sizes(delta[rows, tokens], delta_bias, delta_softplus, _part(mask, rows, tokens), dtype)
+        dt = step_sizes(delta[rows, tokens], delta_bias, delta_softplus, _slice(mask, rows, tokens), dtype)
         if s == 0:
             carry = x.new_zeros(len(x), state, channels)
-        out, carry = _forward_segment(*map(plan.cut, (x, dt)), A_t, *map(plan.cut, (B_s, C_s)), carry,
-                                      starts[s, rows], buffers)
+        out, carry = _forward_segment(  # type: ignore[call-arg]
+            *map(plan.cut, (x, dt)), A_t, *map(plan.cut, (B_s, C_s)), carry, starts[s, rows], buffers)
         out = plan.join(out, x.shape[1])
         if D is None:
             y[rows, tokens] = out
@@ -204,7 +207,7 @@ def chunked_scan_op(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D
 def chunked_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                              delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None,
                              starts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """(du, ddelta, dA, dB, dC, dD, ddelta_bias); the last two are sums over tokens, of use where D and the bias are."""
+    """(du, ddelta, dA, dB, dC, dD, ddelta_bias); the last two count only where D and the bias are given."""
     (batch, length, channels), state, dtype = u.shape, A.shape[1], state_dtype(u)
     plan, buffers, A_t = Plan.make(batch, length, channels, state), _Buffers(), A.t().to(dtype).contiguous()
     du, ddelta, dB, dC = (torch.empty(v.shape, dtype=v.dtype, device=v.device) for v in (u, delta, B, C))
@@ -212,17 +215,17 @@ def chunked_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B:
     D = None if D is None else D.to(dtype)
     for s, rows, tokens in plan.blocks(batch if u.numel() else 0, reverse=True):
         dy_s, x, B_s, C_s = (v[rows, tokens].to(dtype) for v in (dy, u, B, C))
-        part = _part(mask, rows, tokens)
-        dt = step_sizes(delta[rows, tokens], delta_bias, delta_softplus, part, dtype)
+        mask_s = _slice(mask, rows, tokens)
+        dt = step_sizes(delta[rows, tokens], delta_bias, delta_softplus, mask_s, dtype)
         if s == plan.segments - 1:
             carry = x.new_zeros(len(x), state, channels)
-        *grads, dA_s, carry = _backward_segment(*map(plan.cut, (dy_s, x, dt)), A_t, *map(plan.cut, (B_s, C_s)), carry,
-                                                starts[s, rows], buffers)
+        *grads, dA_s, carry = _backward_segment(  # type: ignore[call-arg]
+            *map(plan.cut, (dy_s, x, dt)), A_t, *map(plan.cut, (B_s, C_s)), carry, starts[s, rows], buffers)
         dx, ddt, dB[rows, tokens], dC[rows, tokens] = (plan.join(grad, x.shape[1]) for grad in grads)
         if delta_softplus:
             ddt = ddt * -torch.expm1(-dt)  # softplus' = sigmoid = 1 - exp(-softplus); 0 where masked
-        elif part is not None:
-            ddt = ddt.masked_fill(~part.unsqueeze(-1), 0)
+        elif mask_s is not None:
+            ddt = ddt.masked_fill(~mask_s.unsqueeze(-1), 0)
         if D is not None:
             dx = torch.addcmul(dx, dy_s, D)
             dD += (dy_s * x).sum((0, 1))
@@ -233,7 +236,7 @@ def chunked_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B:
     return du, ddelta, dA_t.t().to(A.dtype, memory_format=torch.contiguous_format), dB, dC, dD, dbias
 
 
-def _part(mask: Tensor | None, rows: slice, tokens: slice) -> Tensor | None:
+def _slice(mask: Tensor | None, rows: slice, tokens: slice) -> Tensor | None:
     return None if mask is None else mask[rows, tokens]
 
 
@@ -271,10 +274,10 @@ def plain_chunked_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor
     them where the length is a symbol. No exponent here is positive: nothing overflows, in float32 or less.
     """
     length, dtype = graph_size(u.shape[1]), state_dtype(u)
-    known = isinstance(length, int)
-    steps = max(1, min(EXPORT_STEPS, length)) if known else EXPORT_STEPS
-    chunks = max(1, (length + steps - 1) // steps) if known else (length + steps - 1) // steps
-    most = chunks if known else EXPORT_TOKENS // steps
+    fixed = isinstance(length, int)
+    steps = max(1, min(EXPORT_STEPS, length)) if fixed else EXPORT_STEPS
+    chunks = max(1, (length + steps - 1) // steps) if fixed else (length + steps - 1) // steps
+    max_chunks = chunks if fixed else EXPORT_TOKENS // steps
     skip = u.to(dtype)
 
     def cut(x):
@@ -286,11 +289,11 @@ def plain_chunked_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor
     a = torch.exp(dt.unsqueeze(-2) * A_t).unbind()
     b = ((dt * x).unsqueeze(-2) * B.unsqueeze(-1)).unbind()
     h = None  # zero
-    if most > 1:
+    if max_chunks > 1:
         end = b[0]
         for a_t, b_t in zip(a[1:], b[1:]):
             end = a_t * end + b_t
-        h = _chain(end, dt.sum(0), A_t, most)
+        h = _chain(end, dt.sum(0), A_t, max_chunks)
     states = []
     for a_t, b_t in zip(a, b):
         h = b_t if h is None else a_t * h + b_t
@@ -302,25 +305,25 @@ def plain_chunked_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor
     return y.to(u.dtype)
 
 
-def _chain(end: Tensor, dt: Tensor, A_t: Tensor, most: int) -> Tensor:
+def _chain(end: Tensor, dt: Tensor, A_t: Tensor, max_chunks: int | Tensor) -> Tensor:
     """The true state at the start of each chunk.
 
     Args:
         end: each chunk's end state if it starts from zero, ``(sequences, chunks, state, channels)``.
         dt: ΣΔ over each chunk, ``(sequences, chunks, channels)``.
         A_t: ``(state, channels)``.
-        most: chunks there may be.
+        max_chunks: the largest number of chunks that the graph is to take.
     """
-    span = 1  # end and dt are those of so many chunks together, up to and with each
-    while span < most - 1:  # the last chunk's end is of no use
-        end = end + torch.exp(dt.unsqueeze(-2) * A_t) * _later(end, span)
-        dt = dt + _later(dt, span)
+    span = 1  # chunks that `end` and `dt` cover together, up to and including each
+    while span < max_chunks - 1:  # nothing follows the last chunk's end
+        end = end + torch.exp(dt.unsqueeze(-2) * A_t) * _shifted(end, span)
+        dt = dt + _shifted(dt, span)
         span *= 2
-    return _later(end, 1)
+    return _shifted(end, 1)
 
 
-def _later(x: Tensor, places: int) -> Tensor:
-    """x moved along its second dimension, zeros before it."""
-    if isinstance(x.shape[1], torch.SymInt):  # of slices torch.export would note how they fit the example's length
+def _shifted(x: Tensor, places: int) -> Tensor:
+    """x moved by `places` along its second dimension, zeros before it."""
+    if isinstance(x.shape[1], torch.SymInt):  # slices would have torch.export constrain the length to fit the example's
         return torch.nn.functional.pad(x, (0, 0) * (x.dim() - 2) + (places, 0))[:, :x.shape[1]]
     return torch.cat((torch.zeros_like(x[:, :places]), x[:, :-places]), 1)

@@ -5,6 +5,8 @@ mask. Its autograd function calls a compiled extension, which can't be traced: u
 operator of its own, whose backward repeats the forward, since what the function saved can't leave the operator. Eager
 calls go straight to it and repeat nothing.
 """
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -13,7 +15,7 @@ from .operators import exporting, outside_autocast
 from .reference import step_sizes
 
 
-def package_scan():
+def package_scan() -> Callable[..., Tensor]:
     """The package's function; raises ImportError where it isn't installed."""
     from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
     return selective_scan_fn
@@ -37,6 +39,7 @@ def mamba_ssm_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
 
 
 def _scan(u, delta, A, B, C, D, delta_bias, delta_softplus):
+    """The package's scan on tensors whose channels lie last."""
     u, delta, B, C = (v.transpose(1, 2) for v in (u, delta, B, C))
     return package_scan()(u, delta, A, B, C, D=D, delta_bias=delta_bias, delta_softplus=delta_softplus).transpose(1, 2)
 
@@ -54,9 +57,9 @@ def mamba_ssm_scan_op(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
 def mamba_ssm_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                                delta_bias: Tensor | None, delta_softplus: bool) -> list[Tensor]:
     """The gradients of the tensors that aren't None, in their order."""
-    # Within an operator nothing is recorded but an autograd function: its own arguments have to be the leaves.
+    # Inside a custom operator autograd records only the package's autograd function: its arguments must be the leaves.
     u, delta, B, C = (v.transpose(1, 2) for v in (u, delta, B, C))
-    u, delta, A, B, C, D, delta_bias = (None if v is None else v.detach().requires_grad_()
+    u, delta, A, B, C, D, delta_bias = (None if v is None else v.detach().requires_grad_()  # type: ignore[assignment]
                                         for v in (u, delta, A, B, C, D, delta_bias))
     with torch.enable_grad():
         y = package_scan()(u, delta, A, B, C, D=D, delta_bias=delta_bias, delta_softplus=delta_softplus)

@@ -1,6 +1,6 @@
 """The inside of a MambaVision mixer, between in_proj and out_proj, as one operator on CUDA.
 
-What bounds it is device memory, not arithmetic. So an intermediate is written once, where its reader wants it: the
+Device memory bounds it, not arithmetic. So each intermediate is written once, where its reader wants it: the
 convolutions write x to a buffer and z to its place in the output, the scan reads x_proj's output as slices of its
 channels and writes y beside z. Nothing is transposed, cut or joined.
 
@@ -79,7 +79,7 @@ def fused_mixer(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_p
 def mixer_op(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_proj: Tensor, dt_bias: Tensor,
              A_log: Tensor, D: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """The output, x_proj's output and the scan's states that its backward starts from."""
-    from . import triton_conv, triton_scan  # imports Triton: not before it is asked for
+    from . import triton_conv, triton_scan  # imports Triton: only when it is needed
     half, rank, state = *dt_proj.shape, A_log.shape[1]
     xz = triton_conv.evenly_spaced(xz)
     out, x = xz.new_empty(xz.shape), xz.new_empty(*xz.shape[:2], half)
@@ -110,7 +110,7 @@ def mixer_backward_op(dout: Tensor, xz: Tensor, conv_x: Tensor, conv_z: Tensor, 
     ddt, dB, dC = dproj.split((rank, state, state), -1)
     dA, dD, dbias = triton_scan.scan_backward(dout[..., :half], x, delta, A, B, C, D.float(), _bias(dt_bias), True,
                                               mask, starts, dx, ddelta, dB, dC)
-    # Two dimensions, and written in place: a matrix product takes slices of rows as they lie.
+    # Flattened to two dimensions: matrix products then read and write slices of rows without a copy.
     x, dx2, ddelta, dt, ddt, dproj = (v.flatten(0, 1) for v in (x, dx, ddelta, proj[..., :rank], ddt, dproj))
     torch.mm(ddelta, dt_proj.to(x.dtype), out=ddt)
     ddt_proj = ddelta.t() @ dt
@@ -122,13 +122,13 @@ def mixer_backward_op(dout: Tensor, xz: Tensor, conv_x: Tensor, conv_z: Tensor, 
 
 
 def _delta(proj: Tensor, dt_proj: Tensor) -> Tensor:
-    """dt_proj without its bias."""
+    """Δ before bias and softplus: dt_proj without its bias."""
     dt = proj.flatten(0, 1)[:, :dt_proj.shape[1]]
     return (dt @ dt_proj.to(dt.dtype).t()).view(*proj.shape[:2], len(dt_proj))
 
 
 def _bias(dt_bias: Tensor) -> Tensor:
-    """dt_proj's bias enters twice, in dt_proj and again in the scan: here both times in the scan."""
+    """Twice dt_proj's bias, for the scan: the unfused mixer adds it in dt_proj and again in the scan."""
     return 2 * dt_bias.float()
 
 

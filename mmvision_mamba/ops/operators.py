@@ -1,16 +1,21 @@
-"""What the custom operators share."""
+"""Helpers of the custom operators: autocast, export, devices, gradients."""
 import contextlib
 import contextvars
 import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def outside_autocast(function):
-    """A custom operator's own operators would be cast down; in the backward too, when it runs inside the context."""
+def outside_autocast(function: Callable) -> Callable:
+    """Decorator of a custom operator that turns autocast off inside it.
+
+    Autocast would cast down the operators within; those of the backward too, when that runs inside the context.
+    """
     @functools.wraps(function)
-    def wrapped(u: Tensor, *args: Tensor):
+    def wrapped(u: Tensor, *args: Tensor) -> Any:
         with torch.autocast(u.device.type, enabled=False):
             return function(u, *args)
     return wrapped
@@ -28,8 +33,8 @@ _dynamic_sizes = contextvars.ContextVar('dynamic_sizes', default=False)
 
 
 @contextlib.contextmanager
-def dynamic_sizes():
-    """What is traced in here is a graph of any image size; elsewhere sizes become constants of a trace."""
+def dynamic_sizes() -> Iterator[None]:
+    """Context in which a trace becomes a graph of any image size; elsewhere sizes become constants of the trace."""
     token = _dynamic_sizes.set(True)
     try:
         yield
@@ -38,22 +43,26 @@ def dynamic_sizes():
 
 
 def graph_size(size: int | Tensor) -> int | Tensor:
-    """`size`, one number of a shape, for arithmetic. A tracer has them as tensors, torch.export as symbols."""
+    """One size of a shape, for arithmetic: an int, or a tensor or symbol where the graph takes any size.
+
+    torch.jit's tracer passes sizes as tensors, torch.export as symbols.
+    """
     return int(size) if isinstance(size, Tensor) and not _dynamic_sizes.get() else size
 
 
-def on_device(x: Tensor):
-    """Triton launches on the current device: make it x's."""
+def on_device(x: Tensor) -> contextlib.AbstractContextManager:
+    """Context that makes x's device the current one, on which Triton launches kernels."""
     return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
 
 
 def register_gradient(scan_op, backward_op) -> None:
-    """Make `backward_op` the gradient of `scan_op`.
+    """Register `backward_op` as the gradient of `scan_op`.
 
     Args:
-        scan_op: takes `selective_scan`'s arguments without the backend; returns y and what the backward starts from.
-        backward_op: takes y's gradient, those arguments, and what the backward starts from; returns the gradients of u,
-            delta, A, B, C, D and delta_bias, tensors all: the last two are dropped where D and the bias are None.
+        scan_op: takes `selective_scan`'s arguments without the backend; returns y and the states that the backward
+            starts from.
+        backward_op: takes y's gradient, those arguments and those states; returns the gradients of u, delta, A, B, C, D
+            and delta_bias, all of them tensors. The last two are dropped where D and the bias are None.
     """
     def save(ctx, inputs, output):
         *tensors, ctx.delta_softplus, mask = inputs

@@ -1,11 +1,11 @@
-"""Selective scan, one step at a time: slow, in any dtype, on any device; what every other backend is tested against."""
+"""Selective scan, one step at a time: slow, in any dtype, on any device. Every other backend is tested against it."""
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
 def state_dtype(u: Tensor) -> torch.dtype:
-    """What a scan of `u` computes in: float32, or float64 where u is."""
+    """The dtype that a scan of `u` computes in: float64 if u is float64, else float32."""
     return torch.float64 if u.dtype == torch.float64 else torch.float32
 
 
@@ -23,7 +23,7 @@ def step_sizes(delta: Tensor, delta_bias: Tensor | None, delta_softplus: bool, m
 def reference_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None,
                    delta_bias: Tensor | None = None, delta_softplus: bool = False,
                    mask: Tensor | None = None) -> Tensor:
-    """`selective_scan` as it is written down: arXiv 2312.00752, equation 2 and algorithm 2."""
+    """`selective_scan` as the paper writes it: arXiv 2312.00752, equation 2 and algorithm 2."""
     batch, length, channels = u.shape
     dtype = state_dtype(u)
     x, A, B, C = (v.to(dtype) for v in (u, A, B, C))

@@ -1,6 +1,7 @@
 """The selective scan of Mamba (arXiv 2312.00752), behind one function for every backend."""
 import functools
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,12 +13,12 @@ from .operators import exporting
 from .reference import reference_scan
 
 
-def _triton_scan(*args) -> Tensor:
-    from .triton_scan import triton_scan  # imports Triton: not before it is asked for
+def _triton_scan(*args: Any) -> Tensor:
+    from .triton_scan import triton_scan  # imports Triton: only when it is needed
     return triton_scan(*args)
 
 
-# Each takes selective_scan's own arguments, checked, in selective_scan's order.
+# Each takes selective_scan's arguments but the backend, checked, in selective_scan's order.
 _SCANS = {'reference': reference_scan, 'chunked': chunked_scan, 'triton': _triton_scan, 'mamba_ssm': mamba_ssm_scan}
 BACKENDS = ('auto', *_SCANS)
 _TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -35,7 +36,7 @@ def check_backend(backend: str) -> str:
 # torch.compile takes the answer as it is, instead of tracing the imports.
 @torch.compiler.assume_constant_result
 def _missing(backend: str) -> str:
-    """Which package `backend` is short of, and the way out; empty where there is none."""
+    """The message about a package that `backend` lacks, with the way out; '' where it lacks none."""
     if backend == 'triton':
         return _triton_missing()
     if backend == 'mamba_ssm':
@@ -61,7 +62,7 @@ def _triton_missing() -> str:
 
 
 def _choose(backend: str, u: Tensor) -> str:
-    """The backend that scans u: 'auto' resolved. Raises where a named one can't."""
+    """The backend that scans u, with 'auto' resolved. Raises ConfigError if the named backend can't take u."""
     if backend == 'auto':
         return 'triton' if triton_takes(u) else 'chunked'
     if exporting() or backend in ('reference', 'chunked'):
@@ -129,7 +130,8 @@ def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
     return scan(u, delta, A, B, C, D, delta_bias, delta_softplus, mask)
 
 
-def _check(u, delta, A, B, C, D, delta_bias, mask):
+def _check(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, delta_bias: Tensor | None,
+           mask: Tensor | None) -> None:
     if u.dim() != 3:
         raise ValueError(f'selective_scan: u must be (batch, length, channels), got shape {tuple(u.shape)}')
     if A.dim() != 2:

@@ -17,7 +17,7 @@ from torch import Tensor
 from .operators import on_device
 
 TOKENS, CHANNELS, WARPS = 16, 64, 4  # of a tile: 8 elements to a thread, 16 bytes of bfloat16
-# All that a thread may have: left to itself, the assembler for compute capability 10.0 saves registers and spills.
+# The most that a thread may have: left to itself, the assembler for compute capability 10.0 saves registers and spills.
 BACKWARD_REGISTERS = 255
 
 
@@ -54,6 +54,7 @@ def _taps(weight_x, weight_z, HALF: tl.constexpr, KERNEL: tl.constexpr, CHANNELS
 def conv_forward(xz, weight_x, weight_z, x, z, tokens, length, tiles, HALF: tl.constexpr, KERNEL: tl.constexpr,
                  XZ_STRIDE: tl.constexpr, X_STRIDE: tl.constexpr, Z_STRIDE: tl.constexpr, TOKENS: tl.constexpr,
                  CHANNELS: tl.constexpr):
+    """With p_l = Σ_k w_k v_{l+k-left}:  x or z, by the half of the channels, is SiLU(p)."""
     left: tl.constexpr = (KERNEL - 1) // 2
     c, half, w = _taps(weight_x, weight_z, HALF, KERNEL, CHANNELS)
 
@@ -120,7 +121,8 @@ def _token_stride(v: Tensor) -> int | None:
 
 
 def evenly_spaced(v: Tensor) -> Tensor:
-    """`v` as the kernels read it; a copy only where its strides ask for one, which a linear layer's output's don't."""
+    """`v` with one stride from token to token, as the kernels read it; copied only if need be. A linear layer's output
+    never is."""
     return v if _token_stride(v) is not None else v.contiguous()
 
 
@@ -175,7 +177,7 @@ def conv_silu_backward(dx: Tensor, dz: Tensor, xz: Tensor, weight_x: Tensor,
 
 
 def compile_variants():
-    """(kernel, label, signature, constants, options) of what `tools/compile_report.py` is to compile."""
+    """(kernel, label, signature, constants, options) of every kernel that `tools/dev/compile_report.py` compiles."""
     for dtype, half, taps in (('bf16', 160, 3), ('fp32', 160, 3), ('bf16', 392, 3), ('bf16', 160, 4)):
         constants = dict(HALF=half, KERNEL=taps, TOKENS=TOKENS, CHANNELS=CHANNELS, XZ_STRIDE=2 * half)
         for kernel, strides, registers in (

@@ -1,4 +1,4 @@
-"""Selective scan in Triton, for CUDA tensors: what the kernels are launched with, and the operators around them.
+"""Selective scan in Triton, for CUDA tensors: the launches of the kernels, and the operators around them.
 
 The sequence is cut into tiles of about 16 tokens, and chunks of tiles. Where sequences and channels alone give too few
 programs, the chunks of a sequence are scanned side by side: (a) each from a zero state, for the state at its end;
@@ -44,7 +44,7 @@ def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
     if not u.numel():
         return starts
     u, delta, B, C = _rows(u), _rows(delta), _shared(B), _shared(C)
-    A, D, delta_bias, mask = _rest(A, D, delta_bias, mask)
+    A, D, delta_bias, mask = _parameters_and_mask(A, D, delta_bias, mask)
     chunk = _chunk(tiles, batch * blocks, state)
     chunks = triton.cdiv(tiles, chunk)
     sums = u.new_empty(batch, chunks - 1, channels, dtype=torch.float32)
@@ -74,17 +74,18 @@ def scan_backward(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C:
         du, ddelta, dB, dC: shaped like their namesakes, get their gradients; strides as `scan_forward`'s `out`.
 
     Returns:
-        dA ``(channels, state)``, dD and ddelta_bias ``(channels,)``, float32. The last two are of use where D and the
-        bias are.
+        dA ``(channels, state)``, dD and ddelta_bias ``(channels,)``, float32. The last two count only where D and the
+        bias are given.
     """
     (batch, length, channels), state = u.shape, A.shape[1]
     tile = tile_size(length)
     tiles, blocks = triton.cdiv(length, tile), triton.cdiv(channels, WARP)
     if not u.numel():
         dB.zero_(), dC.zero_()
-        return tuple(u.new_zeros(shape, dtype=torch.float32) for shape in (A.shape, channels, channels))
+        dA, dD, dbias = (u.new_zeros(shape, dtype=torch.float32) for shape in (A.shape, channels, channels))
+        return dA, dD, dbias
     dy, u, delta, B, C = _rows(dy), _rows(u), _rows(delta), _shared(B), _shared(C)
-    A, D, delta_bias, mask = _rest(A, D, delta_bias, mask)
+    A, D, delta_bias, mask = _parameters_and_mask(A, D, delta_bias, mask)
     ends, sums = torch.empty_like(starts), starts.new_empty(batch, tiles - 1, channels)
     shared = starts.new_empty(blocks, 2, batch, length, state)
     parts = starts.new_empty(batch * tiles, state + 2, channels)
@@ -115,14 +116,14 @@ def _chain(states: Tensor, sums: Tensor, A: Tensor, reverse: bool) -> None:
 
 
 def tile_size(length: int) -> int:
-    """Tokens per tile, at most `length`: as many as registers allow, and such as leave little of the last one over."""
+    """Tokens per tile, at most `length`: as many as registers allow, with little overlap of the last two tiles."""
     if length >= 16:
         return min((16, 14), key=lambda tile: -length % tile)  # most windows have a multiple of 14 tokens
     return next((tile for tile in (14, 8, 4, 2) if tile <= length), 1)
 
 
 def starts_shape(batch: int, length: int, channels: int, state: int) -> tuple[int, int, int, int]:
-    """Of what `scan_forward` returns."""
+    """Shape of the states that `scan_forward` returns."""
     return batch, max(triton.cdiv(length, tile_size(length)) - 1, 0), state, channels
 
 
@@ -134,7 +135,10 @@ def _chunk(tiles: int, programs: int, state: int) -> int:
 
 
 def _scan_registers(state: int, ends: bool) -> int | None:
-    """Registers per thread for scan_tiles: the assembler's choice is 128 at most, or more for nothing, or spills."""
+    """Most registers per thread for scan_tiles. None: the assembler's choice, which is 128 at most.
+
+    In the other cases the assembler, left alone, takes more for no gain, or spills.
+    """
     return 128 if ends or state > kernels.STATIC_STATES.value else None
 
 
@@ -148,7 +152,8 @@ def _shared(x: Tensor) -> Tensor:
     return x if (x.stride(2) == 1 or x.shape[2] == 1) and x.stride(1) <= 1024 else x.contiguous()
 
 
-def _rest(A, D, delta_bias, mask):
+def _parameters_and_mask(A, D, delta_bias, mask):
+    """A, D, delta_bias and mask as the kernels read them: parameters contiguous, A in float32, the mask as bytes."""
     D, delta_bias = (None if v is None else v.contiguous() for v in (D, delta_bias))
     return A.float().contiguous(), D, delta_bias, None if mask is None else mask.view(torch.uint8)
 
@@ -172,7 +177,7 @@ def triton_scan_op(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
 def triton_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
                             delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None,
                             starts: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """(du, ddelta, dA, dB, dC, dD, ddelta_bias); the last two are of use where D and the bias are."""
+    """(du, ddelta, dA, dB, dC, dD, ddelta_bias); the last two count only where D and the bias are given."""
     du, ddelta, dB, dC = (torch.empty(v.shape, dtype=v.dtype, device=v.device) for v in (u, delta, B, C))
     dA, dD, dbias = scan_backward(dy, u, delta, A, B, C, D, delta_bias, delta_softplus, mask, starts, du, ddelta, dB,
                                   dC)
@@ -199,10 +204,10 @@ def triton_scan(*args) -> Tensor:
 
 
 def compile_variants():
-    """(kernel, label, signature, constants, options) of what tools/compile_report.py compiles.
+    """(kernel, label, signature, constants, options) of every kernel that tools/dev/compile_report.py compiles.
 
-    `signature` has the types of the arguments that are no constants. Optional ones are all there: the most a kernel
-    can need.
+    `signature` has the types of the arguments that are no constants. All optional arguments are given: that is the most
+    a kernel can need.
     """
     for state in (8, 16, 64):
         for rows in CHAIN:

@@ -1,4 +1,4 @@
-"""What a config's pipeline feeds the model: images as they come out of the data preprocessor, annotations over them."""
+"""Draws the inputs of a config's model: images as they leave the data preprocessor, with annotations over them."""
 from __future__ import annotations
 
 import math
@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -18,12 +16,14 @@ from mmengine.registry import DATASETS, FUNCTIONS, MODELS
 from mmengine.runner import set_random_seed
 from mmengine.structures import BaseDataElement, PixelData
 
+from ..datasets.loading import known_labels, use_checked_loading
 from ..errors import ConfigError
-from .figures import class_colours, draw_instances, save
+from ..preflight.datasets import innermost
+from .figures import class_colours, draw_instances, new_figure, save, show_grey
 
 TILE = 2.6  # inches, one picture's side
 IGNORED = 255  # the label of pixels that no loss counts
-LEGEND = 24  # classes at most
+LEGEND = 24  # most classes in the legend
 
 Sample = tuple[np.ndarray, BaseDataElement]
 
@@ -33,14 +33,14 @@ def model_inputs(cfg: Config, split: str = 'train', count: int = 12,
     """Take random samples of a data set through its pipeline and, batch by batch, the model's data preprocessor.
 
     Args:
-        cfg: of a detector or segmentor.
+        cfg: config of a detector or segmentor.
         split: 'train', 'val' or 'test'.
-        count: of samples, or all where there are fewer. Default: 12.
-        seed: which samples, and what the augmentation does to them. Default: 0.
+        count: number of samples; all where there are fewer. Default: 12.
+        seed: of the choice of samples and of the augmentation. Default: 0.
 
     Returns:
-        Per sample the RGB image (H, W, 3), uint8, normalisation undone, padding left where it is, and its data sample,
-        annotations in that image's coordinates; and the data set's meta information.
+        For each sample the RGB image (H, W, 3), uint8, with padding but without normalisation, and its data sample
+        with annotations in that image's coordinates; and the data set's meta information.
 
     Raises:
         ConfigError: a pipeline that makes several views of an image.
@@ -48,10 +48,11 @@ def model_inputs(cfg: Config, split: str = 'train', count: int = 12,
     set_random_seed(seed)
     loader = cfg[f'{split}_dataloader']
     dataset = DATASETS.build(loader.dataset)
+    use_checked_loading(dataset, known_labels(cfg))
     collate = FUNCTIONS.get((loader.get('collate_fn') or dict(type='pseudo_collate'))['type']) or pseudo_collate
     preprocessor = MODELS.build(cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
                                 or dict(type='BaseDataPreprocessor'))
-    size, late = loader.get('batch_size', 1), _loads_after_resizing(loader.dataset)
+    size, unresized = loader.get('batch_size', 1), _loads_after_resizing(loader.dataset)
     indices = np.random.permutation(len(dataset))[:count].tolist()
     samples = []
     for start in range(0, len(indices), size):
@@ -60,36 +61,35 @@ def model_inputs(cfg: Config, split: str = 'train', count: int = 12,
             raise ConfigError(f'{split}_dataloader: its pipeline makes several views of an image, which are not drawn')
         data = preprocessor(collate(items), training=split == 'train')
         for image, sample in zip(data['inputs'], data['data_samples']):
-            if late:
+            if unresized:
                 _resize_annotations(sample)
             samples.append((_as_picture(image, preprocessor), sample))
     return samples, dataset.metainfo
 
 
 def _as_picture(image: torch.Tensor, preprocessor) -> np.ndarray:
-    """Undo the normalisation of `(C, H, W)`; BGR, OpenCV's order, unless the preprocessor turned it around."""
+    """A model's input `(C, H, W)`, BGR as OpenCV has it unless the preprocessor swapped channels, as an RGB image."""
     image = image.detach().float().cpu()
+    # mmengine 0.10.7 has no seam here: a data preprocessor does not tell what it does to an image.
     if getattr(preprocessor, '_enable_normalize', False):
         image = image * preprocessor.std.cpu() + preprocessor.mean.cpu()
     if len(image) < 3:
         image = image[:1].expand(3, -1, -1)
-    turned = any(getattr(preprocessor, name, False) for name in ('_channel_conversion', 'channel_conversion'))
-    image = image[:3] if turned else image[:3].flip(0)
+    is_rgb = any(getattr(preprocessor, name, False) for name in ('_channel_conversion', 'channel_conversion'))
+    image = image[:3] if is_rgb else image[:3].flip(0)
     return image.clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
 
 
 def _loads_after_resizing(dataset: dict) -> bool:
-    """Whether a pipeline, as those of tests do, leaves annotations at the original image's size."""
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
-    types = [str(step['type']) for step in dataset.get('pipeline') or []]
+    """Whether a data set's pipeline leaves annotations at the original image's size, as test pipelines do."""
+    types = [str(step['type']) for step in innermost(dataset).get('pipeline') or []]
     resizes = [i for i, name in enumerate(types) if 'Resize' in name]
     loads = [i for i, name in enumerate(types) if 'Load' in name and 'Annotations' in name]
     return bool(resizes and loads) and loads[0] > resizes[-1]
 
 
 def _resize_annotations(sample: BaseDataElement) -> None:
-    """Bring annotations from the original image's size to that of the model's input."""
+    """Resize annotations, in place, from the original image's size to that of the model's input."""
     (height, width), (old_height, old_width) = sample.img_shape[:2], sample.ori_shape[:2]
     if 'gt_sem_seg' in sample:
         labels = torch.nn.functional.interpolate(sample.gt_sem_seg.data[None].float(), size=(height, width))[0]
@@ -115,16 +115,15 @@ def draw_samples(out: str | os.PathLike, samples: Sequence[Sample], metainfo: di
         out: the picture to write.
         samples, metainfo: from `model_inputs`.
         columns: pairs in a row. Default: 3.
-        title: above all.
+        title: above the grid. Default: none.
     """
     classes = list(metainfo.get('classes') or [])
     colours = class_colours(metainfo, len(classes))
     columns = min(columns, len(samples))
     rows = math.ceil(len(samples) / columns)
-    # Rows as high as the images want; text of a legend below.
+    # Rows are as high as most images need; an inch is left for the legend.
     height = TILE * float(np.median([image.shape[0] / image.shape[1] for image, _ in samples]))
-    figure = Figure(figsize=(2 * columns * TILE, rows * (height + 0.3) + 1), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(2 * columns * TILE, rows * (height + 0.3) + 1)
     axes = figure.subplots(rows, 2 * columns, squeeze=False)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -132,8 +131,7 @@ def draw_samples(out: str | os.PathLike, samples: Sequence[Sample], metainfo: di
     for (left, right), (image, sample) in zip(axes.reshape(-1, 2), samples):
         left.imshow(image, interpolation='nearest')
         left.set_title(_shortened(Path(sample.img_path).name), fontsize=8)
-        # In grey: classes have colours of their own.
-        right.imshow(image.mean(axis=-1), cmap='gray', vmin=0, vmax=255, interpolation='nearest')
+        show_grey(right, image)
         right.set_title(_geometry(image, sample), fontsize=8)
         for name, colour in _draw_annotations(right, image, sample, classes, colours):
             seen.setdefault(name, colour)
@@ -147,11 +145,12 @@ def draw_samples(out: str | os.PathLike, samples: Sequence[Sample], metainfo: di
 
 
 def _shortened(name: str, length: int = 34) -> str:
+    """The name without its middle where it is longer than `length` characters."""
     return name if len(name) <= length else f'{name[:length // 2]}…{name[-length // 2 + 1:]}'
 
 
 def _geometry(image: np.ndarray, sample: BaseDataElement) -> str:
-    """'128 × 128', with what was padded and flipped."""
+    """The image's size as text, such as '128 × 96 in 128 × 128, flipped' with padding and flip."""
     height, width = sample.img_shape[:2]
     text = f'{width} × {height}'
     if image.shape[:2] != (height, width):
@@ -161,7 +160,7 @@ def _geometry(image: np.ndarray, sample: BaseDataElement) -> str:
 
 def _draw_annotations(ax: Axes, image: np.ndarray, sample: BaseDataElement, classes: list[str],
                       colours: np.ndarray) -> Iterator[tuple[str, Sequence[float]]]:
-    """Draw what a data sample has; yields the name and colour of each class drawn."""
+    """Draw the annotations of a data sample; yields the name and colour of each class drawn."""
     if 'gt_sem_seg' in sample:
         labels = sample.gt_sem_seg.data[0].cpu().numpy()
         ignored = (labels == IGNORED) | (labels >= len(classes)) | (labels < 0)

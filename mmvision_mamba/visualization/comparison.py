@@ -1,4 +1,4 @@
-"""Ground truth beside prediction, for instance and semantic segmentation."""
+"""Draws ground truth beside prediction, for instance and semantic segmentation."""
 from __future__ import annotations
 
 import os
@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
@@ -17,7 +15,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from mmengine.structures import BaseDataElement
 
-from .figures import draw_instances, save
+from .figures import draw_instances, new_figure, save, show_grey
 
 TILE = 2.4  # inches, one picture's side
 
@@ -34,7 +32,8 @@ def predict(config: Config, checkpoint: str | os.PathLike, indices: Sequence[int
         device: where to run. Default: 'cpu'.
 
     Returns:
-        Data samples in the images' own coordinates, with truth and prediction, and the data set's meta information.
+        Data samples in the images' own coordinates, with ground truth and prediction, and the data set's meta
+        information.
     """
     init_default_scope(config.default_scope)
     model = MODELS.build(config.model)
@@ -57,8 +56,7 @@ def draw_comparison(out: str | os.PathLike, detections: Sequence[BaseDataElement
     """
     titles = ('image', 'instances: truth', 'instances: prediction', 'semantic map: truth', 'semantic map: prediction')
     colours = np.array(palette) / 255
-    figure = Figure(figsize=(len(titles) * TILE, len(detections) * TILE + 0.7), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(len(titles) * TILE, len(detections) * TILE + 0.7)
     axes = figure.subplots(len(detections), len(titles), squeeze=False)
     for ax, title in zip(axes[0], titles):
         ax.set_title(title, fontsize=10)
@@ -82,6 +80,6 @@ def draw_comparison(out: str | os.PathLike, detections: Sequence[BaseDataElement
 def _draw_instances(ax: Axes, image: np.ndarray, boxes: torch.Tensor, masks: torch.Tensor | np.ndarray,
                     labels: torch.Tensor, colours: np.ndarray, scores: torch.Tensor | None = None) -> None:
     """Boxes `(n, 4)` as x1, y1, x2, y2 and masks `(n, H, W)` over the RGB image `(H, W, 3)` in grey; scores in %."""
-    ax.imshow(image.mean(axis=-1), cmap='gray', vmin=0, vmax=255, interpolation='nearest')
+    show_grey(ax, image)
     draw_instances(ax, boxes.tolist(), masks, labels, colours, shape=image.shape[:2],
                    texts=None if scores is None else [f'{100 * score:.0f}' for score in scores])

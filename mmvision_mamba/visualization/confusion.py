@@ -7,13 +7,11 @@ from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from .figures import save
+from .figures import new_figure, save
 
-NUMBERED = 30  # classes up to which cells have numbers
+NUMBERED = 30  # most classes with numbers in the cells
 
 
 def draw_confusion(out: str | os.PathLike, counts: np.ndarray, classes: Sequence[str],
@@ -22,9 +20,9 @@ def draw_confusion(out: str | os.PathLike, counts: np.ndarray, classes: Sequence
 
     Args:
         out: the picture to write.
-        counts: `(n, n)`, rows true and columns predicted; one row and column more than classes: background.
+        counts: `(n, n)`, rows true and columns predicted; a row and column more than classes are the background's.
         classes: names.
-        title: above it.
+        title: above the matrix. Default: none.
     """
     detection = len(counts) > len(classes)
     names = [*classes, *(['background'] if detection else [])]
@@ -32,8 +30,7 @@ def draw_confusion(out: str | os.PathLike, counts: np.ndarray, classes: Sequence
     with np.errstate(invalid='ignore', divide='ignore'):
         shares = counts / counts.sum(axis=1, keepdims=True)
     side = min(4 + 0.55 * n, 8 + 0.2 * n)
-    figure = Figure(figsize=(side + 1.2, side), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(side + 1.2, side)
     axis = figure.subplots()
     colours = matplotlib.colormaps['Blues'].with_extremes(bad='0.92')
     image = axis.imshow(np.ma.masked_invalid(shares), cmap=colours, vmin=0, vmax=1)
@@ -66,15 +63,14 @@ def draw_per_class(out: str | os.PathLike, results: dict[str, Sequence[float]], 
 
     Args:
         out: the picture to write.
-        results: by name, as 'box AP', a value in [0, 1] or NaN per class.
+        results: name, such as 'box AP', -> a value in [0, 1] or NaN per class.
         classes: names.
-        title: above it.
+        title: above the bars. Default: none.
     """
     first = np.nan_to_num(np.array(next(iter(results.values())), float), nan=-1)
     order = np.argsort(-first, kind='stable')
     n, thickness = len(classes), 0.8 / len(results)
-    figure = Figure(figsize=(7.5, 1.6 + n * (0.25 + 0.12 * len(results))), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5, 1.6 + n * (0.25 + 0.12 * len(results)))
     axis = figure.subplots()
     for k, (name, values) in enumerate(results.items()):
         values = np.array(values, float)[order]

@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from ..errors import ConfigError, DataError
-from .figures import save
+from ..text import shortened
+from .figures import new_figure, save
 
 LINES = ('-', '--', ':', '-.')
 TITLES = dict(lr='learning rate')
-METRICS = {  # the panel: what its keys end in
+METRICS = {  # panel -> the endings of its keys
     'average precision': ('mAP',),
     'segmentation (%)': ('mIoU', 'mAcc', 'aAcc', 'mDice', 'mFscore'),
     'classification (%)': ('top1', 'top5'),
@@ -26,12 +25,12 @@ METRICS = {  # the panel: what its keys end in
 
 @dataclass
 class Run:
-    """The records of one run, those of a resumed one joined.
+    """The logged values of one run, joined with those of its resumed starts.
 
     Attributes:
-        name: what the legend says.
-        path: where it was read.
-        train, val: by key, the points (iteration, value) of training and of validation.
+        name: its name in the legend.
+        path: the file or folder it was read from.
+        train, val: key -> the points (iteration, value) of training and of validation.
     """
     name: str
     path: Path
@@ -40,15 +39,15 @@ class Run:
 
 
 def read_run(path: str | os.PathLike, name: str | None = None) -> Run:
-    """Read what a run logged.
+    """Read the logged values of a run.
 
     Args:
-        path: its work directory (its starts are joined: a resumed one's points replace those they repeat), the folder
-            of one start, `vis_data`, or a file such as `scalars.json`.
+        path: its work directory (all starts are joined, and the points of a resumed one replace those they repeat), the
+            folder of one start, `vis_data`, or a file such as `scalars.json`.
         name: for the legend. Default: the work directory's name.
 
     Raises:
-        DataError: nothing was logged there.
+        DataError: nothing is logged there, or a file is broken.
     """
     path = Path(path)
     files = _files(path)
@@ -70,27 +69,28 @@ def read_run(path: str | os.PathLike, name: str | None = None) -> Run:
 
 
 def _files(path: Path) -> list[Path]:
+    """The log files at `path`, in the order of the run's starts."""
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise DataError(f'{path}: no such file or folder; expected a work directory or a scalars.json')
     for pattern in ('scalars.json', 'vis_data/scalars.json', '*/vis_data/scalars.json'):
-        if found := sorted(path.glob(pattern)):
-            return found
-    below = sorted({str(_work_dir(file)) for file in path.rglob('vis_data/scalars.json')})
+        if files := sorted(path.glob(pattern)):
+            return files
+    runs = sorted({str(_work_dir(file)) for file in path.rglob('vis_data/scalars.json')})
     raise DataError(f'{path}: no */vis_data/scalars.json there' + (
-        f'; name the runs themselves: {" ".join(below[:8])}{" …" * (len(below) > 8)}' if below else
+        f'; name the runs themselves: {shortened(runs)}' if runs else
         ', so this is no work directory of a run (with --vis none, none is written)'))
 
 
 def _work_dir(file: Path) -> Path:
-    """Of WORK_DIR/TIME/vis_data/scalars.json; the file's folder where it lies elsewhere."""
+    """WORK_DIR of the file WORK_DIR/TIME/vis_data/scalars.json; the folder of any other file."""
     folder = file.resolve().parent
     return folder.parents[1] if folder.name == 'vis_data' else folder
 
 
 def _records(file: Path) -> tuple[list[tuple[float, dict]], list[tuple[float, dict]]]:
-    """Training and validation records of one file, with the iteration of each."""
+    """(iteration, record) of the training and of the validation records in one file."""
     train, val = [], []
     try:
         lines = file.read_text(encoding='utf-8').splitlines()
@@ -109,7 +109,7 @@ def _records(file: Path) -> tuple[list[tuple[float, dict]], list[tuple[float, di
         if 'iter' in record:
             train.append((record['step'], record))
         else:
-            # Validations count in iterations or in epochs, or, in a loop without epochs, stay at 0.
+            # The step of a validation is an iteration or an epoch or, in a loop without epochs, stays 0.
             last, epoch = (train[-1][0], train[-1][1].get('epoch')) if train else (0, None)
             step = record['step']
             val.append((last if step < last or step == epoch else step, record))
@@ -118,13 +118,13 @@ def _records(file: Path) -> tuple[list[tuple[float, dict]], list[tuple[float, di
 
 def draw_curves(out: str | os.PathLike, runs: Sequence[Run], keys: Sequence[str] | None = None,
                 title: str | None = None) -> None:
-    """Draw a panel each for loss, its parts (of a single run), learning rate and the metrics of each kind.
+    """Draw a panel for the loss, one for its parts (of a single run), the learning rate and each kind of metric.
 
     Args:
         out: the picture to write; its suffix says in which format.
         runs: from `read_run`.
         keys: draw these instead, a panel each.
-        title: above all. Default: the names of the runs.
+        title: above the panels. Default: the names of the runs.
 
     Raises:
         ConfigError: no run has one of the keys.
@@ -136,8 +136,7 @@ def draw_curves(out: str | os.PathLike, runs: Sequence[Run], keys: Sequence[str]
         raise ConfigError(f'--keys: not logged: {", ".join(missing)}; there are {", ".join(known)}')
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(6.4 * columns, 3.9 * rows + 0.4), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(6.4 * columns, 3.9 * rows + 0.4)
     axes = figure.subplots(rows, columns, squeeze=False).flat
     for axis, (name, names) in zip(axes, panels):
         _draw_panel(axis, name, names, runs)
@@ -148,6 +147,7 @@ def draw_curves(out: str | os.PathLike, runs: Sequence[Run], keys: Sequence[str]
 
 
 def _panels(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """(name, keys) of the panels to draw if no keys are given."""
     train = dict.fromkeys(key for run in runs for key in run.train)
     val = dict.fromkeys(key for run in runs for key in run.val)
     panels = [('loss', ['loss'])] if 'loss' in train else []
@@ -157,11 +157,11 @@ def _panels(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     if 'lr' in train:
         panels.append(('lr', ['lr']))
     for name, ends in METRICS.items():
-        found = [key for end in ends for key in val if key.endswith(end)]
+        keys = [key for end in ends for key in val if key.endswith(end)]
         if len(runs) > 1 and name != 'average precision':
-            found = found[:1]  # the first is the kind's main one; the others would only hide it
-        if found:
-            panels.append((name, found))
+            keys = keys[:1]  # the first is the kind's main metric; the others would only hide it
+        if keys:
+            panels.append((name, keys))
     # A metric of another kind gets a panel of its own.
     return panels if any(name in METRICS for name, _ in panels) else panels + [
         (key, [key]) for key in val if key not in ('time', 'data_time')]
@@ -172,7 +172,7 @@ def _draw_panel(axis: Axes, name: str, keys: Sequence[str], runs: Sequence[Run])
              if key in run.train or key in run.val]
     for i, j, key, run in lines:
         points, validation = (run.train[key], False) if key in run.train else (run.val[key], True)
-        # COCO's -1 says that there was nothing to find.
+        # -1 is COCO's value for a metric without ground truth.
         x, y = zip(*((x, math.nan if validation and y == -1 else y) for x, y in points))
         label = key if len(runs) == 1 else run.name if keys == [name] else f'{run.name}: {key}'
         if validation and not all(map(math.isnan, y)):

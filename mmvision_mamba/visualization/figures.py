@@ -1,4 +1,4 @@
-"""What all pictures share: colours of classes, instances drawn over an image, files that are whole or not there."""
+"""What all pictures share: figures without a display, class colours, instances over an image, atomic saving."""
 from __future__ import annotations
 
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -18,17 +19,24 @@ SUFFIXES = ('.png', '.jpg', '.svg', '.pdf')
 
 
 def check_picture(path: str | os.PathLike) -> None:
-    """Raises ConfigError where `path` is no name of a picture: a tool does so before it starts to work."""
+    """Raises ConfigError unless `path` can name a picture; commands call it before they start to work."""
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES or path.is_dir():
         raise ConfigError(f'--out {path}: expected the name of a picture, with one of {", ".join(SUFFIXES)}')
 
 
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` × `height` inches, which needs no display."""
+    figure = Figure(figsize=(width, height), layout='constrained')
+    FigureCanvasAgg(figure)
+    return figure
+
+
 def save(figure: Figure, out: str | os.PathLike) -> None:
-    """Write a figure, and folders that are missing above it.
+    """Write a figure, and make missing folders above it.
 
     Raises:
-        ConfigError: it can't be written there.
+        ConfigError: the figure can't be written there.
     """
     try:
         replace(Path(out), lambda temporary: figure.savefig(temporary, dpi=120))
@@ -45,6 +53,11 @@ def class_colours(metainfo: dict, count: int) -> np.ndarray:
     return matplotlib.colors.hsv_to_rgb(np.stack([hues, np.full(count, 0.75), np.full(count, 0.9)], axis=-1))
 
 
+def show_grey(ax: Axes, image: np.ndarray) -> None:
+    """Show an RGB image `(H, W, 3)`, uint8, in grey: classes drawn over it have colours of their own."""
+    ax.imshow(image.mean(axis=-1), cmap='gray', vmin=0, vmax=255, interpolation='nearest')
+
+
 def draw_instances(ax: Axes, boxes: Sequence[Sequence[float]], masks: Sequence[np.ndarray] | None,
                    labels: Sequence[int], colours: np.ndarray, texts: Sequence[str] | None = None,
                    shape: tuple[int, int] | None = None, alpha: float = 0.6, **box) -> None:
@@ -56,8 +69,8 @@ def draw_instances(ax: Axes, boxes: Sequence[Sequence[float]], masks: Sequence[n
         masks: `(H, W)` each, or None.
         labels: rows of `colours`.
         colours: `(classes, 3)`, RGB in [0, 1].
-        texts: one by each box.
-        shape: of the image.
+        texts: a text beside each box. Default: none.
+        shape: height and width of the image; needed with masks and texts.
         alpha: opacity of masks. Default: 0.6.
         box: further settings of the boxes, for Matplotlib's `Rectangle`.
     """
@@ -67,11 +80,11 @@ def draw_instances(ax: Axes, boxes: Sequence[Sequence[float]], masks: Sequence[n
             overlay = np.zeros((*shape, 4))
             overlay[np.asarray(masks[i], bool)] = *colour, alpha
             ax.imshow(overlay, interpolation='nearest')
-        # A pixel's centre has whole coordinates in Matplotlib, its corner in COCO.
+        # Whole coordinates are a pixel's centre in Matplotlib, its corner in COCO.
         ax.add_patch(Rectangle((x1 - 0.5, y1 - 0.5), x2 - x1, y2 - y1, **{
             'fill': False, 'edgecolor': colour, 'linewidth': 1.2, **box}))
         if texts is not None:
-            # Above the box; within it where the image ends there.
+            # Above the box, or inside it at the upper border of the image.
             ax.text(max(x1, 0.5), y1, texts[i], fontsize=6, color='white', clip_on=True,
                     va='bottom' if y1 > 0.06 * shape[0] else 'top',
                     bbox={'facecolor': colour, 'edgecolor': 'none', 'pad': 0.6})

@@ -1,12 +1,12 @@
-"""The maps of one image in one picture, in the manner of the paper's figure 5."""
+"""Draws the maps of one image in one picture, in the manner of the paper's figure 5."""
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from .backbone_maps import BackboneMaps, overlay
+from .figures import new_figure
 
 TILE = 2.6  # inches, a picture's longer side
 COLUMNS = 5
@@ -14,16 +14,16 @@ MARK = '#00e5ff'
 
 
 def draw_maps(maps: BackboneMaps, points: Sequence[Sequence[float]] = ()) -> Figure:
-    """A grid of five columns.
+    """Draw the maps of an image in a grid of five columns.
 
     - first row: the image, and the principal components of each stage;
-    - second row: self-attention averaged over all places, and the scan's step Δ, of stages 3 and 4;
-    - a row for each point: where it is, what it looks at in stages 3 and 4, and its window in both, enlarged.
+    - second row: self-attention averaged over all queries, and the scan's step Δ, of stages 3 and 4;
+    - a row for each point: its place, its attention in stages 3 and 4, and its window in both, enlarged.
 
-    Titles give the values of the darkest and the brightest colour; attention is in shares of an even one.
+    Titles give the values of the darkest and the brightest colour; attention is relative to an even distribution.
 
     Args:
-        maps: of the image.
+        maps: the maps of the image.
         points: (x, y) each, in the image's pixels. Default: none.
 
     Raises:
@@ -33,8 +33,7 @@ def draw_maps(maps: BackboneMaps, points: Sequence[Sequence[float]] = ()) -> Fig
     shrink = TILE / max(height, width)
     size = max(width * shrink, 1.4), max(height * shrink, 1.1) + 0.35
     rows = 2 + len(points)
-    figure = Figure(figsize=(COLUMNS * size[0], rows * size[1]), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(COLUMNS * size[0], rows * size[1])
     axes = figure.subplots(rows, COLUMNS, squeeze=False)
     for row, panels in zip(axes, [_features(maps), _averages(maps), *(_point(maps, point) for point in points)]):
         for ax, (title, picture, extent) in zip(row, [*panels, *[('', None, None)] * COLUMNS]):
@@ -50,7 +49,7 @@ def draw_maps(maps: BackboneMaps, points: Sequence[Sequence[float]] = ()) -> Fig
     return figure
 
 
-Panel = tuple[str, np.ndarray | None, tuple | None]
+Panel = tuple[str, np.ndarray | None, tuple | None]  # title, picture, extent of its axes
 
 
 def _features(maps: BackboneMaps) -> Iterator[Panel]:
@@ -88,6 +87,7 @@ def _panel(title: str, image: np.ndarray, values: np.ndarray, low: float) -> Pan
 
 
 def _mark(ax: Axes, point: Sequence[float], shape: Sequence[int], window: Sequence[int] | None = None) -> None:
+    """Mark a point with a cross, and show its window, or else the whole image of that shape."""
     ax.plot(*point, marker='+', markersize=9, markeredgewidth=1.6, color=MARK)
     x1, y1, x2, y2 = window or (0, 0, shape[1], shape[0])
     ax.set_xlim(x1 - 0.5, x2 - 0.5)

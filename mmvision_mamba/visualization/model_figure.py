@@ -1,18 +1,18 @@
-"""A model's stages and what each costs, in one picture."""
+"""Draws a model's stages and their costs in one picture."""
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
 
-from ..benchmark.model_info import Part
+from ..costs.model_info import Part
+from .figures import new_figure
 
 COLOURS = dict(conv='#2a9d8f', mixer='#457b9d', attention='#e9a03b')
 BAR = '#7a8ca3'
-IN_ROW = 5  # blocks side by side
+IN_ROW = 5  # most blocks side by side
 
 
 def draw_model(parts: list[Part], title: str) -> Figure:
-    """The stages of a MambaVision as boxes of blocks, where the model has one, above bars for each part's costs."""
+    """Draw bars for the costs of each part, and above them the stages of a MambaVision, if any, as boxes of blocks."""
     stages = [part for part in parts if part.name == 'stem' or part.name.startswith('stage ')]
     costs = [('parameters (M)', [part.parameters / 1e6 for part in parts]),
              ('GFLOPs', [part.flops / 1e9 for part in parts])]
@@ -21,8 +21,7 @@ def draw_model(parts: list[Part], title: str) -> Figure:
                   for name, key in (('activations', 'activations'), ('peak memory', 'peak_memory'))]
     depth = max([1, *(-(-sum(part.blocks.values()) // IN_ROW) for part in stages)])
     top, bottom = (1.9 + 0.3 * depth) * bool(stages), 0.9 + 0.3 * len(parts)
-    figure = Figure(figsize=(12, 0.4 + top + bottom), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(12, 0.4 + top + bottom)
     figure.suptitle(title, fontsize=12)
     grid = figure.add_gridspec(1 + bool(stages), len(costs), height_ratios=[top, bottom][not stages:])
     if stages:
@@ -33,7 +32,7 @@ def draw_model(parts: list[Part], title: str) -> Figure:
 
 
 def _draw_stages(ax: Axes, stages: list[Part], depth: int) -> None:
-    """A box per stage, from left to right; one unit is a box's distance to the next."""
+    """Draw a box per stage, from left to right, one unit apart."""
     side = 0.78 / IN_ROW
     height = 0.30 + side * depth
     for i, part in enumerate(stages):

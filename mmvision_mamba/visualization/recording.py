@@ -1,4 +1,4 @@
-"""What happens inside a MambaVision's stages during a forward, taken down by hooks that change nothing of it."""
+"""Records what a MambaVision's stages compute during a forward, by hooks that change nothing of it."""
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -9,41 +9,52 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..backbones import MambaVision
-from ..backbones.mambavision import Attention, MambaVisionMixer, WindowStage
+from ..backbones.mambavision import Attention, WindowStage
+from ..backbones.mixers import Mixer
 from ..backbones.windows import Windows
 
-QUERIES = 256  # whose attention is held in memory at a time: all of a window's can be gigabytes
+QUERIES = 256  # queries whose attention is in memory at a time; that of all queries of a window can be gigabytes
 
 
 @dataclass
 class SelfAttention:
-    """Queries and keys of one attention block, ``(windows, heads, tokens, channels)``; `mask` bool ``(windows,
-    tokens)``, True at keys that are seen; None: all are."""
+    """Queries and keys of one attention block.
+
+    Args:
+        q, k: ``(windows, heads, tokens, channels)``.
+        mask: bool ``(windows, tokens)``, True at keys that are seen; None: all are.
+    """
     q: Tensor
     k: Tensor
     mask: Tensor | None
 
     def weights(self, window: int, queries: slice = slice(None)) -> Tensor:
-        """softmax(q kᵀ / √channels) of some queries of a window, ``(heads, queries, tokens)``."""
+        """softmax(q kᵀ / √channels) for some queries of a window, ``(heads, queries, tokens)``."""
         scores = self.q[window, :, queries] @ self.k[window].transpose(1, 2) / math.sqrt(self.q.shape[-1])
         if self.mask is not None:
             scores = scores.masked_fill(~self.mask[window], -math.inf)
         return scores.softmax(-1)
 
-    def mean(self, own: Tensor) -> Tensor:
-        """Each window's attention averaged over its `own` queries, bool ``(windows, tokens)``: ``(windows, heads,
-        tokens)``, 0 for windows of padding alone."""
+    def mean(self, real: Tensor) -> Tensor:
+        """Attention averaged over the real queries of each window.
+
+        Args:
+            real: bool ``(windows, tokens)``, True at real tokens, False at padding.
+
+        Returns:
+            ``(windows, heads, tokens)``, 0 for windows of padding alone.
+        """
         total = self.q.new_zeros(self.q.shape[:3])
-        for window, real in enumerate(own):
-            for start in range(0, len(real), QUERIES):
+        for window in range(len(real)):
+            for start in range(0, real.shape[1], QUERIES):
                 queries = slice(start, start + QUERIES)
-                total[window] += (self.weights(window, queries) * real[queries, None]).sum(1)
-        return total / own.sum(1).clamp(min=1)[:, None, None]
+                total[window] += (self.weights(window, queries) * real[window, queries, None]).sum(1)
+        return total / real.sum(1).clamp(min=1)[:, None, None]
 
 
 @dataclass
 class Stage:
-    """One stage of one image.
+    """The record of one stage for one image.
 
     Args:
         features: its output, ``(channels, height, width)``.
@@ -60,18 +71,18 @@ class Stage:
 
     def to_map(self, values: Tensor) -> Tensor:
         """``(windows, tokens)`` -> ``(height, width)``, padding cropped."""
-        return self.windows.merge(values.unsqueeze(-1), self.windows.own(1, values.device))[0, 0]
+        return self.windows.merge(values.unsqueeze(-1), self.windows.real(1, values.device))[0, 0]
 
-    def own_tokens(self, device: torch.device) -> Tensor:
-        """Bool ``(windows, tokens)``, False at padding."""
-        own = self.windows.own(1, device)
-        if own is None:
+    def real_tokens(self, device: torch.device) -> Tensor:
+        """The mask of real tokens: bool ``(windows, tokens)``, False at padding."""
+        real = self.windows.real(1, device)
+        if real is None:
             return torch.ones(self.windows.rows * self.windows.columns, self.windows.tokens, dtype=torch.bool,
                               device=device)
-        return self.windows.mask(own, 1)
+        return self.windows.mask(real, 1)
 
     def locate(self, row: int, column: int) -> tuple[int, int]:
-        """The window of a position of the map, and the position's place among the window's tokens."""
+        """The window that holds a position of the map, and the position's index among its tokens."""
         w = self.windows
         window = row // w.window_height * w.columns + column // w.window_width
         return window, row % w.window_height * w.window_width + column % w.window_width
@@ -79,7 +90,7 @@ class Stage:
 
 @contextmanager
 def recording(backbone: MambaVision) -> Iterator[list[Stage]]:
-    """Within the context, a forward of one image fills the list that is yielded, a `Stage` each."""
+    """Yields a list with a `Stage` for each stage; a forward of one image within the context fills them."""
     stages = [Stage(4 * 2**i) for i in range(len(backbone.levels))]
     with ExitStack() as hooks:
         def add(handle):
@@ -91,7 +102,7 @@ def recording(backbone: MambaVision) -> Iterator[list[Stage]]:
                 lambda level, args, output, stage=stage: setattr(stage, 'features', output[0].detach())))
             for block in level.blocks:
                 mixer = getattr(block, 'mixer', None)
-                if isinstance(mixer, (Attention, MambaVisionMixer)):
+                if isinstance(mixer, (Attention, Mixer)):
                     note = _note_attention if isinstance(mixer, Attention) else _note_delta
                     add(mixer.register_forward_pre_hook(
                         lambda mixer, args, stage=stage, note=note: note(stage, mixer, *args)))
@@ -111,8 +122,8 @@ def _note_attention(stage: Stage, mixer: Attention, x: Tensor, mask: Tensor | No
 
 
 @torch.no_grad()
-def _note_delta(stage: Stage, mixer: MambaVisionMixer, x: Tensor, mask: Tensor | None = None) -> None:
-    """Δ anew from the mixer's input: where one operator does all, it passes through no layer."""
+def _note_delta(stage: Stage, mixer: Mixer, x: Tensor, mask: Tensor | None = None) -> None:
+    """Compute Δ again from the mixer's input: where one operator does all, Δ is the output of no layer."""
     x = mixer.in_proj(x)[..., :len(mixer.D)].transpose(1, 2)
     dt = mixer.x_proj(F.silu(mixer.conv1d_x(x)).transpose(1, 2))[..., :mixer.dt_rank]
     delta = F.softplus(mixer.dt_proj(dt).float() + mixer.dt_proj.bias.float()).mean(-1)

@@ -4,7 +4,7 @@ import pytest
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
-from ..tools.conftest import DETECTOR, SEGMENTOR
+from ..helpers.small_configs import DETECTOR, SEGMENTOR
 
 
 @pytest.fixture(scope='package')

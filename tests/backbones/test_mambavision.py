@@ -12,7 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 
 from mmvision_mamba import MambaVision, MM_mamba_vision
-from mmvision_mamba.backbones.mambavision import Attention, Block, FeatureNorm, MambaVisionMixer, WindowStage
+from mmvision_mamba.backbones.mambavision import Attention, Block, FeatureNorm, WindowStage
+from mmvision_mamba.backbones.mixers import MambaVisionMixer
 from mmvision_mamba.errors import ConfigError, DataError
 
 from ..data.golden.weights import fill, image
@@ -110,15 +111,15 @@ def test_features_are_contiguous(norm_layer, size):
 
 
 def test_the_mlp_of_own_tokens_is_the_mlp_of_all():
-    """`own` spares the MLP the padding and changes nothing else, with drop path too."""
+    """`real` spares the MLP the padding and changes nothing else, with drop path too."""
     torch.manual_seed(0)
     block, mask = Block(16, Attention(16, 2), 4., .4, .5).train(), torch.rand(8, 20) < .7
     x = torch.randn(8, 20, 16)
     results = []
-    for own in (None, mask.flatten().nonzero().squeeze(1)):
+    for real in (None, mask.flatten().nonzero().squeeze(1)):
         torch.manual_seed(1)  # drop path draws alike
         inputs = x.clone().requires_grad_()
-        y = block(inputs, mask, own)[mask]
+        y = block(inputs, mask, real)[mask]
         results.append((y, *torch.autograd.grad(y.square().sum(), (inputs, *block.parameters()))))
     for a, b in zip(*results):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)

@@ -14,8 +14,8 @@ from mmvision_mamba.backbones.windows import Windows
 def test_partition_and_merge(batch, height, width, size, padding, memory_format):
     x = torch.arange(1., batch * 2 * height * width + 1).view(batch, 2, height, width).to(memory_format=memory_format)
     plan = Windows.plan(height, width, size, padding)
-    own = plan.own(batch, x.device)
-    windows = plan.partition(x, own)
+    real = plan.real(batch, x.device)
+    windows = plan.partition(x, real)
     expected = x.new_zeros(batch, plan.rows, plan.columns, plan.window_height, plan.window_width, 2)
     mask = torch.zeros(expected.shape[:-1], dtype=torch.bool)
     for i in range(height):
@@ -24,10 +24,10 @@ def test_partition_and_merge(batch, height, width, size, padding, memory_format)
                   j % plan.window_width)
             expected[at], mask[at] = x[:, :, i, j], True
     assert torch.equal(windows, expected.reshape(windows.shape))
-    assert (own is None) == bool(mask.all())
-    if own is not None:
-        assert torch.equal(plan.mask(own, batch), mask.reshape(windows.shape[:2]))
-    merged = plan.merge(windows, own)
+    assert (real is None) == bool(mask.all())
+    if real is not None:
+        assert torch.equal(plan.mask(real, batch), mask.reshape(windows.shape[:2]))
+    merged = plan.merge(windows, real)
     assert torch.equal(merged, x)
     if memory_format == torch.channels_last:
         assert merged.is_contiguous(memory_format=memory_format)
@@ -37,7 +37,7 @@ def test_partition_and_merge(batch, height, width, size, padding, memory_format)
 def test_one_window_of_channels_last_memory_is_a_view(size):
     x = torch.randn(2, 6, 12, 10).to(memory_format=torch.channels_last)
     plan = Windows.plan(12, 10, size, 'fit')
-    windows = plan.partition(x, plan.own(2, x.device))
+    windows = plan.partition(x, plan.real(2, x.device))
     assert windows.shape == (2, 120, 6) and windows.is_contiguous() and windows.data_ptr() == x.data_ptr()
     assert plan.merge(windows, None).data_ptr() == x.data_ptr()
 

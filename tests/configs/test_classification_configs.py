@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, PARAM_SCHEDULERS, TRANSFORMS, DefaultScope
 
 from mmvision_mamba.backbones import FAMILY
 
-from .published import CONFIGS
+from ..helpers.published import CONFIGS
 
 # config: arch, published top-1, weight decay, warm-up epochs, image side, timm's name of the weights it aims at
 RECIPES = {

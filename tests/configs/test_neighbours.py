@@ -7,12 +7,12 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, DefaultScope
 
+from mmvision_mamba.commands.steps.prepare import prepare_device
 from mmvision_mamba.datasets import make_shapes
-from mmvision_mamba.engine.dataset_configs import datasets_of, override_data_root
-from mmvision_mamba.engine.launch import prepare_device
-from mmvision_mamba.engine.safe_checkpoint_hook import SafeCheckpointHook
+from mmvision_mamba.engine.hooks.safe_checkpoint import SafeCheckpointHook
+from mmvision_mamba.preflight.datasets import datasets_of, override_data_root
 
-from .neighbours import (
+from ..helpers.neighbours import (
     CONFIGS,
     MASKS,
     NEIGHBOURS,
@@ -25,7 +25,7 @@ from .neighbours import (
     shrink,
     take,
 )
-from .published import RECIPES, TINY, strings
+from ..helpers.published import RECIPES, TINY, strings
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 

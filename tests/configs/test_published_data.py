@@ -9,7 +9,7 @@ from mmcv.transforms import Compose
 from mmdet.datasets import CocoDataset
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from .published import DETECTORS, RECIPES, each, each_detector, each_segmentor, load, read, steps, values
+from ..helpers.published import DETECTORS, RECIPES, each, each_detector, each_segmentor, load, read, steps, values
 
 
 @each

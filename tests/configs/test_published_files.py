@@ -5,7 +5,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from .published import CONFIGS, DETECTORS, RECIPES, each, read, strings
+from ..helpers.published import CONFIGS, DETECTORS, RECIPES, each, read, strings
 
 
 def test_no_published_config_is_left_out():

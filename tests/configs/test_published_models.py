@@ -6,9 +6,9 @@ import torch
 from mmengine.registry import MODELS
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmvision_mamba.backbones import mambavision
+from mmvision_mamba.backbones import mixers
 
-from .published import DETECTORS, RECIPES, build, each, each_detector, each_segmentor, load
+from ..helpers.published import DETECTORS, RECIPES, build, each, each_detector, each_segmentor, load
 
 
 @each
@@ -20,7 +20,7 @@ def test_parameter_count(name):
 @pytest.fixture
 def on_meta(monkeypatch):
     """Lets a backbone run on the meta device. The scan is never counted; attention products are `bmm`."""
-    monkeypatch.setattr(mambavision, 'selective_scan', lambda u, *args, **kwargs: u)
+    monkeypatch.setattr(mixers, 'selective_scan', lambda u, *args, **kwargs: u)
     monkeypatch.setattr(torch.nn.functional, 'scaled_dot_product_attention',
                         lambda q, k, v, attn_mask=None: q @ k.transpose(-2, -1) @ v)
 

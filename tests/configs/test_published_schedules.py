@@ -3,7 +3,7 @@ import re
 
 from mmengine.optim import build_optim_wrapper
 
-from .published import RECIPES, build, each, each_detector, each_segmentor, load
+from ..helpers.published import RECIPES, build, each, each_detector, each_segmentor, load
 
 
 @each

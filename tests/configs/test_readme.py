@@ -28,8 +28,6 @@ def test_paths_and_options_exist():
     root = Path(__file__).parents[2]
     for path in re.findall(r'(?:tools|configs|docs|docker)/[\w./-]+\w', README):
         assert (root / path).exists(), path
-    sources = ''.join(p.read_text() for p in [
-        *root.glob('tools/*.py'), *(root / 'mmvision_mamba' / name for name in (
-            'engine/launch.py', 'benchmark/options.py', 'export/command.py'))])
+    sources = ''.join(path.read_text() for path in root.glob('mmvision_mamba/commands/*.py'))
     for option in set(re.findall(r'(?<![\w-])--[a-z][a-z-]+', README)):
         assert f"'{option}'" in sources, option

@@ -10,9 +10,9 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope
 
 from mmvision_mamba import MambaVision
-from mmvision_mamba.engine.model_checks import check_model
+from mmvision_mamba.preflight.check_model import check_model
 
-from .neighbours import ARCH, build, detection_batch, segmentation_batch
+from ..helpers.neighbours import ARCH, build, detection_batch, segmentation_batch
 
 pytestmark = pytest.mark.filterwarnings('ignore')
 

@@ -13,8 +13,8 @@ from mmengine.registry import DefaultScope
 from mmvision_mamba import MambaVision
 from mmvision_mamba.backbones.family import FAMILY
 
-from .neighbours import build, detection_batch, segmentation_batch
-from .published import HUB
+from ..helpers.neighbours import build, detection_batch, segmentation_batch
+from ..helpers.published import HUB
 
 PAGE = (Path(__file__).parents[2] / 'docs/use_in_other_configs.md').read_text()
 LINES = re.findall(r'```python\n(.*?)```', PAGE, re.S)

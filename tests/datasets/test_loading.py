@@ -1,76 +1,22 @@
-import io
 import pickle
+from types import SimpleNamespace
 
 import mmcv.transforms
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from mmengine import Config
+from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS, DefaultScope
-from PIL import ExifTags, Image
+from PIL import Image
 
 from mmvision_mamba.datasets.loading import (
     CheckedAnnotations,
     CheckedLoadImageFromFile,
-    image_problem,
+    CheckedResize,
     use_checked_loading,
 )
 from mmvision_mamba.errors import DataError
 
-HEIGHT, WIDTH = 45, 64
-
-
-def pixels() -> np.ndarray:
-    y, x = np.mgrid[:HEIGHT, :WIDTH]
-    noise = np.random.default_rng(0).normal(0, 8, (HEIGHT, WIDTH, 3))
-    return (np.stack([3 * x, 4 * y, 2 * (x + y)], -1) + noise).clip(0, 255).astype(np.uint8)
-
-
-def encoded(image: Image.Image, file_format: str, **options) -> bytes:
-    out = io.BytesIO()
-    image.save(out, file_format, **options)
-    return out.getvalue()
-
-
-def exif(image: Image.Image) -> bytes:
-    """An EXIF block with a rotation and an embedded JPEG thumbnail, laid out by hand: Pillow writes no thumbnails."""
-    thumbnail = encoded(image.resize((16, 12)), 'JPEG')
-
-    def entry(tag, kind, value):
-        raw = value.to_bytes(2, 'little') + b'\0\0' if kind == 3 else value.to_bytes(4, 'little')
-        return tag.to_bytes(2, 'little') + kind.to_bytes(2, 'little') + (1).to_bytes(4, 'little') + raw
-
-    first = (1).to_bytes(2, 'little') + entry(0x0112, 3, 6) + (26).to_bytes(4, 'little')  # at 8, 18 bytes long
-    at = 26 + 2 + 2 * 12 + 4
-    second = (2).to_bytes(2, 'little') + entry(0x0201, 4, at) + entry(0x0202, 4, len(thumbnail)) + bytes(4)
-    return b'Exif\0\0II*\0\x08\0\0\0' + first + second + thumbnail
-
-
-RGB = Image.fromarray(pixels())
-GREY = RGB.convert('L')
-GOOD = {
-    'jpeg': encoded(RGB, 'JPEG'),
-    'jpeg progressive': encoded(RGB, 'JPEG', progressive=True),
-    'jpeg grey': encoded(GREY, 'JPEG'),
-    'jpeg cmyk': encoded(RGB.convert('CMYK'), 'JPEG'),
-    'jpeg exif thumbnail': encoded(RGB, 'JPEG', exif=exif(RGB)),
-    'png': encoded(RGB, 'PNG'),
-    'png grey': encoded(GREY, 'PNG'),
-    'png palette': encoded(RGB.quantize(16), 'PNG'),
-    'png alpha': encoded(RGB.convert('RGBA'), 'PNG'),
-    'png 16 bit': encoded(Image.fromarray(np.arange(HEIGHT * WIDTH, dtype=np.uint16).reshape(HEIGHT, WIDTH)), 'PNG'),
-    'png 1 bit': encoded(GREY.convert('1'), 'PNG'),
-    'png 1 x 1': encoded(RGB.resize((1, 1)), 'PNG'),
-    'bmp': encoded(RGB, 'BMP'),
-    'gif animated': encoded(RGB.quantize(16), 'GIF', save_all=True, append_images=[GREY.quantize(8)]),
-    'webp': encoded(RGB, 'WEBP'),
-    'tiff': encoded(RGB, 'TIFF', compression='tiff_lzw'),
-    'ppm': encoded(RGB, 'PPM'),
-}
-for _name in ('jpeg', 'jpeg progressive', 'png'):
-    GOOD[f'{_name}, trailing garbage'] = GOOD[_name] + b'garbage'
-    GOOD[f'{_name}, trailing zeros'] = GOOD[_name] + bytes(99)
+from ..helpers.image_bytes import GOOD, HEIGHT, WIDTH, encoded
 
 
 def load(loader: type, path, **options) -> dict:
@@ -91,85 +37,9 @@ def test_good_files_have_the_pixels_of_mmcv(tmp_path, name, options):
     assert found['img_shape'] == expected['img_shape'] and found['ori_shape'] == expected['ori_shape']
 
 
-@pytest.mark.parametrize('name', GOOD)
-def test_good_files_have_no_problem(tmp_path, name):
-    path = tmp_path / 'image'
-    path.write_bytes(GOOD[name])
-    for quick in (True, False):
-        assert image_problem(GOOD[name], quick) is None
-        assert image_problem(path, quick) is None
-        assert image_problem(str(path), quick) is None
-
-
-def test_exif_thumbnail_is_one_that_pillow_sees():
-    with Image.open(io.BytesIO(GOOD['jpeg exif thumbnail'])) as image:
-        assert image.getexif()[0x0112] == 6
-        assert image.getexif().get_ifd(ExifTags.IFD.IFD1)[0x0201]
-
-
-# The last bytes of a JPEG are its end marker and padding: without them a baseline JPEG still has all its pixels.
-@pytest.mark.parametrize('name', ['jpeg', 'jpeg progressive', 'jpeg cmyk', 'jpeg exif thumbnail', 'png', 'png palette',
-                                  'bmp', 'webp', 'ppm'])
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_truncated_anywhere(name, data):
-    content = GOOD[name]
-    cut = content[:data.draw(st.integers(1, len(content) - 4))]
-    problem = image_problem(cut)
-    assert problem
-    assert image_problem(cut, quick=False)
-    if name.startswith(('jpeg', 'png')) and len(cut) > 8:
-        assert problem == 'the image is truncated' or 'damaged' in problem
-
-
-def test_truncated_right_after_the_thumbnail():
-    content = GOOD['jpeg exif thumbnail']
-    end = content.index(b'\xff\xd9') + 2
-    assert end < len(content) - 2
-    for padding in (b'', bytes(4096)):
-        assert image_problem(content[:end] + padding) == 'the image is truncated'
-
-
-def test_truncated_and_padded_with_zeros():
-    """What a full disk or a broken download leaves: a file of the right length."""
-    for name in ('jpeg', 'jpeg progressive', 'png'):
-        content = GOOD[name]
-        for part in (0.3, 0.6, 0.9):
-            kept = int(part * len(content))
-            assert image_problem(content[:kept] + bytes(len(content) - kept)), (name, part)
-
-
-@pytest.mark.parametrize('content, problem', [
-    (b'', 'the file is empty'),
-    (bytes(5000), 'it is not an image'),
-    (b'<html><body>404</body></html>', 'it is not an image'),
-    (b'\xff\xd8\xff', 'the image is truncated'),
-    (b'\x89PNG\r\n\x1a\n', 'the image is truncated'),
-])
-def test_no_image_at_all(tmp_path, content, problem):
-    path = tmp_path / 'image.jpg'
-    path.write_bytes(content)
-    assert image_problem(path) == image_problem(content) == image_problem(content, quick=False) == problem
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.binary(min_size=1), st.sampled_from([b'', b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'BM', b'GIF89a', b'RIFF']))
-def test_any_bytes_get_an_answer(content, start):
-    assert image_problem(start + content)
-
-
-def test_missing_and_unreadable_files(tmp_path):
-    assert image_problem(tmp_path / 'none.jpg') == 'the file is missing'
-    assert image_problem(tmp_path).startswith('the file cannot be read')
+def test_unreadable_files(tmp_path):
     with pytest.raises(DataError, match='cannot be read'):
         load(CheckedLoadImageFromFile, tmp_path)
-
-
-def test_png_damaged_inside_is_found_by_decoding():
-    """A wrong checksum: no cheap look can see it, and every decoder that minds is right."""
-    content = bytearray(GOOD['png'])
-    content[len(content) // 2] ^= 0x55
-    assert image_problem(bytes(content), quick=False) == 'the image is damaged'
 
 
 @pytest.mark.parametrize('content', [None, b'', b'nonsense', GOOD['jpeg'][:700], GOOD['png'][:-20]],
@@ -226,30 +96,27 @@ def test_good_files_are_decoded_once(tmp_path, monkeypatch):
 
 
 @pytest.fixture(params=['mmdet', 'mmseg'])
-def scope(request, monkeypatch):
-    """A toolbox with checked loading switched on; its registry is as before at the end."""
+def scope(request):
     pytest.importorskip(request.param)
-    with TRANSFORMS.switch_scope_and_registry(request.param) as registry:
-        registry.get('LoadAnnotations')  # imports the toolbox's own transforms
-        monkeypatch.setattr(registry, '_module_dict', dict(registry._module_dict))
-        with DefaultScope.overwrite_default_scope(request.param):
-            yield request.param
+    with DefaultScope.overwrite_default_scope(request.param):
+        TRANSFORMS.build({'type': f'{request.param}.LoadAnnotations'})  # imports the toolbox's own transforms
+        yield request.param
+
+
+def checked(*steps, labels=None, **dataset):
+    """The transforms of a built data set, such as a toolbox's, once its loading is checked."""
+    built = SimpleNamespace(pipeline=Compose(list(steps)), **dataset)
+    use_checked_loading(built, labels)
+    use_checked_loading(built, labels)  # again is the same as once
+    return built.pipeline.transforms
 
 
 def test_use_checked_loading(scope, tmp_path):
-    cfg = Config({'default_scope': scope, 'pipeline': [{'type': 'LoadImageFromFile'}]})
-    before = cfg.pretty_text
-    original = TRANSFORMS.build({'type': 'LoadAnnotations', 'with_seg': True} if scope == 'mmdet'
-                                else {'type': 'LoadAnnotations'})
-    use_checked_loading(cfg)
-    use_checked_loading(cfg)  # again is the same as once
-    assert cfg.pretty_text == before
-
-    loader = TRANSFORMS.build({'type': 'LoadImageFromFile', 'color_type': 'grayscale'})
-    assert type(loader) is CheckedLoadImageFromFile and loader.color_type == 'grayscale'
-
     options = {'with_bbox': False, 'with_label': False, 'with_seg': True} if scope == 'mmdet' else {}
-    annotations = TRANSFORMS.build({'type': 'LoadAnnotations', **options})
+    steps = [{'type': 'LoadImageFromFile', 'color_type': 'grayscale'}, {'type': 'LoadAnnotations', **options}]
+    original = TRANSFORMS.build(steps[1])
+    loader, annotations = checked(*steps)
+    assert type(loader) is CheckedLoadImageFromFile and loader.color_type == 'grayscale'
     assert type(annotations) is CheckedAnnotations and type(annotations.loader) is type(original)
     annotations = pickle.loads(pickle.dumps(annotations))  # as for workers that are spawned
 
@@ -272,18 +139,36 @@ def test_use_checked_loading(scope, tmp_path):
 
 
 def test_other_errors_of_annotation_loaders_stay(scope):
-    use_checked_loading(Config({'default_scope': scope}))
-    annotations = TRANSFORMS.build({'type': 'LoadAnnotations', 'with_bbox': True} if scope == 'mmdet'
-                                   else {'type': 'LoadAnnotations'})
+    annotations, = checked({'type': 'LoadAnnotations', 'with_bbox': True} if scope == 'mmdet'
+                           else {'type': 'LoadAnnotations'})
     with pytest.raises(KeyError):
         annotations({'instances': [{}]})
 
 
-def test_a_loader_of_ones_own_keeps_its_name(scope):
+def test_a_loader_of_ones_own_reads_as_it_likes(scope):
     class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
         pass
 
-    with TRANSFORMS.switch_scope_and_registry(scope) as registry:
-        registry.register_module(module=LoadImageFromFile, force=True)
-        use_checked_loading(Config({'default_scope': scope}))
-        assert registry.get('LoadImageFromFile') is LoadImageFromFile
+    loader, = checked(LoadImageFromFile())
+    assert type(loader) is LoadImageFromFile
+
+
+def test_transforms_inside_others_and_data_sets_inside_others_are_checked(scope):
+    resize = {'type': 'RandomChoiceResize', 'scales': [(40, 30), (20, 10)], 'keep_ratio': False}
+    choice = {'type': 'RandomChoice', 'transforms': [[{'type': 'LoadImageFromFile'}], [{'type': 'LoadAnnotations'}]]}
+    inner = SimpleNamespace(pipeline=Compose([resize, choice]))
+    checked(dataset=SimpleNamespace(datasets=[inner]), labels=range(3))
+    (resize, choice) = inner.pipeline.transforms
+    assert type(resize.resize) is CheckedResize
+    image, annotations = (compose.transforms[0] for compose in choice.transforms)
+    assert type(image) is CheckedLoadImageFromFile
+    assert type(annotations) is CheckedAnnotations and annotations.labels == range(3)
+    result = resize({'img': np.zeros((60, 80, 3), np.uint8)})  # which sets the scale of the resize inside
+    assert result['img'].shape[:2] in ((30, 40), (10, 20))
+
+
+def test_an_image_of_which_nothing_is_left_is_named(scope):
+    resize, = checked({'type': 'Resize', 'scale': (10, 10), 'keep_ratio': True})
+    resize = pickle.loads(pickle.dumps(resize))
+    with pytest.raises(DataError, match=r'thin\.png: nothing is left of 2000 × 1 pixels'):
+        resize({'img': np.zeros((1, 2000, 3), np.uint8), 'img_path': 'thin.png'})

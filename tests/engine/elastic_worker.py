@@ -16,10 +16,11 @@ from mmengine.hooks import Hook
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mmvision_mamba.engine.launch import make_deterministic, user_errors
-from mmvision_mamba.engine.restart import use_resume
+from mmvision_mamba.commands.errors import user_errors
+from mmvision_mamba.commands.steps.prepare import make_deterministic
+from mmvision_mamba.commands.steps.restart import use_resume
 from mmvision_mamba.engine.runner import MambaVisionRunner
-from tests.engine.tiny_training import config, weights
+from tests.helpers.tiny_training import config, weights
 
 
 class Die(Hook):

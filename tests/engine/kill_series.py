@@ -19,7 +19,7 @@ from mmengine.hooks import Hook
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.engine.tiny_training import equal, runner, weights
+from tests.helpers.tiny_training import equal, runner, weights
 
 AMP = dict(type='CPUAmpOptimWrapper', optimizer=dict(type='AdamW', lr=0.01))
 EMA = [dict(type='EMAHook')]

@@ -11,10 +11,10 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
-from mmvision_mamba.engine.restart import use_resume
+from mmvision_mamba.commands.steps.restart import use_resume
 from mmvision_mamba.errors import DivergenceError
 
-from .tiny_training import equal, runner, weights
+from ..helpers.tiny_training import equal, runner, weights
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, 'PYTHONPATH': f'{ROOT}:{os.environ.get("PYTHONPATH", "")}', 'OMP_NUM_THREADS': '1'}

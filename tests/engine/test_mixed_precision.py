@@ -11,8 +11,8 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
+from mmvision_mamba.commands.steps.prepare import prepare_device
 from mmvision_mamba.datasets import make_shapes
-from mmvision_mamba.engine.launch import prepare_device
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SEGMENTOR, DETECTOR = 'upernet_mambavision_t_shapes', 'cascade_mask_rcnn_mambavision_t_shapes'

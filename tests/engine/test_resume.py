@@ -1,5 +1,7 @@
 """A run that is interrupted and resumed ends bit for bit like one that wasn't, from whatever checkpoint is intact."""
+import multiprocessing
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -10,13 +12,14 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, load_checkpoint
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, get_worker_info
 
-from mmvision_mamba.engine import resume
-from mmvision_mamba.engine.data_loader import ResumableDataLoader
-from mmvision_mamba.engine.safe_files import why_broken
+from mmvision_mamba.checkpoints import resuming as resume
+from mmvision_mamba.checkpoints.writing import why_broken
+from mmvision_mamba.engine.data_loader import ResumableDataLoader, _SeededDataset
 from mmvision_mamba.errors import CheckpointError
 
-from .tiny_training import NoisyPoints, TinyModel, config, equal, runner, weights
+from ..helpers.tiny_training import NoisyPoints, TinyModel, config, equal, runner, weights
 
 EMA = dict(type='EMAHook')
 
@@ -52,7 +55,9 @@ def interrupted(work_dir, at, **options):
     (17, dict(optim_wrapper=dict(type='OptimWrapper', accumulative_counts=3, optimizer=dict(type='SGD', lr=0.1)))),
     (17, dict(optim_wrapper=dict(type='CPUAmpOptimWrapper', optimizer=dict(type='AdamW', lr=0.01)))),
     (17, dict(train_cfg=dict(by_epoch=False, max_iters=20, val_interval=10))),
-], ids=['iterations', 'start', 'ema', 'epochs', 'mid-epoch', 'accumulation', 'amp', 'by_epoch'])
+    (13, dict(train_dataloader=dict(batch_size=4, num_workers=0, dataset=dict(type='NoisyPoints'),  # in the second pass
+                                    sampler=dict(type='DefaultSampler', shuffle=True)))),
+], ids=['iterations', 'start', 'ema', 'epochs', 'mid-epoch', 'accumulation', 'amp', 'by_epoch', 'passes'])
 def test_resumed_run_ends_with_the_same_weights(tmp_path, at, options):
     whole = runner(tmp_path / 'whole', **options)
     whole.train()
@@ -84,7 +89,7 @@ def loader(workers=0, length=22, sampler='InfiniteSampler', **options):
     built = Runner.build_dataloader(dict(
         batch_size=4, num_workers=workers, dataset=dict(type='NoisyPoints', length=length),
         sampler=dict(type=sampler, shuffle=True), **options), seed=1)
-    return ResumableDataLoader.adopt(built, 1)
+    return ResumableDataLoader.from_loader(built, 1)
 
 
 def batches(loader, n):
@@ -110,6 +115,69 @@ def test_batches_depend_on_seed_and_number_alone():
     assert same(alone[4:], batches(second, 5))
 
 
+def test_what_others_read_of_a_loader_is_what_it_was_given():
+    for options in (dict(drop_last=True), dict(batch_sampler=dict(type=BatchSampler, drop_last=False))):
+        stock = Runner.build_dataloader(dict(
+            dataset=dict(type='NoisyPoints'), num_workers=0, batch_size=4,
+            sampler=dict(type='DefaultSampler', shuffle=True), **options))
+        ours = ResumableDataLoader.from_loader(stock, 1)
+        assert ours.dataset is stock.dataset
+        assert (ours.batch_size, ours.drop_last, len(ours)) == (stock.batch_size, stock.drop_last, len(stock))
+        assert type(ours.sampler) is type(stock.sampler) and type(ours.batch_sampler) is type(stock.batch_sampler)
+        assert ours.batch_sampler.sampler is stock.batch_sampler.sampler
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(range(3))
+
+
+class OtherLoader(DataLoader):
+    pass
+
+
+@pytest.mark.parametrize('other', [DataLoader(Stream()), DataLoader(NoisyPoints(), batch_size=None),
+                                   OtherLoader(NoisyPoints())], ids=['stream', 'no batches', 'class'])
+def test_other_loaders_stay_what_they_are(other):
+    assert ResumableDataLoader.from_loader(other, 1) is other
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_a_data_set_that_is_switched_between_passes(workers):
+    """As mmdet's PipelineSwitchHook and YOLOXModeSwitchHook do it, who end persistent workers by torch's privates."""
+    switched = loader(workers, sampler='DefaultSampler', persistent_workers=workers > 0)
+    before = list(switched)
+    running = set(multiprocessing.active_children())
+    assert len(list(switched)) == len(before) == 6
+    assert set(multiprocessing.active_children()) == running and len(running) == workers, 'they persist'
+    switched.dataset.augment = False
+    if workers:
+        switched._DataLoader__initialized = False
+        switched._iterator = None
+    for batch in switched:
+        for inputs, path in zip(batch['inputs'], batch['img_path']):
+            assert (inputs == int(path[6:-4]) / 22).all()
+    assert len(multiprocessing.active_children()) == workers
+
+
+def test_a_worker_sees_the_data_set():
+    """`get_worker_info().dataset` reads and sets the data set's attributes, also where a worker is spawned."""
+    data = NoisyPoints(length=7)
+    seen = pickle.loads(pickle.dumps(_SeededDataset(data)))
+    assert seen.dataset is not data and seen.length == 7 and len(seen) == 7 and not hasattr(seen, 'other')
+    seen.length = 8
+    assert seen.dataset.length == 8 and len(seen) == 8 and data.length == 7
+
+
+def stop_augmenting(worker_id):
+    get_worker_info().dataset.augment = False
+
+
+def test_worker_init_fn():
+    plain = loader(2, sampler='DefaultSampler', worker_init_fn=dict(type=stop_augmenting))
+    assert all((inputs == inputs[0, 0, 0]).all() for batch in plain for inputs in batch['inputs'])
+
+
 class Fragile(NoisyPoints):
     """Its worker is killed the first time that image is loaded."""
 
@@ -127,11 +195,13 @@ class Fragile(NoisyPoints):
 @pytest.mark.parametrize('sampler', ['InfiniteSampler', 'DefaultSampler'])
 def test_killed_workers_are_replaced(tmp_path, sampler):
     def images(workers, mark):
-        fragile = ResumableDataLoader.adopt(Runner.build_dataloader(dict(
+        fragile = ResumableDataLoader.from_loader(Runner.build_dataloader(dict(
             batch_size=4, num_workers=workers, persistent_workers=workers > 0, dataset=Fragile(mark),
             sampler=dict(type=sampler, shuffle=True)), seed=1), 1)
         iterator = iter(fragile)
-        return [next(iterator)['img_path'] for _ in range(6)]
+        paths = [next(iterator)['img_path'] for _ in range(6)]
+        assert len(multiprocessing.active_children()) == workers, 'none is left of those before'
+        return paths
     assert images(2, tmp_path / 'mark') == images(0, tmp_path / 'other')
     assert (tmp_path / 'mark').exists()
 
@@ -168,7 +238,7 @@ class Faulty(NoisyPoints):
 
 @pytest.mark.parametrize('error', [RuntimeError('a bug'), FileNotFoundError('no such image')])
 def test_what_a_data_set_raises_is_raised_once(tmp_path, error):
-    data = ResumableDataLoader.adopt(Runner.build_dataloader(dict(
+    data = ResumableDataLoader.from_loader(Runner.build_dataloader(dict(
         batch_size=4, num_workers=2, dataset=Faulty(error, tmp_path / 'log'),
         sampler=dict(type='DefaultSampler', shuffle=False)), seed=1), 1)
     with pytest.raises(type(error), match=str(error)):

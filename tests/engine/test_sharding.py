@@ -11,7 +11,7 @@ from torch import nn
 
 pytest.importorskip('mmengine')
 
-from mmvision_mamba.backbones.checkpoint import read_checkpoint
+from mmvision_mamba.checkpoints.reading import read_checkpoint
 from mmvision_mamba.engine import sharding
 from mmvision_mamba.errors import ConfigError
 

@@ -1,4 +1,6 @@
 """Curves in TensorBoard and W&B, which may be missing, offline or broken: training goes on."""
+import copy
+import errno
 import json
 import sys
 
@@ -7,10 +9,10 @@ import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import VISBACKENDS
-from mmengine.visualization import BaseVisBackend
+from mmengine.visualization import BaseVisBackend, LocalVisBackend, Visualizer
 
 from mmvision_mamba.engine import MambaVisionRunner
-from mmvision_mamba.engine.vis_backends import use_vis_backends
+from mmvision_mamba.engine.vis_backends import GuardedVisBackend, guard_vis_backends, use_vis_backends
 from mmvision_mamba.errors import ConfigError
 
 
@@ -177,3 +179,71 @@ def test_a_backend_that_fails_on_the_way(where, calls, message, train):
     log = train(dict(type='FailingVisBackend', where=where))
     assert log.count('FailingVisBackend failed and is switched off') == 1 and message in log
     assert FailingVisBackend.calls == calls, 'told nothing more once it has failed'
+
+
+@pytest.mark.parametrize(('number', 'ends'), [(errno.ENOSPC, False), (errno.EDQUOT, False), (errno.EIO, True)])
+def test_a_disk_that_fails_under_scalars_json(train, monkeypatch, number, ends):
+    """A full one costs a record; what else may be wrong with it ends the run."""
+    write, failed = LocalVisBackend.add_scalars, []
+
+    def failing(self, *args, **kwargs):
+        write(self, *args, **kwargs)
+        if not failed:
+            failed.append(1)
+            raise OSError(number, 'Something about the disk')
+    monkeypatch.setattr(LocalVisBackend, 'add_scalars', failing)
+    if ends:
+        with pytest.raises(OSError, match='Something about the disk'):
+            train('local')
+    else:
+        log = train('local')
+        assert 'ERROR' in log and 'add_scalars: Something about the disk; training goes on without this record.' in log
+
+
+@VISBACKENDS.register_module()
+class UnimportableVisBackend(FailingVisBackend):
+    def __init__(self, save_dir):
+        raise ImportError("No module named 'curves'")
+
+
+def test_a_backend_that_misses_its_package_when_it_is_built(train):
+    log = train(dict(type='UnimportableVisBackend'))
+    assert log.count('UnimportableVisBackend failed and is switched off; the run goes on without it: ImportError: No '
+                     "module named 'curves'") == 1
+
+
+def test_backends_are_guarded_by_the_config(tmp_path):
+    ready = LocalVisBackend(str(tmp_path))
+    cfg = Config(dict(name=tmp_path.name, save_dir=str(tmp_path), vis_backends=[
+        dict(type='mmengine.TensorboardVisBackend'), dict(type='LocalVisBackend', name='mine', img_save_dir='images'),
+        dict(type=LocalVisBackend, save_dir=str(tmp_path / 'other'))]))
+    before = copy.deepcopy(cfg.to_dict())
+    visualizer = Visualizer(**guard_vis_backends(cfg._cfg_dict))
+    assert cfg.to_dict() == before
+    tensorboard, mine, local = (visualizer.get_backend(name) for name in (
+        'TensorboardVisBackend', 'mine', 'LocalVisBackend'))
+    assert all(type(backend) is GuardedVisBackend for backend in (tensorboard, mine, local))
+    assert type(tensorboard.experiment).__name__ == 'SummaryWriter'
+    assert isinstance(mine.experiment, LocalVisBackend) and mine._img_save_dir.endswith('vis_data/images')
+    assert local._save_dir == local.experiment._save_dir == str(tmp_path / 'other')
+    assert guard_vis_backends(dict(vis_backends=ready))['vis_backends'] == [ready]
+    for one in (dict(type='LocalVisBackend'), [dict(type='LocalVisBackend')]):
+        once = guard_vis_backends(dict(vis_backends=one))
+        assert [backend['type'] for backend in once['vis_backends']] == ['GuardedVisBackend']
+        assert guard_vis_backends(once) == once
+
+
+def test_the_dumped_config_and_a_ready_visualizer_stay_what_they_are(tmp_path):
+    def run(visualizer, cfg, name):
+        return MambaVisionRunner(Model(), str(tmp_path), experiment_name=tmp_path.name + name, visualizer=visualizer,
+                                 cfg=cfg)
+    cfg = Config(dict(visualizer=dict(type='Visualizer', vis_backends=dict(type='LocalVisBackend'))))
+    before = cfg.pretty_text
+    built = run(cfg.visualizer, cfg, 'a')
+    assert cfg.pretty_text == built.cfg.pretty_text == before
+    assert type(built.visualizer.get_backend('LocalVisBackend')) is GuardedVisBackend
+    default = run(None, None, 'b').visualizer
+    assert type(default.get_backend('LocalVisBackend')) is GuardedVisBackend
+    ready = Visualizer(name='ready', vis_backends=[dict(type='LocalVisBackend')], save_dir=str(tmp_path))
+    assert run(ready, None, 'c').visualizer is ready
+    assert type(ready.get_backend('LocalVisBackend')) is LocalVisBackend

@@ -7,13 +7,12 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 
 from mmvision_mamba.errors import ConfigError, ExportError
-from mmvision_mamba.export import verify
+from mmvision_mamba.export import detector_job, verify
 from mmvision_mamba.export.agreement import compare, reference
 from mmvision_mamba.export.detector import DetectorGraph
-from mmvision_mamba.export.detector_export import DetectorExport
 from mmvision_mamba.export.preprocess import Preprocess, paste
 
-from .detectors import HEADS, SETTINGS, SHAPE, build, cascade, export, images, samples, single_stage
+from ..helpers.detectors import HEADS, SETTINGS, SHAPE, build, cascade, export, images, samples, single_stage
 
 CONFIGS = {**{kind: lambda kind=kind: single_stage(kind) for kind in HEADS},
            'small boxes and few': lambda: single_stage('FCOS', min_bbox_size=20, nms_pre=1000, max_per_img=1000),
@@ -78,8 +77,8 @@ def test_what_is_checked(name, exported):
 
 def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
     model = build(single_stage('FCOS'))
-    monkeypatch.setattr(DetectorExport, '_reference', lambda self, image: reference(
-        build(single_stage('FCOS'), seed=1), self.preprocess, image))
+    monkeypatch.setattr(detector_job, 'reference', lambda model, preprocess, image: reference(
+        build(single_stage('FCOS'), seed=1), preprocess, image))
     with pytest.raises(ExportError, match='unmatched'):
         export(model, tmp_path / 'new' / 'fcos.onnx')
     assert not [path for path in tmp_path.rglob('*') if path.is_file()]
@@ -124,7 +123,7 @@ def test_nothing_in_the_picture(exported, tmp_path, monkeypatch):
     model.test_cfg.rcnn.score_thr = model.roi_head.test_cfg.score_thr = 0.9999
     with pytest.raises(ExportError, match='nothing can be compared: name photos'):
         export(model, tmp_path / 'empty.onnx', with_preprocess=True)
-    monkeypatch.setattr(DetectorExport, '_check', lambda *args: [])
+    monkeypatch.setattr(detector_job.DetectorExport, '_check', lambda *args: [])
     export(model, tmp_path / 'empty.onnx', with_preprocess=True)
     boxes, scores, labels, masks = runner(tmp_path / 'empty.onnx')(np.zeros((50, 70, 3), np.uint8))
     assert boxes.shape == (0, 4) and len(scores) == len(labels) == 0 and masks.shape == (0, 50, 70)

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from mmengine.registry import DefaultScope
 
 from mmvision_mamba import MambaVision
-from mmvision_mamba.backbones import mambavision
+from mmvision_mamba.export import graph_modules
 from mmvision_mamba.export.onnx_file import tidy
-from mmvision_mamba.export.parts import BackboneGraph, Dynamic, MatrixPool
+from mmvision_mamba.export.parts import BackboneGraph
+from mmvision_mamba.export.pools import MatrixPool
 from mmvision_mamba.export.uper import speed_up
+from mmvision_mamba.export.wrappers import Dynamic
 from mmvision_mamba.ops.chunked import plain_chunked_scan
 from mmvision_mamba.ops.operators import dynamic_sizes
 from mmvision_mamba.ops.reference import reference_scan
@@ -90,7 +92,7 @@ def test_backbone_of_any_size(padding, window_size):
 @pytest.mark.parametrize('padding', ['fit', 'zeros'])
 def test_attention_of_many_tokens_takes_some_queries_at_a_time(padding, monkeypatch):
     import onnx
-    monkeypatch.setattr(mambavision, 'ONNX_QUERIES', 5)
+    monkeypatch.setattr(graph_modules, 'ONNX_QUERIES', 5)
     backbone = MambaVision(dict(ARCH, depths=(1, 1, 2, 1)), window_padding=padding, window_size=(3, None),
                            out_indices=(2,), pattern=('MS', 'M')).eval()
     images = torch.randn(1, 3, 64, 96)  # a map of 4 × 6: windows of 2 × 3 or 3 × 3

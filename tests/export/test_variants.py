@@ -3,8 +3,7 @@ import pytest
 import torch
 
 from mmvision_mamba import MambaVision
-from mmvision_mamba.backbones.family import FAMILY
-from mmvision_mamba.backbones.windows import PADDINGS
+from mmvision_mamba.backbones.family import FAMILY, PADDINGS
 from mmvision_mamba.export import formats, tensorrt, verify
 from mmvision_mamba.export.onnx_file import operators
 from mmvision_mamba.export.parts import build_exportable

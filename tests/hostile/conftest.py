@@ -3,32 +3,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.registry import DATASETS, METRICS, TRANSFORMS, DefaultScope
+from mmengine.registry import DATASETS, METRICS, DefaultScope
 
-from mmvision_mamba.datasets.loading import use_checked_loading
-from mmvision_mamba.engine.data_checks import check_datasets
+from mmvision_mamba.datasets.loading import known_labels, use_checked_loading
 from mmvision_mamba.errors import UserError
-
-from ..tools.conftest import shapes, tool  # noqa: F401
-
-
-@pytest.fixture
-def registries():
-    """Checked loading is switched on in the toolboxes' registries; they are as before at the end."""
-    kept = {}
-    for scope in ('mmdet', 'mmseg'):
-        pytest.importorskip(scope)
-        with TRANSFORMS.switch_scope_and_registry(scope) as registry:
-            registry.get('LoadAnnotations')  # imports the toolbox's own transforms
-            kept[scope] = (registry, dict(registry._module_dict))
-    yield
-    for registry, modules in kept.values():
-        registry._module_dict.clear()
-        registry._module_dict.update(modules)
+from mmvision_mamba.preflight.check_data import check_datasets
 
 
 @pytest.fixture
-def run(registries):
+def run():
     """run(cfg) loads every sample, and with evaluation=True evaluates predictions for those of validation.
 
     Returns the training samples where all of it works, or the one or two lines of the refusal.
@@ -37,10 +20,9 @@ def run(registries):
         with DefaultScope.overwrite_default_scope(cfg.default_scope):
             try:
                 check_datasets(cfg, ('train', 'val'))
-                use_checked_loading(cfg)
-                samples = load(cfg.train_dataloader.dataset)
+                samples = load(cfg, cfg.train_dataloader.dataset)
                 if evaluation:
-                    evaluate(cfg, load(cfg.val_dataloader.dataset))
+                    evaluate(cfg, load(cfg, cfg.val_dataloader.dataset))
             except UserError as error:
                 assert 1 <= len(str(error).splitlines()) <= 2, str(error)
                 return SimpleNamespace(refused=str(error), samples=None)
@@ -48,8 +30,9 @@ def run(registries):
     return run
 
 
-def load(settings):
+def load(cfg, settings):
     dataset = DATASETS.build(dict(settings, serialize_data=False))  # which collects garbage, for most of a second
+    use_checked_loading(dataset, known_labels(cfg))
     samples = [dataset[i] for i in range(len(dataset))]
     for sample in samples:
         assert sample['inputs'].dtype == torch.uint8 and sample['inputs'].shape[0] == 3

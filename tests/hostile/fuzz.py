@@ -18,13 +18,14 @@ import zipfile
 import numpy as np
 import torch
 
-from mmvision_mamba.backbones.checkpoint import read_checkpoint
+from mmvision_mamba.checkpoints.reading import read_checkpoint
 from mmvision_mamba.datasets.coco_annotations import coco_problems
-from mmvision_mamba.datasets.loading import CheckedLoadImageFromFile, image_problem
+from mmvision_mamba.datasets.image_files import image_problem
+from mmvision_mamba.datasets.loading import CheckedLoadImageFromFile
 from mmvision_mamba.datasets.problems import KINDS
 from mmvision_mamba.errors import UserError
 
-from ..engine.tiny_datasets import coco_content, picture
+from ..helpers.tiny_datasets import coco_content, picture
 
 VALUES = [None, True, False, 0, -1, 1, 2, 10, 13, 40, 1e300, -1e300, math.nan, math.inf, 2**70, 0.5, '', 'a', '1', '长',
           [], {}, [1], [[1]], [[1, 2, 3, 4]], [[1, 2, 3, 4, 5, 6]], [1, 2, 3, 4], ['a'], [None] * 6,
@@ -159,11 +160,11 @@ def main() -> None:
         else:
             target(provider.ConsumeBytes(4096))
 
-    import mmvision_mamba.backbones.checkpoint as reader
+    import mmvision_mamba.checkpoints.numpy_pickles as pickles
+    import mmvision_mamba.checkpoints.reading as reader
     import mmvision_mamba.datasets.coco_annotations as checks
-    import mmvision_mamba.datasets.loading as loading
-    import mmvision_mamba.engine.numpy_pickles as pickles
-    for module in (reader, checks, loading, pickles):
+    import mmvision_mamba.datasets.image_files as image_files
+    for module in (reader, checks, image_files, pickles):
         for key, value in vars(module).items():
             if isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
                 setattr(module, key, atheris.instrument_func(value))

@@ -10,9 +10,9 @@ import torch
 from mmvision_mamba import Inferencer, create_model
 from mmvision_mamba.errors import CheckpointError
 
-from ..engine.tiny_training import runner
-from ..tools.conftest import configs, shapes, tool  # noqa: F401
-from .test_checkpoints import SMALL, Calls
+from ..helpers.calls import Calls
+from ..helpers.small_models import SMALL
+from ..helpers.tiny_training import runner
 
 
 def hostile(path, flag, place='state_dict'):
@@ -34,8 +34,8 @@ def sharded(path, flag, place=None):
 @pytest.mark.parametrize(('name', 'file'), [
     *[(name, hostile) for name in ('resume', 'export', 'infer', 'batch_infer', 'attention_maps', 'confusion')],
     ('test', sharded), ('resume', sharded)])
-def test_tools(name, file, tool, configs, shapes, tmp_path):  # noqa: F811
-    """Others than those of tests/tools/test_wrong_input.py: tools/test.py, load_from, init_cfg."""
+def test_tools(name, file, tool, configs, shapes, tmp_path):
+    """Others than those of tests/commands/test_wrong_input.py: tools/test.py, load_from, init_cfg."""
     path, flag, image = tmp_path / 'w.pth', tmp_path / 'run', shapes / 'val/000000.png'
     file(path, flag, 'optimizer' if name == 'resume' else 'state_dict')
     command, *options = dict(
@@ -49,7 +49,7 @@ def test_tools(name, file, tool, configs, shapes, tmp_path):  # noqa: F811
     assert str(path) in result.errors[0] and not flag.exists()
 
 
-def test_python(configs, tmp_path):  # noqa: F811
+def test_python(configs, tmp_path):
     path, flag = tmp_path / 'w.pth', tmp_path / 'run'
     hostile(path, flag)
     ours = partial(create_model, dim=16, depths=(1, 1, 2, 2), num_heads=(1, 1, 2, 4))

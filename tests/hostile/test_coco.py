@@ -1,5 +1,4 @@
 """Broken COCO files: each either trains, validates and is evaluated, or is refused in a line or two."""
-import json
 import math
 
 import numpy as np
@@ -9,26 +8,9 @@ from pycocotools import mask as coco_mask
 from mmvision_mamba.datasets.coco_annotations import coco_problems, rle_problem
 from mmvision_mamba.datasets.problems import KINDS
 
-from ..engine.tiny_datasets import coco_content, coco_dataset
+from ..helpers.tiny_datasets import coco_content, detection_config
 
 SQUARE = [[2, 2, 22, 2, 22, 22, 2, 22]]
-
-
-def detection_config(tmp_path, change=lambda content: None):
-    """With masks, in training and in evaluation; `change` is applied to both annotation files."""
-    cfg = coco_dataset(tmp_path)
-    pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-                dict(type='Resize', scale=(64, 64), keep_ratio=True), dict(type='RandomFlip', prob=0.5),
-                dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'flip'))]
-    for split in ('train', 'val'):
-        cfg[f'{split}_dataloader'].dataset.pipeline = pipeline
-        content = coco_content()
-        change(content)
-        with open(f'{cfg.data_root}/annotations/{split}.json', 'w') as file:
-            json.dump(content, file)
-    cfg.val_evaluator = dict(type='CocoMetric', ann_file=f'{cfg.data_root}/annotations/val.json',
-                             metric=['bbox', 'segm'])
-    return cfg
 
 
 def ann(**values):

@@ -8,13 +8,15 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
-from mmengine.utils import ManagerMixin
 
-from mmvision_mamba.engine import launch
-from mmvision_mamba.engine.config_keys import KEYS
+from mmvision_mamba.commands.errors import user_errors
+from mmvision_mamba.commands.steps.prepare import build_runner
 from mmvision_mamba.errors import ConfigError
+from mmvision_mamba.preflight.keys import KEYS
+from mmvision_mamba.preflight.read import read_config
 
-from ..tools.conftest import DETECTOR, SEGMENTOR, _forget
+from ..helpers.fresh_start import forget_earlier_runs
+from ..helpers.small_configs import DETECTOR, SEGMENTOR
 
 KEY = 'unknwon_key'
 # Read by nobody in particular, or by code that takes any key.
@@ -46,7 +48,7 @@ def dicts(value, path=()):
 
 def build_everything(cfg):
     """What a training run builds before its first iteration."""
-    runner = launch.build_runner(cfg)
+    runner = build_runner(cfg)
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner.build_param_scheduler(runner.param_schedulers)
@@ -61,19 +63,18 @@ def outcome(base, path, tmp_path) -> str | None:
         place = place[key]
     place[KEY] = 'x'
     cfg.update(work_dir=str(tmp_path), launcher='none')
-    _forget(ManagerMixin)
+    forget_earlier_runs()
+    printed = io.StringIO()
     try:
-        with contextlib.redirect_stdout(io.StringIO()), DefaultScope.overwrite_default_scope(base.default_scope):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(printed), user_errors(), \
+                DefaultScope.overwrite_default_scope(base.default_scope):
             if path[:1] == ('model',):
                 MODELS.build(cfg.model)
             else:
                 cfg.model = dict(type='mmengine.HostileStubModel')
                 build_everything(cfg)
-    except Exception as error:
-        message = launch._user_message(error)
-        if message is None:
-            raise
-        return message
+    except SystemExit:
+        return printed.getvalue().split('error: ', 1)[1]
     return None
 
 
@@ -84,7 +85,7 @@ def test_an_unknown_key_everywhere(text, fewest, shapes, tmp_path, monkeypatch):
     monkeypatch.setenv('SHAPES_ROOT', str(shapes))
     monkeypatch.setattr(Runner, 'dump_config', lambda self: None)  # formatting it takes half a second
     (tmp_path / 'config.py').write_text(text)
-    base = launch.read_config(tmp_path / 'config.py')
+    base = read_config(tmp_path / 'config.py')
     refused, accepted = [], []
     for path in dicts({key: base[key] for key in base}):
         name = '.'.join(map(str, path))
@@ -109,10 +110,10 @@ def test_an_unknown_key_everywhere(text, fewest, shapes, tmp_path, monkeypatch):
 def test_misspelt_at_the_top(key, meant, tmp_path):
     (tmp_path / 'config.py').write_text(f"model = dict(type='A')\ndefault_scope = 'mmdet'\n{key} = dict(a=1)\n")
     with pytest.raises(ConfigError, match=rf"nothing reads the key '{key}' \(did you mean '{meant}'\?\)"):
-        launch.read_config(tmp_path / 'config.py')
+        read_config(tmp_path / 'config.py')
     (tmp_path / 'config.py').write_text("model = dict(type='A')\ndefault_scope = 'mmdet'\n")
     with pytest.raises(ConfigError, match=f"'{key}'"):
-        launch.read_config(tmp_path / 'config.py', {f'{key}.b': 2})
+        read_config(tmp_path / 'config.py', {f'{key}.b': 2})
 
 
 @pytest.mark.parametrize('key', ['dataset_type', 'channels', 'img_scale', 'optimizer', 'train_pipeline', 'data_root_07',
@@ -120,4 +121,4 @@ def test_misspelt_at_the_top(key, meant, tmp_path):
                                  '_data_root', 'oi_train_pipeline', *sorted(KEYS - {'model', 'default_scope'})])
 def test_variables_and_real_keys_pass(key, tmp_path):
     (tmp_path / 'config.py').write_text(f"model = dict(type='A')\ndefault_scope = 'mmdet'\n{key} = None\n")
-    launch.read_config(tmp_path / 'config.py')
+    read_config(tmp_path / 'config.py')

@@ -10,13 +10,12 @@ from importlib.util import find_spec
 import pytest
 
 from mmvision_mamba.datasets.split import split_coco
-from mmvision_mamba.engine.custom_data import read_coco
 from mmvision_mamba.errors import DataError
+from mmvision_mamba.preflight.custom_data import read_coco
 
-from ..engine.tiny_datasets import coco_content
-from ..tools.conftest import ROOT
+from ..helpers import ROOT
+from ..helpers.tiny_datasets import coco_content, detection_config
 from . import fuzz
-from .test_coco import detection_config
 
 SECONDS = int(os.environ.get('FUZZ_SECONDS', 60))  # of each target
 EXAMPLES = int(os.environ.get('FUZZ_EXAMPLES', 300))

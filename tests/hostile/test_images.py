@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvision_mamba.datasets import loading
-from mmvision_mamba.datasets.loading import image_problem
+from mmvision_mamba.datasets import image_files
+from mmvision_mamba.datasets.image_files import image_problem
 
-from ..engine.tiny_datasets import picture
-from .test_coco import detection_config
-from .test_seg_maps import segmentation_config
+from ..helpers.tiny_datasets import detection_config, picture, segmentation_config
 
 SMOOTH = np.stack([*np.meshgrid(np.arange(40) * 6, np.arange(36) * 7), np.full((36, 40), 90)], -1).astype(np.uint8)
 
@@ -173,7 +171,7 @@ def test_extreme_sizes(width, height, tmp_path, run):
 def test_more_pixels_may_be_allowed(monkeypatch):
     content = encoded(Image.new('L', (300, 200)), 'PNG')
     assert image_problem(content) is None
-    monkeypatch.setattr(loading, 'MAX_PIXELS', 59999)
+    monkeypatch.setattr(image_files, 'MAX_PIXELS', 59999)
     assert image_problem(content) == ('the image is 300 × 200 pixels, and 59999 in all are allowed '
                                       '(OPENCV_IO_MAX_IMAGE_PIXELS=NUMBER in the environment allows more)')
     assert '300 × 200' in image_problem(encoded(Image.new('L', (300, 200)), 'JPEG'))

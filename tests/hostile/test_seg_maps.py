@@ -5,23 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvision_mamba.datasets.loading import label_map_problem
+from mmvision_mamba.datasets.image_files import label_map_problem
 
-from ..engine.tiny_datasets import ade_dataset
-
-CLASSES = ('a', 'b', 'c', 'd')
-
-
-def segmentation_config(tmp_path, **loader):
-    cfg = ade_dataset(tmp_path)
-    cfg.model = dict(decode_head=dict(num_classes=len(CLASSES)))
-    pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', **loader),
-                dict(type='Resize', scale=(64, 64), keep_ratio=True), dict(type='RandomFlip', prob=0.5),
-                dict(type='PackSegInputs', meta_keys=('img_path', 'ori_shape', 'img_shape', 'flip'))]
-    for key in ('train_dataloader', 'val_dataloader'):
-        cfg[key].dataset.update(type='BaseSegDataset', img_suffix='.jpg', pipeline=pipeline,
-                                metainfo=dict(classes=CLASSES, palette=[[0, 0, 0]] * len(CLASSES)))
-    return cfg
+from ..helpers.tiny_datasets import segmentation_config
 
 
 def encoded(array, file_format='PNG', mode=None) -> bytes:

@@ -14,7 +14,9 @@ from mmvision_mamba.errors import ConfigError, DataError, MissingExtraError
 from mmvision_mamba.inference import batch
 from mmvision_mamba.inference.batch import BatchJob, infer_shard, list_images
 
-from ..tools.conftest import DETECTOR, ROOT, SEGMENTOR, _forget
+from ..helpers import ROOT
+from ..helpers.fresh_start import forget_earlier_runs
+from ..helpers.small_configs import DETECTOR, SEGMENTOR
 
 
 @pytest.fixture(scope='module')
@@ -33,13 +35,12 @@ def images(tmp_path_factory):
 def models(tmp_path_factory):
     """(config, weights, Inferencer) of a small detector and a small segmentor."""
     import torch
-    from mmengine.utils import ManagerMixin
 
     from mmvision_mamba import Inferencer
     folder = tmp_path_factory.mktemp('models')
     made = {}
     for name, text in dict(detector=DETECTOR, segmentor=SEGMENTOR).items():
-        _forget(ManagerMixin)
+        forget_earlier_runs()
         config, weights = folder / f'{name}.py', folder / f'{name}.pth'
         config.write_text(text)
         torch.manual_seed(0)

@@ -25,13 +25,13 @@ def shapes(tmp_path_factory):
 
 
 @pytest.mark.parametrize('kind', ['detector', 'segmentor'])
-def test_it_predicts_what_a_test_run_predicts(kind, models, shapes, request):
-    about = getattr(models, kind)
-    cfg = Config.fromfile(about.config)
+def test_it_predicts_what_a_test_run_predicts(kind, model_files, shapes, request):
+    files = getattr(model_files, kind)
+    cfg = Config.fromfile(files.config)
     cfg.merge_from_dict({'test_dataloader.batch_size': 1, 'test_dataloader.dataset.data_root': str(shapes)})
     init_default_scope(cfg.default_scope)
     model = MODELS.build(cfg.model).eval()
-    model.load_state_dict(torch.load(about.checkpoint, weights_only=True)['state_dict'])
+    model.load_state_dict(torch.load(files.checkpoint, weights_only=True)['state_dict'])
     with torch.no_grad():
         expected = [sample for batch in Runner.build_dataloader(cfg.test_dataloader)
                     for sample in model.test_step(batch)]
@@ -83,11 +83,11 @@ def test_what_a_segmentor_writes_are_maps_with_the_palette(segmentor, shapes, tm
     assert not (tmp_path / 'preds/results.json').exists()
 
 
-def test_classes_are_kept_and_unknown_ones_named(models, shapes, segmentor, detector):
+def test_classes_are_kept_and_unknown_ones_named(model_files, shapes, segmentor, detector):
     path = shapes / 'val/000000.png'
     full = segmentor.predict(path)[0].pred_sem_seg.data[0]
     keep = segmentor.classes[int(full.flatten().mode().values)]
-    some = Inferencer(models.segmentor.config, models.segmentor.checkpoint, 'cpu', classes=[keep],
+    some = Inferencer(model_files.segmentor.config, model_files.segmentor.checkpoint, 'cpu', classes=[keep],
                       show_progress=False)
     expected = full.where(full == some.kept[0], torch.tensor(255))
     sample = some.predict(path)[0]
@@ -95,9 +95,10 @@ def test_classes_are_kept_and_unknown_ones_named(models, shapes, segmentor, dete
     untouched = some.draw(path, sample)[expected == 255]
     assert np.array_equal(untouched, some.read(path)[..., ::-1][expected == 255])
     with pytest.raises(ConfigError, match=r"unknown class 'elipse'.*did you mean 'ellipse'"):
-        Inferencer(models.segmentor.config, models.segmentor.checkpoint, 'cpu', classes=['elipse'])
+        Inferencer(model_files.segmentor.config, model_files.segmentor.checkpoint, 'cpu', classes=['elipse'])
     label = int(detector.predict(path)[0].pred_instances.labels[0])
-    one = Inferencer(models.detector.config, models.detector.checkpoint, 'cpu', classes=[detector.classes[label]])
+    one = Inferencer(model_files.detector.config, model_files.detector.checkpoint, 'cpu',
+                     classes=[detector.classes[label]])
     assert set(one.predict(path)[0].pred_instances.labels.tolist()) == {label}
 
 
@@ -117,11 +118,11 @@ def test_bad_files_are_passed_over_and_listed(segmentor, shapes, tmp_path):
     assert (tmp_path / 'out/vis/b.png').exists()
 
 
-def test_one_image_that_the_model_refuses_spoils_no_batch(models, shapes):
-    cfg = Config.fromfile(models.segmentor.config)
+def test_one_image_that_the_model_refuses_spoils_no_batch(model_files, shapes):
+    cfg = Config.fromfile(model_files.segmentor.config)
     cfg.test_dataloader.dataset.pipeline = [step for step in cfg.test_dataloader.dataset.pipeline
                                             if step.type != 'Resize']
-    inferencer = Inferencer(cfg, models.segmentor.checkpoint, 'cpu', show_progress=False)
+    inferencer = Inferencer(cfg, model_files.segmentor.checkpoint, 'cpu', show_progress=False)
     image = cv2.imread(str(shapes / 'val/000000.png'))
     result = inferencer([image, image[:31], image, image[:, :40]], batch_size=2)
     assert [p['sem_seg'].shape for p in result['predictions']] == [(72, 88), (72, 88), (72, 40)]
@@ -160,19 +161,19 @@ def test_a_video_is_written_frame_by_frame(segmentor, shapes, tmp_path):
     assert sorted(p.name for p in (tmp_path / 'out/preds/clip').iterdir()) == [f'00000{i}.png' for i in range(4)]
 
 
-def test_a_checkpoint_of_another_model_is_refused(models):
+def test_a_checkpoint_of_another_model_is_refused(model_files):
     with pytest.raises(CheckpointError, match=r'segmentor.pth does not fit .* keys missing, neck'):
-        Inferencer(models.detector.config, models.segmentor.checkpoint, 'cpu')
+        Inferencer(model_files.detector.config, model_files.segmentor.checkpoint, 'cpu')
 
 
-def test_names_and_colours_are_never_coco_s(models, tmp_path):
-    state = torch.load(models.detector.checkpoint, weights_only=True)['state_dict']
+def test_names_and_colours_are_never_coco_s(model_files, tmp_path):
+    state = torch.load(model_files.detector.checkpoint, weights_only=True)['state_dict']
     torch.save(state, tmp_path / 'bare.pth')
-    inferencer = Inferencer(models.detector.config, tmp_path / 'bare.pth', 'cpu')
+    inferencer = Inferencer(model_files.detector.config, tmp_path / 'bare.pth', 'cpu')
     assert inferencer.classes == ('ellipse', 'rectangle', 'triangle')
     assert inferencer.palette == [(230, 60, 60), (60, 180, 75), (60, 120, 230)]
     torch.save({'state_dict': state, 'meta': {'dataset_meta': {'classes': ['one']}}}, tmp_path / 'one.pth')
-    inferencer = Inferencer(models.detector.config, tmp_path / 'one.pth', 'cpu')
+    inferencer = Inferencer(model_files.detector.config, tmp_path / 'one.pth', 'cpu')
     assert inferencer.classes == ('one', 'class 1', 'class 2')
     assert len(set(inferencer.palette)) == 3
 
@@ -207,9 +208,9 @@ def test_nothing_to_infer_on(segmentor, tmp_path):
         segmentor([])
 
 
-def test_the_device_must_be_there(models):
+def test_the_device_must_be_there(model_files):
     with pytest.raises(ConfigError, match="device 'gpu'"):
-        Inferencer(models.segmentor.config, models.segmentor.checkpoint, 'gpu')
+        Inferencer(model_files.segmentor.config, model_files.segmentor.checkpoint, 'gpu')
 
 
 def test_panoptic_maps_follow_coco():

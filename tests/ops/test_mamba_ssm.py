@@ -11,7 +11,7 @@ from mmvision_mamba.ops import check_backend, chunked, selective_scan
 from mmvision_mamba.ops.mamba_ssm import mamba_ssm_scan, mamba_ssm_scan_op
 from mmvision_mamba.ops.reference import reference_scan
 
-from .test_selective_scan import inputs
+from ..helpers.scans import inputs
 
 
 class StandIn(torch.autograd.Function):

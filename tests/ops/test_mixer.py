@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mmvision_mamba import MambaVision
-from mmvision_mamba.backbones.mambavision import Block, MambaVisionMixer
+from mmvision_mamba.backbones.mambavision import Block
+from mmvision_mamba.backbones.mixers import MambaVisionMixer
 from mmvision_mamba.ops import chunked, fuses, mixer
 
 from ..backbones.test_mambavision import forward_backward, pixels, small
@@ -279,7 +280,7 @@ def test_a_replaced_layer_is_called(monkeypatch):
     replaced = copy.deepcopy(layer)
     replaced.x_proj = Doubled(12, layer.x_proj.out_features, bias=False).to(DEVICE)
     replaced.x_proj.weight = torch.nn.Parameter(layer.x_proj.weight / 2)
-    monkeypatch.setattr('mmvision_mamba.backbones.mambavision.fuses', lambda *args: True)
+    monkeypatch.setattr('mmvision_mamba.backbones.mixers.fuses', lambda *args: True)
     torch.testing.assert_close(replaced(x), layer(x), rtol=1e-4, atol=1e-5)
 
 

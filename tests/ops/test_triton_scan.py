@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mmvision_mamba.errors import ConfigError, MissingExtraError
 from mmvision_mamba.ops import check_backend, selective_scan
 
-from .test_selective_scan import LEAST, error, inputs, scan_and_grads
+from ..helpers.scans import LEAST, error, inputs, scan_and_grads
 
 pytest.importorskip('triton')
 from mmvision_mamba.ops import triton_kernels, triton_scan

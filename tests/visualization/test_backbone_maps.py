@@ -1,3 +1,4 @@
+import contextlib
 import math
 
 import numpy as np
@@ -7,10 +8,11 @@ import torch.nn.functional as F
 from PIL import Image
 
 from mmvision_mamba import MambaVision
-from mmvision_mamba.backbones import mambavision
+from mmvision_mamba.backbones import mixers
 from mmvision_mamba.backbones.mambavision import Attention
 from mmvision_mamba.backbones.windows import Windows
 from mmvision_mamba.errors import ConfigError
+from mmvision_mamba.visualization import backbone_maps
 from mmvision_mamba.visualization.backbone_maps import BackboneMaps, overlay
 from mmvision_mamba.visualization.recording import recording
 
@@ -27,6 +29,20 @@ def backbone(padding, window_size=(4, 3), **options):
 def image():
     noise = np.random.default_rng(0).integers(0, 255, (19, 27, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize(SIZE[::-1], Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """The stages that `BackboneMaps` records, and draws what is in them."""
+    found = []
+
+    @contextlib.contextmanager
+    def noted(model):
+        with recording(model) as stages:
+            yield stages
+        found[:] = stages
+    monkeypatch.setattr(backbone_maps, 'recording', noted)
+    return found
 
 
 @pytest.mark.parametrize('padding', ['fit', 'zeros'])
@@ -50,13 +66,13 @@ def test_the_recorded_attention_is_the_module_s_own(padding):
 @pytest.mark.parametrize('padding', ['fit', 'zeros'])
 def test_the_recorded_steps_are_the_scan_s_own(padding, monkeypatch):
     model, steps = backbone(padding), []
-    scan = mambavision.selective_scan
+    scan = mixers.selective_scan
 
     def note(u, delta, A, B, C, D, bias, mask, **options):
         step = F.softplus(delta + bias).mean(-1)
         steps.append(step if mask is None else step * mask)
         return scan(u, delta, A, B, C, D, bias, mask=mask, **options)
-    monkeypatch.setattr(mambavision, 'selective_scan', note)
+    monkeypatch.setattr(mixers, 'selective_scan', note)
     with torch.no_grad(), recording(model) as stages:
         model(torch.randn(1, 3, *SIZE))
     recorded = [delta for stage in stages for delta in stage.delta]
@@ -78,15 +94,15 @@ def test_recording_changes_nothing_and_leaves_nothing():
 @pytest.mark.parametrize('padding', ['fit', 'zeros'])
 @pytest.mark.parametrize('size', [None, (300, 320)])  # the map's cells are 16 pixels, or fractions of these
 @pytest.mark.parametrize('target', [(0, 0), (6, 9), (7, 3), (8, 12)])
-def test_attention_on_one_token_lights_its_pixels_alone(padding, size, target, image):
+def test_attention_on_one_token_lights_its_pixels_alone(padding, size, target, image, recorded):
     maps = BackboneMaps(backbone(padding), image, size)
     height, width = size or SIZE
     shape = math.ceil(height / 16), math.ceil(width / 16)
-    stage = maps._stages[2]
+    stage = recorded[2]
     plan = Windows.plan(*shape, 4, padding)
     # Where the model itself puts the target, and which places share its window.
     index = torch.arange(1., 1 + shape[0] * shape[1]).view(1, 1, *shape)
-    tokens = plan.partition(index, plan.own(1, index.device))[..., 0]
+    tokens = plan.partition(index, plan.real(1, index.device))[..., 0]
     window, token = (tokens == index[0, 0][target]).nonzero()[0].tolist()
     attention = stage.attention[0]
     attention.q, attention.k = torch.ones_like(attention.q), torch.zeros_like(attention.k)
@@ -122,11 +138,11 @@ def test_shares_average_to_one(padding):
         assert maps.attention(stage, (20, 100)).std() > 0
 
 
-def test_the_mean_over_queries_is_that_of_all_weights(image, monkeypatch):
+def test_the_mean_over_queries_is_that_of_all_weights(image, monkeypatch, recorded):
     monkeypatch.setattr('mmvision_mamba.visualization.recording.QUERIES', 5)  # in parts
-    maps = BackboneMaps(backbone('fit'), image)
-    stage = maps._stages[2]
-    own = stage.own_tokens('cpu')
+    BackboneMaps(backbone('fit'), image)
+    stage = recorded[2]
+    own = stage.real_tokens('cpu')
     mean = stage.attention[0].mean(own)
     for window in range(len(own)):
         expected = stage.attention[0].weights(window)[:, own[window]].mean(1)

@@ -8,7 +8,7 @@ _base_ = './segmentation.py'
 dataset_type = 'ADE20KDataset'
 data_root = '{{$ADE20K_ROOT:data/ade}}'
 
-# Pixels of value 0 are of no class.
+# Pixels of value 0 have no class.
 train_pipeline = _base_.train_pipeline
 train_pipeline[1] = dict(type='LoadAnnotations', reduce_zero_label=True)
 test_pipeline = _base_.test_pipeline

@@ -1,8 +1,8 @@
 # Cityscapes, 19 classes, 512 x 1024 crops. data_root is the folder that holds
 #     leftImg8bit/{train,val}/CITY/*_leftImg8bit.png
 #     gtFine/{train,val}/CITY/*_gtFine_labelTrainIds.png
-# The latter are made by cityscapesscripts' csCreateTrainIdLabelImgs from leftImg8bit_trainvaltest.zip and
-# gtFine_trainvaltest.zip of https://www.cityscapes-dataset.com.
+# https://www.cityscapes-dataset.com has leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip; cityscapesscripts'
+# csCreateTrainIdLabelImgs makes the labelTrainIds files from the latter.
 # Move it with the environment variable CITYSCAPES_ROOT or with --cfg-options data_root=...
 _base_ = './segmentation.py'
 

@@ -12,7 +12,7 @@ train_pipeline = _base_.train_pipeline
 train_pipeline[2] = dict(type='RandomResize', scale=[(2048, 800), (2048, 1024)], keep_ratio=True)
 test_pipeline = _base_.test_pipeline
 test_pipeline[1] = dict(type='Resize', scale=(2048, 1024), keep_ratio=True)
-tta_pipeline = None  # COCO's scales; without it --tta flips
+tta_pipeline = None  # the base's scales are COCO's; without a pipeline --tta only flips
 
 train_dataloader = dict(
     batch_size=1,
@@ -37,6 +37,6 @@ val_dataloader = dict(
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-# COCO's measure. Cityscapes' own is mmdet's CityScapesMetric, which needs cityscapesscripts.
+# COCO's metric. Cityscapes' own is mmdet's CityScapesMetric, which needs cityscapesscripts.
 val_evaluator = dict(ann_file=data_root + '/annotations/instancesonly_filtered_gtFine_val.json')
 test_evaluator = val_evaluator

@@ -1,4 +1,4 @@
-# COCO 2017 boxes alone, at one scale. Its place is as in coco_instance.py.
+# COCO 2017 boxes alone, at one scale. data_root as in coco_instance.py.
 _base_ = './coco_instance_1x.py'
 
 train_pipeline = _base_.train_pipeline

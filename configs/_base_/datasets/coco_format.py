@@ -1,5 +1,5 @@
-# What boxes and masks in COCO's format share, at COCO's sizes. The other files say what is read, and what they do
-# otherwise.
+# Settings that data sets of boxes and masks in COCO's format share, at COCO's image sizes. The files that inherit from
+# this one name the data, and what they change.
 dataset_type = 'CocoDataset'
 
 # Annotations are loaded after the resize: the ground truth stays in the original image's coordinates.
@@ -9,7 +9,8 @@ test_pipeline = [
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))
 ]
-# No published result uses it. The largest view still fits one window of the published detectors (112 x 16 pixels).
+# No published result uses test-time augmentation. The largest view still fits one window of the published detectors
+# (112 x 16 pixels).
 tta_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(

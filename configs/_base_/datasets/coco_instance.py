@@ -15,7 +15,7 @@ train_pipeline = [
     dict(type='LoadImageFromFile', backend_args=backend_args),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='RandomFlip', prob=0.5),
-    # DETR's augmentation: as it is, or enlarged from a crop.
+    # DETR's augmentation: resize the whole image, or a crop of it.
     dict(
         type='RandomChoice',
         transforms=[

@@ -1,4 +1,5 @@
-# What data sets of one folder per class share. The other files say where they lie, and what is done to the images.
+# Settings that data sets of one folder per class share. The files that inherit from this one name the data and the
+# augmentation.
 dataset_type = 'ImageFolder'
 
 train_dataloader = dict(

@@ -5,7 +5,7 @@ _base_ = './image_folder.py'
 
 data_root = '{{$IMAGENET_ROOT:data/imagenet}}'
 
-# Pillow decodes as it does for timm, to the last bit.
+# Pillow, as in timm: decoded images are equal to the last bit.
 load = dict(type='LoadImageFromFile', imdecode_backend='pillow')
 train_pipeline = [
     load,

@@ -13,7 +13,7 @@ train_pipeline = _base_.train_pipeline
 train_pipeline[2] = dict(
     type='RandomChoiceResize', scales=[(side, 1333) for side in range(640, 801, 32)], keep_ratio=True)
 
-# The annotations name the images' folder themselves.
+# The annotations' file names include the images' folder.
 data_prefix = dict(img='')
 train_dataloader = dict(
     dataset=dict(
@@ -33,5 +33,5 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 
 val_evaluator = dict(
-    type='mmvision_mamba.datasets.lvis_metric.LVISMetric', ann_file=data_root + '/annotations/lvis_v1_val.json')
+    type='mmvision_mamba.evaluation.lvis_metric.LVISMetric', ann_file=data_root + '/annotations/lvis_v1_val.json')
 test_evaluator = val_evaluator

@@ -1,5 +1,5 @@
-# What the data sets of semantic segmentation share: 512 x 512 crops of images resized at random, tests of whole images,
-# mIoU. The other files say what is read, and what they do otherwise.
+# Settings that data sets of semantic segmentation share: 512 x 512 crops of images resized at random, tests of whole
+# images, mIoU. The files that inherit from this one name the data, and what they change.
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations'),

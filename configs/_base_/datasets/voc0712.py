@@ -32,7 +32,7 @@ train_dataloader = dict(
         times=3,
         dataset=dict(
             type='ConcatDataset',
-            # VOCDataset writes its year there, and the two would not be one data set.
+            # VOCDataset writes the year there, and ConcatDataset refuses data sets that differ.
             ignore_keys=['dataset_type'],
             datasets=[
                 dict(
@@ -58,6 +58,6 @@ val_dataloader = dict(
         pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-# As that year's competition did: precision at eleven recalls.
+# The metric of the 2007 competition: precision averaged over eleven recalls.
 val_evaluator = dict(type='VOCMetric', metric='mAP', eval_mode='11points')
 test_evaluator = val_evaluator

@@ -16,7 +16,7 @@ model = dict(
         **_base_.pop('mambavision_t'),
         # As published.
         window_padding='zeros',
-        # What every published detector was trained with, whatever its config says: that backbone ignores the argument.
+        # All published detectors were trained with 0.2, whatever their configs say: that backbone ignores the argument.
         drop_path_rate=0.2),
     # The fifth level is a max-pool of the fourth.
     neck=dict(type='FPN', in_channels=[80, 160, 320, 640], out_channels=256, num_outs=5),

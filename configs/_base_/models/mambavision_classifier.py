@@ -1,4 +1,4 @@
-# MambaVision classifier: backbone, BatchNorm, average pool, linear layer. The published settings, tiny.
+# MambaVision classifier: backbone, BatchNorm, average pool, linear layer; the published settings of the tiny variant.
 # Images of 224 pixels make maps of one window each, 14 and 7, so there is no padding; at other sizes 'zeros' is the
 # published behaviour.
 model = dict(

@@ -1,5 +1,5 @@
-# MambaVision-T as detectors have it, for any model. mmengine merges no two bases that both have a `model`, so configs
-# that have this file among theirs take the dict out and put it where their backbone is, with what they change:
+# MambaVision-T with the detectors' settings, for any model. mmengine can't merge two base files that both define
+# `model`, so a config with this base takes the dict out and makes it its backbone, with its own changes:
 # `backbone=dict(**_base_.pop('mambavision_t'), out_indices=(1, 2, 3))`.
 mambavision_t = dict(
     type='MambaVision',

@@ -1,5 +1,5 @@
-# What the segmentors on MambaVision-T share, for ADE20K's 150 classes. The other files add a decode head,
-# which reads all four stages unless they say otherwise.
+# Settings that segmentors on MambaVision-T share, for ADE20K's 150 classes. The files that inherit from this one add a
+# decode head, which reads all four stages unless they say otherwise.
 _base_ = './mambavision_t.py'
 
 norm_cfg = dict(type='SyncBN')
@@ -28,7 +28,7 @@ model = dict(
         in_index=[0, 1, 2, 3],
         channels=512,
         loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
-    # On stage 3.
+    # It reads stage 3.
     auxiliary_head=dict(
         **head,
         type='FCNHead',

@@ -5,7 +5,7 @@ model = dict(
     backbone=dict(
         # As published.
         window_padding='zeros',
-        # What the published backbone uses whatever its configs say: it ignores the argument. For the segmentors,
-        # trained before that code was published, an inference.
+        # The published backbone always uses 0.2, whatever its configs say: it ignores the argument. That the published
+        # segmentors, trained before that code was published, used it too is an inference.
         drop_path_rate=0.2),
     decode_head=dict(type='UPerHead', pool_scales=(1, 2, 3, 6)))

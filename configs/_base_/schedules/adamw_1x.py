@@ -1,5 +1,5 @@
-# AdamW instead of SGD, for 12 epochs, as mmdet trains its detectors on Swin and PVT: for mmdet's configs that bring a
-# schedule with them. Ours take both out: `optim_wrapper = dict(_delete_=True, **_base_.pop('adamw'))`.
+# AdamW instead of SGD, for 12 epochs, as mmdet trains its detectors on Swin and PVT. For configs whose base in mmdet
+# has a schedule: they take both dicts out, `optim_wrapper = dict(_delete_=True, **_base_.pop('adamw'))`.
 adamw = dict(
     type='AmpOptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),

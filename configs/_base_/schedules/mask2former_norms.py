@@ -1,6 +1,6 @@
-# The backbone's norms in Mask2Former's training, which has a tenth of the learning rate for the backbone: not decayed
-# either. A custom key that matches has precedence over norm_decay_mult, and so they are spared by name. Configs take
-# the dict out: `custom_keys={..., **_base_.pop('backbone_norms')}`.
+# No weight decay for the backbone's norms in Mask2Former's training, which gives the backbone a tenth of the learning
+# rate. That custom key, 'backbone', has precedence over norm_decay_mult, so each norm needs a longer key here. Configs
+# take the dict out: `custom_keys={..., **_base_.pop('backbone_norms')}`.
 spared = dict(lr_mult=0.1, decay_mult=0.)
 backbone_norms = {
     'backbone.outnorm': spared,

@@ -5,7 +5,7 @@ train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=320, val_interval=1)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
-# Not published, and timm's habit: no decay for biases and whatever else has one dimension.
+# As timm does by default (this is not published): no weight decay for parameters of one dimension, such as biases.
 optim_wrapper = dict(
     type='AmpOptimWrapper',
     optimizer=dict(type='Lamb', lr=5e-3, betas=(0.9, 0.999), weight_decay=0.05),
@@ -17,8 +17,8 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', eta_min=5e-6, by_epoch=True, begin=20, end=310, convert_to_iter_based=True)
 ]
 
-# After a quarter of the training, predictions are drawn to those of the averaged weights too. Weight and beginning are
-# in the training arguments of MambaVision-S; the formula is that of MESA's paper.
+# MESA: after a quarter of the training, the loss also draws predictions to those of the averaged weights. Weight and
+# beginning are in the training arguments of MambaVision-S; the formula is that of MESA's paper.
 custom_hooks = [
     dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=2e-4, update_buffers=True),
     dict(type='MESAHook', weight=0.5, begin=0.25, temperature=3.)

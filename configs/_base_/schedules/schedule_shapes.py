@@ -1,4 +1,4 @@
-# From scratch in a few hundred iterations, in float32.
+# Training from scratch in a few hundred iterations, in float32.
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=400, val_interval=400)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

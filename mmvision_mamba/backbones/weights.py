@@ -1,0 +1,121 @@
+"""Loads weights into a model, with a report of what did not fit."""
+import logging
+import os
+from collections.abc import Mapping
+
+import torch.nn as nn
+from torch import Tensor
+
+from ..checkpoints.reading import extract_state_dict, read_checkpoint
+from ..errors import CheckpointError
+from ..text import shortened
+from .family import FAMILY
+
+# Prefixes of keys that a checkpoint may lack, besides buffers that torch itself doesn't insist on: heads that only
+# training uses.
+OPTIONAL = ('auxiliary_head.',)
+
+
+def load_pretrained(backbone: nn.Module, path: str | os.PathLike, prefix: str | None = None,
+                    sha256: str | None = None) -> None:
+    """Load weights into a MambaVision, and log in one line which keys were loaded, kept and dropped.
+
+    `outnorm*` may be missing (ImageNet files have none: kept as initialised), `norm.*`, `head.*` and stages that
+    `out_indices` leaves unbuilt may be there (dropped). Anything else that is missing, unexpected or of another shape
+    is an error, and nothing is loaded.
+
+    Args:
+        backbone: a MambaVision.
+        path, sha256: file or URL and its hash, see `read_checkpoint`.
+        prefix: see `extract_state_dict`.
+
+    Raises:
+        CheckpointError: the file can't be read, or doesn't fit; says which variant it looks like.
+    """
+    load_weights(backbone, extract_state_dict(read_checkpoint(path, sha256=sha256), prefix), path)
+
+
+def load_weights(backbone: nn.Module, state: dict[str, Tensor], path: str | os.PathLike,
+                 may_lack: tuple[str, ...] = ()) -> None:
+    """As `load_pretrained`, from a state dict that `path` held; keys that begin with `may_lack` may be missing too."""
+    expected = backbone.state_dict()
+    built = len(backbone.levels)  # type: ignore[arg-type]
+    unbuilt = tuple(f'levels.{i}.' for i in range(built, 4)) + (f'levels.{built - 1}.downsample.',) * (built < 4)
+    dropped = {k for k in state if k not in expected and (k.startswith(('norm.', 'head.', 'outnorm', *unbuilt)))}
+    missing = {k for k in expected if k not in state and not k.endswith('num_batches_tracked')}
+    kept = {k for k in missing if k.startswith(('outnorm', *may_lack))}
+    if any(k.startswith('outnorm') for k in state if k in expected):  # a dense prediction file must have all of them
+        kept = {k for k in kept if not k.startswith('outnorm')}
+    unexpected = set(state) - set(expected) - dropped
+    misshapen = {k for k in expected if k in state and expected[k].shape != state[k].shape}
+    problems = [f'{name}: {shortened(sorted(keys), 6)}' for name, keys in (
+        ('missing', missing - kept), ('unexpected', unexpected), ('of another shape', misshapen)) if keys]
+    if problems:
+        variant = guess_variant({k: tuple(v.shape) for k, v in state.items()})
+        built_variant = guess_variant({k: tuple(v.shape) for k, v in expected.items()}) if built == 4 else None
+        hint = f"this looks like '{variant}'" if variant else 'it is of no published variant'
+        backbone_name = f'the backbone {built_variant!r}' if built_variant else 'the backbone'
+        raise CheckpointError(f'{path} does not fit {backbone_name}; {hint}.\n' + '; '.join(problems))
+    backbone.load_state_dict({k: v for k, v in state.items() if k in expected}, strict=False)
+    _logger().info(f'backbone weights from {path}: {len(set(expected) & set(state))} tensors loaded'
+                   + (f'; kept as initialised: {shortened(sorted(kept), 6)}' if kept else '')
+                   + (f'; dropped: {shortened(sorted(dropped), 6)}' if dropped else ''))
+
+
+def _logger() -> logging.Logger:
+    try:
+        from mmengine.logging import MMLogger
+        return MMLogger.get_current_instance()
+    except ImportError:
+        return logging.getLogger('mmvision_mamba')
+
+
+def check_fit(model: nn.Module, checkpoint: dict, name: str, strict: bool = True) -> None:
+    """Raises CheckpointError, naming the first keys, where `checkpoint` can't be loaded into `model`.
+
+    Args:
+        model: a detector or segmentor.
+        checkpoint: the content of its file.
+        name: name of the checkpoint, for the message.
+        strict: see `CheckpointFitHook`. Default: True.
+    """
+    state, expected = extract_state_dict(checkpoint, prefix=''), model.state_dict()
+    required = {k for k in expected if not k.endswith('num_batches_tracked') and not k.startswith(OPTIONAL)
+                and (strict or k.startswith('backbone.'))}
+    missing = sorted(required - set(state))
+    misshapen = sorted(k for k in required & set(state) if expected[k].shape != state[k].shape)
+    if not missing and not misshapen:
+        return
+    in_file, in_config = (guess_variant({k.removeprefix('backbone.'): tuple(v.shape) for k, v in s.items()
+                                          if k.startswith('backbone.')}) for s in (state, expected))
+    hint = f"; its backbone looks like '{in_file}', the config's is '{in_config}'" \
+        if in_file and in_file != in_config else ''
+    problems = [f'{len(keys)} {problem}, {keys[0]} the first' for problem, keys in
+                (('keys missing', missing), ('of another shape', misshapen)) if keys]
+    raise CheckpointError(f'{name} does not fit the model of this config{hint}: {"; ".join(problems)}.\n'
+                          'Use the config it was trained with.')
+
+
+def drop_other_shapes(model: nn.Module, checkpoint: dict) -> list[str]:
+    """Remove from a checkpoint, in place, the weights whose shape is not that of the model's; returns their names."""
+    state, expected = checkpoint.get('state_dict', checkpoint), model.state_dict()
+    dropped = []
+    for key in list(state):
+        name = key.removeprefix('module.')
+        if name in expected and expected[name].shape != state[key].shape:
+            dropped.append(f'{name} {tuple(state[key].shape)} → {tuple(expected[name].shape)}')
+            del state[key]
+    return dropped
+
+
+def guess_variant(shapes: Mapping[str, tuple]) -> str | None:
+    """The variant that a state dict with these key -> shape belongs to, or None."""
+    def depth(stage: int) -> int:
+        return len({key.split('.')[3] for key in shapes if key.startswith(f'levels.{stage}.blocks.')})
+
+    try:
+        sizes = (shapes['patch_embed.conv_down.3.weight'][0], shapes['patch_embed.conv_down.0.weight'][0],
+                 tuple(depth(stage) for stage in range(4)))
+    except KeyError:
+        return None
+    return next((name for name, arch in FAMILY.items() if sizes == (arch['dim'], arch['in_dim'], arch['depths'])), None)

@@ -1,0 +1,191 @@
+"""Read checkpoint files without running code from them, and take the weights out of their wrapping."""
+import argparse
+import hashlib
+import os
+import pickle
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import urlparse
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+from ..text import shortened
+
+# timm-style training checkpoints, the published ones among them, hold their arguments as a Namespace.
+SAFE_CLASSES: list = [argparse.Namespace]
+
+
+def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: str | None = None) -> Any:
+    """Load a checkpoint file; unpickles only tensors, plain Python data and `SAFE_CLASSES`.
+
+    Args:
+        path: a file, or an http(s) or file URL, downloaded once into `torch.hub.get_dir()/checkpoints`. Either may end
+            in `#sha256=…`; a URL whose file name has torch.hub's form `NAME-HASH.EXT` is checked against that.
+        map_location: as for `torch.load`. Default: 'cpu'.
+        sha256: the file's SHA-256, or 8 or more of its first hexadecimal digits. Default: from the path, if it has one.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, damaged, not a checkpoint, has another SHA-256, or holds
+            objects of another class (named).
+    """
+    name, _, fragment = str(path).partition('#sha256=')
+    scheme = urlparse(name).scheme if '://' in name else 'file'
+    if scheme not in ('file', 'http', 'https'):  # torchvision://resnet50, say, that the config had for another backbone
+        raise CheckpointError(f'{name}: checkpoints are read from files and http(s) URLs, not from {scheme}://')
+    remote = scheme != 'file'
+    expected = (sha256 or fragment or (_hash_in_name(name) if remote else '')).lower()
+    if not re.fullmatch('([0-9a-f]{8,64})?', expected):
+        raise CheckpointError(f'{path}: a SHA-256 has 8 to 64 hexadecimal digits, got {sha256 or fragment!r}')
+    file = _download(name, expected) if remote else _local(name)
+    if not file.is_file():
+        raise CheckpointError(f'checkpoint not found: {file}')
+    if expected:
+        _verify(file, expected)
+    if problem := archive_problem(file):
+        raise CheckpointError(f'{file}: {problem}.\nDownload or copy it again.')
+    return read_safely(file, lambda: torch.load(file, map_location=map_location, weights_only=True))
+
+
+def archive_problem(file: str | os.PathLike) -> str | None:
+    """Damage of a checkpoint's zip archive, as a phrase; None if it is sound, or the file is no zip archive.
+
+    Each record has a CRC-32, which torch doesn't check: a flipped bit would become a wrong weight.
+    """
+    try:
+        if not zipfile.is_zipfile(file):
+            return None
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except OSError as error:
+        return f'unreadable: {error.strerror or error}'
+    except Exception as error:  # of zipfile, its decompressors or struct, depending on the damage
+        return f'bit-rotten: {error}'
+    return damaged and f'bit-rotten: {damaged} is not what its checksum says'
+
+
+def read_safely(file: str | os.PathLike, load: Callable[[], Any]) -> Any:
+    """Call `load`, in which `torch.load` accepts `SAFE_CLASSES`; raises CheckpointError about `file` if it fails."""
+    try:
+        with _safe_globals():
+            return load()
+    except CheckpointError:
+        raise
+    except pickle.UnpicklingError as error:
+        if match := re.search(r'GLOBAL ([\w.]+)|Unsupported class ([\w.]+)', str(error)):
+            raise CheckpointError(
+                f'{file} holds an object of {match[1] or match[2]}, which is neither a tensor nor '
+                'training bookkeeping: refused, since loading it could run code. Ask its author for a file of weights '
+                'alone.') from None
+        raise _broken(file, 'not in a format that torch reads without running code') from None
+    except RuntimeError as error:
+        raise _broken(file, re.split(r'[\n.:]', str(error).strip())[0]) from None
+    except Exception as error:  # whatever an unpickler stumbles over in a broken or hostile file
+        raise _broken(file, type(error).__name__) from None
+
+
+def _hash_in_name(url: str) -> str:
+    """The HASH of `NAME-HASH.EXT`, 8 or more hexadecimal digits; '' for digits alone: those are dates."""
+    match = re.search(r'-([0-9a-f]{8,64})\.', Path(urlparse(url).path).name)
+    return match[1] if match and not match[1].isdecimal() else ''
+
+
+def _verify(file: Path, expected: str) -> None:
+    digest = hashlib.sha256()
+    with file.open('rb') as content:
+        while block := content.read(2**20):
+            digest.update(block)
+    if not digest.hexdigest().startswith(expected):
+        raise CheckpointError(f'{file} has the SHA-256 {digest.hexdigest()}, expected {expected}: it is another file.\n'
+                              'Remove it, and download it again from where you trust.')
+
+
+def _broken(path: str | os.PathLike, reason: str) -> CheckpointError:
+    size = f' ({os.path.getsize(path)} bytes)' if os.path.exists(path) else ''
+    return CheckpointError(f'{path} is truncated or not a checkpoint{size}: {reason}\n'
+                           'Download or copy it again.')
+
+
+@contextmanager
+def _safe_globals():
+    """Allow `SAFE_CLASSES` in torch's unpickler within the block only."""
+    previous = torch.serialization.get_safe_globals()
+    torch.serialization.add_safe_globals(SAFE_CLASSES)
+    try:
+        yield
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(previous)
+
+
+def _local(path: str) -> Path:
+    return Path(urlparse(path).path if path.startswith('file://') else path).expanduser()
+
+
+def _download(url: str, sha256: str = '') -> Path:
+    """Path of the local copy of `url`; in a distributed job the first process of each machine downloads it for all."""
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    path = folder / Path(urlparse(url).path).name
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    first = int(os.environ.get('LOCAL_RANK', 0)) == 0
+    try:
+        if first and not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(path), sha256 or None, progress=False)
+    except (URLError, OSError) as error:
+        raise CheckpointError(f'could not download {url} ({getattr(error, "reason", error)}).\nSave it as {path}, give '
+                              'a local file as the checkpoint, or train from scratch with --no-pretrained.') from None
+    except RuntimeError as error:
+        if 'hash' not in str(error):
+            raise
+        raise CheckpointError(f'{url}: what came has another SHA-256 than {sha256}, and was thrown away.\n'
+                              'Download it from where you trust.') from None
+    finally:
+        if distributed:
+            torch.distributed.barrier()
+    if not path.exists():
+        raise CheckpointError(f'could not download {url}: the first process of this machine failed to')
+    return path
+
+
+def extract_state_dict(checkpoint: Any, prefix: str | None = None) -> dict[str, Tensor]:
+    """The weights in a checkpoint: under `state_dict`, else `model`, else bare; without `module.` and `encoder.`.
+
+    Args:
+        checkpoint: as `read_checkpoint` returns it.
+        prefix: of the keys to take, e.g. 'backbone'; it is removed. None: 'backbone.' where there are such keys (a
+            detector's or segmentor's file), else all keys.
+
+    Raises:
+        CheckpointError: it has no tensors, or none under `prefix`.
+    """
+    state = checkpoint
+    for key in ('state_dict', 'model'):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+            break
+    if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
+        keys = shortened(state, 5) if isinstance(state, Mapping) else type(state).__name__
+        raise CheckpointError(f'no weights under state_dict, model or at the top of the checkpoint; it holds: {keys}')
+    state = {str(k).removeprefix('module.'): v for k, v in state.items() if isinstance(v, Tensor)}
+    if min(state).startswith('encoder'):
+        state = _with_prefix(state, 'encoder.')
+    if prefix is None and any(k.startswith('backbone.') for k in state):
+        prefix = 'backbone'
+    if prefix:
+        prefix = prefix.rstrip('.') + '.'
+        if not (selected := _with_prefix(state, prefix)):
+            raise CheckpointError(f'no key of the checkpoint begins with {prefix!r}; they begin with '
+                                  f'{shortened(sorted({k.split(".")[0] for k in state}))}')
+        state = selected
+    return state
+
+
+def _with_prefix(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}

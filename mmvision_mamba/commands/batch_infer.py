@@ -1,0 +1,103 @@
+"""Infer on very many images, part by part; a run that was stopped can go on.
+
+Results go to DIR/parts, one file for each shard of images. After a stop, run the same command again to go on;
+images that can't be read are recorded with the reason. Exit code: 0, every image is done or recorded; 2, wrong usage,
+or no image could be used; 130, stopped by Ctrl-C.
+"""
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+from ..errors import ConfigError, DataError
+from ..inference import BATCH_FORMATS
+from .options import add_cfg_options
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', help='config file of a detector (mmdet) or segmentor (mmseg)')
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('inputs', nargs='+', metavar='INPUT', help='image, folder (searched recursively), pattern, '
+                        'http(s) URL, or a .txt file that lists images, one a line')
+    parser.add_argument('--out', required=True, metavar='DIR', help='where results are written')
+    parser.add_argument('--format', choices=list(BATCH_FORMATS), default='parquet', help='default: %(default)s')
+    parser.add_argument('--shard-size', type=int, default=256, metavar='N', help='images a part; default: %(default)s')
+    parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images per forward; default: 1')
+    parser.add_argument('--device', help='without --ray; default: a GPU where there is one')
+    parser.add_argument('--ray', nargs='?', const='local', metavar='ADDRESS',
+                        help='use Ray Data; without ADDRESS, on this machine; auto: the cluster it is part of')
+    parser.add_argument('--workers', type=int, metavar='N',
+                        help='with --ray: processes, each with a model and, if there are some, a GPU of its own; '
+                        'default: one for each GPU of this machine, else 1')
+    add_cfg_options(parser)
+
+
+def run(args: argparse.Namespace) -> int | None:
+    from ..inference import Inferencer
+    from ..inference.batch import BatchJob, run_here
+
+    _check_options(args)
+    model = dict(model=str(Path(args.config).absolute()), cfg_options=args.cfg_options,
+                 weights=args.checkpoint if '://' in args.checkpoint else str(Path(args.checkpoint).absolute()))
+    # With Ray too, so that errors in config and checkpoint are reported before any process starts.
+    inferencer = Inferencer(**model, device='cpu' if args.ray else args.device, show_progress=False)
+    job = BatchJob(args.inputs, args.out, _settings(model, inferencer), args.shard_size, args.format)
+    shards = job.start()
+    if len(shards) < len(job):
+        print(f'{len(job) - len(shards)} of {len(job)} parts are there already')
+    if args.ray and shards:
+        results = _run_on_ray(args, job, model, shards)
+    else:
+        results = run_here(job, inferencer, shards, args.batch_size)
+    try:
+        _follow(results, sum(len(job.shard(i)) for i in shards))
+    except KeyboardInterrupt:
+        print('stopped; run the same command to go on', file=sys.stderr)
+        return 130
+    _report(job, job.finish())
+    return None
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    if args.ray is None and args.workers is not None:
+        raise ConfigError('--workers needs --ray')
+    if args.ray is not None and args.device is not None:
+        raise ConfigError('--device works without --ray; with it each worker has a GPU where there is one')
+    if args.batch_size < 1 or (args.workers is not None and args.workers < 1):
+        raise ConfigError('--batch-size and --workers take numbers from 1 up')
+
+
+def _settings(model: dict, inferencer) -> dict:
+    """All that the results depend on beside the images. A run continues in a folder only with the same settings."""
+    weights = Path(model['weights'])
+    return dict(
+        config=model['model'], weights=model['weights'], classes=list(inferencer.classes),
+        config_sha256=hashlib.sha256(repr(inferencer.model.cfg.model).encode()).hexdigest(),
+        weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None)
+
+
+def _run_on_ray(args: argparse.Namespace, job, model: dict, shards: list[int]):
+    import torch
+
+    from ..inference.ray_batch import run_on_ray
+    gpus = torch.cuda.device_count()
+    return run_on_ray(job, model, shards, args.batch_size, args.workers or gpus or 1, float(bool(gpus)), args.ray)
+
+
+def _follow(results, images: int) -> None:
+    """Wait for the results, with a progress bar on a terminal."""
+    from mmengine.utils import ProgressBar
+    bar = ProgressBar(images, file=sys.stderr) if images and sys.stderr.isatty() else None
+    for done, failed in results:
+        if bar:
+            bar.update(done + failed)
+
+
+def _report(job, failures: list[tuple[str, str]]) -> None:
+    print(f'\n{len(job.names) - len(failures)} images done, {len(failures)} failed: {job.out}'.lstrip())
+    for name, reason in failures[:5]:
+        print(f'  {name}: {reason}')
+    if len(failures) > 5:
+        print(f'  … and {len(failures) - 5} more, in the column error' if job.format == 'parquet' else '  …')
+    if len(failures) == len(job.names):
+        raise DataError('no image could be used')

@@ -1,0 +1,76 @@
+"""Serve a web page to try models on.
+
+Drop an image; see the prediction, a table of instances or areas, the backbone's attention, and the time it took.
+Without arguments it serves the models that `make demo` trained.
+"""
+import argparse
+from itertools import islice
+from pathlib import Path
+
+from ..checkout import ROOT
+from ..errors import ConfigError
+from .options import add_cfg_options
+
+DEMO = ROOT / 'work_dirs/demo'
+TASKS = {'mmdet': 'Instances', 'mmseg': 'Semantic map'}
+IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp')
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('models', nargs='*', metavar='CONFIG CHECKPOINT',
+                        help='config file and checkpoint; several pairs are several tasks. Default: what `make demo` '
+                        'trained')
+    parser.add_argument('--host', default='127.0.0.1',
+                        help='address to listen at; 0.0.0.0 serves other machines too (default: %(default)s)')
+    parser.add_argument('--port', type=int, default=7860, help='0: any that is free (default: %(default)s)')
+    parser.add_argument('--examples', nargs='+', type=Path, metavar='PATH',
+                        help="images, or folders of them, to pick from. Default: some of the demo's")
+    parser.add_argument('--score-thr', type=float, default=0.3, help='default: %(default)s')
+    parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU where there is one')
+    parser.add_argument('--max-megabytes', type=float, default=20, help='size of an upload (default: %(default)s)')
+    parser.add_argument('--max-megapixels', type=float, default=40, help='of an upload (default: %(default)s)')
+    add_cfg_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..app.page import build_page, serve
+
+    if not 0 <= args.score_thr <= 1:
+        raise ConfigError(f'--score-thr: expected a number from 0 to 1, got {args.score_thr:g}')
+    page = build_page(_load_models(args), _find_examples(args), int(args.max_megapixels * 1e6),
+                      score_thr=args.score_thr)
+    try:
+        address = serve(page, args.host, args.port, int(args.max_megabytes * 2**20))
+    except OSError as error:
+        raise ConfigError(f'--host {args.host} --port {args.port}: can not listen there ({error}); choose another '
+                          'port') from error
+    print(f'serving {address}  (Ctrl-C ends it)', flush=True)
+    page.block_thread()
+
+
+def _load_models(args: argparse.Namespace) -> dict:
+    """The Inferencers by name: the task, with the config's name where a task has several."""
+    from ..app.answers import trained_by_demo
+    from ..inference import Inferencer
+    pairs = [args.models[i:i + 2] for i in range(0, len(args.models), 2)] if args.models else trained_by_demo(DEMO)
+    if len(args.models) % 2:
+        raise ConfigError(f'{args.models[-1]}: expected its checkpoint after it: tools/demo_app.py CONFIG CHECKPOINT')
+    models = {}
+    for config, checkpoint in pairs:
+        model = Inferencer(config, checkpoint, args.device, args.cfg_options, show_progress=False)
+        name = TASKS[model.scope]
+        models[name if name not in models else f'{name}: {Path(config).stem}'] = model
+    return models
+
+
+def _find_examples(args: argparse.Namespace) -> list[Path]:
+    paths = args.examples
+    if paths is None:
+        paths = [] if args.models else sorted(DEMO.glob('shapes_seed*/val'))[:1]
+    examples = []
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(f'--examples: {path}: no such file or folder')
+        images = (p for p in sorted(path.iterdir()) if p.suffix.lower() in IMAGES) if path.is_dir() else [path]
+        examples += islice(images, 6)
+    return examples

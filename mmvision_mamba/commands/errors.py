@@ -1,0 +1,94 @@
+"""Reports errors of the input in a line or two with an exit code; any other error is a bug and keeps its traceback."""
+import contextlib
+import inspect
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import MissingExtraError, UserError
+from ..processes import part_processes
+
+OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmseg')
+
+
+@contextlib.contextmanager
+def user_errors() -> Iterator[None]:
+    """Turn errors of the input into a line or two on stderr and their exit code."""
+    try:
+        yield
+    except Exception as error:
+        message = _user_message(error)
+        if message is None:
+            raise
+        print(f'error: {message}', file=sys.stderr, flush=True)
+        sys.exit(getattr(error, 'exit_code', UserError.exit_code))
+    part_processes()
+
+
+class Start:
+    """A run that is about to begin. The command sets its `runner` once that is built."""
+    runner = None
+
+
+@contextlib.contextmanager
+def removing_failed_start(work_dir: str) -> Iterator[Start]:
+    """Remove what a run wrote to `work_dir` if an error of the input ends it before its first iteration is done.
+
+    Earlier contents of the folder stay; after a bug nothing is removed.
+
+    Yields:
+        A `Start`, whose `runner` the command sets.
+    """
+    folder, start = Path(work_dir), Start()
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    before = set(folder.iterdir()) if folder.exists() else set()
+    try:
+        yield start
+    except Exception as error:
+        # mmengine 0.10.7 has no seam here: `runner.iter` builds the loop, which may be just what failed.
+        iterations = getattr(getattr(start.runner, '_train_loop', None), 'iter', 0)
+        if folder.exists() and not iterations and _user_message(error) is not None:
+            for path in set(folder.iterdir()) - before:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for path in missing:
+                with contextlib.suppress(OSError):  # not empty: another job writes there
+                    path.rmdir()
+        raise
+
+
+def _user_message(error: Exception) -> str | None:
+    """The lines to print for an error of the input; None for a bug."""
+    if isinstance(error, UserError):
+        # A DataLoader worker's error comes with its traceback as text; the message is behind the class's name.
+        return re.split(rf'{type(error).__module__}\.{type(error).__qualname__}: ', str(error))[-1].strip()
+    if isinstance(error, RuntimeError) and 'BFloat16' in str(error) and _on_cpu():
+        return (f'--amp: an operator of this model has no bfloat16 kernel for CPUs ({error}).\n'
+                'Train in float32, without --amp.')
+    if isinstance(error, ModuleNotFoundError) and (error.name or '').split('.')[0] in OPENMMLAB:
+        return str(MissingExtraError('this command', 'openmmlab'))
+    if isinstance(error, ImportError | RuntimeError) and 'is not installed' in str(error):
+        return str(error).strip()  # lvis, panopticapi and the like, each with the way to get it
+    built = _class_being_built(error.__traceback__)
+    if isinstance(error, KeyError) and 'is not in the' in str(error):
+        return str(error.args[0]).split('. Please check')[0]
+    if isinstance(error, TypeError) and 'mmengine' in sys.modules:
+        from ..preflight.keys import unknown_argument
+        return unknown_argument(error, built)
+    return None
+
+
+def _on_cpu() -> bool:
+    from mmengine.device import get_device
+    return get_device() == 'cpu'
+
+
+def _class_being_built(traceback):
+    """The class whose construction from a config failed, or None."""
+    built = None
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_name == 'build_from_cfg':
+            built = traceback.tb_frame.f_locals.get('obj_cls', built)
+        traceback = traceback.tb_next
+    return built if inspect.isclass(built) else None

@@ -1,0 +1,128 @@
+"""Export a detector, a segmentor or its backbone.
+
+Checks the file against PyTorch before it gets its name: a file that differs is not kept, and the exit code is 1.
+"""
+import argparse
+from pathlib import Path
+
+from ..errors import ConfigError, require
+from ..export import FORMATS, INT8_IMAGES, INT8_KINDS, OPSET, OUTPUTS, PARTS
+from .options import add_cfg_options
+
+SCOPES = dict(mmseg='segmentor', mmdet='detector')
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('--format', choices=list(FORMATS), default='onnx', help='default: onnx')
+    parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'), default=(512, 512),
+                        help='height and width of the images; with an open size, of the example. Default: 512 512')
+    parser.add_argument('--batch', type=int, default=1, metavar='N', help='images in a batch; default: 1')
+    parser.add_argument('--dynamic', nargs='?', const='all', choices=['all', 'batch'],
+                        help='leave the number of images, their height and their width open; "batch": their number '
+                        'alone')
+    parser.add_argument('--part', choices=PARTS, help="default: the config's whole model, segmentor or detector")
+    parser.add_argument('--output', choices=OUTPUTS,
+                        help='of a segmentor: the map of labels, or logits. Default: map')
+    parser.add_argument('--fp16', action='store_true', help='float16 weights and arithmetic, the scan in float32; '
+                        'inputs and outputs stay float32')
+    parser.add_argument('--int8', nargs='?', const='static', choices=INT8_KINDS,
+                        help="int8 weights of a segmentor, for onnxruntime. static (without a value): activations too, "
+                        "calibrated on the config's training images; dynamic: linear layers alone. Kept only if the "
+                        'mIoU on its test images falls by a point at most')
+    parser.add_argument('--int8-images', type=int, nargs=2, metavar=('CALIBRATION', 'TEST'),
+                        help='how many images of the data sets --int8 uses; default: '
+                        + ' '.join(map(str, INT8_IMAGES)))
+    parser.add_argument('--simplify', action='store_true', help='have onnxslim shrink the ONNX graph')
+    parser.add_argument('--with-preprocess', action='store_true', help='take one RGB image (h, w, 3) uint8 of any '
+                        'size, and resize, pad and normalise it in the graph; maps and masks come in its own size')
+    parser.add_argument('--verify', action='store_true',
+                        help='print the checks, line by line; they are made without this too')
+    parser.add_argument('--images', nargs='+', metavar='IMAGE',
+                        help='check on these photos, besides noise and generated pictures; default: two of the '
+                        "config's test data, where it is there")
+    parser.add_argument('--opset', type=int, default=OPSET, metavar='N', help='opset of ONNX; default: %(default)s')
+    parser.add_argument('--out', type=Path, metavar='FILE', help='default: work_dirs/CONFIG_NAME/PART.onnx (.pt2, .pt)')
+    add_cfg_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..export.job import about_file, build_model
+    from ..export.parts import build_exportable
+    from ..export.verify import table
+    from ..inference.class_meta import dataset_meta
+    from ..preflight.check_data import check_datasets
+    from ..preflight.read import read_config
+
+    _check_options(args)
+    cfg = read_config(args.config, args.cfg_options)
+    part = _part(args, cfg.default_scope)
+    path = args.out or Path('work_dirs') / Path(args.config).stem / f'{part}{FORMATS[args.format]}'
+    _check_part_options(args, part, path)
+    if args.int8:
+        check_datasets(cfg, ('train', 'test'))
+    model, checkpoint = build_model(cfg, args.checkpoint)
+    meta = dataset_meta(model, cfg, checkpoint.get('meta', {}) if isinstance(checkpoint, dict) else {})
+    exportable = build_exportable(model, part, args.output or 'map')
+    rows = _job_class(part)(exportable, model, args, cfg, meta).write(path)
+    if args.verify:
+        print(table(rows))
+    print(f'{path}: {about_file(path, args.format, model, part)}; {len(rows)} checks passed')
+
+
+def _part(args: argparse.Namespace, scope: str) -> str:
+    """The part to export: --part, or the whole model of the config's toolbox."""
+    part = args.part or SCOPES.get(scope)
+    if part is None or (part != 'backbone' and SCOPES.get(scope) != part):
+        raise ConfigError(f'--part {part or ""}: {args.config} is of {scope}: '
+                          f'{SCOPES.get(scope, "only its backbone")} or backbone')
+    return part
+
+
+def _job_class(part: str) -> type:
+    """`Export`, or for a detector its subclass, whose module needs mmdet."""
+    if part == 'detector':
+        from ..export.detector_job import DetectorExport
+        return DetectorExport
+    from ..export.job import Export
+    return Export
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    if min(args.shape) < 32:
+        raise ConfigError(f'--shape {args.shape[0]} {args.shape[1]}: MambaVision takes images of 32 pixels or more on '
+                          'each side')
+    if args.batch < 1:
+        raise ConfigError(f'--batch must be at least 1, got {args.batch}')
+    if args.format != 'onnx' and (args.simplify or args.opset != OPSET):
+        raise ConfigError('--simplify and --opset are for --format onnx')
+    if args.opset < 17 or args.opset > 20:
+        raise ConfigError(f'--opset: 17 to 20, got {args.opset}')
+    if args.format in ('torch-export', 'aot-inductor') and args.dynamic == 'all':
+        raise ConfigError(f'--format {args.format}: torch.export makes a constant of whether a side has one window or '
+                          'several, so height and width can not be left open; use --dynamic batch, or --format onnx or '
+                          'torchscript')
+    if args.with_preprocess and args.format not in ('onnx', 'torchscript'):
+        raise ConfigError('--with-preprocess: graphs of images of any size are for --format onnx and torchscript')
+    if args.with_preprocess and (args.batch != 1 or args.dynamic):
+        raise ConfigError('--with-preprocess takes one image of any size: it does not go with --batch and --dynamic')
+    if args.int8 and (args.format != 'onnx' or args.fp16 or args.with_preprocess or args.dynamic == 'all'
+                      or args.output == 'logits' or args.part not in (None, 'segmentor')):
+        raise ConfigError('--int8 is for a segmentor as --format onnx with --output map, of one height and width, '
+                          'without --fp16 and --with-preprocess')
+    if args.int8_images and not args.int8:
+        raise ConfigError('--int8-images goes with --int8')
+    if args.int8_images and min(args.int8_images) < 1:
+        raise ConfigError('--int8-images must be at least 1 each')
+    if args.format == 'onnx':
+        require('--format onnx', 'export', 'onnx', 'onnxruntime', *(['onnxslim'] if args.simplify else []))
+
+
+def _check_part_options(args: argparse.Namespace, part: str, path: Path) -> None:
+    if path.is_dir() or path.suffix != FORMATS[args.format]:
+        raise ConfigError(f'--out: a {FORMATS[args.format]} file, got {path}')
+    if args.int8 and part != 'segmentor':
+        raise ConfigError('--int8 is judged by mIoU: it is for segmentors')
+    if args.output and part != 'segmentor':
+        raise ConfigError(f'--output {args.output} is for a segmentor, and this is a {part}')

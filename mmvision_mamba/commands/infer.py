@@ -1,0 +1,51 @@
+"""Run a detector or segmentor on images, videos or a camera.
+
+Writes OUT_DIR/vis (pictures, videos) and OUT_DIR/preds (COCO results, segment maps). An input that can't be read is
+passed over and listed at the end. Exit code: 0, all inputs done; 2, wrong usage, or some inputs failed; 130, stopped by
+Ctrl-C. Finished results stay in each case.
+"""
+import argparse
+import sys
+
+from ..errors import DataError
+from .options import add_cfg_options
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', help='config file of a detector (mmdet) or segmentor (mmseg)')
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('inputs', nargs='+', metavar='INPUT',
+                        help="image, video, folder (searched recursively), pattern ('data/**/*.jpg'), http(s) URL, or "
+                        "a camera's index")
+    parser.add_argument('--out-dir', default='outputs', help='where results are written; default: outputs')
+    parser.add_argument('--score-thr', type=float, default=0.3,
+                        help='instances with a lower score are not drawn; the predictions hold all; default: 0.3')
+    parser.add_argument('--classes', nargs='+', metavar='NAME', help='keep these classes alone; default: all')
+    parser.add_argument('--batch-size', type=int, default=1, help='images per forward; default: 1')
+    parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU where there is one')
+    parser.add_argument('--no-save-vis', action='store_true', help='write no pictures')
+    parser.add_argument('--no-save-pred', action='store_true', help='write no predictions')
+    parser.add_argument('--show', action='store_true', help="show pictures in a window too; 'q' ends the run")
+    parser.add_argument('--wait-time', type=float, default=0,
+                        help='seconds a picture is shown; default: until a key is pressed')
+    add_cfg_options(parser)
+
+
+def run(args: argparse.Namespace) -> int | None:
+    from ..inference import Inferencer
+
+    inferencer = Inferencer(args.config, args.checkpoint, args.device, args.cfg_options, args.classes)
+    done = 0
+    try:
+        for _ in inferencer.run(args.inputs, args.batch_size, args.out_dir, args.score_thr, args.no_save_vis,
+                                args.no_save_pred, show=args.show, wait_time=args.wait_time):
+            done += 1
+    except KeyboardInterrupt:
+        print(f'stopped after {done} images', file=sys.stderr)
+        return 130
+    if not args.no_save_vis or not args.no_save_pred:
+        print(f'{done} image{"s" * (done != 1)} done: {args.out_dir}')
+    if failures := inferencer.failures:
+        raise DataError(f'{len(failures)} of {inferencer.number} inputs failed:\n' + '\n'.join(
+            f'  {name}: {reason}' for name, reason in failures))
+    return None

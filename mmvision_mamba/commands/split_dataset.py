@@ -1,0 +1,56 @@
+"""Set a part of a data set of your own aside for validation.
+
+Takes a folder with one COCO annotation file, or with images and masks. Writes FOLDER/splits/{train,val}.json or .txt,
+which the custom configs find.
+"""
+import argparse
+import json
+import os.path as osp
+
+from ..errors import DataError
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('folder', help='the data set')
+    parser.add_argument('--val', type=float, default=0.2, help='share of the images to validate with; default: 0.2')
+    parser.add_argument('--seed', type=int, default=0, help='random seed of the choice; default: 0')
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..datasets.split import check_unsplit, write_split
+    from ..preflight.custom_data import find_coco, find_image_mask
+
+    if not osp.isdir(args.folder):
+        raise DataError(f'{args.folder}: no such folder')
+    check_unsplit(args.folder)
+    coco, masks = find_coco(args.folder), find_image_mask(args.folder)
+    if source := coco.get('train', coco.get('all')):
+        counts, texts = _split_coco(osp.join(args.folder, source), args.val, args.seed)
+        paths = write_split(args.folder, texts, '.json')
+    elif 'all' in masks:
+        folders = [osp.join(args.folder, path) for path in masks['all']['data_prefix'].values()]
+        counts, texts = _split_image_mask(folders, args.val, args.seed)
+        paths = write_split(args.folder, texts, '.txt')
+    else:
+        raise DataError(f'{args.folder}: neither one COCO annotation file nor folders of images and masks without '
+                        'a split of their own')
+    print('; '.join(f'{path}: {counts[path.stem]} images' for path in paths))
+
+
+def _split_coco(annotations: str, val: float, seed: int) -> tuple[dict[str, int], dict[str, str]]:
+    """Number of images, and content of the file, of each split."""
+    from ..datasets.split import split_coco
+    from ..preflight.custom_data import read_coco
+    parts = split_coco(read_coco(annotations), val, seed)
+    return ({split: len(part['images']) for split, part in parts.items()},
+            {split: json.dumps(part) for split, part in parts.items()})
+
+
+def _split_image_mask(folders: list[str], val: float, seed: int) -> tuple[dict[str, int], dict[str, str]]:
+    """As `_split_coco`, for a folder of images and one of masks."""
+    from ..datasets.image_mask import image_mask_pairs
+    from ..datasets.split import split_names
+    names = [osp.splitext(osp.relpath(image, folders[0]))[0] for image, _ in image_mask_pairs(*folders)]
+    parts = dict(zip(('train', 'val'), split_names(names, val, seed)))
+    return ({split: len(part) for split, part in parts.items()},
+            {split: '\n'.join(part) + '\n' for split, part in parts.items()})

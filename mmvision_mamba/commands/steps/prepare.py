@@ -1,0 +1,85 @@
+"""Makes a config ready to run: checks its data and model, chooses its device, adds hooks, builds its runner."""
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS
+
+from ...engine import MambaVisionRunner
+from ...preflight.bad_images import leave_out_bad_images
+from ...preflight.check_data import check_datasets
+from ...preflight.check_model import check_model
+from ...preflight.read import read_config
+from ...processes import print_once
+
+
+def load_config(args: argparse.Namespace, dataloader: str) -> Config:
+    """The config of `args.config` with the command line's overrides, scope, launcher and work_dir set.
+
+    Args:
+        args: the parsed command line.
+        dataloader: key of the data loader that the command needs, such as 'train_dataloader'.
+
+    Raises:
+        ConfigError: the file is missing, is no valid config, or an override can't be applied.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = read_config(args.config, args.cfg_options, ('model', dataloader))
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    return cfg
+
+
+def prepare_data(cfg: Config, splits: tuple[str, ...], skip_bad_images: bool) -> None:
+    """Check the data sets of `splits`, and the model against them, before anything is written."""
+    check_datasets(cfg, splits)
+    check_model(cfg, splits)
+    if skip_bad_images:
+        bad = leave_out_bad_images(cfg, splits)
+        print_once(f'--skip-bad-images: {len(bad)} left out' + ''.join(f'\n  {path}: {why}' for path, why in bad))
+
+
+def prepare_device(cfg: Config, amp: bool = False) -> None:
+    """Print the device of the run, and choose the optimiser wrapper for mixed precision on it.
+
+    Args:
+        cfg: changed in place.
+        amp: whether mixed precision was asked for on the command line.
+    """
+    device = get_device()
+    wrapper = cfg.get('optim_wrapper')
+    note = ''
+    if device == 'cpu' and wrapper and (amp or wrapper.get('type') == 'AmpOptimWrapper'):
+        note = '; mixed precision: bfloat16 autocast' if amp else '; the config asks for mixed precision, which needs '\
+            'a GPU: training in float32'
+        wrapper.type = 'CPUAmpOptimWrapper' if amp else 'OptimWrapper'
+        for key in ('loss_scale', 'dtype', 'use_fsdp'):
+            wrapper.pop(key, None)
+    elif amp and wrapper:
+        wrapper.type = 'AmpOptimWrapper'
+        wrapper.setdefault('loss_scale', 'dynamic')
+    print_once(f'Device: {device}{" (no GPU found)" if device == "cpu" else ""}{note}')
+
+
+def make_deterministic(cfg: Config) -> None:
+    """Have two runs of this config compute the same bits; on a GPU, unless an operator can't: PyTorch names it."""
+    os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')  # read when CUDA starts
+    cfg.setdefault('env_cfg', {})['cudnn_benchmark'] = False
+    # Without this, DDP reorders the gradients after the first iteration of each start. Three or more processes then sum
+    # them in another order, and a resumed run would differ in the last bits.
+    cfg.setdefault('find_unused_parameters', True)
+    cfg.randomness = {'seed': 0, **{k: v for k, v in (cfg.get('randomness') or {}).items() if v is not None},
+                      'deterministic': True}
+
+
+def add_hooks(cfg: Config, *hooks: dict) -> None:
+    """Append to cfg.custom_hooks those hooks whose type is not there yet."""
+    present = list(cfg.get('custom_hooks') or [])
+    cfg.custom_hooks = present + [hook for hook in hooks if hook['type'] not in [h['type'] for h in present]]
+
+
+def build_runner(cfg: Config):
+    """Build the config's runner: a MambaVisionRunner, or the `runner_type` that it names."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else MambaVisionRunner.from_cfg(cfg)

@@ -1,0 +1,40 @@
+"""Test a detector, a segmentor or a classifier.
+
+Prints the metrics and writes them to WORK_DIR/metrics.json.
+"""
+import argparse
+
+from .errors import removing_failed_start
+from .options import add_common_options
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    add_common_options(parser)
+    parser.add_argument('--out', help='keep predictions: mmseg configs, a folder of PNGs; others, a .pkl file')
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
+    parser.add_argument('--show-dir', help='folder for pictures of the predictions')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds a picture is shown; default: 2')
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation: scales and flips, masks merged too')
+
+
+def run(args: argparse.Namespace) -> None:
+    from .steps.prepare import add_hooks, build_runner, load_config, prepare_data, prepare_device
+    from .steps.testing import check_out, keep_predictions, show_predictions, use_tta, write_metrics
+
+    cfg = load_config(args, 'test_dataloader')
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    show_predictions(cfg, args.show, args.show_dir, args.wait_time)
+    if args.tta:
+        use_tta(cfg)
+    add_hooks(cfg, dict(type='CheckpointFitHook'))
+    prepare_device(cfg)
+    prepare_data(cfg, ('test',), args.skip_bad_images)
+    with removing_failed_start(cfg.work_dir) as start:
+        if args.out:
+            check_out(cfg, args.out)
+        start.runner = build_runner(cfg)
+        if args.out:
+            keep_predictions(cfg, start.runner, args.out)
+        write_metrics(start.runner.test(), cfg.work_dir)

@@ -1,0 +1,1 @@
+"""Costs of a model: parameters, FLOPs, bytes of memory."""

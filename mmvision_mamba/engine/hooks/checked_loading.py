@@ -1,0 +1,25 @@
+"""Errors that name the broken image or segmentation map."""
+from mmengine.hooks import Hook
+
+
+class CheckedLoadingHook(Hook):
+    """Has the loading transforms of the run's data sets check what they load, see `datasets.loading`.
+
+    `MambaVisionRunner` adds this hook to every run. It acts before each epoch, because mmdet's `PipelineSwitchHook`
+    replaces pipelines during a run, and before workers start.
+    """
+    priority = 'LOWEST'
+
+    def before_train_epoch(self, runner) -> None:
+        self._check(runner, runner.train_dataloader)
+
+    def before_val_epoch(self, runner) -> None:
+        self._check(runner, runner.val_dataloader)
+
+    def before_test_epoch(self, runner) -> None:
+        self._check(runner, runner.test_dataloader)
+
+    @staticmethod
+    def _check(runner, dataloader) -> None:
+        from ...datasets.loading import known_labels, use_checked_loading  # needs mmcv, which may come after mmengine
+        use_checked_loading(dataloader.dataset, known_labels(runner.cfg))

@@ -1,0 +1,1 @@
+"""Evaluation beyond the toolboxes' metrics: confusion matrices, test-time augmentation with masks, LVIS."""

@@ -1,0 +1,204 @@
+"""Confusion matrices and per-class results of detectors and segmentors, from saved predictions."""
+import contextlib
+import io
+import os
+import pickle
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS, TRANSFORMS
+from PIL import Image
+
+from ..checkpoints import numpy_pickles
+from ..errors import ConfigError, DataError
+
+# Names that a pickle of predictions may use; others are refused, since they could run code.
+_ALLOWED = {('collections', 'OrderedDict'), ('torch', 'Size'), ('torch._utils', '_rebuild_tensor_v2')}
+_NUMPY = {(stand_in.__module__, stand_in.__name__): stand_in for stand_in in numpy_pickles.SAFE}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Finds only the allowed names; NumPy's are stand-ins."""
+
+    def find_class(self, module, name):
+        if (module, name) == ('torch.storage', '_load_from_bytes'):  # torch's own runs code
+            return lambda content: torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
+        if (module, name) == ('_codecs', 'encode'):  # bytes in older protocols
+            return lambda text, encoding: text.encode('latin1')
+        if (module, name) in _NUMPY:
+            return _NUMPY[module, name]
+        if (module, name) not in _ALLOWED:
+            raise pickle.UnpicklingError(f'it holds an object of {module}.{name}')
+        return super().find_class(module, name)
+
+
+def load_predictions(path: str | os.PathLike) -> list[dict]:
+    """Load a detector's predictions from `tools/test.py --out FILE.pkl`: a dict per image. Runs no code of the file.
+
+    Raises:
+        DataError: the file is missing, broken, or holds something else.
+    """
+    try:
+        with open(path, 'rb') as file:
+            predictions = _Unpickler(file).load()
+    except OSError as error:
+        raise DataError(f'{path}: {error.strerror}') from error
+    except Exception as error:  # a broken pickle may raise anything
+        raise DataError(f'{path}: no predictions that tools/test.py --out kept ({error})') from error
+    if not isinstance(predictions, list) or not all(
+            isinstance(item, dict) and 'pred_instances' in item for item in predictions):
+        raise DataError(f'{path}: no predictions of a detector, as tools/test.py --out keeps them')
+    return predictions
+
+
+def test_dataset(cfg: Config) -> BaseDataset:
+    """The config's test data set.
+
+    Raises:
+        ConfigError: a data set in a wrapper, or without names of classes.
+    """
+    dataset = DATASETS.build(deepcopy(cfg.test_dataloader.dataset))
+    if not isinstance(dataset, BaseDataset):
+        raise ConfigError(f'test_dataloader.dataset: expected a single data set, got {type(dataset).__name__}')
+    if not dataset.metainfo.get('classes'):
+        raise ConfigError('test_dataloader.dataset: it names no classes; set metainfo=dict(classes=(…,))')
+    return dataset
+
+
+# Detection ----------------------------------------------------------------------------------------------------------
+
+def _truth_and_prediction(dataset: BaseDataset, predictions: list[dict]) -> Iterator[tuple[list[dict], dict]]:
+    """Yield each image's ground truth instances and prediction, in the data set's order."""
+    by_image = {item.get('img_id', item.get('img_path')): item for item in predictions}
+    if len(predictions) != len(dataset) or len(by_image) != len(dataset):
+        raise DataError(f'the predictions are of {len(by_image)} images and the test data set has {len(dataset)}: '
+                        'they belong to another config')
+    for i in range(len(dataset)):
+        info = dataset.get_data_info(i)
+        prediction = by_image.get(info.get('img_id'), by_image.get(info.get('img_path')))
+        if prediction is None:
+            raise DataError(f'{info["img_path"]}: not among the images of the predictions, which belong to another '
+                            'config')
+        yield info['instances'], prediction
+
+
+def detection_confusion(dataset: BaseDataset, predictions: list[dict], score_thr: float = 0.3,
+                        iou_thr: float = 0.5) -> np.ndarray:
+    """Confusion matrix of a detector: objects of each true class by detected class, over all images.
+
+    Boxes are matched one to one, the pairs of highest IoU first, whatever their classes. An unmatched detection counts
+    as true background, an unmatched object as detected background. Unmatched detections on a crowd are not counted.
+
+    Args:
+        dataset: its annotations are the ground truth.
+        predictions: from `load_predictions`.
+        score_thr: detections with a lower score are left out. Default: 0.3.
+        iou_thr: least IoU of a match. Default: 0.5.
+
+    Returns:
+        (classes + 1, classes + 1) counts: rows are true classes, columns detected ones, background is the last of each.
+    """
+    from mmdet.structures.bbox import bbox_overlaps
+
+    background = len(dataset.metainfo['classes'])
+    counts = np.zeros((background + 1, background + 1), np.int64)
+    for instances, prediction in _truth_and_prediction(dataset, predictions):
+        detected = prediction['pred_instances']
+        confident = detected['scores'] >= score_thr
+        boxes, labels = detected['bboxes'][confident], detected['labels'][confident].tolist()
+        objects = [i for i in instances if not i.get('ignore_flag')]
+        crowds = [i['bbox'] for i in instances if i.get('ignore_flag')]
+        true_labels = [i['bbox_label'] for i in objects]
+        overlaps = bbox_overlaps(torch.tensor([i['bbox'] for i in objects]).reshape(-1, 4), boxes)
+        matched_objects, matched_detections = set(), set()
+        for pair in overlaps.flatten().argsort(descending=True, stable=True).tolist():
+            t, d = divmod(pair, len(boxes))
+            if overlaps[t, d] < iou_thr:
+                break
+            if t not in matched_objects and d not in matched_detections:
+                matched_objects.add(t)
+                matched_detections.add(d)
+                counts[true_labels[t], labels[d]] += 1
+        for t in set(range(len(objects))) - matched_objects:
+            counts[true_labels[t], background] += 1
+        on_crowds = bbox_overlaps(boxes, torch.tensor(crowds).reshape(-1, 4), mode='iof')
+        for d in set(range(len(boxes))) - matched_detections:
+            if not crowds or on_crowds[d].max() < iou_thr:
+                counts[background, labels[d]] += 1
+    return counts
+
+
+def average_precisions(dataset: BaseDataset, predictions: list[dict]) -> dict[str, list[float]]:
+    """COCO's AP of each class, by mmdet's `CocoMetric`; NaN for a class without objects.
+
+    Returns:
+        {'box AP': one value per class}, and 'mask AP' where there are masks; in [0, 1].
+    """
+    from mmdet.evaluation import CocoMetric
+
+    classes = dataset.metainfo['classes']
+    samples = [dict(prediction, instances=deepcopy(instances))
+               for instances, prediction in _truth_and_prediction(dataset, predictions)]
+    masks = any('masks' in item['pred_instances'] for item in predictions) and all(
+        'mask' in instance for sample in samples for instance in sample['instances'])
+    precisions = {}
+    for name, iou_type in (('box AP', 'bbox'), ('mask AP', 'segm'))[:1 + masks]:
+        metric = CocoMetric(metric=iou_type, classwise=True)  # with both types, one would overwrite the other's results
+        metric.dataset_meta = dataset.metainfo
+        metric.process({}, samples)
+        with contextlib.redirect_stdout(io.StringIO()):
+            results = metric.evaluate(len(samples))
+        precisions[name] = [float(results.get(f'coco/{label}_precision', float('nan'))) for label in classes]
+    return precisions
+
+
+# Segmentation -------------------------------------------------------------------------------------------------------
+
+def segmentation_confusion(cfg: Config, dataset: BaseDataset, folder: str | os.PathLike) -> np.ndarray:
+    """Confusion matrix of a segmentor: pixels of each true class by predicted class.
+
+    Args:
+        cfg: of the data set; its test pipeline loads the annotations.
+        dataset: its annotations are the ground truth.
+        folder: of the PNGs that `tools/test.py --out FOLDER` wrote.
+
+    Returns:
+        (classes, classes) counts: rows are true classes, columns predicted ones. Ignored pixels are left out.
+
+    Raises:
+        DataError: a prediction is missing, unreadable, of another size or of other classes.
+    """
+    loading_steps = [step for step in cfg.test_dataloader.dataset.pipeline
+                     if step['type'].endswith('LoadAnnotations')]
+    if not loading_steps:
+        raise ConfigError('test_dataloader.dataset.pipeline: it has no LoadAnnotations, so there is no truth')
+    load_annotations = TRANSFORMS.build(loading_steps[0])
+    num_classes = len(dataset.metainfo['classes'])
+    counts = np.zeros(num_classes**2, np.int64)
+    for i in range(len(dataset)):
+        info = load_annotations(dataset.get_data_info(i))
+        truth, path = info['gt_seg_map'].astype(np.int64), Path(folder) / f'{Path(info["img_path"]).stem}.png'
+        try:
+            with Image.open(path) as image:
+                predicted = np.asarray(image).astype(np.int64) - bool(info.get('reduce_zero_label'))
+        except OSError as error:
+            raise DataError(f'{path}: missing or unreadable, prediction for {info["img_path"]} ({error})') from error
+        if predicted.shape != truth.shape:
+            raise DataError(f'{path}: {predicted.shape[::-1]} pixels, and its annotation has {truth.shape[::-1]}')
+        valid = (truth != dataset.ignore_index) & (truth >= 0) & (truth < num_classes)
+        if (predicted < 0).any() or predicted.max() >= num_classes:
+            raise DataError(f'{path}: it holds labels beyond the {num_classes} classes of the config')
+        counts += np.bincount(truth[valid] * num_classes + predicted[valid], minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
+
+
+def intersections_over_unions(counts: np.ndarray) -> dict[str, list[float]]:
+    """IoU and accuracy (recall) of each class, in [0, 1]; NaN for a class without pixels."""
+    correct, truth, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    with np.errstate(invalid='ignore', divide='ignore'):
+        return {'IoU': (correct / (truth + predicted - correct)).tolist(), 'accuracy': (correct / truth).tolist()}

@@ -1,0 +1,174 @@
+"""One export job: it writes a file beside its place, compares it with the model, and only then gives it its name."""
+import argparse
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS
+from torch import nn
+
+from ..backbones.weights import check_fit
+from ..checkpoints.reading import extract_state_dict, read_checkpoint
+from ..errors import ConfigError, ExportError
+from ..preflight.pretrained import drop_pretrained
+from ..runtime import loaders
+from . import INT8_IMAGES, formats, quantize, tensorrt, verify
+from .onnx_file import operators
+from .parts import Exportable
+from .photos import find_photos
+from .preprocess import Preprocess, pipeline_settings
+from .wrappers import Half, Images, halve
+
+
+def build_model(cfg, checkpoint: str) -> tuple[nn.Module, object]:
+    """The config's model with the checkpoint's weights, in eval mode, and the content of the checkpoint.
+
+    Raises:
+        CheckpointError: the checkpoint can't be read, or is of another model.
+    """
+    drop_pretrained(cfg.model)
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    content = read_checkpoint(checkpoint)
+    check_fit(model, content, checkpoint)
+    model.load_state_dict(extract_state_dict(content, prefix=''), strict=False)
+    return model.eval(), content
+
+
+class Export:
+    """The job of writing a part of a model in one format and checking the file against the model.
+
+    Args:
+        what: the part, from `build_exportable`.
+        model: the whole model.
+        args: the parsed command line of `mmvision-mamba export`.
+        cfg: the model's config.
+        meta: `classes` and `palette` of the model.
+    """
+
+    def __init__(self, what: Exportable, model: nn.Module, args: argparse.Namespace, cfg: Config, meta: dict):
+        self.what, self.model, self.args, self.cfg, self.meta = what, model, args, cfg, meta
+        self.settings = pipeline_settings(cfg)
+        self.shape = tuple(args.shape)
+        self.free = dict(all=(0, 2, 3), batch=(0,)).get(args.dynamic, ())
+        self.precision = 'float16' if args.fp16 else 'float32'
+        self.preprocess = Preprocess(self.shape, **self.settings)
+        self.photos = find_photos(cfg, args.images)
+
+    def write(self, path: Path) -> list[verify.Row]:
+        """Write the file, check it, and give it its name. Nothing is left of a file that fails.
+
+        Returns:
+            all checks, for `verify.table`.
+
+        Raises:
+            ExportError: the file doesn't agree with the model; the message lists the checks that failed.
+        """
+        args = self.args
+        inputs = self._inputs()
+        expected = [self._reference(images) for _, images in inputs]
+        self.what.graph = self._graph().eval()
+        if args.with_preprocess:
+            self.what.inputs = ('image',)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = path.with_name(f'.{path.stem}.{os.getpid()}')
+        folder.mkdir()
+        try:
+            unfinished = folder / path.name
+            formats.write(self.what, unfinished, args.format, self._example(inputs), self.free, self._metadata(),
+                          args.opset, args.simplify)
+            rows = self._check(inputs, expected, loaders.load(unfinished, args.format))
+            if args.int8:
+                rows += self._to_int8(unfinished)
+            if failed := [row for row in rows if not row.passed]:
+                raise ExportError(f'{path.name} does not agree with the model it was made of, and is not kept:\n'
+                                  + verify.table(failed))
+            weights = path.with_name(f'{path.name}.data')
+            if not (folder / weights.name).exists():
+                weights.unlink(missing_ok=True)  # those of the file that is replaced
+            for file in sorted(folder.iterdir(), reverse=True):  # the weights before the graph
+                os.replace(file, path.with_name(file.name))
+        finally:
+            shutil.rmtree(folder)
+        return rows
+
+    def sizes(self) -> list[tuple[int, int]]:
+        """(height, width) of pictures to check on, of several aspect ratios, none of the exported height and width."""
+        height, width = self.shape
+        return [(height + 37, width + 90), (max(32, height // 2 + 1), max(32, width // 2)), (height * 3 // 2, width)]
+
+    def _inputs(self) -> list[tuple[str, np.ndarray]]:
+        """(name, array) of what to check the file on: batches, or images if the graph prepares them."""
+        if not self.args.with_preprocess:
+            photos = [(name, self.preprocess(torch.from_numpy(photo))[0].repeat(self.args.batch, 1, 1, 1).numpy())
+                      for name, photo in self.photos]
+            return verify.batches(self.shape, self.settings, self.args.batch, self.free) + photos
+        return [(f'drawn, {h} × {w}', verify.verification_images((h, w), 1, seed)[0])
+                for seed, (h, w) in enumerate(self.sizes())] + self.photos
+
+    def _graph(self) -> nn.Module:
+        graph = halve(self.what.graph) if self.args.fp16 else self.what.graph
+        if self.args.with_preprocess:
+            graph = Images(self.preprocess, graph)
+        return Half(graph) if self.args.fp16 else graph
+
+    def _example(self, inputs) -> list[torch.Tensor]:
+        example = inputs[0][1]
+        if 0 in self.free and self.args.format != 'onnx':  # torch.export takes a size of 1 for a constant
+            example = np.repeat(example, 2, 0)
+        return [torch.from_numpy(example)]
+
+    def _reference(self, images: np.ndarray) -> list[np.ndarray]:
+        if not self.args.with_preprocess:
+            return verify.reference(self.model, self.what.part, torch.from_numpy(images))
+        return verify.image_reference(self.model, self.what.part, images, self.preprocess)
+
+    def _check(self, inputs, expected, run) -> list[verify.Row]:
+        if self.args.with_preprocess:
+            return verify.compare_images(self.model, self.what.part, self.what.outputs, inputs, expected, run,
+                                         self.precision)
+        return verify.compare(self.model, self.what.part, self.what.outputs, inputs, expected, run, self.precision)
+
+    def _to_int8(self, path: Path) -> list[verify.Row]:
+        """Replace the file by its int8 form; returns the check of how much metric that costs."""
+        calibration, test = self.args.int8_images or INT8_IMAGES
+        if path.with_name(f'{path.name}.data').exists():
+            raise ConfigError('--int8: weights of 2 GB and more can not be quantised')
+        float32 = path.with_name('float32.onnx')
+        path.rename(float32)
+        quantize.quantize(float32, path, self.args.int8, (
+            images for images, _, _ in quantize.labelled(self.cfg, 'train', self.preprocess, calibration)))
+        rows = quantize.check(self.cfg, float32, path, self.preprocess, len(self.meta['classes']), test)
+        float32.unlink()
+        return rows
+
+    def _metadata(self) -> dict[str, str]:
+        """The metadata that `runtime.Model` reads, each value as JSON."""
+        task = dict(backbone='features', segmentor='segmentation', detector='detection')[self.what.part]
+        values = dict(task=task, classes=list(self.meta['classes']), palette=[list(c) for c in self.meta['palette']],
+                      **{key: self.settings[key] for key in ('mean', 'std', 'channel_order', 'pad_value')},
+                      resize={key: self.settings[key] for key in ('scale', 'keep_ratio')},
+                      shape=list(self.shape), precision=self.precision)
+        if 2 in self.free:
+            values['largest'] = formats.LARGEST
+        threshold = getattr(getattr(self.model, 'decode_head', None), 'threshold', None)
+        if threshold is not None:
+            values['threshold'] = threshold
+        return {key: json.dumps(value) for key, value in values.items()}
+
+
+def about_file(path: Path, format: str, model: nn.Module, part: str) -> str:
+    """A line about an exported file: its size, its operators, and those that TensorRT lacks."""
+    size = sum(file.stat().st_size for file in (path, path.with_name(f'{path.name}.data')) if file.exists())
+    weights = sum(p.numel() * p.element_size() for p in getattr(model, part, model).parameters())
+    text = f'{size / 1e6:,.1f} MB ({size / weights:.2f} of the weights in PyTorch)'
+    if format == 'onnx':
+        count = operators(path)
+        text += f', {sum(count.values()):,} nodes of {len(count)} standard operators'
+        if missing := tensorrt.unsupported(count):
+            text += f'; not for TensorRT: {", ".join(missing)}'
+    return text

@@ -1,0 +1,73 @@
+"""mmseg's segmentors as one function of tensors, which can be exported: images in; a map of labels or logits out."""
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from .graph_modules import graph_copy
+from .pools import replace_adaptive_pools
+from .uper import speed_up
+
+SEGMENTOR_HEADS = ('UPerHead', 'FCNHead', 'PSPHead', 'ASPPHead', 'DepthwiseSeparableASPPHead', 'SegformerHead',
+                   'FPNHead', 'DepthwiseSeparableFCNHead')
+
+
+class SegmentorGraph(nn.Module):
+    """mmseg's EncoderDecoder on the whole image: the map of labels ``(B, H, W)`` int64, or logits ``(B, C, H, W)``.
+
+    The graph is made of a copy of `model`: the backbone's BatchNorm is folded; adaptive pooling becomes matrix
+    products, which every format has for every size; UPerHead's last convolution runs on smaller maps (see `uper`).
+
+    Raises:
+        ConfigError: another kind of segmentor or head, or a sliding window; names those that can be exported.
+    """
+
+    def __init__(self, model: nn.Module, output: str = 'map'):
+        super().__init__()
+        _check_segmentor(model)
+        self.output, self.model = output, graph_copy(model)
+        if self.model.with_auxiliary_head:
+            self.model.auxiliary_head = None
+        replace_adaptive_pools(self.model)
+        speed_up(self.model.decode_head)
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        return self.result(self.logits(images)),
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits ``(B, C, H, W)`` in the images' size."""
+        return self.resize(self.model.decode_head(self.model.extract_feat(images)), images.shape[2:])
+
+    def resize(self, logits: Tensor, size: Sequence[int]) -> Tensor:
+        return F.interpolate(logits, size, mode='bilinear', align_corners=self.model.decode_head.align_corners)
+
+    def result(self, logits: Tensor) -> Tensor:
+        """The output that was asked for: the logits, or the map of labels."""
+        return logits if self.output == 'logits' else label_map(logits, self.model.decode_head)
+
+
+def label_map(logits: Tensor, head: nn.Module) -> Tensor:
+    """Logits ``(B, C, H, W)`` -> labels ``(B, H, W)`` int64, by a threshold if C is 1: mmseg's `postprocess_result`."""
+    if logits.shape[1] > 1:
+        return logits.argmax(1)
+    return (logits[:, 0].sigmoid() > head.threshold).to(torch.int64)
+
+
+def _check_segmentor(model: nn.Module) -> None:
+    from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+    from mmseg.models.segmentors import EncoderDecoder
+    name, head = type(model).__name__, getattr(model, 'decode_head', None)
+    if not isinstance(model, EncoderDecoder) or type(model).encode_decode is not EncoderDecoder.encode_decode:
+        raise ConfigError(f"--part segmentor: {name} can not be exported; mmseg's EncoderDecoder can, with a head such "
+                          f'as {", ".join(SEGMENTOR_HEADS)}')
+    same = isinstance(head, BaseDecodeHead) and all(
+        getattr(type(head), method) is getattr(BaseDecodeHead, method) for method in ('predict', 'predict_by_feat'))
+    if not same:
+        raise ConfigError(f'--part segmentor: head {type(head).__name__} can not be exported; heads that give a map '
+                          f'of logits can: {", ".join(SEGMENTOR_HEADS)}')
+    if model.test_cfg.get('mode', 'whole') != 'whole':
+        raise ConfigError(f"--part segmentor: test_cfg.mode {model.test_cfg['mode']!r} can not be exported: a window "
+                          "that slides is the caller's loop. Use --cfg-options model.test_cfg.mode=whole, with the "
+                          'window as --shape')

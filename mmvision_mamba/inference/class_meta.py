@@ -1,0 +1,47 @@
+"""Names and colours of a model's classes, from its checkpoint or its config."""
+import colorsys
+from collections.abc import Mapping
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from torch import nn
+
+
+def dataset_meta(model: nn.Module, cfg: Config, meta: Mapping) -> dict:
+    """Names and colours of a model's classes: `classes`, a tuple, and `palette`, a list with an RGB triple for each.
+
+    Names are the checkpoint's, else the config's; colours are the config's where the names agree, else the
+    checkpoint's. Missing ones are made up: names such as 'class 7', and hues that are far apart.
+
+    Args:
+        model: gives the number of classes, the largest `num_classes` of its modules.
+        cfg: a config with a test data set.
+        meta: `meta` of a checkpoint.
+    """
+    saved = {str(key).lower(): value for key, value in (meta.get('dataset_meta') or meta).items()}
+    configured = _config_meta(cfg)
+    classes = saved.get('classes') or configured.get('classes') or ()
+    classes = (classes,) if isinstance(classes, str) else tuple(classes)
+    palettes = [configured.get('palette')] if tuple(configured.get('classes') or ()) == classes else []
+    palettes.append(saved.get('palette'))
+    number = max([len(classes), *(n for module in model.modules()
+                                  if isinstance(n := getattr(module, 'num_classes', 0), int))])
+    classes += tuple(f'class {i}' for i in range(len(classes), number))
+    palette = next((list(p) for p in palettes if isinstance(p, (list, tuple, np.ndarray)) and len(p)), [])
+    palette = [tuple(int(v) for v in colour) for colour in palette][:number]
+    palette += [_hue(i) for i in range(len(palette), number)]
+    return dict(classes=classes, palette=palette)
+
+
+def _config_meta(cfg: Config) -> dict:
+    """`classes` and `palette` of the config's test data set, as far as it has them."""
+    try:
+        return DATASETS.build(dict(cfg.test_dataloader.dataset, lazy_init=True)).metainfo
+    except Exception:  # the data set needs its files to be built: take the config's own metainfo
+        return dict(cfg.test_dataloader.dataset.get('metainfo') or {})
+
+
+def _hue(i: int) -> tuple[int, int, int]:
+    """RGB colour i of a sequence in which neighbours differ: hues turn by the golden ratio."""
+    return tuple(round(255 * v) for v in colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.75, 0.95))

@@ -1,0 +1,54 @@
+"""Predictions reduced to some of a model's classes."""
+from collections.abc import Sequence
+
+import torch
+from mmengine.structures import BaseDataElement
+
+from ..errors import ConfigError
+from ..text import did_you_mean
+from .results import IGNORED
+
+
+def labels_of(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:
+    """The labels of the classes named, in the order of `classes`; None for None.
+
+    Raises:
+        ConfigError: a name that `classes` does not have.
+    """
+    if names is None:
+        return None
+    for name in names:
+        if name not in classes:
+            raise ConfigError(f'unknown class {name!r}{did_you_mean(name, classes)}; the model knows '
+                              f'{", ".join(classes)}')
+    return [label for label, name in enumerate(classes) if name in names]
+
+
+def keep_labels(sample: BaseDataElement, labels: Sequence[int], num_classes: int) -> BaseDataElement:
+    """`sample`, changed in place: without instances of other classes than `labels`.
+
+    Pixels of other classes become 255 in a segment map, and void (the label `num_classes`) in a panoptic one.
+    """
+    kept = torch.tensor(labels)
+    if 'pred_instances' in sample:
+        sample.pred_instances = sample.pred_instances[torch.isin(sample.pred_instances.labels, kept)]
+    if 'pred_sem_seg' in sample:
+        key = 'data' if 'data' in sample.pred_sem_seg else 'sem_seg'  # mmseg's field, or mmdet's
+        segments = sample.pred_sem_seg.get(key)
+        sample.pred_sem_seg.set_field(segments.masked_fill(~torch.isin(segments, kept), IGNORED), key)
+    if 'pred_panoptic_seg' in sample:
+        from mmdet.evaluation import INSTANCE_OFFSET
+        segments = sample.pred_panoptic_seg.sem_seg
+        other = ~torch.isin(segments % INSTANCE_OFFSET, kept.to(segments))
+        sample.pred_panoptic_seg.sem_seg = segments.masked_fill(other, num_classes)
+    return sample
+
+
+def without_void_panoptic(sample: BaseDataElement, num_classes: int) -> BaseDataElement:
+    """The sample without a panoptic map that is void everywhere, at which mmdet's visualiser fails."""
+    if 'pred_panoptic_seg' in sample:
+        from mmdet.evaluation import INSTANCE_OFFSET
+        if (sample.pred_panoptic_seg.sem_seg % INSTANCE_OFFSET >= num_classes).all():
+            sample = sample.new()
+            del sample.pred_panoptic_seg
+    return sample

@@ -1,0 +1,84 @@
+"""The inferencer that mmdet's and mmseg's are derived from here: base class of `DetToolbox` and `SegToolbox`."""
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.infer import BaseInferencer
+from mmengine.model import revert_sync_batchnorm
+from mmengine.runner.checkpoint import load_state_dict
+
+from ..backbones.weights import check_fit
+from ..checkpoints.reading import extract_state_dict
+from ..errors import ConfigError
+from ..text import class_name
+from .class_meta import dataset_meta
+
+OPACITY = 0.6  # of a segment map over its image
+
+
+class ToolboxBase(BaseInferencer):
+    """Builds model, test pipeline and visualiser of a config.
+
+    It differs from mmdet's and mmseg's inferencers: a checkpoint that doesn't fit is an error; class names and colours
+    come from the checkpoint or the config, never from COCO or Cityscapes; SyncBN is reverted on every device; the test
+    pipeline loads no annotations, whatever they are.
+
+    Args:
+        cfg: a detector's or segmentor's config.
+        weights: checkpoint file or URL. None: the model stays as initialised.
+        device: as for `torch.device`.
+        scope: 'mmdet' or 'mmseg'.
+
+    Attributes:
+        image_loader: the settings of the test pipeline's LoadImageFromFile.
+    """
+
+    def __init__(self, cfg: Config, weights: str | None, device: str, scope: str):
+        self.weights = weights  # read while the model is built
+        self.image_loader: dict[str, Any] = {}
+        super().__init__(cfg, weights, device=device, scope=scope)
+
+    def _init_model(self, cfg, weights, device='cpu'):
+        return revert_sync_batchnorm(super()._init_model(cfg, weights, device))
+
+    def _load_weights_to_model(self, model, checkpoint, cfg):
+        if checkpoint is None:
+            warnings.warn('no checkpoint: predictions are those of random weights', stacklevel=2)
+        else:
+            check_fit(model, checkpoint, str(self.weights))
+            load_state_dict(model, extract_state_dict(checkpoint, prefix=''), strict=False, logger='silent')
+        meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+        model.dataset_meta = dataset_meta(model, cfg, meta if isinstance(meta, Mapping) else {})
+
+    def _init_pipeline(self, cfg):
+        dataset = cfg.test_dataloader.dataset
+        dataset.pipeline = [step for step in dataset.pipeline if 'Annotation' not in str(step['type'])]
+        loaders = [step for step in dataset.pipeline if class_name(step['type']) == 'LoadImageFromFile']
+        if not loaders:
+            raise ConfigError('the test pipeline of the config has no LoadImageFromFile, which loads the images')
+        self.image_loader = dict(loaders[0])
+        loaders[0].type = 'LoadImageFromFile'
+        return super()._init_pipeline(cfg)
+
+    def _init_collate(self, cfg):
+        return super()._init_collate(cfg) if cfg.test_dataloader.get('collate_fn') else pseudo_collate
+
+    def _init_visualizer(self, cfg):
+        # BaseInferencer's, since mmseg's inferencer sets Cityscapes' classes. `Inferencer` sets the model's own for
+        # each picture.
+        visualizer = BaseInferencer._init_visualizer(self, cfg)
+        # mmseg 1.2.2 has no seam here: its visualiser sorts every pixel in Python to place a class's name.
+        if hasattr(visualizer, '_get_center_loc'):
+            visualizer._get_center_loc = _middle_of_widest_row
+            visualizer.alpha = OPACITY
+        return visualizer
+
+
+def _middle_of_widest_row(mask: np.ndarray) -> np.ndarray:
+    """(x, y) in the middle of the mask's widest row: the result of mmseg's method, which sorts all pixels in Python."""
+    y = mask.sum(axis=1).argmax()
+    xs = np.flatnonzero(mask[y])
+    return np.array([xs[len(xs) // 2], y])

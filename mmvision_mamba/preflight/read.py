@@ -1,0 +1,60 @@
+"""Read the config of an experiment: apply overrides, check its keys, find custom data."""
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from ..errors import ConfigError, UserError
+from ..processes import print_once
+from .custom_data import use_custom_data
+from .datasets import override_data_root
+from .keys import check_keys
+
+
+def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: Sequence[str] = ('model',)) -> Config:
+    """Read the config of an experiment, and import its toolbox.
+
+    Args:
+        path: config file.
+        options: settings to override, by dotted keys; `data_root` moves every path below the old one. Default: none.
+        needs: top-level keys that must be there. Default: ('model',).
+
+    Raises:
+        ConfigError: the file is missing, is no valid config, lacks a key, or an override can't be applied.
+    """
+    if not Path(path).is_file():
+        raise ConfigError(f'config file not found: {path}')
+    try:
+        cfg = Config.fromfile(path)
+    except SyntaxError as error:  # mmengine executes a copy: name the file as the user knows it
+        raise ConfigError(f'{path}: syntax error in line {error.lineno}: {error.msg}: '
+                          f'{(error.text or "").strip()}') from error
+    except UserError:
+        raise
+    except Exception as error:
+        raise ConfigError(f'{path} can not be read as a config: {type(error).__name__}: {error}') from error
+    options = dict(options or {})
+    data_root = options.pop('data_root', None)
+    try:
+        cfg.merge_from_dict(options)
+    except (KeyError, TypeError, AssertionError, IndexError) as error:
+        raise ConfigError(f'--cfg-options {" ".join(options)} can not be applied: {error}') from error
+    check_keys(cfg, path)
+    if not cfg.get('default_scope'):
+        raise ConfigError(f"{path} has no default_scope: add default_scope = 'mmdet' or 'mmseg'")
+    for key in needs:
+        if not cfg.get(key):
+            raise ConfigError(f"{path} has no '{key}': it is not the config of an experiment")
+    if data_root is not None and cfg.get('custom_data'):
+        cfg.data_root = str(data_root)
+    elif data_root is not None:
+        override_data_root(cfg, str(data_root))
+    try:
+        init_default_scope(cfg.default_scope)
+    except ImportError as error:
+        raise ConfigError(f'{path} needs {cfg.default_scope}: {error}') from error
+    if summary := use_custom_data(cfg):
+        print_once(summary)
+    return cfg

@@ -1,0 +1,276 @@
+"""Report on the data sets of a config: every problem of their annotations, images and maps, and statistics."""
+import copy
+import io
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from mmengine import Config, fileio
+from mmengine.registry import TRANSFORMS
+from mmengine.utils import ProgressBar
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from ..datasets.coco_annotations import coco_problems, file_name
+from ..datasets.image_files import image_problem, label_map_problem
+from ..datasets.loading import known_labels
+from ..datasets.problems import KINDS, Contents, Problem
+from ..errors import DataError, UserError
+from ..text import shortened
+from . import check_data as checks
+from .datasets import build_without_pipeline, datasets_of, loads_seg_maps
+
+_EXIF_ORIENTATION = 0x0112  # its values 5 to 8: turned by 90°
+
+
+class DatasetReport:
+    """Statistics and problems of one data set of a config.
+
+    Attributes:
+        where: place in the config.
+        type: class of the data set.
+        path: annotation file, or folder.
+        contents: its statistics, `Contents`.
+        problems: list of `Problem`.
+    """
+
+    def __init__(self, where: str, kind: str, path: str):
+        self.where, self.type, self.path = where, kind, path
+        self.contents, self.problems = Contents(), []
+
+    def count(self, level: str) -> int:
+        return sum(KINDS[problem.kind].level == level for problem in self.problems)
+
+    def as_dict(self) -> dict:
+        """Dict for a JSON file: the statistics, and each problem with its level."""
+        contents = self.contents
+        return dict(
+            where=self.where, type=self.type, path=self.path, images=contents.images, objects=contents.objects,
+            crowds=contents.crowds, images_without_objects=contents.empty, classes=dict(contents.classes),
+            box_sides=self.box_sides(), problems=[
+                dict(level=KINDS[p.kind].level, kind=p.kind, where=p.where, detail=p.detail) for p in self.problems])
+
+    def box_sides(self) -> dict[str, float] | None:
+        """Minimum, quantiles and maximum of √(width · height) of the boxes, in pixels; None without boxes."""
+        if not self.contents.sides:
+            return None
+        values = np.quantile(self.contents.sides, [0, 0.05, 0.5, 0.95, 1])
+        return dict(zip(('min', '5%', 'median', '95%', 'max'), values.round(1).tolist()))
+
+    def lines(self, shown: int = 5) -> list[str]:
+        """Lines of text, with at most `shown` places of each kind of problem."""
+        c, sides = self.contents, self.box_sides()
+        lines = [f'{self.where} ({self.type}): {self.path}', f'  {c.images} images']
+        if sides:
+            lines[-1] += f', {c.objects} objects ({c.crowds} crowds), {c.empty} images without objects'
+            lines.append('  box sides, √(w · h) in pixels: ' + ', '.join(f'{k} {v:g}' for k, v in sides.items()))
+        if c.classes:
+            total = max(1, sum(c.classes.values()))
+            lines.append('  classes: ' + shortened([
+                f'{name} {n}' if sides else f'{name} {n / total:.1%}' for name, n in c.classes.most_common()], 20))
+        for name, kind in KINDS.items():
+            problems = [problem for problem in self.problems if problem.kind == name]
+            if problems:
+                lines.append(f'  {kind.level}: {len(problems)} {kind.what}')
+                lines += [f'    {p.where}' + (f': {p.detail}' if p.detail else '') for p in problems[:shown]]
+                if len(problems) > shown:
+                    lines.append(f'    … and {len(problems) - shown} more')
+                lines.append(f'    → {kind.fix}')
+        return lines if self.problems else [*lines, '  no problems']
+
+
+def check_config(cfg: Config, splits: Sequence[str], workers: int = 0, files: bool = True) -> list[DatasetReport]:
+    """Check annotations, images and segmentation maps of the data sets of a config.
+
+    Args:
+        cfg: of an experiment, its toolbox imported.
+        splits: of 'train', 'val', 'test'. A data set that several share is checked once.
+        workers: processes that decode images. Default: 0, the calling process alone.
+        files: decode every image and segmentation map too.
+
+    Raises:
+        DataError: the config has no data set in these splits that could be checked.
+    """
+    reports, seen, orders = [], [], {}
+    metrics = [metric for split in splits for metric in checks.metrics_of(cfg, split)]
+    uses = checks.coco_uses([leaf for split in splits for leaf in datasets_of(cfg, split)], metrics)
+    for split in splits:
+        for where, dataset, cls in datasets_of(cfg, split):
+            source = [dataset.get(key) for key in ('type', 'data_root', 'ann_file', 'data_prefix')]
+            if source in seen:
+                continue
+            seen.append(source)
+            path = checks.joined(dataset, dataset.get('ann_file')) or dataset.get('data_root') or ''
+            report = DatasetReport(where, cls.__name__, path)
+            reports.append(report)
+            try:
+                checks.check_paths(cfg, [(where, dataset, cls)], checks.metrics_of(cfg, split))
+                if checks.reads_coco(cls) and checks.annotation_file(dataset):
+                    image_files = _check_coco(report, dataset, cls, uses[checks.annotation_file(dataset)], orders)
+                else:
+                    image_files = _check_built(report, cfg, dataset, cls)
+            except UserError as error:
+                report.problems.append(Problem('data set', path or where, str(error).replace('\n', ' ')))
+                continue
+            if files:
+                _check_files(report, image_files, workers)
+    if not reports:
+        raise DataError(f'the config has no data set of mmengine in {", ".join(splits)}: nothing to check')
+    return reports
+
+
+class _File(NamedTuple):
+    """An image file, and what its annotations say of it."""
+
+    path: str
+    size: tuple | None = None  # width, height; None: not checked
+    read_map: Callable | None = None  # loads its segmentation map
+    map_path: str | None = None
+    labels: range | None = None  # allowed in the map, 255 besides; None: any
+
+
+def _check_coco(report: DatasetReport, dataset: dict, cls: type, uses: dict, orders: dict) -> list[_File]:
+    """Check a COCO annotation file; returns its images, and the sizes of those with annotations."""
+    content = checks.read_json(report.path)
+    missing = [key for key in ('images', 'categories') if not isinstance(content, dict)
+               or not isinstance(content.get(key), list)]
+    if missing:
+        raise DataError(f'a COCO annotation file has the lists images, annotations and categories; this one has no '
+                        f'{" and no ".join(missing)}')
+    report.problems += coco_problems(content, **uses, contents=report.contents)
+    categories = [c for c in content['categories'] if isinstance(c, dict) and isinstance(c.get('name'), str)]
+    try:
+        checks.check_classes(report.path, categories, dataset, cls, orders)
+    except DataError as error:
+        report.problems.append(Problem('data set', report.path, str(error).replace('\n', ' ')))
+    folder = checks.image_folder(dataset) or ''
+    annotated = {ann['image_id'] for ann in content.get('annotations') or [] if isinstance(ann, dict)
+                 and isinstance(ann.get('image_id'), int | str)}
+    files = {}
+    for image in content['images']:
+        if isinstance(image, dict) and file_name(image):
+            size = (image.get('width'), image.get('height')) if isinstance(image.get('id'), int | str) \
+                and image['id'] in annotated else None
+            files[file_name(image)] = _File(fileio.join_path(folder, file_name(image)), size)
+    return list(files.values())
+
+
+def _check_built(report: DatasetReport, cfg: Config, dataset: dict, cls: type) -> list[_File]:
+    """Check any other data set of mmengine, as its class reads it; returns its images."""
+    try:
+        built = build_without_pipeline(cfg, dataset)
+    except Exception as error:  # whatever the class stumbles over in broken files
+        raise DataError(f'{cls.__name__} cannot read it: {type(error).__name__}: {error}') from error
+    names = built.metainfo.get('classes') or ()
+    contents = report.contents
+    contents.images = len(built)
+    contents.classes.update(dict.fromkeys(names, 0))
+    load_map = _map_loader(dataset, cfg) if loads_seg_maps(dataset, cls) else None
+    files = []
+    for info in map(built.get_data_info, range(len(built))):
+        path = info['img_path'][0] if isinstance(info['img_path'], list) else info['img_path']
+        instances = info.get('instances') or []
+        contents.empty += not instances and load_map is None
+        for instance in instances:
+            x1, y1, x2, y2 = instance['bbox']
+            if not np.isfinite([x1, y1, x2, y2]).all():
+                report.problems.append(Problem('box not finite', path, f'{instance["bbox"]}'))
+            else:
+                label = instance['bbox_label']
+                contents.add_box(names[label] if label < len(names) else str(label), x2 - x1, y2 - y1)
+                contents.crowds += bool(instance.get('ignore_flag'))
+        size = (info['width'], info['height']) if instances and info.get('width') and info.get('height') else None
+        files.append(_File(path, size, load_map and _MapReader(load_map, info), info.get('seg_map_path'),
+                           known_labels(cfg) if load_map else None))
+    return files
+
+
+class _MapReader(NamedTuple):
+    """Function without arguments that loads one image's segmentation map (H, W), as the pipeline does."""
+
+    transform: Callable
+    info: dict
+
+    def __call__(self) -> np.ndarray:
+        return self.transform(dict(self.info, seg_fields=[]))['gt_seg_map']
+
+
+def _map_loader(dataset: dict, cfg: Config) -> Callable | None:
+    """The pipeline's `LoadAnnotations`, built; None if it has none."""
+    for step in dataset.get('pipeline') or ():
+        if isinstance(step, dict) and step.get('type') == 'LoadAnnotations':
+            with TRANSFORMS.switch_scope_and_registry(dataset.get('_scope_', cfg.get('default_scope'))) as registry:
+                return registry.build(copy.deepcopy(step))
+    return None
+
+
+def _check_files(report: DatasetReport, files: list[_File], workers: int) -> None:
+    """Decode the files, and add their problems and the pixels of each label to the report."""
+    labels = Counter()
+    bar = ProgressBar(len(files), file=sys.stderr) if sys.stderr.isatty() and files else None
+    for problems, counts in DataLoader(_DecodedFiles(files), batch_size=None, num_workers=workers):
+        report.problems += [Problem(*problem) for problem in problems]
+        labels.update(counts)
+        if bar:
+            bar.update()
+    if bar:
+        print(file=sys.stderr)
+    if labels:
+        names = list(report.contents.classes)
+        for label, count in labels.items():
+            if label != 255:
+                report.contents.classes[names[label] if label < len(names) else str(label)] += count
+
+
+class _DecodedFiles(list):
+    """PyTorch data set that decodes a file for each item: (its problems, {label: pixels})."""
+
+    def __getitem__(self, index: int) -> tuple[list[tuple], dict[int, int]]:
+        file = super().__getitem__(index)
+        problems, counts = [], {}
+        stored, upright = None, None
+        try:
+            content = fileio.get(file.path)
+            problem = image_problem(content, quick=False)
+            if not problem:
+                stored, upright = _sizes(content)
+        except FileNotFoundError:
+            problem = 'the file is missing'
+        except OSError as error:
+            problem = f'the file cannot be read ({error.strerror or error})'
+        if problem:
+            problems.append(('image file', file.path, problem))
+        elif file.size and file.size not in (upright, stored):
+            problems.append(('image size', file.path, f'{upright[0]} × {upright[1]} pixels, annotated as '
+                             f'{file.size[0]} × {file.size[1]}'))
+        if file.read_map and file.map_path:
+            problem, counts = self._check_map(file, upright)
+            if problem:
+                problems.append(('segmentation map', file.map_path, problem))
+        return problems, counts
+
+    def _check_map(self, file: _File, size: tuple | None) -> tuple[str | None, dict[int, int]]:
+        problem = image_problem(file.map_path, quick=False)
+        if problem:
+            return problem, {}
+        try:
+            seg_map = file.read_map()
+        except Exception as error:  # whatever a loader stumbles over
+            return f'{type(error).__name__}: {error}', {}
+        problem = label_map_problem(seg_map, size and size[::-1], file.labels, file.map_path)
+        values, counts = np.unique(seg_map, return_counts=True)
+        return problem, {} if seg_map.ndim != 2 else dict(zip(values.tolist(), counts.tolist()))
+
+
+def _sizes(content: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(width, height) as stored, and upright: as its EXIF header turns it."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+            return image.size, image.size[::-1] if turned else image.size
+    except Exception:  # a format, or a number of pixels, that only OpenCV takes
+        import cv2
+        height, width = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED).shape[:2]
+        return (width, height), (width, height)

@@ -1,0 +1,1 @@
+"""Run exported files, without the model that they were exported from."""

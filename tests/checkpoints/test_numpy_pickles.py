@@ -1,0 +1,23 @@
+"""NumPy's arrays and numbers in a checkpoint."""
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from mmvision_mamba.checkpoints.reading import read_checkpoint
+
+
+@pytest.mark.parametrize('value', [
+    np.float64(0.1), np.float32(3), np.float16(2), np.int64(-7), np.uint8(200), np.bool_(True), np.arange(6.),
+    np.arange(6, dtype='>i4'), np.asfortranarray(np.arange(6).reshape(2, 3)), np.zeros((0, 3)), np.array(4.),
+    np.array([True, False]), np.arange(624, dtype=np.uint32)], ids=repr)
+def test_numpy_values_come_back(value, tmp_path):
+    """What a Runner keeps of NumPy is read as it was, and can be saved and read again."""
+    for _ in range(2):
+        torch.save(dict(x=value), tmp_path / 'w.pth')
+        found = read_checkpoint(tmp_path / 'w.pth')['x']
+        assert np.array_equal(found, value) and found.shape == value.shape
+        assert found.dtype == value.dtype.newbyteorder('=')
+        value = found
+    assert type(pickle.loads(pickle.dumps(value))).__module__ == 'numpy', 'a class of the reader'

@@ -1,0 +1,246 @@
+"""tools/benchmark.py at sizes too small to mean anything: what it writes and refuses."""
+import csv
+import json
+
+import cv2
+import pytest
+import torch
+
+from mmvision_mamba import MambaVision
+from mmvision_mamba.backbones.family import FAMILY
+from mmvision_mamba.benchmark import roofline, timing
+from mmvision_mamba.benchmark.page import fill_page
+from mmvision_mamba.benchmark.plan import PLAN
+from mmvision_mamba.commands import benchmark_options, main
+from mmvision_mamba.errors import ConfigError
+
+SCAN = ['scan', '--shapes', '1,48,16', '--rounds', '1']
+
+
+def benchmark(arguments) -> int:
+    """The command's exit code."""
+    try:
+        return main('benchmark', arguments)
+    except SystemExit as stop:
+        return stop.code
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(roofline, 'MATMUL_SIZE', dict(cpu=64))
+    monkeypatch.setattr(roofline, 'COPY_BYTES', dict(cpu=2**16))
+    monkeypatch.setattr(timing, 'TURN_SECONDS', 0)
+    monkeypatch.setitem(FAMILY, 'tiny', dict(dim=16, in_dim=8, depths=(1, 1, 2, 2), num_heads=(1, 1, 2, 4)))
+
+
+@pytest.fixture
+def results(tmp_path):
+    """results(*arguments) runs the command and returns what it wrote."""
+    def run(*arguments):
+        path = tmp_path / 'results.json'
+        assert benchmark([*arguments, '--device', 'cpu', '--out', path]) == 0
+        found = json.loads(path.read_text())
+        assert set(found) == {'command', 'machine', 'roofline', 'rows'}
+        assert {'cpu', 'gpu', 'threads', 'torch', 'commit', 'date'} <= set(found['machine'])
+        assert not list(tmp_path.glob('.*'))
+        for row in found['rows']:
+            assert row['error'] is None
+            for phase in {'forward', 'training'} & set(row):
+                figures = row[phase]
+                assert min(figures['samples_ms']) <= figures['q1_ms'] <= figures['median_ms'] <= figures['q3_ms']
+                assert figures['per_second'] == pytest.approx(1e3 * figures['units'] / figures['median_ms'])
+                assert min(figures[key] for key in ('peak_bytes', 'flops', 'matmul_fraction', 'ratio')) > 0
+        return found
+    return run
+
+
+# The subcommands ----------------------------------------------------------------------------------------------------
+
+def test_roofline(tool, tmp_path):
+    result = tool('benchmark', 'roofline', '--device', 'cpu', '--dtypes', 'float32', 'bfloat16', '--out', 'rates.json')
+    assert result.code == 0 and 'matrix product, bfloat16' in result.out, result.err
+    rates = json.loads((tmp_path / 'rates.json').read_text())['roofline']
+    assert rates['copy_bytes_per_second'] > 0
+    assert set(rates['matmul_flops_per_second']) == {'float32', 'bfloat16'}
+    assert min(rates['matmul_flops_per_second'].values()) > 0
+
+
+def test_scan(results, capsys):
+    found = results('scan', '--shapes', '1,48,16', '2,8200,2', '--backends', 'reference', 'chunked', '--state', '4',
+                    '--dtypes', 'float32', 'bfloat16', '--rounds', '2')
+    out = capsys.readouterr().out
+    assert 'reference, step by step, is left out at 8,200 tokens' in out and 'kept for backward' in out
+    assert [row['name'] for row in found['rows']] == [
+        'reference, float32', 'chunked, float32', 'reference, bfloat16', 'chunked, bfloat16',
+        'chunked, float32', 'chunked, bfloat16']
+    row = found['rows'][0]
+    assert row['group'] == '1 × 48 × 16' and row['forward']['ratio'] == row['training']['ratio'] == 1
+    assert len(row['forward']['samples_ms']) == len(row['training']['samples_ms']) == 2
+    assert row['options'] == dict(batch=1, tokens=48, channels=16, state=4, backend='reference', dtype='float32',
+                                  variant=[])
+    assert row['forward']['least_bytes'] == 4 * (3 * 48 * 16 + 2 * 48 * 4 + 16 * 4 + 2 * 16)
+    assert row['forward']['copy_fraction'] > 0
+    assert row['kept_bytes'] > found['rows'][1]['kept_bytes'] > 0
+    assert found['rows'][3]['forward']['least_bytes'] < found['rows'][1]['forward']['least_bytes']
+
+
+def test_sweep_and_plot(results, tmp_path):
+    found = results('scan', '--shapes', '1,99,8', '--backends', 'reference', 'chunked', '--sweep', 'tokens', '--values',
+                    '16', '32', '64', '--plot', str(tmp_path / 'sweep.png'), '--rounds', '1')
+    assert [row['options']['tokens'] for row in found['rows']] == [16, 16, 32, 32, 64, 64]
+    picture = cv2.imread(str(tmp_path / 'sweep.png'))
+    assert min(picture.shape[:2]) > 600 and picture.std() > 10
+
+
+def test_mixer(tmp_path):
+    path = tmp_path / 'results.csv'
+    assert benchmark(['mixer', '--shapes', '2,16,32', '--amp', 'none', 'bf16', '--backends', 'chunked', '--rounds',
+                         '1', '--device', 'cpu', '--baseline', 'chunked, bf16', '--out', path]) == 0
+    with path.open(newline='') as file:
+        rows = list(csv.DictReader(file))
+    assert [row['name'] for row in rows] == ['chunked', 'chunked, bf16']
+    assert float(rows[1]['forward_ratio']) == float(rows[1]['training_ratio']) == 1
+    assert float(rows[0]['forward_ratio']) == pytest.approx(
+        float(rows[1]['forward_median_ms']) / float(rows[0]['forward_median_ms']))
+    assert float(rows[0]['training_flops']) > 2 * float(rows[0]['forward_flops']) > 0
+    assert rows[0]['machine_torch'] == torch.__version__
+
+
+def test_backbone(results, capsys):
+    found = results('backbone', '--sizes', '40,64', '--windows', '2,1', 'none,2', '--channels-last', '--batch', '1',
+                    '2', '--profile', '--rounds', '1')
+    rows = found['rows']
+    assert [row['name'] for row in rows[:4]] == [
+        'tiny, fit, windows 2/1', 'tiny, fit, windows 2/1, channels last', 'tiny, fit, windows all/2',
+        'tiny, fit, windows all/2, channels last']
+    assert [row['forward']['units'] for row in rows] == [1] * 8 + [2] * 8
+    for row in rows:
+        assert sum(row['shares'].values()) == pytest.approx(1)
+        assert min(row['shares'][group] for group in ('convolution', 'linear', 'attention', 'scan', 'norm')) > 0
+    assert rows[8]['forward']['flops'] == 2 * rows[0]['forward']['flops']
+    assert rows[4]['name'] == 'tiny, zeros, windows 2/1'
+    assert 'share of an inference' in capsys.readouterr().out
+
+
+def test_peers(results):
+    rows = results('backbone', '--sizes', '32,32', '--paddings', 'fit', '--peers', '--no-training', '--rounds',
+                   '1')['rows']
+    assert [row['name'] for row in rows] == ['tiny, fit', 'swin-t', 'convnext-t', 'resnet-50']
+    assert all('training' not in row and row['kept_bytes'] is None for row in rows)
+
+
+@pytest.mark.parametrize('kind', ['detector', 'segmentor'])
+def test_whole_models(kind, results, configs):
+    rows = results(kind, str(getattr(configs, kind)), '--sizes', '64,96', '--rounds', '1', '--cfg-options',
+                   "model.backbone.window_padding=zeros")['rows']
+    assert [row['name'] for row in rows] == [kind]
+    assert rows[0]['forward']['units'] == 1 and rows[0]['training']['units'] == 2
+    assert rows[0]['options']['cfg_options'] == {'model.backbone.window_padding': 'zeros'}
+
+
+def test_exported(tmp_path, configs):
+    """The same work in PyTorch and in onnxruntime, beside each other."""
+    path = tmp_path / 'results.json'
+    assert benchmark(['export', configs.segmentor, '--sizes', '64,64', '--modes', '--device', 'cpu', '--rounds', '2',
+                         '--out', path]) == 0
+    rows = json.loads(path.read_text())['rows']
+    assert [row['name'] for row in rows] == ['PyTorch', 'PyTorch, fused', 'onnxruntime']
+    assert all(row['error'] is None and len(row['forward']['samples_ms']) for row in rows)
+    assert 'training' not in rows[0] and rows[0]['forward']['flops'] > 0
+
+
+def test_variants(results, monkeypatch):
+    """Each beside the plain setting, several together too; what only infers has no training step."""
+    compiled = []
+    monkeypatch.setattr(torch, 'compile', lambda module: compiled.append(module) or module)
+    monkeypatch.setattr(MambaVision, 'fuse', lambda self: None, raising=False)
+    rows = results('backbone', '--sizes', '32,32', '--paddings', 'fit', '--compile', '--fuse', '--rounds', '1')['rows']
+    assert [row['name'] for row in rows] == ['tiny, fit', 'tiny, fit, fuse', 'tiny, fit, compile',
+                                             'tiny, fit, fuse, compile']
+    assert ['training' in row for row in rows] == [True, False, True, False]
+    assert len(compiled) == 2
+
+
+@pytest.mark.slow
+def test_compile(results):
+    rows = results(*SCAN, '--backends', 'chunked', '--compile')['rows']
+    assert [row['name'] for row in rows] == ['chunked', 'chunked, compile']
+
+
+# All, and the page --------------------------------------------------------------------------------------------------
+
+def test_all_writes_what_the_page_shows(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(PLAN, 'cpu', dict(
+        roofline='roofline', broken='scan --backends nonsense',
+        scan='scan --shapes 1,16,4 --sweep tokens --values 8 16'))
+    every = ['all', '--device', 'cpu', '--name', 'box', '--rounds', '1', '--out-dir', tmp_path / 'docs/results']
+    assert benchmark([*every, '--only', 'roofline']) == 0
+    assert [p.name for p in (tmp_path / 'docs/results/box').iterdir()] == ['roofline.json']
+    assert benchmark(every) == 1  # one part is broken, and the others go on
+    assert "unknown scan backend 'nonsense'" in capsys.readouterr().err
+    assert {p.name for p in (tmp_path / 'docs/results/box').iterdir()} == {'roofline.json', 'scan.json', 'scan.png'}
+    found = json.loads((tmp_path / 'docs/results/box/scan.json').read_text())
+    assert found['command'].startswith('tools/benchmark.py scan --shapes 1,16,4') and str(tmp_path) not in str(found)
+
+    def places(*names):
+        return ''.join(f'# {name}\n<!-- results: {name} -->\nstale\n<!-- end -->\n' for name in names)
+    page = fill_page(places('roofline', 'scan', 'mixer', 'amp'), tmp_path / 'docs/results', tmp_path)
+    assert 'stale' not in page and '| matrix product, float32 |' in page
+    assert '| 1 × 16 × 4 | chunked |' in page and '(results/box/scan.png)' in page
+    assert '`tools/benchmark.py all --only mixer`' in page and '--stages amp`' in page
+    assert fill_page(page, tmp_path / 'docs/results', tmp_path) == page
+    with pytest.raises(ConfigError, match=r'scan\.json: the page has no place'):
+        fill_page(places('roofline'), tmp_path / 'docs/results', tmp_path)
+
+
+def test_overrides_keep_white_space():
+    args = benchmark_options.parse(['segmentor', '--cfg-options', 'data_root=/my data', 'model.backbone.with_cp=True'])
+    assert args.cfg_options == {'data_root': '/my data', 'model.backbone.with_cp': True}
+
+
+# Wrong input --------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['scan', '--backends', 'nonsense'], "unknown scan backend 'nonsense'"),
+    (['scan', '--shapes', '1,2'], "3 positive whole numbers with commas between them, got '1,2'"),
+    (['scan', '--dtypes', 'int8'], "unknown dtype 'int8'"),
+    (['scan', '--out', 'x.txt'], '.json or .csv'),
+    (['scan', '--rounds', '0'], '--rounds must be at least 1'),
+    (['scan', '--plot', 'x.png'], 'belong to a --sweep'),
+    ([*SCAN, '--baseline', 'nonsense'], "no setting is called 'nonsense'; there are: reference; chunked"),
+    (['scan', '--device', 'nonsense'], "cpu, cuda or cuda:N, got 'nonsense'"),
+    (['scan', '--cuda-graphs', '--device', 'cpu'], '--cuda-graphs needs a CUDA device'),
+    (['mixer', '--shapes', '1,16,3'], 'an even number of channels'),
+    (['backbone', '--archs', 'tinny'], "unknown arch 'tinny' (did you mean 'tiny'?)"),
+    (['backbone', '--peers', 'swin-x'], "unknown peer 'swin-x' (did you mean 'swin-t'?)"),
+    (['backbone', '--sizes', '16,64', '--device', 'cpu', '--rounds', '1'], '32 pixels or more on each side'),
+    (['backbone', '--windows', '0,1'], 'a positive whole number'),
+    (['backbone', '--fuse', '--device', 'cpu'], '--fuse: MambaVision has no method fuse()'),
+    (['detector', 'nowhere.py'], 'config file not found: nowhere.py'),
+    (['detector', '--cfg-options', 'nonsense'], '--cfg-options takes KEY=VALUE pairs'),
+    (['all', '--only', 'nonsense', '--device', 'cpu'], "--only: unknown part 'nonsense'; valid ones: roofline, scan")])
+def test_wrong_input(arguments, message, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delattr(MambaVision, 'fuse', raising=False)
+    assert benchmark(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith('error: ') and len(error.splitlines()) <= 2, error
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_subcommand(capsys):
+    assert benchmark(['nonsense']) == 2
+    assert "invalid choice: 'nonsense'" in capsys.readouterr().err
+
+
+def test_a_config_of_another_kind(configs, capsys):
+    assert benchmark(['detector', str(configs.segmentor), '--device', 'cpu']) == 2
+    assert 'is no config of a detector' in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there is one')
+def test_cuda_where_there_is_none(capsys):
+    assert benchmark(['scan', '--device', 'cuda']) == 2
+    assert 'this machine has no CUDA devices' in capsys.readouterr().err
+
+

@@ -1,0 +1,60 @@
+import cv2
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder with two images, one of them broken."""
+    folder = tmp_path / 'my images'
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    cv2.imwrite(str(folder / 'good.png'), noise)
+    (folder / 'bad.png').write_bytes((folder / 'good.png').read_bytes()[:500])
+    return folder
+
+
+def test_it_lists_what_failed_and_keeps_what_is_done(tool, model_files, images):
+    files = model_files.detector
+    run = tool('infer', files.config, files.checkpoint, images, '--out-dir', images / 'out', '--device', 'cpu',
+               '--batch-size', 2, '--score-thr', 0)
+    assert run.code == 2
+    assert run.errors == ['error: 1 of 2 inputs failed:']
+    assert f'{images / "bad.png"}: the image is truncated' in run.err
+    assert '1 image done' in run.out
+    done = sorted(str(p.relative_to(images / 'out')) for p in (images / 'out').rglob('*') if p.is_file())
+    assert done == ['preds/images.json', 'preds/results.json', 'vis/good.png']
+    # The second run does not take the first one's pictures for inputs.
+    (images / 'bad.png').unlink()
+    run = tool('infer', files.config, files.checkpoint, images, '--out-dir', images / 'out', '--no-save-vis')
+    assert run.code == 0
+    assert '1 image done' in run.out
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['{images}/none*.png'], 'no file matches'),
+    (['missing.png'], 'no such file or folder'),
+    (['{images}', '--classes', 'ellipse', 'cat'], "unknown class 'cat'"),
+    (['{images}', '--device', 'cuda:99'], "device 'cuda:99' can not be used"),
+    (['{images}', '--batch-size', '0'], 'batch_size must be 1 or more'),
+    (['{images}', '--out-dir', '{images}/good.png'], 'can not be written to'),
+    (['{images}', '--show'], '--show needs a display'),
+    (['{images}/bad.png'], 'the image is truncated')])
+def test_it_tells_wrong_input_in_a_line(tool, model_files, images, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.delenv('DISPLAY', raising=False)
+    monkeypatch.delenv('WAYLAND_DISPLAY', raising=False)
+    files = model_files.segmentor
+    run = tool('infer', files.config, files.checkpoint, *(a.format(images=images) for a in arguments))
+    assert run.code == 2
+    assert len(run.errors) == 1
+    assert message in run.err
+    assert 'Traceback' not in run.err
+    assert not list(tmp_path.rglob('vis/*'))
+    assert 'bad.png' in str(arguments) or not (tmp_path / 'outputs').exists()
+
+
+def test_a_checkpoint_that_does_not_belong_to_the_config(tool, model_files, images):
+    run = tool('infer', model_files.segmentor.config, model_files.detector.checkpoint, images)
+    assert run.code == 2
+    assert 'does not fit the model of this config' in run.errors[0]
+    assert 'decode_head' in run.errors[0]

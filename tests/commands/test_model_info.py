@@ -1,0 +1,30 @@
+import pytest
+import torch
+from PIL import Image
+
+
+def test_costs_of_a_config_and_of_an_arch(tool, model_files, tmp_path):
+    run = tool('model_info', model_files.detector.config, '--out', tmp_path / 'info.png')
+    assert run.code == 0, run.err
+    parts = ['stem', 'stage 1', 'stage 2', 'stage 3', 'stage 4', 'neck', 'rpn_head', 'roi_head', 'total']
+    assert [line[:8].strip() for line in run.out.splitlines()[-1 - len(parts):-1]] == parts
+    state = torch.load(model_files.detector.checkpoint, weights_only=True)['state_dict']
+    number = sum(v.numel() for k, v in state.items() if not k.endswith(('running_mean', 'running_var', 'tracked')))
+    total = next(line for line in run.out.splitlines() if line.startswith('total')).split()
+    assert float(total[1]) == pytest.approx(number / 1e6, abs=0.01)
+    assert float(total[3]) > 0
+    with Image.open(tmp_path / 'info.png') as picture:
+        assert picture.width > 800
+    run = tool('model_info', '--arch', 'tiny', '--size', 64, '--no-memory')
+    assert run.code == 0
+    assert '31.79' in run.out
+
+
+@pytest.mark.parametrize('arguments, message', [
+    ([], 'name a config file or --arch'),
+    (['--arch', 'tiny', '--size', '16'], '32 pixels or more'),
+    (['missing.py'], 'config file not found')])
+def test_it_tells_wrong_input_in_a_line(tool, arguments, message):
+    run = tool('model_info', *arguments)
+    assert (run.code, len(run.errors)) == (2, 1)
+    assert message in run.err

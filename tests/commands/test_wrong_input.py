@@ -1,0 +1,206 @@
+"""What wrong input gets: a line or two that name the thing and the way out, exit code 2, nothing half-written."""
+import json
+import os
+import shutil
+from importlib.util import find_spec
+
+import pytest
+import torch
+
+from mmvision_mamba import MambaVision
+
+from ..helpers.calls import Calls
+
+
+@pytest.fixture
+def fails(tool, shapes, tmp_path):
+    def run(name, *arguments, data_root=shapes, options=(), lines=2):
+        wd = tmp_path / 'wd'
+        result = tool(name, *arguments, '--work-dir', wd, '--cfg-options', f'data_root={data_root}', *options)
+        assert result.code == 2, (result.code, result.err[-3000:])
+        message = result.err[result.err.index('error: '):]
+        assert len(message.splitlines()) <= lines and 'Traceback' not in result.err, message
+        assert not wd.exists(), 'half-written'
+        return message
+    return run
+
+
+@pytest.fixture
+def copy(shapes, tmp_path):
+    return shutil.copytree(shapes, tmp_path / 'shapes')
+
+
+# Configs ------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('name', ['train', 'test'])
+def test_config_missing_or_broken(name, fails, configs, tmp_path):
+    checkpoint = ['x.pth'] * (name == 'test')
+    assert 'config file not found: nowhere.py' in fails(name, 'nowhere.py', *checkpoint)
+    configs.detector.write_text(configs.detector.read_text() + '\nmodel = dict(\n')
+    assert 'detector.py: syntax error in line' in fails(name, configs.detector, *checkpoint)
+    configs.detector.write_text("_base_ = './gone.py'\n")
+    assert 'gone.py' in fails(name, configs.detector, *checkpoint)
+    configs.detector.write_text('a = 1\n')
+    assert 'no default_scope' in fails(name, configs.detector, *checkpoint)
+
+
+@pytest.mark.parametrize(('option', 'message'), [
+    ('model.backbone.arch=tinny', "unknown arch 'tinny' (did you mean 'tiny'?); valid ones: tiny, tiny2"),
+    ('model.backbone.scan_backend=cuda', "unknown scan backend 'cuda'; valid ones: 'auto', 'reference', 'chunked'"),
+    ('model.backbone.drop_rate=0.1', "MambaVision has no argument 'drop_rate'"),
+    ('model.backbone.depth=50', 'put _delete_=True beside the type'),
+    ('model.backbone.out_indices=(0,7)', 'out_indices must be increasing values out of 0, 1, 2, 3'),
+    ('model.neck.in_channels=[80,160,320,640]', 'Set model.neck.in_channels=[16,32,64,128]'),
+    ('model.roi_head.mask_head.num_classes=80', 'Set model.roi_head.mask_head.num_classes=3'),
+    ('model.neck.out_chanels=3', "FPN has no argument 'out_chanels' (did you mean 'out_channels'?)"),
+    ('model.backbone.type=MambaVison', 'MambaVison is not in the')])
+def test_values_of_the_config(option, message, fails, configs):
+    assert message in fails('train', configs.detector, options=[option])
+
+
+def test_overrides_that_are_none(tool, configs):
+    result = tool('train', configs.detector, '--cfg-options', 'model.backbone.arch')
+    assert result.code == 2 and '--cfg-options takes KEY=VALUE pairs' in result.err
+
+
+def test_visualisers(fails, configs):
+    assert "--vis tensorbord: expected none, or some of local, tensorboard, wandb" in fails(
+        'train', configs.detector, '--vis', 'tensorbord')
+
+
+def test_auto_scale_lr_without_base(fails, configs):
+    configs.detector.write_text(configs.detector.read_text() + '\nauto_scale_lr = dict(enable=False)\n')
+    assert '--auto-scale-lr' in fails('train', configs.detector, '--auto-scale-lr')
+
+
+def test_packages_that_only_some_configs_need(capsys):
+    """What mmdet raises becomes a line, which names the package and how to get it."""
+    from mmengine.registry import TRANSFORMS, DefaultScope
+
+    from mmvision_mamba.commands.errors import user_errors
+    if find_spec('panopticapi'):
+        pytest.skip('it is there')
+    with pytest.raises(SystemExit) as stop, user_errors(), DefaultScope.overwrite_default_scope('mmdet'):
+        TRANSFORMS.build(dict(type='LoadPanopticAnnotations'))
+    message = capsys.readouterr().err
+    assert message.startswith('error: panopticapi is not installed, please install it by: pip install git+https://')
+    assert len(message.splitlines()) == 1 and stop.value.code == 2
+    with pytest.raises(RuntimeError, match='a bug'), user_errors():
+        raise RuntimeError('a bug')
+    assert not capsys.readouterr().err
+
+
+# Data ---------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('kind', ['detector', 'segmentor'])
+def test_data_root_missing(kind, fails, configs):
+    message = fails('train', getattr(configs, kind), data_root='/nowhere/shapes', lines=8)
+    assert '/nowhere/shapes' in message and 'SHAPES_ROOT' in message and 'data_root=' in message
+
+
+def test_annotations(fails, configs, copy):
+    path = copy / 'annotations' / 'instances_train.json'
+    text = path.read_text()
+    path.write_text(text[:len(text) // 2])
+    assert 'instances_train.json' in fails('train', configs.detector, data_root=copy)
+    annotations = json.loads(text)
+    annotations['categories'][0]['name'] = 'zebra'
+    path.write_text(json.dumps(annotations))
+    message = fails('train', configs.detector, data_root=copy, lines=4)
+    assert 'zebra' in message and 'ellipse' in message
+    path.unlink()
+    assert str(path) in fails('train', configs.detector, data_root=copy, lines=8)
+
+
+@pytest.mark.parametrize(('kind', 'workers', 'broken'), [
+    ('detector', 1, 'truncated'), ('detector', 0, 'not an image'), ('segmentor', 0, 'truncated')])
+def test_bad_images(kind, workers, broken, fails, tool, configs, copy, tmp_path):
+    images = sorted((copy / 'train').iterdir())
+    whole = {path: path.read_bytes() for path in images}
+    for path in images:
+        path.write_bytes(whole[path][:500] if broken == 'truncated' else b'<html></html>')
+    options = [f'train_dataloader.num_workers={workers}', 'train_cfg.max_iters=1', 'train_cfg.val_interval=9']
+    message = fails('train', getattr(configs, kind), data_root=copy, options=options)
+    assert str(copy / 'train') in message and '--skip-bad-images' in message
+    for path in images[3:]:
+        path.write_bytes(whole[path])
+    result = tool('train', getattr(configs, kind), '--skip-bad-images', '--work-dir', tmp_path / 'wd', '--cfg-options',
+                  f'data_root={copy}', *options)
+    assert result.code == 0, result.err[-3000:]
+    assert '3 left out' in result.out and str(images[0]) in result.out
+
+
+def test_small_images(fails, configs):
+    config = configs.segmentor
+    config.write_text(config.read_text() + "\nmodel['data_preprocessor'] = dict(size=(24, 24))\n"
+                      "train_dataloader['dataset'] = dict(pipeline=[dict(type='LoadImageFromFile'), "
+                      "dict(type='LoadAnnotations'), dict(type='Resize', scale=(24, 24)), "
+                      "dict(type='PackSegInputs')])\n")
+    assert '32 pixels or more on each side, got 24 × 24' in fails('train', config)
+
+
+# Checkpoints --------------------------------------------------------------------------------------------------------
+
+def write_checkpoint(kind, path):
+    torch.save(dict(state_dict={'a': torch.ones(3)}, meta=dict(epoch=1)), path)
+    if kind == 'truncated':
+        path.write_bytes(path.read_bytes()[:200])
+    elif kind == 'objects':
+        torch.save(dict(state_dict={}, extra=Calls(os.mkdir, 'pwned')), path)
+    elif kind == 'variant':
+        with torch.device('meta'):
+            shapes = {k: v.shape for k, v in MambaVision('small').state_dict().items()}
+        torch.save({f'backbone.{k}': torch.zeros(()).expand(shape) for k, shape in shapes.items()}, path)
+
+
+@pytest.mark.parametrize(('kind', 'message'), [
+    ('missing', 'checkpoint not found'), ('truncated', 'is truncated or not a checkpoint'),
+    ('objects', 'holds an object of posix.mkdir'), ('variant', "looks like 'small'")])
+@pytest.mark.parametrize('use', ['test', 'resume', 'load_from', 'init_cfg'])
+def test_checkpoints(kind, message, use, fails, configs, tmp_path):
+    path = tmp_path / 'weights.pth'
+    if kind != 'missing':
+        write_checkpoint(kind, path)
+    if use == 'test':
+        found = fails('test', configs.detector, path)
+    elif use == 'resume':
+        found = fails('train', configs.detector, '--resume', path)
+    elif use == 'load_from':
+        found = fails('train', configs.detector, options=[f'load_from={path}'])
+    else:
+        found = fails('train', configs.detector, options=[
+            'model.backbone.init_cfg._delete_=True', 'model.backbone.init_cfg.type=Pretrained',
+            f'model.backbone.init_cfg.checkpoint={path}'])
+    assert message in found and str(path) in found
+    assert not (tmp_path / 'pwned').exists()
+
+
+def test_heads_of_another_data_set_are_no_error_to_start_from(tool, configs, shapes, tmp_path):
+    """`load_from` a checkpoint with other classes is how one fine-tunes; only its backbone must fit."""
+    options = ['--cfg-options', f'data_root={shapes}', 'train_cfg.max_iters=1', 'train_cfg.val_interval=9']
+    assert tool('train', configs.segmentor, '--work-dir', tmp_path / 'a', *options).code == 0
+    checkpoint = torch.load(tmp_path / 'a' / 'iter_1.pth', weights_only=False)
+    checkpoint['state_dict'] = {k: v for k, v in checkpoint['state_dict'].items() if 'conv_seg' not in k}
+    torch.save(checkpoint, tmp_path / 'other.pth')
+    result = tool('train', configs.segmentor, '--work-dir', tmp_path / 'b', *options,
+                  f'load_from={tmp_path / "other.pth"}')
+    assert result.code == 0, result.err[-3000:]
+    assert tool('test', configs.segmentor, tmp_path / 'other.pth', '--work-dir', tmp_path / 'c', *options[:2]).code == 2
+
+
+# Divergence ---------------------------------------------------------------------------------------------------------
+
+def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tool, configs, shapes, tmp_path):
+    config = configs.segmentor
+    config.write_text(config.read_text() + "\nparam_scheduler = [dict(type='MultiStepLR', by_epoch=False, "
+                      "milestones=[2], gamma=1e38)]\noptim_wrapper = dict(clip_grad=None)\n")
+    result = tool('train', config, '--work-dir', tmp_path / 'wd', '--cfg-options', f'data_root={shapes}',
+                  'train_cfg.max_iters=12', 'train_cfg.val_interval=100', 'default_hooks.checkpoint.interval=2')
+    assert result.code == 2, result.err[-3000:]
+    message = result.err[result.err.index('error: '):]
+    assert 'not finite' in message and 'iteration' in message and 'iter_2.pth' in message
+    assert len(message.splitlines()) == 2
+    state = torch.load(tmp_path / 'wd' / 'iter_2.pth', weights_only=False)['state_dict']
+    assert all(torch.isfinite(v).all() for v in state.values() if v.is_floating_point())
+    saved = [torch.load(p, weights_only=False)['state_dict'] for p in (tmp_path / 'wd').glob('iter_*.pth')]
+    assert all(torch.isfinite(v).all() for s in saved for v in s.values() if v.is_floating_point())

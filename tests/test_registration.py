@@ -1,0 +1,204 @@
+"""Parts register themselves with each library in whatever order things are imported: each in a process of its own."""
+import importlib.metadata
+import importlib.resources
+import importlib.util
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from .helpers import ROOT
+from .helpers.new_process import call
+
+HEAVY = {'torch', 'torchvision', 'numpy', 'cv2', 'PIL', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}
+LIBRARIES = ('mmengine', 'mmcv', 'mmdet', 'mmseg', 'timm')
+MOST_MODULES = 60  # 32 are needed, all but five of them Python's own; NumPy alone brings 100
+
+TIMM = {'mambavision_tiny'}
+MMENGINE = TIMM | {'MambaVision', 'MM_mamba_vision', 'DivergenceHook', 'PackImage', 'ImageClassifier'}
+MMDET = MMENGINE | {'InstanceSegTTAModel'}
+ORDERS = {  # imports, in this order: what is registered then
+    'import mmvision_mamba, timm': TIMM,
+    'import timm, mmvision_mamba': TIMM,
+    'import mmvision_mamba, mmengine': MMENGINE,
+    'import mmengine, mmvision_mamba': MMENGINE,
+    'import mmvision_mamba; from mmengine.registry import MODELS': MMENGINE,
+    'import mmvision_mamba, mmcv': MMENGINE,
+    'import mmcv, mmvision_mamba': MMENGINE,
+    'import mmvision_mamba, mmdet.apis': MMDET,
+    'import mmdet.apis, mmvision_mamba': MMDET,
+    'import mmvision_mamba, mmseg.apis': MMDET,  # which mmseg imports
+    'import mmseg.apis, mmvision_mamba': MMDET,
+    'import mmvision_mamba; mmvision_mamba.register()': MMDET,
+    'import mmdet.apis, mmvision_mamba; mmvision_mamba.register(); mmvision_mamba.register()': MMDET,
+    'from mmvision_mamba import MambaVision': TIMM,
+    'from mmvision_mamba import MambaVision; import mmengine': MMENGINE,
+    'from mmvision_mamba import Inferencer': MMENGINE,
+    'from mmengine.config import Config; Config.fromfile("custom_imports.py")': MMENGINE,
+    'import mmdet.apis; from mmengine.config import Config; Config.fromfile("custom_imports.py")': MMDET,
+    # Whether a library is installed is asked before it is imported.
+    'from importlib.util import find_spec; import mmvision_mamba; [find_spec(name) for name in LIBRARIES];'
+    'import mmengine, mmdet.apis': MMDET,
+    # Parts of the package are somebody's first import.
+    'import mmvision_mamba.backbones.timm_models': TIMM,
+    'import mmvision_mamba.engine.runner': MMENGINE,
+    'import mmvision_mamba.datasets.image_mask': MMENGINE,
+    'import mmvision_mamba.classification.model': MMENGINE,
+    'import mmvision_mamba.inference.inferencer': MMENGINE,
+    'import mmvision_mamba.evaluation.tta': MMDET,
+}
+
+
+def registered() -> set[str]:
+    """The names that the libraries imported so far know."""
+    found = set()
+    if sys.modules.get('timm'):
+        import timm
+        found |= {name for name in TIMM if timm.is_model(name)}
+    if sys.modules.get('mmengine'):
+        from mmengine.registry import HOOKS, MODELS, TRANSFORMS
+        found |= {name for registry, name in (
+            (MODELS, 'MambaVision'), (MODELS, 'MM_mamba_vision'), (HOOKS, 'DivergenceHook'), (TRANSFORMS, 'PackImage'),
+            (MODELS, 'ImageClassifier')) if registry.get(name)}
+    if sys.modules.get('mmdet'):
+        from mmdet.registry import MODELS
+        found |= {name for name in ('InstanceSegTTAModel',) if MODELS.get(name)}
+    return found
+
+
+def registered_after(imports: str) -> tuple[set[str], set[str]]:
+    """What is registered after these imports, and once everything else is imported too."""
+    assert not {'mmvision_mamba', *LIBRARIES} & set(sys.modules)
+    exec(imports, dict(LIBRARIES=LIBRARIES))
+    first = registered()
+
+    import mmdet.apis
+    import mmseg.apis
+    import timm
+    from mmengine.registry import MODELS
+
+    import mmvision_mamba
+    for registry in (MODELS, mmdet.registry.MODELS, mmseg.registry.MODELS):
+        assert registry.get('MambaVision') is mmvision_mamba.MambaVision
+    small = dict(dim=8, in_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 4))
+    assert type(MODELS.build(dict(type='MambaVision', arch=small))) is mmvision_mamba.MambaVision
+    assert timm.create_model('mambavision_tiny', arch=small, num_classes=3).num_classes == 3
+    check_the_libraries()
+    return first, registered()
+
+
+def check_the_libraries():
+    """They are what they would be had nobody waited for their import."""
+    for name in LIBRARIES:
+        module, spec = sys.modules[name], importlib.util.find_spec(name)
+        assert module.__spec__ is spec and module.__loader__ is spec.loader
+        assert type(spec.loader).__module__.startswith(('importlib', '_frozen_importlib')), spec.loader
+        assert spec.loader.get_source(name) and spec.loader.is_package(name)
+        assert (importlib.resources.files(name) / '__init__.py').is_file()
+        assert importlib.metadata.version({'mmseg': 'mmsegmentation'}.get(name, name))
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The folder that the processes run in, with a config that has the package imported."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'custom_imports.py').write_text(
+        "custom_imports = dict(imports=['mmvision_mamba'], allow_failed_imports=False)\n")
+    return tmp_path
+
+
+def test_the_import_is_light():
+    code = ('import json, sys\nbefore = set(sys.modules)\nimport mmvision_mamba\n'
+            'print(json.dumps(sorted(set(sys.modules) - before)))')
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=True)
+    modules = set(json.loads(done.stdout))
+    assert not HEAVY & modules
+    assert len(modules) < MOST_MODULES, sorted(modules)
+
+
+@pytest.mark.parametrize('imports', ORDERS)
+def test_order(imports, here):
+    pytest.importorskip('mmdet')
+    pytest.importorskip('mmseg')
+    first, in_the_end = call(registered_after, imports)
+    assert first == ORDERS[imports]
+    assert in_the_end == MMDET
+
+
+# What a user of mmdet does ------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def detector_files(tmp_path_factory):
+    """Configs of a small detector without and with custom_imports, and a picture."""
+    pytest.importorskip('mmdet')
+    from PIL import Image
+
+    from .helpers.detectors import cascade
+    folder = tmp_path_factory.mktemp('stock')
+    cfg = cascade()
+    cfg.test_dataloader = dict(dataset=dict(type='CocoDataset', pipeline=[
+        dict(type='LoadImageFromFile'), dict(type='Resize', scale=(128, 96), keep_ratio=True),
+        dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))]))
+    cfg.dump(folder / 'without.py')
+    cfg.custom_imports = dict(imports=['mmvision_mamba'], allow_failed_imports=False)
+    cfg.dump(folder / 'with.py')
+    noise = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(folder / 'picture.png')
+    return folder
+
+
+def detected(imports: str, config: str, picture: str) -> tuple[str, int]:
+    """The backbone's module, and how many objects mmdet finds in the picture."""
+    exec(imports)
+    from mmdet.apis import inference_detector, init_detector
+    model = init_detector(config, None, device='cpu')
+    found = inference_detector(model, picture).pred_instances
+    assert found.masks.shape == (len(found), 60, 80)
+    return type(model.backbone).__module__, len(found)
+
+
+@pytest.mark.parametrize(('imports', 'config'), [
+    ('import mmvision_mamba, mmdet.apis', 'without'), ('import mmvision_mamba, mmdet.apis', 'with'),
+    ('import mmdet.apis, mmvision_mamba', 'without'), ('import mmdet.apis, mmvision_mamba', 'with'),
+    ('import mmdet.apis', 'with')])
+def test_stock_init_detector(imports, config, detector_files):
+    module, count = call(detected, imports, str(detector_files / f'{config}.py'), str(detector_files / 'picture.png'))
+    assert module == 'mmvision_mamba.backbones.mambavision' and count > 0
+
+
+# Where something is missing or broken ------------------------------------------------------------------------------
+
+def registered_without(missing: list[str], imports: str) -> set[str]:
+    import mmvision_mamba  # noqa: F401
+    sys.modules.update(dict.fromkeys(missing))  # to Python they are not installed then
+    exec(imports)
+    return registered()
+
+
+@pytest.mark.parametrize(('missing', 'imports', 'expected'), [
+    (['mmdet', 'mmseg'], 'mmvision_mamba.register()', MMENGINE),
+    (['mmcv', 'mmdet', 'mmseg'], 'mmvision_mamba.register()', TIMM | {'MambaVision', 'MM_mamba_vision'}),
+    (['mmcv', 'mmdet', 'mmseg'], 'import mmengine', TIMM | {'MambaVision', 'MM_mamba_vision'}),
+    (['mmengine', 'mmcv', 'mmdet', 'mmseg'], 'mmvision_mamba.register()', TIMM)])
+def test_what_is_not_installed_is_left_out(missing, imports, expected):
+    assert call(registered_without, missing, f'import mmvision_mamba; {imports}') == expected
+
+
+def import_broken_then_whole(folder: str) -> set[str]:
+    import mmvision_mamba  # noqa: F401
+    sys.path.insert(0, folder)
+    with pytest.raises(ImportError, match='half installed'):
+        import timm
+    assert 'timm' not in sys.modules
+    sys.path.remove(folder)
+    sys.path_importer_cache.clear()
+    import timm  # noqa: F401
+    return registered()
+
+
+def test_a_library_whose_import_fails_can_be_imported_again(tmp_path):
+    (tmp_path / 'timm').mkdir()
+    (tmp_path / 'timm/__init__.py').write_text("raise ImportError('half installed')\n")
+    assert call(import_broken_then_whole, str(tmp_path)) == TIMM
