@@ -21,11 +21,13 @@ demo: env  ## train and test a detector and a segmentor on generated data, about
 test: env  ## run the tests
 	@$(python) -m pytest -n $(JOBS) $(ARGS)
 
-lint: env  ## check the code with ruff
+lint: env  ## check the code with ruff, its imports with import-linter, its public types with mypy
 	@$(python) -m ruff check . $(ARGS)
+	@$(venv)/bin/lint-imports --no-logo
+	@$(python) -m mypy
 
 audit: env  ## report known vulnerabilities of the installed packages; never fails
-	@$(python) tools/audit.py $(ARGS)
+	@$(python) tools/dev/audit.py $(ARGS)
 
 docs: env  ## build the documentation into site/; a broken link fails
 	@NO_MKDOCS_2_WARNING=1 $(python) -m mkdocs build --strict --quiet $(ARGS)
