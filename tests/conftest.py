@@ -6,6 +6,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
 import runpy
+import socket
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -67,6 +68,13 @@ def shell(tmp_path):
     def run(*command, **options):
         return subprocess.run([str(c) for c in command], cwd=tmp_path, capture_output=True, text=True, **options)
     return run
+
+
+@pytest.fixture
+def port():
+    """A TCP port that is free, for the processes of a job to meet at."""
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        return server.getsockname()[1]
 
 
 # A data set, and models on it ---------------------------------------------------------------------------------------

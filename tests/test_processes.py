@@ -1,5 +1,4 @@
 """Which process is the first of a job, and how the processes of a job come together."""
-import socket
 import stat
 
 import pytest
@@ -42,12 +41,6 @@ def test_launchers_that_can_not_be(launcher, variables, message, environment):
     with pytest.raises(ConfigError, match=message):
         join_processes(launcher, {})
     assert not torch.distributed.is_initialized()
-
-
-@pytest.fixture
-def port():
-    with socket.create_server(('127.0.0.1', 0)) as server:
-        return server.getsockname()[1]
 
 
 @pytest.fixture

@@ -1,10 +1,12 @@
 """Parts register themselves with each library in whatever order things are imported: each in a process of its own."""
+import ast
 import importlib.metadata
 import importlib.resources
 import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +43,7 @@ ORDERS = {  # imports, in this order: what is registered then
     # Whether a library is installed is asked before it is imported.
     'from importlib.util import find_spec; import mmvision_mamba; [find_spec(name) for name in LIBRARIES];'
     'import mmengine, mmdet.apis': MMDET,
-    # Parts of the package are somebody's first import.
+    # Parts of the package are somebody's first import; more of them below.
     'import mmvision_mamba.backbones.timm_models': TIMM,
     'import mmvision_mamba.engine.runner': MMENGINE,
     'import mmvision_mamba.datasets.image_mask': MMENGINE,
@@ -74,13 +76,15 @@ def registered_after(imports: str) -> tuple[set[str], set[str]]:
     exec(imports, dict(LIBRARIES=LIBRARIES))
     first = registered()
 
-    import mmdet.apis
-    import mmseg.apis
+    import mmdet.registry
     import timm
     from mmengine.registry import MODELS
 
     import mmvision_mamba
-    for registry in (MODELS, mmdet.registry.MODELS, mmseg.registry.MODELS):
+    registries = [MODELS, mmdet.registry.MODELS]
+    if 'mmseg' in sys.modules:
+        registries.append(sys.modules['mmseg.registry'].MODELS)
+    for registry in registries:
         assert registry.get('MambaVision') is mmvision_mamba.MambaVision
     small = dict(dim=8, in_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 4))
     assert type(MODELS.build(dict(type='MambaVision', arch=small))) is mmvision_mamba.MambaVision
@@ -91,7 +95,7 @@ def registered_after(imports: str) -> tuple[set[str], set[str]]:
 
 def check_the_libraries():
     """They are what they would be had nobody waited for their import."""
-    for name in LIBRARIES:
+    for name in {*LIBRARIES} & {*sys.modules}:
         module, spec = sys.modules[name], importlib.util.find_spec(name)
         assert module.__spec__ is spec and module.__loader__ is spec.loader
         assert type(spec.loader).__module__.startswith(('importlib', '_frozen_importlib')), spec.loader
@@ -125,6 +129,56 @@ def test_order(imports, here):
     first, in_the_end = call(registered_after, imports)
     assert first == ORDERS[imports]
     assert in_the_end == MMDET
+
+
+# Any module can be the first -----------------------------------------------------------------------------------------
+
+def modules_that_registration_imports() -> list[str]:
+    """Those that import one of the libraries themselves: while they do, registration may ask for them."""
+    import mmvision_mamba
+    mmvision_mamba.register()
+    names = [name for name in sys.modules if name.startswith('mmvision_mamba.')]
+    return [name for name in names if imports_a_library(sys.modules[name].__file__)]
+
+
+def imports_a_library(file: str) -> bool:
+    found = [node for node in ast.parse(Path(file).read_text()).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    names = [name.name for node in found if isinstance(node, ast.Import) for name in node.names] + [
+        node.module for node in found if isinstance(node, ast.ImportFrom) and not node.level]
+    return any(name.partition('.')[0] in LIBRARIES for name in names)
+
+
+def import_it(module: str) -> None:
+    importlib.import_module(module)
+
+
+def what_fails(modules: list[str]) -> dict[str, str]:
+    """module -> the error with which its import as a process's first ends."""
+    found = {}
+    for module in modules:
+        try:
+            call(import_it, module)
+        except AssertionError as error:
+            found[module] = str(error).strip().splitlines()[-1]
+    return found
+
+
+def test_a_module_that_registration_imports_can_be_the_first():
+    pytest.importorskip('mmdet')
+    modules = call(modules_that_registration_imports)
+    assert {'mmvision_mamba.engine.runner', 'mmvision_mamba.datasets.loading'} < set(modules)
+    assert not what_fails(modules)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_every_module_can_be_the_first():
+    files = [file.relative_to(ROOT).with_suffix('') for file in sorted((ROOT / 'mmvision_mamba').rglob('*.py'))]
+    modules = ['.'.join(file.parts).removesuffix('.__init__') for file in files if file.name != '__main__']
+    assert len(modules) > 100
+    # The command for clusters and the page want packages that are extras; they say so.
+    failed = {name: error for name, error in what_fails(modules).items() if 'MissingExtraError' not in error}
+    assert not failed
 
 
 # What a user of mmdet does ------------------------------------------------------------------------------------------

@@ -111,12 +111,12 @@ def test_tools_run_from_anywhere(shell, configs, shapes, executable):
         assert result.returncode == 0 and '--cfg-options' in result.stdout, result.stderr
 
 
-def test_two_processes_on_a_cpu(shell, configs, shapes, tmp_path):
+def test_two_processes_on_a_cpu(shell, configs, shapes, port, tmp_path):
     """torchrun over gloo: SyncBN reverted, gradients averaged, one checkpoint; then a distributed test."""
     config = configs.segmentor
     config.write_text(config.read_text() + "\nnorm_cfg = dict(type='SyncBN', requires_grad=True)\n"
                       "model['decode_head']['norm_cfg'] = norm_cfg\nmodel['auxiliary_head']['norm_cfg'] = norm_cfg\n")
-    environment = {**os.environ, 'PORT': '29517', 'OMP_NUM_THREADS': '1',
+    environment = {**os.environ, 'PORT': str(port), 'OMP_NUM_THREADS': '1',
                    'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'}
     options = ('--cfg-options', f'data_root={shapes}', 'train_cfg.max_iters=2')
     result = shell(ROOT / 'tools' / 'dist_train.sh', config, 2, '--work-dir', tmp_path / 'wd', *options,
@@ -134,7 +134,7 @@ def test_two_processes_on_a_cpu(shell, configs, shapes, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize('kind', ['detector', 'segmentor'])
-def test_three_processes_report_what_one_does(kind, tool, shell, configs, tmp_path):
+def test_three_processes_report_what_one_does(kind, tool, shell, configs, port, tmp_path):
     """Seven images, which three processes don't share evenly, and two, which leave one with nothing of its own."""
     make_shapes(tmp_path / 'seven', train=4, val=7, seed=0, size=(64, 64))
     make_shapes(tmp_path / 'two', train=4, val=2, seed=1, size=(64, 64))
@@ -142,7 +142,7 @@ def test_three_processes_report_what_one_does(kind, tool, shell, configs, tmp_pa
     result = tool('train', config, '--work-dir', tmp_path / 'wd', '--cfg-options', f'data_root={tmp_path}/seven')
     assert result.code == 0, result.err[-3000:]
     checkpoint = tmp_path / 'wd/iter_4.pth'
-    environment = {**os.environ, 'PORT': '29543', 'OMP_NUM_THREADS': '1',
+    environment = {**os.environ, 'PORT': str(port), 'OMP_NUM_THREADS': '1',
                    'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'}
     for name, options in (('seven', []), ('seven', ['test_dataloader.sampler.round_up=False']), ('two', [])):
         options = ['--cfg-options', f'data_root={tmp_path / name}', 'test_dataloader.batch_size=1', *options]

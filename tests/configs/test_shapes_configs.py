@@ -1,6 +1,4 @@
 """The Shapes configs: the same kind of models as for COCO and ADE20K, on the classes the generator draws."""
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip('mmdet')
@@ -11,7 +9,10 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from mmvision_mamba.datasets.shapes import CLASSES, make_shapes
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
+from ..helpers import ROOT
+from ..helpers.fresh_start import forget_earlier_runs
+
+CONFIGS = ROOT / 'configs'
 PAIRS = {
     'cascade_mask_rcnn_mambavision_t_shapes': 'cascade_mask_rcnn_mambavision_t_coco',
     'upernet_mambavision_t_shapes': 'upernet_mambavision_t_ade20k',
@@ -21,7 +22,7 @@ PAIRS = {
 @pytest.fixture(autouse=True)
 def _no_scope_left():
     yield
-    DefaultScope._instance_dict.clear()
+    forget_earlier_runs()
 
 
 @pytest.fixture(scope='module')

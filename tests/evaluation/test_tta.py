@@ -1,6 +1,5 @@
 """InstanceSegTTAModel: boxes as mmdet merges them, masks back in the original image."""
 import copy
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,7 +20,9 @@ from pycocotools import mask as coco_mask
 
 from mmvision_mamba.evaluation.tta import InstanceSegTTAModel
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
+from ..helpers import ROOT
+
+CONFIGS = ROOT / 'configs'
 HEIGHT, WIDTH = 40, 60
 TTA_CFG = ConfigDict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100)
 FLIPS = {None: (), 'horizontal': (1,), 'vertical': (0,), 'diagonal': (0, 1)}

@@ -7,6 +7,7 @@ from mmvision_mamba.backbones.family import FAMILY, PADDINGS
 from mmvision_mamba.export import formats, tensorrt, verify
 from mmvision_mamba.export.onnx_file import operators
 from mmvision_mamba.export.parts import build_exportable
+from mmvision_mamba.runtime import loaders
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
@@ -28,7 +29,7 @@ def check(arch, padding, size, free, path, windows='arch'):
     del what
     on_disk = sum(file.stat().st_size for file in path.parent.iterdir())
     assert on_disk < 1.1 * weights
-    run = formats.load(path, 'onnx')
+    run = loaders.load(path, 'onnx')
     worst = max(verify.difference(a, b) for images, features in zip(inputs, wanted)
                 for a, b in zip(features, run(images.numpy()), strict=True))
     count = operators(path)

@@ -3,7 +3,7 @@ import multiprocessing
 import traceback
 
 # What those libraries import, and what takes nine tenths of their time: imported once, for all processes.
-COMMON = ['torch._dynamo', 'torch.distributed.fsdp', 'torch.utils.tensorboard', 'torchvision', 'cv2',
+COMMON = ['pytest', 'torch._dynamo', 'torch.distributed.fsdp', 'torch.utils.tensorboard', 'torchvision', 'cv2',
           'ftfy', 'huggingface_hub.file_download', 'matplotlib.pyplot', 'pycocotools.mask', 'rich.progress',
           'scipy.optimize', 'scipy.stats', 'shapely.geometry', 'wandb', 'yapf']
 
@@ -31,7 +31,6 @@ def call(function, *arguments):
 
 def _answer(sender, function, arguments):
     try:
-        answer = True, function(*arguments)
+        sender.send((True, function(*arguments)))
     except BaseException:
-        answer = False, traceback.format_exc()
-    sender.send(answer)
+        sender.send((False, traceback.format_exc()))
