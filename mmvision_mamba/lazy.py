@@ -1,21 +1,34 @@
-"""Lazy imports: names of a package that are imported when they are first used (PEP 562)."""
+"""Lazy imports: names of a package that are imported when they are first used (PEP 562); finders of modules."""
+import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.util import find_spec
 from typing import Any
 
 
 def attach(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Make `__getattr__` and `__dir__` for the `__init__` of `package`.
+    """Make `__getattr__` and `__dir__` for the `__init__` of `package`, by which its modules are found too.
 
     Args:
         package: its `__name__`.
         modules: name -> the module that defines it, relative to the package.
     """
     def __getattr__(name: str) -> Any:
-        if name not in modules:
-            raise AttributeError(f'module {package!r} has no attribute {name!r}')
-        return getattr(import_module(f'.{modules[name]}', package), name)
+        if name in modules:
+            return getattr(import_module(f'.{modules[name]}', package), name)
+        if not name.startswith('_') and name.isidentifier() and find_spec(f'{package}.{name}') is not None:
+            return import_module(f'.{name}', package)  # its modules, as if all were imported
+        raise AttributeError(f'module {package!r} has no attribute {name!r}')
 
     def __dir__() -> list[str]:
-        return sorted(modules)
+        return sorted({*vars(sys.modules[package]), *modules})
     return __getattr__, __dir__
+
+
+def put_finder(finder: MetaPathFinder, first: bool) -> None:
+    """Add `finder` at either end of `sys.meta_path`, in place of the one that an earlier import of its module added."""
+    def name(of: object) -> tuple[str, str]:
+        return type(of).__module__, type(of).__qualname__
+    sys.meta_path[:] = [other for other in sys.meta_path if name(other) != name(finder)]
+    sys.meta_path.insert(0 if first else len(sys.meta_path), finder)

@@ -6,6 +6,8 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from .lazy import put_finder
+
 _PACKAGE = __package__
 MOVED = {  # former module -> present one, relative to the package
     'backbones.ablations': 'backbones.mixers',
@@ -36,4 +38,4 @@ class _Redirect(MetaPathFinder, Loader):
 
 def install() -> None:
     """Let Python import modules under their former names. All other finders are asked first."""
-    sys.meta_path.append(_Redirect())
+    put_finder(_Redirect(), first=False)

@@ -15,6 +15,7 @@ mmdet      test-time augmentation of masks
 
 The backbones are in mmengine's root registry, where mmdet and mmseg find them too.
 """
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -23,6 +24,8 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
+
+from .lazy import put_finder
 
 
 def register() -> None:
@@ -41,7 +44,7 @@ def _with_mmengine() -> None:
 
     from .backbones import MambaVision, MM_mamba_vision
     for backbone in (MambaVision, MM_mamba_vision):  # the root registry, which toolboxes search after their own
-        MODELS.register_module(module=backbone)
+        MODELS.register_module(module=backbone, force=True)  # again after a reload, of mmengine or of this package
     if find_spec('mmcv') is not None:
         from . import engine  # noqa: F401
         if 'mmcv' not in sys.modules:  # else mmcv is importing mmengine now, and registers when it is done
@@ -54,7 +57,8 @@ def _with_mmcv() -> None:
 
 
 def _with_mmdet() -> None:
-    from .evaluation import tta  # noqa: F401
+    with contextlib.suppress(ImportError):  # mmcv has no compiled operators: mmdet's data sets and metrics work without
+        from .evaluation import tta  # noqa: F401
 
 
 # Library -> function that registers this package's parts with it.
@@ -69,8 +73,8 @@ class _AfterImport(MetaPathFinder):
                   target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname not in _PARTS:
             return None
-        others = (finder for finder in sys.meta_path if finder is not self)
-        spec = next(filter(None, (finder.find_spec(fullname, path, target) for finder in others)), None)
+        others = (finder.find_spec for finder in sys.meta_path if finder is not self and hasattr(finder, 'find_spec'))
+        spec = next(filter(None, (find(fullname, path, target) for find in others)), None)
         if spec is not None and spec.loader is not None:
             spec.loader = _RegisteringLoader(spec.loader, _PARTS[fullname])
         return spec
@@ -92,12 +96,14 @@ class _RegisteringLoader(Loader):
         self._register_parts()
 
     def __getattr__(self, name: str) -> Any:  # callers of `find_spec` may ask the loader for more
+        if name == '_loader':  # asked for by `copy`, before there is one
+            raise AttributeError(name)
         return getattr(self._loader, name)
 
 
 def install() -> None:
     """Register with the libraries that are imported already; wait for the others."""
-    sys.meta_path.insert(0, _AfterImport())
+    put_finder(_AfterImport(), first=True)
     for library, register_parts in _PARTS.items():
-        if library in sys.modules:
+        if sys.modules.get(library) is not None:  # None: made to look as if it were not installed
             register_parts()

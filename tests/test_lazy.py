@@ -46,6 +46,12 @@ def test_other_names_are_no_attributes(package):
     assert not hasattr(package, '__wrapped__')
 
 
+def test_modules_are_attributes(package):
+    assert package.below is sys.modules['lazy_package.below']
+    with pytest.raises(AttributeError, match="has no attribute 'deep'"):
+        package.deep  # noqa: B018
+
+
 @pytest.mark.parametrize('name', [
     'mmvision_mamba', 'mmvision_mamba.backbones', 'mmvision_mamba.datasets', 'mmvision_mamba.inference'])
 def test_every_name_that_a_package_offers_is_there(name):

@@ -256,3 +256,76 @@ def test_a_library_whose_import_fails_can_be_imported_again(tmp_path):
     (tmp_path / 'timm').mkdir()
     (tmp_path / 'timm/__init__.py').write_text("raise ImportError('half installed')\n")
     assert call(import_broken_then_whole, str(tmp_path)) == TIMM
+
+
+# Once more, and before --------------------------------------------------------------------------------------------
+
+AGAIN = {  # what is done to a process with both: it ends as it began
+    'reload first': 'import mmvision_mamba; reload(mmvision_mamba); import mmengine',
+    'reload last': 'import mmengine, mmvision_mamba; reload(mmvision_mamba)',
+    'reload mmengine': 'import mmvision_mamba, mmengine; reload(mmengine)',
+    'a second copy': 'import mmvision_mamba\nfor n in [n for n in sys.modules if n.startswith("mmvision_mamba")]: '
+                     'del sys.modules[n]\nimport mmvision_mamba, mmengine',
+    'another finder': 'sys.meta_path.insert(0, OLD); import mmvision_mamba, mmengine',
+    'a copied loader': 'import mmvision_mamba, copy; copy.copy(importlib.util.find_spec("mmengine").loader); '
+                       'import mmengine',
+}
+
+
+def registered_again(code: str) -> tuple[set[str], int]:
+    old = type('Old', (), dict(find_module=lambda *_: None))()  # in the way of Python before 3.4
+    exec(code, dict(sys=sys, importlib=importlib, reload=importlib.reload, OLD=old))
+    return registered(), sum('mmvision_mamba' in type(finder).__module__ for finder in sys.meta_path)
+
+
+@pytest.mark.parametrize('case', AGAIN)
+def test_imported_again(case, here):
+    pytest.importorskip('mmcv')
+    found, finders = call(registered_again, AGAIN[case])
+    assert found - TIMM == MMENGINE - TIMM and finders == 2
+
+
+def registered_where_hidden(library: str, imports: str) -> set[str]:
+    sys.modules[library] = None
+    import mmvision_mamba  # noqa: F401
+    exec(imports)
+    return registered()
+
+
+def test_a_library_hidden_before():
+    pytest.importorskip('mmcv')
+    assert call(registered_where_hidden, 'mmdet', 'mmvision_mamba.register()') == MMENGINE
+    assert call(registered_where_hidden, 'mmcv', 'import mmengine') == TIMM | {'MambaVision', 'MM_mamba_vision'}
+    assert call(registered_where_hidden, 'mmengine', 'import timm') == TIMM
+
+
+def version_without_operators() -> str:
+    import mmvision_mamba  # noqa: F401
+    sys.modules['mmcv._ext'] = None
+    import mmdet
+    return mmdet.__version__
+
+
+def test_mmdet_where_mmcv_has_no_operators():
+    pytest.importorskip('mmdet')
+    assert call(version_without_operators)
+
+
+def keys_of(file: str) -> list[str]:
+    from mmvision_mamba.checkpoints.reading import read_checkpoint
+    assert 'mmengine' not in sys.modules
+    return sorted(read_checkpoint(file))
+
+
+def save_run(file: str) -> None:
+    import numpy as np
+    import torch
+    from mmengine.logging import HistoryBuffer
+    torch.save(dict(state_dict=dict(a=torch.ones(2)), message_hub=dict(
+        lr=np.float64(0.5), log=HistoryBuffer([1., 2.], [1, 1]))), file)
+
+
+def test_a_runs_checkpoint_where_mmengine_is_not_imported_yet(tmp_path):
+    pytest.importorskip('mmcv')
+    call(save_run, str(tmp_path / 'iter_2.pth'))
+    assert call(keys_of, str(tmp_path / 'iter_2.pth')) == ['message_hub', 'state_dict']

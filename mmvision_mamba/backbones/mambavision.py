@@ -19,7 +19,7 @@ from ..errors import ConfigError, DataError
 from ..ops import Linear, check_backend
 from ..text import check_names
 from .family import PADDINGS, resolve_arch
-from .mixers import mixer_class
+from .mixers import MambaVisionMixer, mixer_class  # noqa: F401  (models that were pickled whole look for it here)
 from .patterns import hybrid_patterns
 from .recompute import checkpoint_block
 from .weights import load_pretrained
@@ -172,10 +172,11 @@ class WindowStage(ConvStage):
 
     def forward(self, x: Tensor) -> Tensor:
         windows = Windows.plan(*x.shape[2:], self.window_size, self.window_padding)  # type: ignore[call-arg]
-        real = windows.real(len(x), x.device)
+        batch = x.shape[0]  # not len(x): a trace and an export keep a shape's changes
+        real = windows.real(batch, x.device)
         padding: tuple[Tensor, ...] = ()  # with 'zeros' the blocks treat padding like real tokens
         if real is not None and self.window_padding == 'fit':
-            padding = windows.mask(real, len(x)), real
+            padding = windows.mask(real, batch), real
         x = windows.partition(x, real)
         for block in self.blocks:
             x = checkpoint_block(block, x, *padding) if self.with_cp else block(x, *padding)

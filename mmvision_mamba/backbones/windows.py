@@ -61,7 +61,7 @@ class Windows:
     def mask(self, real: Tensor, batch: int) -> Tensor:
         """Bool ``(batch · windows, tokens)``, True at the `real` tokens."""
         mask = torch.zeros(batch * self.rows * self.columns * self.tokens, dtype=torch.bool, device=real.device)
-        return mask.index_fill(0, real, True).unflatten(0, (-1, self.tokens))
+        return mask.index_put((real,), mask.new_ones(())).unflatten(0, (-1, self.tokens))
 
     def partition(self, x: Tensor, real: Tensor | None) -> Tensor:
         """(batch, channels, height, width) -> (batch · windows, tokens, channels), zeros right and below.
@@ -71,7 +71,7 @@ class Windows:
         """
         x = x.permute(0, 2, 3, 1)
         if real is not None:
-            windows = x.new_zeros(len(x) * self.rows * self.columns * self.tokens, x.shape[-1])
+            windows = x.new_zeros(x.shape[0] * self.rows * self.columns * self.tokens, x.shape[-1])
             return windows.index_copy(0, real, x.flatten(0, 2)).unflatten(0, (-1, self.tokens))
         x = x.reshape(-1, self.rows, self.window_height, self.columns, self.window_width, x.shape[3])
         return x.transpose(2, 3).reshape(-1, self.tokens, x.shape[5])

@@ -7,17 +7,6 @@ Here both read through `read_checkpoint`, with just the bookkeeping types that a
 import functools
 import os
 
-from mmengine.logging import HistoryBuffer
-from mmengine.runner import CheckpointLoader
-from mmengine.runner.checkpoint import (
-    load_from_ceph,
-    load_from_mmcls,
-    load_from_openmmlab,
-    load_from_pavi,
-    load_from_torchvision,
-)
-
-from . import numpy_pickles
 from .reading import SAFE_CLASSES, read_checkpoint, read_safely
 
 
@@ -26,6 +15,7 @@ def _restricted_getattr(instance, name, *default):
 
     The builtin one would let a file reach any function there is.
     """
+    from mmengine.logging import HistoryBuffer
     if (instance is not HistoryBuffer and type(instance) is not HistoryBuffer) or name.startswith('_'):
         raise AttributeError(f'getattr of {instance!r}, {name!r} is not allowed in a checkpoint')
     return getattr(instance, name, *default)
@@ -36,22 +26,19 @@ _restricted_getattr.__module__ = 'builtins'
 _restricted_getattr.__name__ = _restricted_getattr.__qualname__ = 'getattr'
 
 
-# mmengine's loaders of model zoos and remote storage, by the prefixes that it registers them for.
-REMOTE = {
-    ('modelzoo://', 'torchvision://'): load_from_torchvision,
-    ('open-mmlab://', 'openmmlab://'): load_from_openmmlab,
-    ('mmcls://',): load_from_mmcls,
-    ('pavi://',): load_from_pavi,
-    (r'(\S+\:)?s3://', r'(\S+\:)?petrel://'): load_from_ceph,
-}
-
-
 def register() -> None:
-    """Make mmengine read local and http(s) checkpoints through `read_checkpoint`, and `REMOTE` ones without code."""
-    SAFE_CLASSES.extend(c for c in (HistoryBuffer, _restricted_getattr, *numpy_pickles.SAFE) if c not in SAFE_CLASSES)
-    CheckpointLoader.register_scheme(('', 'http://', 'https://'), load_from_local, force=True)
-    for prefixes, loader in REMOTE.items():
-        CheckpointLoader.register_scheme(prefixes, without_code(loader), force=True)
+    """Make mmengine read local and http(s) checkpoints through `read_checkpoint`, and all others without code.
+
+    The others are model zoos, remote storage and whatever else is registered by now.
+    """
+    from mmengine.logging import HistoryBuffer  # mmengine's own import registers, so none at this module's top
+    from mmengine.runner import CheckpointLoader
+    SAFE_CLASSES.extend(c for c in (HistoryBuffer, _restricted_getattr) if c not in SAFE_CLASSES)
+    # mmengine 0.10.7 has no seam here: nothing public tells which loaders there are.
+    for prefix, loader in list(CheckpointLoader._schemes.items()):
+        local = prefix in ('', 'http://', 'https://')
+        if loader is not load_from_local and not hasattr(loader, 'runs_no_code'):
+            CheckpointLoader.register_scheme(prefix, load_from_local if local else without_code(loader), force=True)
 
 
 def load_from_local(filename, map_location=None, **_):
@@ -73,6 +60,7 @@ def without_code(loader):
                 del os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD']
             else:
                 os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = previous
+    load.runs_no_code = True
     return load
 
 

@@ -4,9 +4,11 @@ import hashlib
 import os
 import pickle
 import re
+import sys
 import zipfile
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -17,9 +19,10 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..text import shortened
+from . import numpy_pickles
 
 # timm-style training checkpoints, the published ones among them, hold their arguments as a Namespace.
-SAFE_CLASSES: list = [argparse.Namespace]
+SAFE_CLASSES: list = [argparse.Namespace, *numpy_pickles.SAFE]
 
 
 def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: str | None = None) -> Any:
@@ -79,8 +82,11 @@ def read_safely(file: str | os.PathLike, load: Callable[[], Any]) -> Any:
         raise
     except pickle.UnpicklingError as error:
         if match := re.search(r'GLOBAL ([\w.]+)|Unsupported class ([\w.]+)', str(error)):
+            name = match[1] or match[2]
+            if name.startswith(('mmengine.', 'builtins.getattr')) and _mmengine_was_not_imported():
+                return read_safely(file, load)
             raise CheckpointError(
-                f'{file} holds an object of {match[1] or match[2]}, which is neither a tensor nor '
+                f'{file} holds an object of {name}, which is neither a tensor nor '
                 'training bookkeeping: refused, since loading it could run code. Ask its author for a file of weights '
                 'alone.') from None
         raise _broken(file, 'not in a format that torch reads without running code') from None
@@ -88,6 +94,15 @@ def read_safely(file: str | os.PathLike, load: Callable[[], Any]) -> Any:
         raise _broken(file, re.split(r'[\n.:]', str(error).strip())[0]) from None
     except Exception as error:  # whatever an unpickler stumbles over in a broken or hostile file
         raise _broken(file, type(error).__name__) from None
+
+
+def _mmengine_was_not_imported() -> bool:
+    """Import mmengine, upon which its bookkeeping types join `SAFE_CLASSES`; False if it was, or can't be."""
+    if 'mmengine' in sys.modules:
+        return False
+    with suppress(ImportError):
+        import_module('mmengine')
+    return 'mmengine' in sys.modules
 
 
 def _hash_in_name(url: str) -> str:

@@ -66,7 +66,7 @@ def _user_message(error: Exception) -> str | None:
     if isinstance(error, RuntimeError) and 'BFloat16' in str(error) and _on_cpu():
         return (f'--amp: an operator of this model has no bfloat16 kernel for CPUs ({error}).\n'
                 'Train in float32, without --amp.')
-    if isinstance(error, ModuleNotFoundError) and (error.name or '').split('.')[0] in OPENMMLAB:
+    if isinstance(error, ModuleNotFoundError) and error.name in OPENMMLAB:
         return str(MissingExtraError('this command', 'openmmlab'))
     if isinstance(error, ImportError | RuntimeError) and 'is not installed' in str(error):
         return str(error).strip()  # lvis, panopticapi and the like, each with the way to get it
@@ -80,6 +80,8 @@ def _user_message(error: Exception) -> str | None:
 
 
 def _on_cpu() -> bool:
+    if 'mmengine' not in sys.modules:  # then `--amp` was no option
+        return False
     from mmengine.device import get_device
     return get_device() == 'cpu'
 

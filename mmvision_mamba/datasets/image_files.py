@@ -6,7 +6,6 @@ from collections.abc import Collection
 
 import cv2
 import numpy as np
-from mmengine import fileio
 from PIL import Image, UnidentifiedImageError
 
 _JPEG = b'\xff\xd8\xff'
@@ -31,6 +30,7 @@ def image_problem(source: str | os.PathLike | bytes, quick: bool = True) -> str 
         A short phrase such as 'the image is truncated', or None for a good image.
     """
     if not isinstance(source, bytes | bytearray | memoryview):
+        from mmengine import fileio  # whose import registers the transforms, which need this module
         try:
             source = fileio.get(os.fspath(source))
         except FileNotFoundError:

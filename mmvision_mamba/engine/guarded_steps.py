@@ -5,11 +5,6 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.registry import OPTIM_WRAPPERS
 from torch import Tensor
 
-GUARDED = {  # mmengine's class -> its guarded one
-    'OptimWrapper': 'GuardedOptimWrapper',
-    'AmpOptimWrapper': 'GuardedAmpOptimWrapper',
-}
-
 
 class GuardedSteps:
     """Mixin for optimiser wrappers, listed before mmengine's class: asks `guard` before each update of the weights.
@@ -40,3 +35,9 @@ class GuardedOptimWrapper(GuardedSteps, OptimWrapper):
 @OPTIM_WRAPPERS.register_module()
 class GuardedAmpOptimWrapper(GuardedSteps, AmpOptimWrapper):
     """`AmpOptimWrapper` with a guard; `MambaVisionRunner` builds it for configs that say `AmpOptimWrapper`."""
+
+
+def guarded(type_: type | str) -> type | str:
+    """The guarded class for mmengine's own in a config's `type`; any other, one of the same name too, stays."""
+    classes: dict[type | None, type] = {OptimWrapper: GuardedOptimWrapper, AmpOptimWrapper: GuardedAmpOptimWrapper}
+    return classes.get(OPTIM_WRAPPERS.get(type_) if isinstance(type_, str) else type_, type_)

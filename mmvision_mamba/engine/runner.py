@@ -1,4 +1,5 @@
 """Runner with crash-safe checkpoints and bit-exact resuming, on GPUs and CPUs."""
+import copy
 import os
 from collections.abc import Callable
 
@@ -18,7 +19,7 @@ from ..errors import CheckpointError, ConfigError
 from ..processes import join_processes
 from ..text import class_name
 from .data_loader import ResumableDataLoader
-from .guarded_steps import GUARDED
+from .guarded_steps import guarded
 from .hooks.checked_loading import CheckedLoadingHook
 from .hooks.history import HistoryHook
 from .loops import RESUMABLE, Resumable
@@ -37,9 +38,10 @@ class MambaVisionRunner(Runner):
       training goes on.
     - Resuming takes the newest intact checkpoint, and goes on bit for bit: the runner replaces the data loaders, loops
       and checkpoint hook that a config names by resumable ones. A loop or loader of another class stays.
-    - It replaces mmengine's optimiser wrappers by ones that `DivergenceHook` can keep from an update (`GUARDED`).
+    - It replaces mmengine's optimiser wrappers by ones that `DivergenceHook` can keep from an update (`GuardedSteps`).
     - It keeps logged values as long as a log window needs them (`HistoryHook`), not for ever.
-    - A visualisation backend that fails doesn't end the run (`GuardedVisBackend`).
+    - A visualisation backend that fails doesn't end the run (`GuardedVisBackend`), unless it comes in a `Visualizer`
+      that is built already.
     - Errors name the image or label map that can't be used (`CheckedLoadingHook`).
     - `model_wrapper_cfg=dict(type='FullyShard')` shards the training, see `sharding`.
 
@@ -114,8 +116,8 @@ class MambaVisionRunner(Runner):
 
     def build_optim_wrapper(self, optim_wrapper):
         if isinstance(optim_wrapper, dict) and optim_wrapper.get('optimizer') is not None:
-            type_ = optim_wrapper.get('type', 'OptimWrapper')
-            optim_wrapper = {**optim_wrapper, 'type': GUARDED.get(class_name(type_), type_)}
+            optim_wrapper = copy.copy(optim_wrapper)  # a ConfigDict stays one: constructors read its attributes
+            optim_wrapper['type'] = guarded(optim_wrapper.get('type', 'OptimWrapper'))
         wrapper = super().build_optim_wrapper(optim_wrapper)
         if self.sharded:
             for single in wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]:

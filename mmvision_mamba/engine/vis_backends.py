@@ -51,22 +51,27 @@ def use_vis_backends(cfg: Config, chosen: str | None = None) -> None:
 def guard_vis_backends(visualizer: dict) -> dict:
     """Copy of a visualizer's config in which a `GuardedVisBackend` of the same name wraps each backend.
 
-    Backends that are built already stay as they are.
+    Guarded ones stay as they are.
     """
     backends = visualizer.get('vis_backends')
     if not backends:
         return dict(visualizer)
     backends = [backends] if isinstance(backends, dict | BaseVisBackend) else backends
-    return {**visualizer, 'vis_backends': [_guarded(b) if isinstance(b, dict) else b for b in backends]}
+    return {**visualizer, 'vis_backends': [_guarded(b) for b in backends]}
 
 
-def _guarded(backend: dict) -> dict:
-    """Config of a `GuardedVisBackend` that wraps the backend of the config `backend`."""
-    backend = dict(backend)
-    type_ = class_name(backend.get('type'))
-    if type_ == 'GuardedVisBackend':
+def _guarded(backend: dict | BaseVisBackend) -> dict | BaseVisBackend:
+    """Config of a `GuardedVisBackend` that wraps `backend`, a config or a backend that is built already."""
+    if isinstance(backend, BaseVisBackend):
+        type_ = type(backend)
+    else:
+        backend = dict(backend)
+        type_ = backend.get('type')
+        type_ = (VISBACKENDS.get(type_) if isinstance(type_, str) else type_) or type_
+    if type_ is GuardedVisBackend:
         return backend
-    name = backend.pop('name', None) or type_  # by which `Visualizer.get_backend` finds it
+    # by which `Visualizer.get_backend` finds it
+    name = (isinstance(backend, dict) and backend.pop('name', None)) or class_name(type_)
     return dict(type='GuardedVisBackend', name=name, backend=backend)
 
 
@@ -79,14 +84,18 @@ class GuardedVisBackend(BaseVisBackend):
       switches it off. A warning is logged, and all later records are dropped.
 
     Args:
-        backend: config of the wrapped backend. Its other attributes, such as `experiment`, can be read here too.
-        save_dir: folder of the wrapped backend, unless its config names one.
+        backend: the wrapped backend, or its config. Its other attributes, such as `experiment`, can be read here too.
+        save_dir: folder of the wrapped backend, unless its config names one or it is built already.
     """
 
     _backend: BaseVisBackend | None = None
     _failed = False
 
-    def __init__(self, backend: dict, save_dir: str):
+    def __init__(self, backend: dict | BaseVisBackend, save_dir: str):
+        if isinstance(backend, BaseVisBackend):
+            super().__init__(save_dir)
+            self._name, self._backend = type(backend).__name__, backend
+            return
         super().__init__(backend.get('save_dir', save_dir))
         self._name = class_name(backend.get('type'))
         try:

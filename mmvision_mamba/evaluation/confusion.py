@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS, TRANSFORMS
 from PIL import Image
 
 from ..checkpoints import numpy_pickles
+from ..datasets.loading import CheckedAnnotations, known_labels
 from ..errors import ConfigError, DataError
 
 # Names that a pickle of predictions may use; others are refused, since they could run code.
@@ -171,13 +172,14 @@ def segmentation_confusion(cfg: Config, dataset: BaseDataset, folder: str | os.P
         (classes, classes) counts: rows are true classes, columns predicted ones. Ignored pixels are left out.
 
     Raises:
-        DataError: a prediction is missing, unreadable, of another size or of other classes.
+        DataError: a map is broken or has labels beyond the model's classes; a prediction is missing, unreadable, of
+            another size or of other classes.
     """
     loading_steps = [step for step in cfg.test_dataloader.dataset.pipeline
                      if step['type'].endswith('LoadAnnotations')]
     if not loading_steps:
         raise ConfigError('test_dataloader.dataset.pipeline: it has no LoadAnnotations, so there is no truth')
-    load_annotations = TRANSFORMS.build(loading_steps[0])
+    load_annotations = CheckedAnnotations(TRANSFORMS.build(loading_steps[0]), known_labels(cfg))
     num_classes = len(dataset.metainfo['classes'])
     counts = np.zeros(num_classes**2, np.int64)
     for i in range(len(dataset)):

@@ -1,4 +1,5 @@
 """The toolbox of a config, mmdet or mmseg: its model, test pipeline and visualiser."""
+import copy
 import warnings
 
 from mmengine.config import Config
@@ -34,7 +35,7 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
             from .seg_toolbox import SegToolbox as Toolbox
     except ImportError as error:
         raise MissingExtraError(f'inference with {scope}', 'openmmlab') from error
-    cfg = cfg.copy()
+    cfg = copy.deepcopy(cfg)  # the caller's stays as it is
     datasets = datasets_of(cfg, 'test')
     if not datasets:
         raise ConfigError('the config has no test_dataloader with a data set, whose pipeline prepares the images')

@@ -10,5 +10,6 @@ def drop_pretrained(model: MutableMapping) -> None:
     """
     backbone = model.get('backbone')
     if isinstance(backbone, MutableMapping):
-        backbone['init_cfg'] = None
+        if 'init_cfg' in backbone:  # a backbone of one's own may have no such argument
+            backbone['init_cfg'] = None
         backbone.pop('pretrained', None)

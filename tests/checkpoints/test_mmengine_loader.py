@@ -5,6 +5,7 @@ import pytest
 import torch
 from mmengine.runner import CheckpointLoader
 
+from mmvision_mamba.checkpoints import mmengine_loader
 from mmvision_mamba.checkpoints.mmengine_loader import without_code
 from mmvision_mamba.errors import CheckpointError
 
@@ -23,6 +24,20 @@ def test_model_zoos_and_s3(tmp_path):
     safe = {prefix: hasattr(f, '__wrapped__') or f.__module__.startswith('mmvision_mamba')
             for prefix, f in CheckpointLoader._schemes.items()}
     assert all(safe.values()) and len(safe) > 5, safe
+
+
+def test_loaders_that_others_registered(tmp_path, monkeypatch):
+    monkeypatch.setattr(CheckpointLoader, '_schemes', {**CheckpointLoader._schemes})
+    CheckpointLoader.register_scheme('foo://', lambda filename, map_location: torch.load(
+        filename.removeprefix('foo://'), map_location, weights_only=False))
+    mmengine_loader.register()
+    torch.save(dict(meta=Calls(os.mkdir, str(tmp_path / 'run'))), tmp_path / 'w.pth')
+    with pytest.raises(CheckpointError, match=r'object of posix\.mkdir'):
+        CheckpointLoader.load_checkpoint(f'foo://{tmp_path}/w.pth')
+    assert not (tmp_path / 'run').exists()
+    before = dict(CheckpointLoader._schemes)
+    mmengine_loader.register()
+    assert before == CheckpointLoader._schemes
 
 
 @pytest.mark.parametrize('keep', [dict(config='raise SystemExit'), dict(config='raise SystemExit', cfg='text')])

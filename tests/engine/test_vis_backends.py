@@ -226,7 +226,10 @@ def test_backends_are_guarded_by_the_config(tmp_path):
     assert type(tensorboard.experiment).__name__ == 'SummaryWriter'
     assert isinstance(mine.experiment, LocalVisBackend) and mine._img_save_dir.endswith('vis_data/images')
     assert local._save_dir == local.experiment._save_dir == str(tmp_path / 'other')
-    assert guard_vis_backends(dict(vis_backends=ready))['vis_backends'] == [ready]
+    built = Visualizer(**guard_vis_backends(dict(
+        name=f'{tmp_path.name} built', save_dir=str(tmp_path), vis_backends=ready)))
+    assert type(built.get_backend('LocalVisBackend')) is GuardedVisBackend
+    assert built.get_backend('LocalVisBackend').experiment is ready.experiment
     for one in (dict(type='LocalVisBackend'), [dict(type='LocalVisBackend')]):
         once = guard_vis_backends(dict(vis_backends=one))
         assert [backend['type'] for backend in once['vis_backends']] == ['GuardedVisBackend']

@@ -174,6 +174,17 @@ def test_wrong_maps(maps):
         confusion.segmentation_confusion(cfg, dataset, out)
 
 
+@pytest.mark.parametrize(('spoil', 'message'), [
+    (lambda file: Image.fromarray(np.full((20, 30), 57, np.uint8)).save(file), r'has the labels 5[67], '),
+    (lambda file: file.write_bytes(file.read_bytes()[:-30]), r'map.1\.png: the image is truncated')])
+def test_wrong_truth(spoil, message, maps):
+    cfg, _, _, out = maps
+    cfg.model = dict(type='EncoderDecoder', decode_head=dict(num_classes=3))
+    spoil(out.parent / 'map/1.png')
+    with pytest.raises(DataError, match=message):
+        confusion.segmentation_confusion(cfg, confusion.test_dataset(cfg), out)
+
+
 def test_a_class_that_is_nowhere():
     found = confusion.intersections_over_unions(np.array([[4, 0, 0], [4, 8, 0], [0, 0, 0]]))
     assert found['IoU'][:2] == [0.5, 8 / 12] and np.isnan(found['IoU'][2])

@@ -42,3 +42,4 @@ model = dict(
     test_cfg=dict(mode='whole'))
 
 tta_model = dict(type='SegTTAModel')
+del head

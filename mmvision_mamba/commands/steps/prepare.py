@@ -8,6 +8,7 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 
 from ...engine import MambaVisionRunner
+from ...engine.hooks.checked_loading import CheckedLoadingHook
 from ...preflight.bad_images import leave_out_bad_images
 from ...preflight.check_data import check_datasets
 from ...preflight.check_model import check_model
@@ -82,4 +83,9 @@ def add_hooks(cfg: Config, *hooks: dict) -> None:
 
 def build_runner(cfg: Config):
     """Build the config's runner: a MambaVisionRunner, or the `runner_type` that it names."""
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else MambaVisionRunner.from_cfg(cfg)
+    if 'runner_type' not in cfg:
+        return MambaVisionRunner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg)
+    if not isinstance(runner, MambaVisionRunner):
+        runner.register_hook(CheckedLoadingHook())
+    return runner

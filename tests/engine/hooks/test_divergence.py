@@ -191,6 +191,8 @@ def test_mmengines_wrappers_are_replaced_by_guarded_ones(tmp_path):
             assert type(training.build_optim_wrapper(dict(type=type_, optimizer=given))) is GuardedOptimWrapper
         assert type(training.build_optim_wrapper(dict(optimizer=given))) is GuardedOptimWrapper
         assert type(training.build_optim_wrapper(dict(type='ScaledOnCPU', optimizer=given))) is ScaledOnCPU
+    same_name = type('OptimWrapper', (OptimWrapper,), {})
+    assert type(training.build_optim_wrapper(dict(type=same_name, optimizer=optimizer))) is same_name
     built = OptimWrapper(optimizer)
     assert training.build_optim_wrapper(built) is built
 
