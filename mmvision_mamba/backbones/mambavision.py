@@ -346,7 +346,7 @@ class MambaVision(nn.Module):
         """Load the weights that `init_cfg` names, once; without it they stay as initialised at construction.
 
         mmengine calls this method. `init_cfg` may also name mmengine's other initialisers, or be a list; weights come
-        last.
+        last, and all must fit (`load_pretrained`).
         """
         if self.is_init:
             return

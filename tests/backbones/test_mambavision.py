@@ -378,3 +378,38 @@ def test_registered_for_every_toolbox():
             "[m.build(dict(type=t, **a)) for m in (D, S) for t, a in (('MambaVision', {}), ('MM_mamba_vision', dict("
             "dim=16, in_dim=8, depths=(1, 1, 2, 2), window_size=(8, 8, 4, 2), mlp_ratio=4, num_heads=(1, 1, 2, 4))))]")
     subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
+
+
+# Exporters of others, without `mmvision_mamba.export` -----------------------------------------------------------------
+
+@pytest.mark.parametrize('padding', ['fit', 'zeros'])
+def test_tracing_a_map_that_needs_padding(padding):
+    model = small(window_padding=padding).eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(model, pixels(1, 100, 132), check_trace=False)
+        for batch in (1, 2):
+            x = pixels(batch, 100, 132)
+            for found, expected in zip(traced(x), model(x)):
+                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('padding', ['fit', 'zeros'])
+def test_torch_export_with_an_open_batch(padding):
+    model = small(window_padding=padding).eval()
+    exported = torch.export.export(model, (pixels(2, 100, 132),), dynamic_shapes=({0: torch.export.Dim('batch')},))
+    with torch.no_grad():
+        for batch in (1, 3):
+            x = pixels(batch, 100, 132)
+            for found, expected in zip(exported.module()(x), model(x)):
+                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_onnx_of_a_map_that_needs_padding(tmp_path):
+    runtime = pytest.importorskip('onnxruntime')
+    pytest.importorskip('onnx')
+    model, x = small().eval(), pixels(1, 100, 132)
+    torch.onnx.export(model, (x,), str(tmp_path / 'b.onnx'), dynamo=False, opset_version=17, input_names=['x'])
+    outputs = runtime.InferenceSession(str(tmp_path / 'b.onnx')).run(None, dict(x=x.numpy()))
+    with torch.no_grad():
+        for found, expected in zip(outputs, model(x)):
+            torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-4, atol=1e-4)
