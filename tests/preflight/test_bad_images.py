@@ -10,20 +10,10 @@ from mmvision_mamba.preflight.bad_images import EvaluateLoadedImages, bad_images
 from mmvision_mamba.preflight.check_data import check_datasets
 from mmvision_mamba.preflight.datasets import override_data_root
 
-from ..helpers.tiny_datasets import CLASSES, ade_dataset, change_json, coco_dataset, picture, write
+from ..helpers.tiny_datasets import CLASSES, change_json, picture, write
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
-
-
-@pytest.fixture
-def coco(tmp_path):
-    return coco_dataset(tmp_path)
-
-
-@pytest.fixture
-def ade(tmp_path):
-    return ade_dataset(tmp_path)
 
 
 def build(cfg, split):

@@ -8,20 +8,10 @@ from mmvision_mamba.preflight import check_data as data_checks
 from mmvision_mamba.preflight.check_data import check_datasets
 from mmvision_mamba.preflight.datasets import data_root_variable, override_data_root
 
-from ..helpers.tiny_datasets import ade_dataset, change_json, coco_config, coco_dataset
+from ..helpers.tiny_datasets import change_json, coco_config
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
-
-
-@pytest.fixture
-def coco(tmp_path):
-    return coco_dataset(tmp_path)
-
-
-@pytest.fixture
-def ade(tmp_path):
-    return ade_dataset(tmp_path)
 
 
 def message_of(cfg, *args) -> str:
