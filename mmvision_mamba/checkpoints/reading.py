@@ -83,7 +83,7 @@ def read_safely(file: str | os.PathLike, load: Callable[[], Any]) -> Any:
     except pickle.UnpicklingError as error:
         if match := re.search(r'GLOBAL ([\w.]+)|Unsupported class ([\w.]+)', str(error)):
             name = match[1] or match[2]
-            if name.startswith(('mmengine.', 'builtins.getattr')) and _mmengine_was_not_imported():
+            if name.startswith(('mmengine.', 'builtins.getattr')) and _import_mmengine():
                 return read_safely(file, load)
             raise CheckpointError(
                 f'{file} holds an object of {name}, which is neither a tensor nor '
@@ -96,7 +96,7 @@ def read_safely(file: str | os.PathLike, load: Callable[[], Any]) -> Any:
         raise _broken(file, type(error).__name__) from None
 
 
-def _mmengine_was_not_imported() -> bool:
+def _import_mmengine() -> bool:
     """Import mmengine, upon which its bookkeeping types join `SAFE_CLASSES`; False if it was, or can't be."""
     if 'mmengine' in sys.modules:
         return False

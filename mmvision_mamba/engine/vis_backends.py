@@ -63,16 +63,16 @@ def guard_vis_backends(visualizer: dict) -> dict:
 def _guarded(backend: dict | BaseVisBackend) -> dict | BaseVisBackend:
     """Config of a `GuardedVisBackend` that wraps `backend`, a config or a backend that is built already."""
     if isinstance(backend, BaseVisBackend):
-        type_ = type(backend)
+        name, type_ = None, type(backend)
     else:
         backend = dict(backend)
-        type_ = backend.get('type')
-        type_ = (VISBACKENDS.get(type_) if isinstance(type_, str) else type_) or type_
+        name, type_ = backend.pop('name', None), backend.get('type')
+        if isinstance(type_, str):
+            type_ = VISBACKENDS.get(type_) or type_  # unknown: building it says so
     if type_ is GuardedVisBackend:
-        return backend
-    # by which `Visualizer.get_backend` finds it
-    name = (isinstance(backend, dict) and backend.pop('name', None)) or class_name(type_)
-    return dict(type='GuardedVisBackend', name=name, backend=backend)
+        return backend if name is None else {**backend, 'name': name}
+    # mmengine's name for it, by which `Visualizer.get_backend` finds it
+    return dict(type='GuardedVisBackend', name=name or class_name(type_), backend=backend)
 
 
 @VISBACKENDS.register_module()

@@ -9,11 +9,11 @@ from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, MODELS
-from mmengine.utils import ManagerMixin
 from torch import nn
 from torch.utils.data import Dataset
 
 from mmvision_mamba.engine import MambaVisionRunner
+from tests.helpers.fresh_start import forget_earlier_runs
 
 ARCH = dict(dim=16, in_dim=8, depths=(1, 1, 2, 2), num_heads=(1, 1, 2, 4), window_size=(8, 4))
 
@@ -41,11 +41,7 @@ class Classifier(BaseModel):
 
 
 def train(work_dir, wrapper, start=None, **backbone):
-    def forget(cls):
-        cls._instance_dict.clear()
-        for subclass in cls.__subclasses__():
-            forget(subclass)
-    forget(ManagerMixin)
+    forget_earlier_runs()
     Path(work_dir).mkdir(parents=True, exist_ok=True)
     if start is not None and get_rank() == 0:
         shutil.copy(start, work_dir)

@@ -12,6 +12,8 @@ from torch.utils.data import Dataset
 
 from mmvision_mamba.engine import MambaVisionRunner
 
+from .fresh_start import forget_earlier_runs
+
 
 @DATASETS.register_module(force=True)
 class NoisyPoints(Dataset):
@@ -101,14 +103,7 @@ def config(work_dir, by_epoch=False, workers=0, hooks=(), checkpoint=(), **optio
 
 def runner(work_dir, **options) -> MambaVisionRunner:
     from mmengine.config import Config
-    from mmengine.utils import ManagerMixin
-
-    def forget(cls):
-        cls._instance_dict.clear()
-        for subclass in cls.__subclasses__():
-            forget(subclass)
-
-    forget(ManagerMixin)
+    forget_earlier_runs()
     return MambaVisionRunner.from_cfg(Config(config(work_dir, **options)))
 
 

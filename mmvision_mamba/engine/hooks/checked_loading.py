@@ -5,9 +5,10 @@ from mmengine.hooks import Hook
 class CheckedLoadingHook(Hook):
     """Has the loading transforms of the run's data sets check what they load, see `datasets.loading`.
 
-    `MambaVisionRunner` adds this hook to every run. It acts before each epoch, because mmdet's `PipelineSwitchHook`
-    replaces pipelines during a run, and before workers start. (mmengine's `IterBasedTrainLoop` starts those of a data
-    loader that `ResumableDataLoader` can't replace, such as one of an `IterableDataset`, earlier: they don't check.)
+    `MambaVisionRunner` adds this hook to every run, the commands to a runner of another class. It acts before each
+    epoch, because mmdet's `PipelineSwitchHook` replaces pipelines during a run, and before workers start. (mmengine's
+    `IterBasedTrainLoop` starts those of a data loader that `ResumableDataLoader` can't replace, such as one of an
+    `IterableDataset`, earlier: they don't check.)
     """
     priority = 'LOWEST'
 
