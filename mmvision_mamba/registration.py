@@ -25,6 +25,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+from . import mmcv_ops
 from .lazy import put_finder
 
 
@@ -103,6 +104,7 @@ class _RegisteringLoader(Loader):
 
 def install() -> None:
     """Register with the libraries that are imported already; wait for the others."""
+    mmcv_ops.install()
     put_finder(_AfterImport(), first=True)
     for library, register_parts in _PARTS.items():
         if sys.modules.get(library) is not None:  # None: made to look as if it were not installed
