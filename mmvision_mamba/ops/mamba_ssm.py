@@ -6,6 +6,7 @@ operator of its own, whose backward repeats the forward, since what the function
 calls go straight to it and repeat nothing.
 """
 from collections.abc import Callable
+from typing import List  # noqa: UP035  torch infers an operator's schema from `list[Tensor]` only since 2.7
 
 import torch
 from torch import Tensor
@@ -55,7 +56,7 @@ def mamba_ssm_scan_op(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor,
 @torch.library.custom_op('mmvision_mamba::mamba_ssm_scan_backward', mutates_args=())
 @outside_autocast
 def mamba_ssm_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
-                               delta_bias: Tensor | None, delta_softplus: bool) -> list[Tensor]:
+                               delta_bias: Tensor | None, delta_softplus: bool) -> List[Tensor]:  # noqa: UP006
     """The gradients of the tensors that aren't None, in their order."""
     # Inside a custom operator autograd records only the package's autograd function: its arguments must be the leaves.
     u, delta, B, C = (v.transpose(1, 2) for v in (u, delta, B, C))
