@@ -59,6 +59,8 @@ def _build(variant: str, pretrained: bool, pretrained_cfg: Any = None, pretraine
     if isinstance(pretrained_cfg, str) and f'{name}.{pretrained_cfg}' not in _names():
         raise ConfigError(f'{name} has no weights {pretrained_cfg!r}'
                           f'{did_you_mean(f"{name}.{pretrained_cfg}", _names())}; there are: {", ".join(_names())}')
+    # timm 1.0.31 takes weights named in the overlay for ones in its own format, unless the overlay says otherwise.
+    overlay.setdefault('custom_load', resolve_pretrained_cfg(name, pretrained_cfg).custom_load)
     cfg = resolve_pretrained_cfg(name, pretrained_cfg, dict(overlay))
     if pretrained and cfg.custom_load and cfg.url and not (cfg.file or cfg.state_dict or cfg.source):
         overlay['file'] = cfg.url  # timm would download and read it in its own way; `load_pretrained` reads URLs too
