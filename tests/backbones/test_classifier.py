@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import timm
 import torch
-from timm.optim import param_groups_layer_decay
+from timm.optim.optim_factory import param_groups_layer_decay  # its place in all versions from 1.0.3 on
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmvision_mamba import MambaVision, create_model

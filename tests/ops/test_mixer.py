@@ -18,7 +18,7 @@ from mmvision_mamba.ops import chunked, fuses, mixer
 
 from ..backbones.test_mambavision import forward_backward, pixels, small
 
-pytest.importorskip('triton')
+pytest.importorskip('triton', minversion='3.3')
 triton_scan = pytest.importorskip('mmvision_mamba.ops.triton_scan')
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 

@@ -12,7 +12,7 @@ from mmvision_mamba.ops import check_backend, selective_scan
 
 from ..helpers.scans import LEAST, error, inputs, scan_and_grads
 
-pytest.importorskip('triton')
+pytest.importorskip('triton', minversion='3.3')
 from mmvision_mamba.ops import triton_kernels, triton_scan
 
 frontend = importlib.import_module('mmvision_mamba.ops.selective_scan')
