@@ -32,6 +32,10 @@ class DivergenceError(UserError, RuntimeError):
     """Training whose loss is no longer finite."""
 
 
+class MissingOperatorError(UserError, NotImplementedError):
+    """An operator of mmcv that only compiled mmcv has."""
+
+
 class MissingExtraError(UserError, ImportError):
     """A feature whose packages are not installed; an optional extra of this distribution provides them."""
 

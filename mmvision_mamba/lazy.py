@@ -1,9 +1,11 @@
 """Lazy imports: names of a package that are imported when they are first used (PEP 562); finders of modules."""
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 
@@ -24,6 +26,13 @@ def attach(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], An
     def __dir__() -> list[str]:
         return sorted({*vars(sys.modules[package]), *modules})
     return __getattr__, __dir__
+
+
+def find_by_others(finder: MetaPathFinder, fullname: str, path: Sequence[str] | None,
+                   target: ModuleType | None) -> ModuleSpec | None:
+    """What the finders of `sys.meta_path` other than `finder` find."""
+    others = (other.find_spec for other in sys.meta_path if other is not finder and hasattr(other, 'find_spec'))
+    return next(filter(None, (find(fullname, path, target) for find in others)), None)
 
 
 def put_finder(finder: MetaPathFinder, first: bool) -> None:

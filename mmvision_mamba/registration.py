@@ -26,7 +26,7 @@ from types import ModuleType
 from typing import Any
 
 from . import mmcv_ops
-from .lazy import put_finder
+from .lazy import find_by_others, put_finder
 
 
 def register() -> None:
@@ -74,8 +74,7 @@ class _AfterImport(MetaPathFinder):
                   target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname not in _PARTS:
             return None
-        others = (finder.find_spec for finder in sys.meta_path if finder is not self and hasattr(finder, 'find_spec'))
-        spec = next(filter(None, (find(fullname, path, target) for find in others)), None)
+        spec = find_by_others(self, fullname, path, target)
         if spec is not None and spec.loader is not None:
             spec.loader = _RegisteringLoader(spec.loader, _PARTS[fullname])
         return spec

@@ -2,24 +2,23 @@
 from collections.abc import Callable
 from typing import Any
 
-from .boxes import nms  # noqa: F401
+from ..version import __version__
+from .boxes import nms, nms_match, softnms  # noqa: F401
+from .missing import missing
 from .regions import roi_align_backward, roi_align_forward, roi_pool_backward, roi_pool_forward  # noqa: F401
 
 
 def get_compiler_version() -> str:
-    """What mmcv's and mmengine's reports of the environment print."""
-    return 'n/a'
+    """What reports of the environment print as mmcv's compiler: who made these operators."""
+    return f'none: mmvision_mamba {__version__}, in PyTorch'
 
 
 def get_compiling_cuda_version() -> str:
-    """What mmcv's and mmengine's reports of the environment print."""
+    """What reports of the environment print as mmcv's CUDA: compiled mmcv's words for none."""
     return 'not available'
 
 
 def __getattr__(name: str) -> Callable[..., Any]:
-    if name.startswith('__'):
-        raise AttributeError(name)
-
-    def missing(*args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError(f'mmcv operator {name} has no form in PyTorch here')
-    return missing
+    if name.startswith('_'):  # what tools ask every module for
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return missing(name)
