@@ -3,5 +3,5 @@
 To add an operator, write a function with `@operator` in a file here, import that file below, and run
 `tools/dev/mmcv_fixtures.py`, where compiled mmcv is installed, for what mmcv answers.
 """
-from . import boxes, regions  # noqa: F401  fill OPERATORS
+from . import boxes, dense, regions  # noqa: F401  fill OPERATORS
 from .calls import FIXTURES, OPERATORS, difference, operators_from  # noqa: F401
