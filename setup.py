@@ -21,7 +21,7 @@ setup(
     install_requires=['torch>=2.4', 'timm>=1.0'],
     # Two families of distributions provide the modules mmengine, mmcv, mmdet and mmseg: choose one, never both.
     extras_require={
-        'openmmlab': ['mmengine>=0.10.7', 'mmcv>=2.1,<2.2', 'mmdet>=3.3', 'mmsegmentation>=1.2.2', 'ftfy', 'regex',
+        'openmmlab': ['mmengine>=0.10.7', 'mmcv-lite>=2.1,<2.2', 'mmdet>=3.3', 'mmsegmentation>=1.2.2', 'ftfy', 'regex',
                       'setuptools<81'],
         'onedl': ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmdetection>=3.5.1',
                   'onedl-mmsegmentation>=1.4.2', 'ftfy', 'regex'],

@@ -1,92 +1,84 @@
 #!/usr/bin/env bash
 # Install everything this project needs into a virtual environment of its own.
 #
-#   tools/setup_env.sh [--stack openmmlab|onedl] [--venv DIR] [--cuda | --cpu] [--deps-only] [--cached]
+#   tools/setup_env.sh [--stack openmmlab|onedl] [--mmcv lite|compiled] [--torch default|cpu] [--venv DIR]
+#                      [--no-dev] [--deps-only]
 #
 #   --stack      openmmlab (default) or onedl, the maintained forks: same import names, so never in one environment
-#   --venv       where to install; default .venv, or .venv-onedl for that stack, beside this project's Makefile
-#   --cuda       compile mmcv's CUDA operators (for $TORCH_CUDA_ARCH_LIST, or the GPUs in this machine); --cpu: don't.
-#                Default: with them where there is a GPU and an nvcc of torch's CUDA version
+#   --mmcv       lite (default): mmcv without its operators, which mmvision_mamba brings; nothing is compiled.
+#                compiled: with its own, from its sources, on an older torch (tools/compile_mmcv.sh)
+#   --torch      default: PyPI's, on Linux with the CUDA libraries. cpu: without them, from the index TORCH_INDEX, or
+#                from wherever pip is configured to look (PIP_FIND_LINKS=FOLDER, PIP_EXTRA_INDEX_URL=URL). Left out: as
+#                the environment was made, or default
+#   --venv       where to install; default .venv, .venv-onedl, .venv-compiled or .venv-onedl-compiled beside this
+#                project's Makefile
+#   --no-dev     what training, inference and the web page need, without tests, linters, documentation and a browser
 #   --deps-only  everything but mmvision_mamba itself
-#   --cached     install nothing; succeed if this stack's mmcv wheel is in the cache, so that nothing would be compiled
 #
 # `make env` and docker/Dockerfile both run this script. It is safe to repeat and to interrupt: a finished environment
-# is recognised and left alone, a half-made one is made anew. mmcv is compiled from source once per Python, torch,
-# platform and CPU/CUDA flavour, and its wheel kept in $MMVISION_MAMBA_CACHE (default ~/.cache/mmvision_mamba) for every
-# other clone. Not in pip's own cache, which would offer it to a later torch that it does not fit.
-# PYTHON names the interpreter to use, MAX_JOBS the number of compilers to run at once.
+# is recognised and left alone, a half-made one, or one of another kind, is made anew. PYTHON names the interpreter.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 requirements=$root/requirements
-die() { echo "setup_env.sh: $*" >&2; exit 2; }
+die() { printf 'setup_env.sh: %s\n' "$1" >&2; shift; [ $# -eq 0 ] || printf '%s\n' "$@" >&2; exit 2; }
 say() { echo "[setup] $*"; }
-pin() { sed -n "s/^$1==\([^ ;]*\).*/\1/p" "$requirements/constraints.txt"; }
 
-stack=openmmlab venv='' flavour='' deps_only=false cached=false
+stack=openmmlab mmcv=lite torch='' venv='' dev=true deps_only=false
 while [ $# -gt 0 ]; do
     case $1 in
-        --stack | --venv) [ $# -ge 2 ] || die "$1 needs a value"; declare "${1#--}=$2"; shift ;;
-        --cuda | --cpu) flavour=${1#--} ;;
+        --stack | --mmcv | --torch | --venv) [ $# -ge 2 ] || die "$1 needs a value"; declare "${1#--}=$2"; shift ;;
+        --no-dev) dev=false ;;
         --deps-only) deps_only=true ;;
-        --cached) cached=true ;;
         -h | --help) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit ;;
         *) die "unknown option '$1' (--help lists them)" ;;
     esac
     shift
 done
-case $stack in
-    openmmlab) mmcv=mmcv default_venv=$root/.venv ;;
-    onedl) mmcv=onedl-mmcv default_venv=$root/.venv-onedl ;;
-    *) die "--stack must be openmmlab or onedl, got '$stack'" ;;
-esac
+one_of() { case " ${*:3} " in *" $2 "*) ;; *) die "$1 must be ${3} or $4, got '$2'" ;; esac; }
+one_of --stack "$stack" openmmlab onedl
+one_of --mmcv "$mmcv" lite compiled
+default_venv=$root/.venv
+[ "$stack" = openmmlab ] || default_venv+=-$stack
+[ "$mmcv" = lite ] || default_venv+=-$mmcv
 case ${venv:=$default_venv} in /*) ;; *) venv=$PWD/$venv ;; esac
+stamp=$venv/.mmvision_mamba python=$venv/bin/python
+: "${torch:=$(sed -n 's/.* torch=\([a-z]*\) .*/\1/p' "$stamp" 2>/dev/null)}"
+one_of --torch "${torch:=default}" default cpu
 
 # Which Python. An environment that exists keeps its own unless PYTHON asks for another; a virtual environment's python
 # stands for the one it was made from, because the environment itself may have to go.
+newest=$([ "$mmcv" = lite ] && echo 13 || echo 12)  # nobody has compiled mmcv for a later one
 describe='
 import platform, sys
-assert (3, 10) <= sys.version_info[:2] <= (3, 12)
+assert (3, 10) <= sys.version_info[:2] <= (3, '$newest')
 version = "cp{}{}".format(*sys.version_info)
 print(f"{version}-{platform.system().lower()}-{platform.machine()}", getattr(sys, "_base_executable", sys.executable))'
-for candidate in "${PYTHON:-$venv/bin/python}" "${PYTHON:-python3}" python3.12 python3.11 python3.10; do
+for candidate in "${PYTHON:-$python}" "${PYTHON:-python3}" python3.13 python3.12 python3.11 python3.10; do
     found=$("$candidate" -c "$describe" 2>/dev/null) && break
-    [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON is not a Python 3.10, 3.11 or 3.12"
+    [ -z "${PYTHON:-}" ] || die "PYTHON=$PYTHON is not a Python 3.10 to 3.$newest"
 done
-[ -n "$found" ] || die 'no Python 3.10, 3.11 or 3.12 found: install one, or name it with PYTHON=/path/to/python'
+[ -n "$found" ] || die "no Python 3.10 to 3.$newest found: install one, or name it with PYTHON=/path/to/python"
 platform=${found%% *} host_python=${found#* }
 
-# CUDA operators need a GPU to run on, and an nvcc of torch's own CUDA version to be compiled with.
-cuda=$(pin cuda-toolkit | cut -d. -f1,2)
-has_gpu() { [ -e /dev/nvidiactl ] || [ -e /dev/dxg ]; }
-has_nvcc() { "${CUDA_HOME:+$CUDA_HOME/bin/}nvcc" --version 2>/dev/null | grep -q "release $cuda,"; }
-[ -n "$flavour" ] || { has_gpu && has_nvcc && flavour=cuda; } || flavour=cpu
-if [ $flavour = cuda ]; then
-    has_nvcc || die "--cuda: no nvcc of CUDA $cuda, which torch $(pin torch) is built with (set CUDA_HOME or PATH)"
-    gpus() { nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | sort -u | paste -sd';'; }
-    : "${TORCH_CUDA_ARCH_LIST:=$(gpus)}"
-    [ -n "$TORCH_CUDA_ARCH_LIST" ] || die "--cuda: no GPU seen here; set TORCH_CUDA_ARCH_LIST, as in '8.0;9.0+PTX'"
-    export TORCH_CUDA_ARCH_LIST FORCE_CUDA=1
-    flavour=cuda-${TORCH_CUDA_ARCH_LIST//[ ;]/-}
-else
-    export FORCE_CUDA=0 CUDA_VISIBLE_DEVICES=  # mmcv compiles for CUDA wherever torch sees a GPU
-fi
+# The versions. What constraints-compiled.txt names replaces the line of constraints.txt.
+constraints() {
+    awk -F '[= ]' 'NR == FNR {own[$1]} NR == FNR || !($1 in own)' \
+        "$([ "$mmcv" = lite ] && echo /dev/null || echo "$requirements/constraints-compiled.txt")" \
+        "$requirements/constraints.txt"
+}
+pin() { constraints | sed -n "s/^$1==\([^ ;]*\).*/\1/p"; }
 
-build_key=$platform-torch$(pin torch)-$flavour
-wheels=${MMVISION_MAMBA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/mmvision_mamba}/wheels/$build_key
-wheel() { find "$wheels" -maxdepth 1 -name "${mmcv//-/_}-$(pin $mmcv)-*.whl" 2>/dev/null | grep -m 1 .; }
-if $cached; then
-    wheel > /dev/null && exit
-    echo "setup_env.sh: no $mmcv $(pin $mmcv) wheel in $wheels" >&2
-    exit 1
-fi
+flavour=''
+# shellcheck source=tools/compile_mmcv.sh
+[ "$mmcv" = lite ] || . "$root/tools/compile_mmcv.sh"
 
-# The stamp says what the environment is (another path, Python, torch or stack, or none yet: it is made anew), and what
-# was installed (anything else: pip brings it up to date).
-stamp=$venv/.mmvision_mamba python=$venv/bin/python
-identity="$venv $build_key $stack"
-sources=$({ cat "$requirements"/*.txt "${BASH_SOURCE[0]}" "$root/setup.py" 2>/dev/null || $deps_only; } | cksum)
-state="$identity $root $sources deps-only=$deps_only"
+# The stamp says what the environment is (another path, Python, torch, stack or mmcv, or none yet: it is made anew), and
+# what was installed (anything else: pip brings it up to date).
+identity="$venv $platform $stack mmcv=$mmcv$flavour torch=$torch $(pin torch)"
+sources=$({ cat "$requirements"/*.txt "$root"/tools/{setup_env,compile_mmcv}.sh "$root"/{setup.py,pyproject.toml} \
+    2>/dev/null || $deps_only; } | cksum)
+state="$identity $root $sources dev=$dev deps-only=$deps_only"
 finished() { [ -x "$python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$state" ]; }
 finished && exit 0
 
@@ -96,15 +88,46 @@ exec 8< "$venv"
 flock --nonblock 8 || { say "another set-up is at work on $venv; waiting for it"; flock 8; }
 finished && exit 0
 
-pip() {
-    "$python" -m pip --disable-pip-version-check --no-input --retries 3 "$@" > "$venv/pip.log" 2>&1 && return
+# Runs a command whose output goes to a log, and shows that it is alive: on a terminal one line that changes each
+# second, elsewhere a line each half minute.
+with_progress() {  # LOG COMMAND...
+    local log=$1 status=0
+    shift
+    show_progress "$log" 8<&- 9<&- & watcher=$!
+    trap 'kill $watcher 2>/dev/null || true' EXIT
+    "$@" > "$log" 2>&1 || status=$?
+    kill $watcher 2>/dev/null || true
+    wait $watcher 2>/dev/null || true
+    trap - EXIT
+    [ ! -t 1 ] || printf '\r\033[K'
+    return $status
+}
+
+show_progress() {  # LOG
+    local every=30 form='[setup]     %s\n' line packages start=$SECONDS
+    [ ! -t 1 ] || { every=1; form='\r\033[K        %s'; }
+    while sleep $every > /dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+        packages=$(find "$venv/lib" -maxdepth 3 -name '*.dist-info' 2>/dev/null | wc -l)
+        line=$(grep -v WARNING "$1" 2>/dev/null | tail -n 1 | sed 's/^ *//' | cut -c 1-60) || true
+        # shellcheck disable=SC2059
+        printf "$form" "$((SECONDS - start)) s, $packages packages installed; $line"
+    done
+}
+
+try_pip() {
+    with_progress "$venv/pip.log" "$python" -m pip --disable-pip-version-check --no-input --retries 3 "$@" && return
     grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeoutError|ReadTimeoutError|ProxyError' "$venv/pip.log" \
         && die "the package index can't be reached: connect to the network or set pip's index-url, then run this again"
+    return 1
+}
+
+pip() {
+    try_pip "$@" && return
     tail -n 15 "$venv/pip.log" >&2
     die "pip $1 failed (above and in $venv/pip.log)"
 }
 
-install() { pip install --constraint "$requirements/constraints.txt" "$@"; }
+install() { pip install --constraint "$venv/constraints.txt" "$@"; }
 
 make_venv() {
     "$host_python" -c 'import ensurepip, venv' 2>/dev/null \
@@ -118,71 +141,54 @@ make_venv() {
     "$host_python" -m venv "$venv"
 }
 
-report_progress() {  # a line each minute: the compilation would be silent for very long
-    local count
-    while sleep 60 > /dev/null 2>&1 && kill -0 $$ 2> /dev/null; do
-        count=$(grep -oE '^ *\[[0-9]+/[0-9]+\]' "$1" | tail -n 1 | tr -d ' []') || true
-        say "    files compiled: ${count:-none yet}"
-    done
+# Both wheels have the local version +cpu. A torchvision works with no torch but the one it was built with.
+install_cpu_torch() {
+    local missing there
+    try_pip install --no-deps ${TORCH_INDEX:+"--extra-index-url=$TORCH_INDEX"} \
+        "torch==$(pin torch)+cpu" "torchvision==$(pin torchvision)+cpu" && return
+    missing=$(sed -n 's/.*satisfies the requirement \([^ ]*\).*/\1/p' "$venv/pip.log" | head -n 1)
+    there=$(sed -n 's/.*(from versions: \(.*\)).*/\1/p' "$venv/pip.log" | grep -o '[0-9.]*+cpu' | paste -sd' ') || true
+    die "--torch cpu: pip finds no ${missing:-torch and torchvision that fit}; with +cpu it finds: ${there:-none}" \
+        "name an index or a folder with torch $(pin torch)+cpu and torchvision $(pin torchvision)+cpu:$(
+            ) TORCH_INDEX=URL or PIP_FIND_LINKS=FOLDER"
 }
 
-compile() {
-    local build=$wheels/$mmcv-build log=$wheels/$mmcv.log memory
-    mkdir -p "$wheels"
-    exec 9< "$wheels"
-    flock --nonblock 9 || { say '    another clone is compiling it; waiting'; flock 9; }
-    wheel > /dev/null && return
-    command -v "${CXX:-c++}" > /dev/null || die 'no C++ compiler for mmcv (Debian, Ubuntu: apt install build-essential)'
-    "$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null \
-        || die "$host_python lacks its C headers (Debian, Ubuntu: apt install python3-dev)"
-    install setuptools wheel ninja psutil packaging
-    # The sources stay in the cache until the wheel is there: interrupted, ninja goes on where it stopped.
-    if [ ! -d "$build/source" ]; then
-        rm -rf "$build"
-        mkdir -p "$build/unpacked"
-        pip download --no-deps --no-build-isolation --no-binary "$mmcv" --dest "$build" "$mmcv==$(pin $mmcv)"
-        tar -xzf "$build"/*.tar.gz -C "$build/unpacked" --strip-components=1
-        mv "$build/unpacked" "$build/source"
-    fi
-    memory=$(awk '/MemAvailable/ {print int($2 / 2500000) + 1}' /proc/meminfo)  # the largest file takes 2.4 GB
-    : "${MAX_JOBS:=$(($(nproc) < memory ? $(nproc) : memory))}"
-    report_progress "$log" 8<&- 9<&- & reporter=$!
-    trap 'kill $reporter 2> /dev/null || true' EXIT
-    PATH=$venv/bin:$PATH MMCV_WITH_OPS=1 MAX_JOBS=$MAX_JOBS \
-        "$python" -m pip --disable-pip-version-check wheel --verbose --no-deps --no-build-isolation --no-cache-dir \
-        --wheel-dir "$build" "$build/source" > "$log" 2>&1 \
-        || { grep -E 'error|Error' "$log" | tail -n 15 >&2; die "$mmcv did not compile (above and in $log)"; }
-    mv "$build"/*.whl "$wheels"
-    kill $reporter
-    rm -rf "$build" "$log"
-    exec 9<&-
-}
-
+say "1/3 torch $(pin torch), timm$([ "$torch" = cpu ] || echo ' (about 5 GB with the CUDA libraries, a minute or two)')"
 case $(cat "$stamp" 2>/dev/null) in
     "$identity "*) [ -x "$python" ] || make_venv ;;
     *) make_venv ;;
 esac
-
-say "1/4 torch $(pin torch), timm (about 5 GB with the CUDA libraries, a minute or two)"
-install pip setuptools
+constraints > "$venv/constraints.txt"
+install pip
+if [ "$torch" = cpu ] && [ "$(uname)" = Linux ]; then  # elsewhere PyPI's has no CUDA libraries
+    install_cpu_torch
+fi
 install -r "$requirements/torch.txt"
 [ -s "$stamp" ] || echo "$identity unfinished" > "$stamp"
 
-if wheel > /dev/null; then
-    say "2/4 $mmcv $(pin $mmcv), compiled before: $wheels"
+wanted=(setuptools -r "$requirements/torch.txt" -r "$requirements/tools.txt")
+! $dev || wanted+=(-r "$requirements/dev.txt")
+if [ "$mmcv" = lite ]; then
+    # onedl-mmcv comes as sources: without torch, in pip's isolated build, they make a wheel of Python alone.
+    wanted+=(-r "$requirements/$stack.txt")
 else
-    say "2/4 $mmcv $(pin $mmcv): compiling it, once on this machine (7 to 15 minutes on two cores, longer with CUDA)"
-    compile
+    if wheel > /dev/null; then
+        say "    $compiled $(pin "$compiled"), compiled before: $wheels"
+    else
+        say "    $compiled $(pin "$compiled"): compiling it once on this machine (7 to 15 minutes on two cores, CUDA longer)"
+        compile_mmcv
+    fi
+    grep -v mmcv "$requirements/$stack.txt" > "$venv/stack.txt"
+    wanted+=("$(wheel)" -r "$venv/stack.txt")
 fi
+say "2/3 the $stack stack and the tools"
+install "${wanted[@]}"
 
-say "3/4 the $stack stack and the development tools"
-install "$(wheel)" -r "$requirements/torch.txt" -r "$requirements/$stack.txt" -r "$requirements/dev.txt"
-
-modules=mmcv.ops,mmdet,mmengine,mmseg,torchvision
+modules=mmcv,mmdet,mmengine,mmseg,torchvision
 if ! $deps_only; then
-    say '4/4 mmvision_mamba itself, editable'
+    say '3/3 mmvision_mamba itself, editable'
     pip install --no-deps --no-build-isolation --editable "$root"
-    modules+=,mmvision_mamba
+    modules=mmvision_mamba,$modules,mmcv.ops
 fi
 (cd / && "$python" -W ignore -c "import $modules") > "$venv/import.log" 2>&1 \
     || die "the installed packages don't import: $(tail -n 1 "$venv/import.log") (all of it in $venv/import.log)"
@@ -196,11 +202,11 @@ install_browser() {
         chromium-driver; } > "$venv/apt.log" 2>&1 \
         || say "note: chromium could not be installed, so that test will be skipped (why: $venv/apt.log)"
 }
-$deps_only || install_browser
+! $dev || $deps_only || install_browser
 
 echo "$state" > "$stamp"
-say "done: $stack stack, mmcv for ${flavour%%-*}, in $venv"
-if has_gpu && [ "$flavour" = cpu ]; then
+say "done: $stack stack, $mmcv mmcv, torch $(pin torch), in $venv"
+if [ "$flavour" = cpu ] && has_gpu; then
     say "note: mmcv is without its CUDA operators, so detectors can't run on the GPU of this machine;"
-    say "      for them install the CUDA $cuda toolkit and run this again, or use docker/"
+    say "      for them install the CUDA $cuda toolkit and run this again, or leave mmcv to the default (lite)"
 fi

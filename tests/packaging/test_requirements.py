@@ -37,14 +37,14 @@ def pins() -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize('name', ['torch.txt', 'openmmlab.txt', 'onedl.txt', 'dev.txt'])
+@pytest.mark.parametrize('name', ['torch.txt', 'openmmlab.txt', 'onedl.txt', 'tools.txt', 'dev.txt'])
 def test_every_requirement_is_pinned_in_the_one_place_for_versions(name, pins):
     for requirement in read(name):
         assert not requirement.specifier, f'{name}: the version of {requirement.name} belongs in constraints.txt'
         assert canonical(requirement.name) in pins
 
 
-@pytest.mark.parametrize('python', ['3.10', '3.11', '3.12'])
+@pytest.mark.parametrize('python', ['3.10', '3.11', '3.12', '3.13'])
 def test_no_package_has_two_pins_on_one_python(python):
     names = [canonical(r.name) for r in read('constraints.txt')
              if r.marker is None or r.marker.evaluate({'python_version': python})]
@@ -64,10 +64,17 @@ def test_what_setup_py_asks_for_admits_the_pins(pins):
 
 def test_extras_name_what_the_requirement_files_name():
     extras = setup_arguments()['extras_require']
-    for file, among in dict(openmmlab=['openmmlab'], onedl=['onedl'],
-                            dev=['dev', 'app', 'docs', 'export', 'ray', 'vis']).items():
-        listed = {canonical(r.name) for r in read(f'{file}.txt')}
+    for files, among in (
+            (['openmmlab'], ['openmmlab']), (['onedl'], ['onedl']), (['tools'], ['app', 'completion', 'export', 'vis']),
+            (['tools', 'dev'], ['app', 'completion', 'dev', 'docs', 'export', 'ray', 'vis'])):
+        listed = {canonical(r.name) for file in files for r in read(f'{file}.txt')}
         assert {canonical(Requirement(r).name) for extra in among for r in extras[extra]} == listed
+
+
+def test_the_compiled_ways_pins_replace_ones_of_the_default_and_add_mmcv(pins):
+    own = {canonical(r.name): str(r.specifier) for r in read('constraints-compiled.txt')}
+    assert set(own) - set(pins) == {'mmcv'} and own['mmcv'] == f'=={pins["mmcv-lite"][0]}'
+    assert all(own[name] != f'=={pins[name][0]}' for name in ('torch', 'torchvision', 'triton'))
 
 
 def test_the_two_stacks_share_no_distribution_of_openmmlab():

@@ -1,9 +1,10 @@
-"""tools/setup_env.sh: what it refuses, in one line each, and what it leaves alone. `make env` tests the rest."""
+"""tools/setup_env.sh: what it refuses, in a line or two, and what it leaves alone. `make env` tests the rest."""
 import os
 import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -26,19 +27,22 @@ def refusal(result) -> str:
 
 @pytest.mark.parametrize(('arguments', 'words'), [
     (['--no-such'], "unknown option '--no-such'"),
-    (['--stack', 'mmlab'], "must be openmmlab or onedl, got 'mmlab'"),
+    (['--stack', 'mmlab'], "--stack must be openmmlab or onedl, got 'mmlab'"),
+    (['--mmcv', 'full'], "--mmcv must be lite or compiled, got 'full'"),
+    (['--torch', 'cuda'], "--torch must be default or cpu, got 'cuda'"),
     (['--venv'], '--venv needs a value'),
 ])
 def test_wrong_arguments(arguments, words):
     assert words in refusal(setup_env(*arguments))
 
 
-@pytest.mark.parametrize('version', ['(3, 9, 18)', '(3, 13, 0)'])
-def test_a_python_too_old_or_too_new_is_named(version, tmp_path):
+@pytest.mark.parametrize(('version', 'mmcv', 'newest'), [
+    ('(3, 9, 18)', 'lite', '3.13'), ('(3, 14, 0)', 'lite', '3.13'), ('(3, 13, 0)', 'compiled', '3.12')])
+def test_a_python_too_old_or_too_new_is_named(version, mmcv, newest, tmp_path):
     python = tmp_path / 'python'
     python.write_text(f'#!{sys.executable}\nimport sys\nsys.version_info = {version}\nexec(sys.argv[2])\n')
     python.chmod(0o755)
-    assert f'PYTHON={python} is not a Python 3.10, 3.11 or 3.12' in refusal(setup_env(PYTHON=str(python)))
+    assert f'PYTHON={python} is not a Python 3.10 to {newest}' in refusal(setup_env('--mmcv', mmcv, PYTHON=str(python)))
 
 
 def test_a_python_without_venv_is_named(tmp_path):
@@ -49,18 +53,39 @@ def test_a_python_without_venv_is_named(tmp_path):
     assert str(python) in message and 'python3-venv' in message
 
 
-def test_the_cache_is_keyed_by_python_torch_platform_and_flavour(tmp_path):
-    version = f'cp{sys.version_info.major}{sys.version_info.minor}-linux-'
-    result = setup_env('--cached', '--cpu', MMVISION_MAMBA_CACHE=str(tmp_path))
-    assert result.returncode == 1
-    folder = Path(result.stderr.split()[-1])
-    assert folder.name.startswith(version) and '-torch' in folder.name and folder.name.endswith('-cpu')
+def read_script(function: str, *arguments, **environment) -> str:
+    """What a function of the script prints, which is read up to where it would begin to install."""
+    text = SCRIPT.read_text()
+    head = text[:text.index('# The stamp says')].replace('"${BASH_SOURCE[0]}"', f'"{SCRIPT}"')
+    result = subprocess.run(['bash', '-c', head + function, SCRIPT, *arguments], capture_output=True, text=True,
+                            env=os.environ | {'PYTHON': sys.executable, 'FORCE_CUDA': '0'} | environment)
+    return result.stdout or result.stderr
 
-    mmcv = result.stderr.split('no mmcv ')[1].split()[0]
-    folder.mkdir(parents=True)
-    (folder / f'mmcv-{mmcv}-cp311-cp311-linux_x86_64.whl').touch()
-    assert setup_env('--cached', '--cpu', MMVISION_MAMBA_CACHE=str(tmp_path)).returncode == 0
-    assert setup_env('--cached', '--cpu', '--stack', 'onedl', MMVISION_MAMBA_CACHE=str(tmp_path)).returncode == 1
+
+def test_the_compiled_way_takes_its_own_pins_where_it_has_some():
+    lite, compiled = (read_script('constraints', '--mmcv', mmcv).splitlines() for mmcv in ('lite', 'compiled'))
+    own = (SCRIPT.parents[1] / 'requirements/constraints-compiled.txt').read_text().splitlines()
+    assert set(own) <= set(compiled) and 'mmcv==2.1.0' in own
+    differ = {line.split('==')[0] for line in own}
+    assert [line for line in compiled if line not in own] == [
+        line for line in lite if line.split('==')[0] not in differ and not line.startswith('#')]
+    assert any(line.startswith('numpy==') for line in compiled)
+
+
+@pytest.mark.parametrize('stack', ['openmmlab', 'onedl'])
+def test_the_cache_of_wheels_is_keyed_by_python_torch_platform_and_flavour(stack, tmp_path):
+    name = dict(openmmlab='mmcv', onedl='onedl-mmcv')[stack]
+    arguments = dict(MMVISION_MAMBA_CACHE=str(tmp_path))
+    folder, version = read_script(f'echo $wheels; pin {name}; wheel', '--mmcv', 'compiled', '--stack', stack,
+                                  **arguments).splitlines()
+    key = Path(folder).name
+    assert key.startswith(f'cp{sys.version_info.major}{sys.version_info.minor}-linux-')
+    assert '-torch2.11.0' in key and key.endswith('-cpu')
+    Path(folder).mkdir(parents=True)
+    for distribution in ('mmcv', 'onedl_mmcv'):
+        (Path(folder) / f'{distribution}-{version}-cp311-cp311-linux_x86_64.whl').touch()
+    assert read_script('wheel', '--mmcv', 'compiled', '--stack', stack, **arguments).rstrip() == (
+        f'{folder}/{name.replace("-", "_")}-{version}-cp311-cp311-linux_x86_64.whl')
 
 
 def test_cuda_wheels_are_keyed_by_architecture(tmp_path):
@@ -68,11 +93,18 @@ def test_cuda_wheels_are_keyed_by_architecture(tmp_path):
     nvcc.parent.mkdir()
     nvcc.write_text('#!/bin/sh\necho release 13.0, V13.0.88\n')
     nvcc.chmod(0o755)
-    settings = {'CUDA_HOME': str(tmp_path), 'MMVISION_MAMBA_CACHE': str(tmp_path)}
-    result = setup_env('--cached', '--cuda', TORCH_CUDA_ARCH_LIST='8.0;9.0+PTX', **settings)
-    assert result.stderr.rstrip().endswith('-cuda-8.0-9.0+PTX')
+    settings = {'CUDA_HOME': str(tmp_path), 'FORCE_CUDA': '1', 'TORCH_CUDA_ARCH_LIST': '8.0;9.0+PTX'}
+    assert read_script('echo $wheels', '--mmcv', 'compiled', **settings).rstrip().endswith('-cuda-8.0-9.0+PTX')
     nvcc.write_text('#!/bin/sh\necho release 12.6, V12.6.1\n')
-    assert 'no nvcc of CUDA 13.0' in refusal(setup_env('--cuda', TORCH_CUDA_ARCH_LIST='9.0', **settings))
+    assert 'no nvcc of CUDA 13.0' in refusal(setup_env('--mmcv', 'compiled', **settings))
+
+
+def test_the_default_looks_for_no_compiler_and_no_gpu(tmp_path):
+    for name in ('gcc', 'c++', 'nvcc', 'nvidia-smi'):
+        (tmp_path / name).write_text(f'#!/bin/sh\ntouch {tmp_path}/asked\n')
+        (tmp_path / name).chmod(0o755)
+    assert 'torch==' in read_script('constraints', PATH=f'{tmp_path}:{os.environ["PATH"]}', FORCE_CUDA='1')
+    assert not (tmp_path / 'asked').exists()
 
 
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
@@ -81,21 +113,57 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ['thesis.txt']
 
 
-def test_a_half_made_environment_is_made_anew_and_no_network_is_one_line(tmp_path):
-    # Script and requirements alone, as in docker/Dockerfile's first layers.
-    script = tmp_path / 'tools/setup_env.sh'
-    script.parent.mkdir()
-    shutil.copy(SCRIPT, script)
+@pytest.fixture
+def half_made(tmp_path):
+    """Script and requirements alone, as in docker/Dockerfile's first layers, and an environment that was interrupted."""
+    (tmp_path / 'tools').mkdir()
+    script = Path(shutil.copy(SCRIPT, tmp_path / 'tools'))
     shutil.copytree(SCRIPT.parents[1] / 'requirements', tmp_path / 'requirements')
-    venv = tmp_path / 'venv'
-    (venv / 'bin').mkdir(parents=True)
-    (venv / 'bin/python').write_text('interrupted')
-    (venv / '.mmvision_mamba').touch()
+    (tmp_path / 'venv/bin').mkdir(parents=True)
+    (tmp_path / 'venv/bin/python').write_text('interrupted')
+    (tmp_path / 'venv/.mmvision_mamba').touch()
+    return script
 
-    result = setup_env('--venv', 'venv', '--deps-only', script=script, cwd=tmp_path, **NO_INDEX)
+
+def test_a_half_made_environment_is_made_anew_and_no_network_is_one_line(half_made, tmp_path):
+    result = setup_env('--venv', 'venv', '--deps-only', script=half_made, cwd=tmp_path, **NO_INDEX)
     assert "index can't be reached" in refusal(result)
-    made = subprocess.run([venv / 'bin/python', '-m', 'pip', '--version'], capture_output=True, text=True)
-    assert str(venv) in made.stdout
+    made = subprocess.run([tmp_path / 'venv/bin/python', '-m', 'pip', '--version'], capture_output=True, text=True)
+    assert str(tmp_path / 'venv') in made.stdout
+
+
+def fake_wheel(folder: Path, name: str, version: str) -> None:
+    folder.mkdir(exist_ok=True)
+    info = f'{name}-{version}.dist-info'
+    with zipfile.ZipFile(folder / f'{name}-{version}-py3-none-any.whl', 'w') as wheel:
+        wheel.writestr(f'{info}/METADATA', f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n')
+        wheel.writestr(f'{info}/WHEEL', 'Wheel-Version: 1.0\nGenerator: x\nRoot-Is-Purelib: true\nTag: py3-none-any\n')
+        wheel.writestr(f'{info}/RECORD', '')
+
+
+def test_a_torch_for_cpus_without_its_torchvision_is_two_lines(half_made, tmp_path):
+    torch = read_script('pin torch').strip()
+    for name, version in (('torch', f'{torch}+cpu'), ('torchvision', '0.1.0+cpu')):
+        fake_wheel(tmp_path / 'wheels', name, version)
+    pins = tmp_path / 'requirements/constraints.txt'
+    pins.write_text('\n'.join(line for line in pins.read_text().splitlines() if line.startswith('torch')))  # not pip's
+    result = setup_env('--venv', 'venv', '--deps-only', '--torch', 'cpu', script=half_made, cwd=tmp_path,
+                       PIP_NO_INDEX='1', PIP_FIND_LINKS=str(tmp_path / 'wheels'), PIP_CONFIG_FILE=os.devnull)
+    assert result.returncode == 2, result.stdout + result.stderr
+    first, second = result.stderr.splitlines()
+    assert 'pip finds no torchvision==' in first and first.endswith('with +cpu it finds: 0.1.0+cpu')
+    assert f'torch {torch}+cpu' in second and 'TORCH_INDEX=URL' in second
+    installed = next((tmp_path / 'venv').glob('lib/*/site-packages'))
+    assert not list(installed.glob('torch-*'))
+
+
+@pytest.mark.parametrize(('there', 'asked', 'expected'), [
+    ('', [], 'default'), ('/x cp311 openmmlab mmcv=lite torch=cpu 2.14.1 /x', [], 'cpu'),
+    ('/x cp311 openmmlab mmcv=lite torch=cpu 2.14.1 /x', ['--torch', 'default'], 'default'),
+    ('/x cp311-linux-x86_64-torch2.11.0-cpu openmmlab /x 1 2 deps-only=false', [], 'default')])
+def test_an_environment_keeps_its_kind_of_torch_until_another_is_asked_for(there, asked, expected, tmp_path):
+    (tmp_path / '.mmvision_mamba').write_text(there)
+    assert read_script('echo $torch', '--venv', str(tmp_path), *asked).strip() == expected
 
 
 def test_a_second_set_up_of_the_same_environment_waits(tmp_path):
@@ -113,7 +181,7 @@ def test_a_second_set_up_of_the_same_environment_waits(tmp_path):
     (True, True, ''), (False, True, '[setup] chromium and'), (False, False, 'chromium could not be installed')])
 def test_the_browser_is_installed_where_it_is_missing_and_nothing_fails_without_it(there, works, says, tmp_path):
     text = SCRIPT.read_text()
-    function = text[text.index('install_browser() {'):text.index('$deps_only || install_browser')]
+    function = text[text.index('install_browser() {'):text.index('! $dev || $deps_only')]
     for name in ['chromium', 'chromedriver'] * there:
         (tmp_path / name).write_text('#!/bin/sh\n')
     (tmp_path / 'apt-get').write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\nexit {int(not works)}\n')
