@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Check all that needs a GPU, from a bare machine to a report: correct numbers, speed, memory, trained models.
 
-Needs CUDA, PyTorch, timm and nvcc, no network: the rest comes from a folder that tools/pack_wheels.py filled.
+Needs CUDA, PyTorch, torchvision, timm and nvcc, no network: the rest comes from a folder that tools/pack_wheels.py filled.
 Stages run one after another, each in less than ten minutes; one that fails does not stop those that don't need it.
 Called again with the same --out it runs the missing stages, also on another machine that --out was copied to.
 
@@ -61,12 +61,11 @@ STAGES = {
     'detection': Stage('the backbone at 800 x 1344 against the plain path', ['mamba_ssm'],
                        ['backbone_detection', 'backbone_detection_base']),
     'variants': Stage('compiled, as CUDA graphs, fused; where the time goes', ['install'], ['variants', 'profile']),
-    'mmcv': Stage('mmcv with its CUDA operators, compiled for this GPU', ['install'], local=True),
-    'peers': Stage('Swin-T, ConvNeXt-T and ResNet-50 beside it', ['mmcv'], ['peers', 'peers_detection']),
-    'models': Stage('Cascade Mask R-CNN T and UperNet T, whole', ['mmcv'], ['detector', 'segmentor', 'segmentor_4']),
-    'large': Stage('UperNet L3 at 640 x 640: memory with and without checkpointing', ['mmcv'],
+    'peers': Stage('Swin-T, ConvNeXt-T and ResNet-50 beside it', ['install'], ['peers', 'peers_detection']),
+    'models': Stage('Cascade Mask R-CNN T and UperNet T, whole', ['install'], ['detector', 'segmentor', 'segmentor_4']),
+    'large': Stage('UperNet L3 at 640 x 640: memory with and without checkpointing', ['install'],
                    ['large3', 'large3_checkpointing']),
-    'demo': Stage("the demo's detector and segmentor trained to the end", ['mmcv']),
+    'demo': Stage("the demo's detector and segmentor trained to the end", ['install']),
     'amp': Stage(f'UperNet T, {AMP_ITERATIONS} iterations on Shapes in float32, float16 and bfloat16', ['demo']),
 }
 
@@ -210,7 +209,7 @@ class Check:
         self._call('-m', 'pip', '--disable-pip-version-check', 'install', '--no-index', '--no-deps', '--upgrade', *args)
 
     def _kernels(self) -> None:
-        self._call('-m', 'pytest', '-m', 'gpu', 'tests/ops', 'tests/backbones', '-rs', '--timeout=500',
+        self._call('-m', 'pytest', '-m', 'gpu', 'tests/ops', 'tests/backbones', 'tests/mmcv_ops', '-rs', '--timeout=500',
                    f'--junitxml={self.out / "kernels.xml"}')
 
     def _mamba_ssm(self) -> None:
@@ -225,17 +224,6 @@ class Check:
         self._call('-c', _BUILD_SCAN, package, source / 'csrc' / 'selective_scan',
                    *(path for path in files if path.suffix in ('.cpp', '.cu')), env=self._compilers())
         self._call('-c', 'from mamba_ssm.ops.selective_scan_interface import selective_scan_fn')
-
-    def _mmcv(self) -> None:
-        source = self._unpack('mmcv')
-        built = self.built / f'mmcv-{_arch() if not self.dry_run else "ARCH"}'
-        if not list(built.glob('*.whl')):
-            self._call('-m', 'pip', '--disable-pip-version-check', 'wheel', '--verbose', '--no-deps', '--no-index',
-                       '--no-build-isolation', '--wheel-dir', built, source,
-                       env=self._compilers() | {'MMCV_WITH_OPS': '1', 'FORCE_CUDA': '1'})
-        self._pip('--target', self.site, *(sorted(built.glob('*.whl')) or [built / 'mmcv-*.whl']))
-        self._call('-c', 'import torch, mmdet, mmseg; from mmcv.ops import nms; b = torch.rand(9, 4).cuda(); '
-                   'b[:, 2:] += 1; print(nms(b, torch.rand(9).cuda(), 0.5))')
 
     def _demo(self) -> None:
         self._call('tools/demo.py', '--work-dir', self.out / 'demo')

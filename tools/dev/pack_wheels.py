@@ -2,7 +2,7 @@
 """Pack what tools/gpu_check.py needs on a machine that has CUDA, PyTorch and nvcc but no network.
 
 Wheels of the OpenMMLab stack and of the tests' packages, in the versions of requirements/constraints.txt, for that
-machine's Python and platform; mmcv and mamba-ssm as sources, since they are compiled for its GPU. Packages that the
+machine's Python and platform; mamba-ssm, to compare with, as sources, since it is compiled for its GPU. Packages that the
 machine has stay out: torch, torchvision, triton and timm with all they bring, and what --have names.
 """
 import argparse
@@ -19,11 +19,11 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSTRAINTS = ROOT / 'requirements' / 'constraints.txt'
-SOURCES = {'mmcv': None, 'mamba-ssm': '2.3.2.post1'}  # None: the version of the constraints
+SOURCES = {'mamba-ssm': '2.3.2.post1'}
 TESTS = ['hypothesis', 'psutil', 'pytest', 'pytest-timeout', 'pytest-xdist', 'tensorboard', 'einops', 'ninja', 'wheel']
 TORCH = {'torch', 'torchvision', 'triton', 'timm'}
-# Large ones, which a machine set up for PyTorch commonly has. numpy isn't among them: the newest is too new for mmdet.
-COMMON = ['matplotlib', 'opencv-python', 'pillow', 'scipy', 'fonttools', 'kiwisolver', 'contourpy', 'grpcio']
+# Large ones, which a machine set up for PyTorch commonly has.
+COMMON = ['numpy', 'matplotlib', 'opencv-python', 'pillow', 'scipy', 'fonttools', 'kiwisolver', 'contourpy', 'grpcio']
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -87,16 +87,14 @@ def pack(args: argparse.Namespace) -> list[Path]:
         (folder / 'pins').write_text('\n'.join(f'{pin.name}{pin.specifier}' for pin in pins.values()))
         names = [canonicalize_name(line.split('#')[0].strip()) for file in ('openmmlab', 'torch')
                  for line in (ROOT / f'requirements/{file}.txt').read_text().splitlines() if line.split('#')[0].strip()]
-        packages = [name for name in dict.fromkeys([*names, *TESTS]) if name not in {*TORCH, *SOURCES}]
-        # mmcv has no wheels to resolve, so its requirements are named instead.
+        packages = [name for name in dict.fromkeys([*names, *TESTS]) if name not in TORCH]
         pip('install', '--dry-run', '--ignore-installed', '--target', folder / 'none', '--report', folder / 'report',
-            '--constraint', folder / 'pins', *target, *packages, 'addict', 'yapf', 'packaging', 'pyyaml')
+            '--constraint', folder / 'pins', *target, *packages)
         versions = {canonicalize_name(item['metadata']['name']): item['metadata']['version']
                     for item in json.loads((folder / 'report').read_text())['install']}
         pip('download', '--no-deps', '--dest', folder / 'files', *target,
             *(f'{name}=={version}' for name, version in versions.items() if name not in present))
         for name, version in SOURCES.items():
-            version = version or str(pins[name].specifier).removeprefix('==')
             pip('download', '--no-deps', '--no-build-isolation', '--no-binary', name, '--dest', folder / 'files',
                 f'{name}=={version}')
         args.out.mkdir(parents=True, exist_ok=True)
