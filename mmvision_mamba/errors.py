@@ -50,5 +50,8 @@ def require(what: str, extra: str, *packages: str) -> None:
     for package in packages:
         try:
             import_module(package)
-        except ImportError as error:
+        except ModuleNotFoundError as error:
             raise MissingExtraError(what, extra) from error
+        except ImportError as error:
+            raise MissingExtraError(f"{what} needs {package}, which can't be imported: {error}\n"
+                                    f'pip install --force-reinstall {package}') from error

@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
+from .installation import explaining
+
 
 def attach(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Make `__getattr__` and `__dir__` for the `__init__` of `package`, by which its modules are found too.
@@ -18,7 +20,8 @@ def attach(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], An
     """
     def __getattr__(name: str) -> Any:
         if name in modules:
-            return getattr(import_module(f'.{modules[name]}', package), name)
+            with explaining():
+                return getattr(import_module(f'.{modules[name]}', package), name)
         if not name.startswith('_') and name.isidentifier() and find_spec(f'{package}.{name}') is not None:
             return import_module(f'.{name}', package)  # its modules, as if all were imported
         raise AttributeError(f'module {package!r} has no attribute {name!r}')

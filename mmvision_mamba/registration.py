@@ -4,36 +4,42 @@ A config finds MambaVision by name only once it is registered, and registration 
 library there is. So parts register at once with the libraries that are imported already, and with each of the others
 right after its import.
 
-=========  =======================================================================================
-library    registered with it
-=========  =======================================================================================
-timm       the published classifiers, for `timm.create_model`
-mmengine   the backbones; where mmcv is installed too, runner, hooks, loops, optimiser wrappers
-mmcv       the loading transforms; classification
-mmdet      test-time augmentation of masks
-=========  =======================================================================================
+==============  ==================================================================================
+library         registered with it
+==============  ==================================================================================
+timm            the published classifiers, for `timm.create_model`
+mmengine        the backbones; where mmcv is installed too, runner, hooks, loops, optimiser wrappers
+mmcv            the loading transforms; classification
+mmdet's models  test-time augmentation of masks
+==============  ==================================================================================
 
-The backbones are in mmengine's root registry, where mmdet and mmseg find them too.
+The backbones are in mmengine's root registry, where mmdet, mmseg and mmpretrain find them too.
+
+A library that can't be imported, or beside which parts can't be registered, costs a warning: neither the import of this
+package nor that of another library fails for it.
 """
-import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
 from . import mmcv_ops
+from .installation import distributions, explain, folder, installed
 from .lazy import find_by_others, put_finder
 
 
 def register() -> None:
     """Register everything now, importing whichever of the libraries are installed."""
     for library in _PARTS:
-        if find_spec(library) is not None:
-            import_module(library)  # registers, if that was not done before
+        if installed(library.partition('.')[0]) and library != _DEPENDENCIES:
+            try:
+                import_module(library)  # registers, if that was not done before
+            except Exception as error:
+                _warn(library, error)
 
 
 def _with_timm() -> None:
@@ -46,10 +52,13 @@ def _with_mmengine() -> None:
     from .backbones import MambaVision, MM_mamba_vision
     for backbone in (MambaVision, MM_mamba_vision):  # the root registry, which toolboxes search after their own
         MODELS.register_module(module=backbone, force=True)  # again after a reload, of mmengine or of this package
-    if find_spec('mmcv') is not None:
-        from . import engine  # noqa: F401
-        if 'mmcv' not in sys.modules:  # else mmcv is importing mmengine now, and registers when it is done
-            import mmcv  # noqa: F401
+    if folder('mmcv') is not None:
+        try:
+            from . import engine  # noqa: F401
+            if 'mmcv' not in sys.modules:  # else mmcv is importing mmengine now, and registers when it is done
+                import mmcv  # noqa: F401
+        except Exception as error:
+            _warn('mmcv', error)
 
 
 def _with_mmcv() -> None:
@@ -58,13 +67,35 @@ def _with_mmcv() -> None:
 
 
 def _with_mmdet() -> None:
-    with contextlib.suppress(ImportError):  # mmcv has no compiled operators: mmdet's data sets and metrics work without
-        from .evaluation import tta  # noqa: F401
+    from .evaluation import tta  # noqa: F401
 
 
-# Library -> function that registers this package's parts with it.
-_PARTS: dict[str, Callable[[], None]] = dict(
-    timm=_with_timm, mmengine=_with_mmengine, mmcv=_with_mmcv, mmdet=_with_mmdet)
+def _without_multimodal() -> None:
+    """mmpretrain 1.2 can't be imported beside transformers 5, nor can mmdet then: its multimodal models want 4."""
+    dependencies: Any = sys.modules[_DEPENDENCIES]
+    if dependencies.WITH_MULTIMODAL and distributions('transformers').get('transformers', '').startswith('5.'):
+        dependencies.WITH_MULTIMODAL = False
+
+
+_DEPENDENCIES = 'mmpretrain.utils.dependency'
+# Library, or the module of it that is imported when all that the parts need is -> function that registers the parts.
+# While mmdet.models is being imported, it may import this package, through the operators of mmcv.
+_PARTS: dict[str, Callable[[], None]] = {
+    'timm': _with_timm, 'mmengine': _with_mmengine, 'mmcv': _with_mmcv, 'mmdet.models.test_time_augs': _with_mmdet,
+    _DEPENDENCIES: _without_multimodal}
+
+
+def _register_with(library: str) -> None:
+    try:
+        _PARTS[library]()
+    except Exception as error:  # of whatever a broken installation ends in: assertions, missing symbols, …
+        _warn(library, error)
+
+
+def _warn(library: str, error: Exception) -> None:
+    name = library.partition('.')[0]
+    warnings.warn(f'mmvision_mamba goes on without its parts for {name}: {explain(error)}', RuntimeWarning,
+                  stacklevel=2)
 
 
 class _AfterImport(MetaPathFinder):
@@ -76,15 +107,15 @@ class _AfterImport(MetaPathFinder):
             return None
         spec = find_by_others(self, fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _RegisteringLoader(spec.loader, _PARTS[fullname])
+            spec.loader = _RegisteringLoader(spec.loader, fullname)
         return spec
 
 
 class _RegisteringLoader(Loader):
     """Executes a library's module with its own loader, then registers this package's parts with it."""
 
-    def __init__(self, loader: Loader, register_parts: Callable[[], None]):
-        self._loader, self._register_parts = loader, register_parts
+    def __init__(self, loader: Loader, library: str):
+        self._loader, self._library = loader, library
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
@@ -93,7 +124,7 @@ class _RegisteringLoader(Loader):
         module.__loader__ = self._loader  # no trace of this class stays
         module.__spec__.loader = self._loader  # type: ignore[union-attr]
         self._loader.exec_module(module)
-        self._register_parts()
+        _register_with(self._library)
 
     def __getattr__(self, name: str) -> Any:  # callers of `find_spec` may ask the loader for more
         if name == '_loader':  # asked for by `copy`, before there is one
@@ -105,6 +136,6 @@ def install() -> None:
     """Register with the libraries that are imported already; wait for the others."""
     mmcv_ops.install()
     put_finder(_AfterImport(), first=True)
-    for library, register_parts in _PARTS.items():
+    for library in _PARTS:
         if sys.modules.get(library) is not None:  # None: made to look as if it were not installed
-            register_parts()
+            _register_with(library)

@@ -6,12 +6,14 @@ import importlib.util
 import json
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from .helpers import ROOT
+from .helpers.fake_site import distribution, python
 from .helpers.new_process import call
 
 HEAVY = {'torch', 'torchvision', 'numpy', 'cv2', 'PIL', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}
@@ -256,6 +258,51 @@ def test_a_library_whose_import_fails_can_be_imported_again(tmp_path):
     (tmp_path / 'timm').mkdir()
     (tmp_path / 'timm/__init__.py').write_text("raise ImportError('half installed')\n")
     assert call(import_broken_then_whole, str(tmp_path)) == TIMM
+
+
+def warned_of(folder: str, imports: str) -> tuple[set[str], list[str]]:
+    """What is registered, and the warnings of this package, where `folder` holds packages that hide the real ones."""
+    sys.path.insert(0, folder)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        exec(imports)
+    return registered(), [str(one.message) for one in caught if 'mmvision_mamba goes on' in str(one.message)]
+
+
+@pytest.mark.parametrize(('broken', 'imports'), [
+    ('mmcv', 'import mmvision_mamba, mmengine'), ('mmcv', 'import mmengine, mmvision_mamba'),
+    ('mmcv', 'import mmvision_mamba; mmvision_mamba.register()')])
+def test_a_broken_library_costs_a_warning_and_its_own_parts(broken, imports, tmp_path):
+    pytest.importorskip('mmcv')
+    (tmp_path / broken).mkdir()
+    (tmp_path / broken / '__init__.py').write_text("raise RuntimeError('missing symbol')\n")
+    found, told = call(warned_of, str(tmp_path), imports)
+    assert {'MambaVision', 'MM_mamba_vision'} <= found and 'ImageClassifier' not in found
+    assert told and all('missing symbol' in text for text in told)
+
+
+def test_parts_that_can_not_be_registered_leave_the_library_usable(tmp_path):
+    pytest.importorskip('mmcv')
+    (tmp_path / 'mmdet/models/test_time_augs').mkdir(parents=True)  # without the class that parts derive from
+    for folder in ('mmdet', 'mmdet/models', 'mmdet/models/test_time_augs'):
+        (tmp_path / folder / '__init__.py').write_text('')
+    _, told = call(warned_of, str(tmp_path), 'import mmvision_mamba, mmdet.models.test_time_augs\n'
+                                             'assert mmdet.models.test_time_augs; del sys.modules["mmdet"]')
+    assert len(told) == 1 and told[0].startswith('mmvision_mamba goes on without its parts for mmdet: ImportError: ')
+
+
+@pytest.mark.parametrize(('version', 'expected'), [('4.57.1', 'True'), ('5.2.0', 'False')])
+def test_mmpretrain_beside_transformers_5_is_used_without_its_multimodal_models(version, expected, tmp_path):
+    distribution(tmp_path, 'transformers', version)
+    (tmp_path / 'mmpretrain/utils').mkdir(parents=True)
+    (tmp_path / 'mmpretrain/__init__.py').write_text('')
+    (tmp_path / 'mmpretrain/utils/__init__.py').write_text('')
+    (tmp_path / 'mmpretrain/utils/dependency.py').write_text('WITH_MULTIMODAL = True\n')
+    assert python(tmp_path, '''
+        import mmvision_mamba
+        from mmpretrain.utils import dependency
+        print(dependency.WITH_MULTIMODAL)
+    ''') == expected
 
 
 # Once more, and before --------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 import copy
 import logging
 from collections.abc import Iterator
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 
@@ -10,10 +9,11 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError, MissingExtraError
+from ..installation import installed, needing
 from .setting import Setting
 from .variants import finish, fuse, precision, variants
 
-try:
+with needing('benchmark.py detector and segmentor', 'openmmlab'):
     from mmengine.logging import MMLogger
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import MODELS
@@ -22,8 +22,6 @@ try:
     from ..preflight.datasets import datasets_of
     from ..preflight.pretrained import drop_pretrained
     from ..preflight.read import read_config
-except ImportError as error:
-    raise MissingExtraError('benchmark.py detector and segmentor', 'openmmlab') from error
 
 OBJECTS = 10  # in the random ground truth of an image
 CANDIDATES = 1000  # boxes of a class that reach the detector's last NMS
@@ -45,7 +43,7 @@ def experiment_settings(args) -> Iterator[Setting]:
 def build_model(config: str, cfg_options: dict | None, kind: str, size: tuple[int, int]) -> nn.Module:
     """Build the config's model with random weights, loading none."""
     scope = dict(detector='mmdet', segmentor='mmseg')[kind]
-    if find_spec(scope) is None:
+    if not installed(scope):
         raise MissingExtraError(f'benchmark.py {kind}', 'openmmlab')
     cfg = read_config(config, cfg_options)
     if cfg.default_scope != scope:

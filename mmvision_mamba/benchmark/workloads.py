@@ -10,7 +10,8 @@ from ..backbones import MambaVision
 from ..backbones.family import resolve_arch
 from ..backbones.mixers import MambaVisionMixer
 from ..costs.flops import scan_bytes, scan_flops
-from ..errors import ConfigError, MissingExtraError
+from ..errors import ConfigError
+from ..installation import needing
 from ..ops import BACKENDS, check_backend, selective_scan
 from . import PEERS
 from .setting import Setting
@@ -102,10 +103,8 @@ def backbone_settings(args) -> Iterator[Setting]:
 
 
 def _swin() -> nn.Module:
-    try:
+    with needing('--peers swin-t', 'openmmlab'):
         from mmdet.models.backbones import SwinTransformer
-    except ImportError as error:
-        raise MissingExtraError('--peers swin-t', 'openmmlab') from error
     return SwinTransformer(drop_path_rate=0.2)
 
 

@@ -1,10 +1,8 @@
 """Runner, loops, data loader, optimiser wrappers and hooks on top of mmengine's; importing this registers them."""
-from importlib.util import find_spec
+from ..installation import openmmlab_problem
 
-from ..errors import MissingExtraError
-
-if not (find_spec('mmengine') and find_spec('mmcv')):
-    raise MissingExtraError('mmvision_mamba.engine', 'openmmlab')
+if (problem := openmmlab_problem('mmvision_mamba.engine')) is not None:
+    raise problem
 
 from ..checkpoints import mmengine_loader
 from .amp import CPUAmpOptimWrapper

@@ -4,7 +4,7 @@ from itertools import chain
 import numpy as np
 import torch
 from mmcv.ops import batched_nms
-from mmdet.models import DetTTAModel
+from mmdet.models.test_time_augs import DetTTAModel
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData

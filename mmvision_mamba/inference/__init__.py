@@ -1,8 +1,7 @@
 """Inference of detectors and segmentors on any image, video or camera. Needs mmengine, mmcv and mmdet or mmseg."""
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtraError
+from ..installation import openmmlab_problem
 from ..lazy import attach
 
 if TYPE_CHECKING:
@@ -16,6 +15,6 @@ _import_name, __dir__ = attach(__name__, dict(Inferencer='inferencer', Predictio
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__ and not (find_spec('mmengine') and find_spec('mmcv')):
-        raise MissingExtraError(name, 'openmmlab')
+    if name in __all__ and (problem := openmmlab_problem(name)) is not None:
+        raise problem
     return _import_name(name)

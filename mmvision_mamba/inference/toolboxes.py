@@ -4,7 +4,8 @@ import warnings
 
 from mmengine.config import Config
 
-from ..errors import ConfigError, MissingExtraError
+from ..errors import ConfigError
+from ..installation import needing
 from ..preflight.datasets import datasets_of
 from ..preflight.pretrained import drop_pretrained
 from .toolbox_base import ToolboxBase
@@ -23,18 +24,16 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
     Raises:
         ConfigError: a config of another toolbox or without a test pipeline that loads images.
         CheckpointError: see `read_checkpoint` and `check_fit`.
-        MissingExtraError: the toolbox is not installed.
+        MissingExtraError: the toolbox is not installed. InstallationError: it is, and can't be imported.
     """
     scope = cfg.get('default_scope')
     if scope not in VISUALIZERS:
         raise ConfigError(f'inference works with mmdet and mmseg configs, not with those of {scope!r}')
-    try:
+    with needing(f'inference with {scope}', 'openmmlab'):
         if scope == 'mmdet':
             from .det_toolbox import DetToolbox as Toolbox
         else:
             from .seg_toolbox import SegToolbox as Toolbox
-    except ImportError as error:
-        raise MissingExtraError(f'inference with {scope}', 'openmmlab') from error
     cfg = copy.deepcopy(cfg)  # the caller's stays as it is
     datasets = datasets_of(cfg, 'test')
     if not datasets:

@@ -18,6 +18,10 @@ class Hiding:
     def find_spec(self, name, path=None, target=None):
         return None if name.partition('.')[0] in MISSING else self.finder.find_spec(name, path, target)
 
+    def find_distributions(self, *context):
+        found = getattr(self.finder, 'find_distributions', lambda *_: ())(*context)
+        return (one for one in found if not one.metadata['Name'].removeprefix('onedl-').startswith(tuple(MISSING)))
+
     def __getattr__(self, name):
         return getattr(self.finder, name)
 

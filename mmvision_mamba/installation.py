@@ -1,0 +1,220 @@
+"""What is installed around this package, and what the failure of an import says about it. Imports none of it."""
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
+from importlib.util import find_spec
+from pathlib import Path
+
+from .errors import MissingExtraError, UserError
+
+# Module -> the distributions that provide it. All but one of each are alternatives that overwrite each other's files.
+DISTRIBUTIONS = dict(
+    mmengine=('mmengine', 'mmengine-lite', 'onedl-mmengine'),
+    mmcv=('mmcv', 'mmcv-lite', 'mmcv-full', 'onedl-mmcv'),
+    mmdet=('mmdet', 'onedl-mmdetection'),
+    mmseg=('mmsegmentation', 'onedl-mmsegmentation'),
+    mmpretrain=('mmpretrain', 'onedl-mmpretrain'))
+OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmseg')
+MMCV_LITE = "pip install 'mmcv-lite>=2.1,<2.2'"
+MMENGINE = "pip install 'mmengine>=0.10.7,<1'"
+EXTENSION_FILE = '_ext.py'  # of `mmvision-mamba setup-mmcv`, in mmcv's folder
+
+
+class InstallationError(UserError, ImportError):
+    """Installed packages that can't be used together, or at all. The message ends with the command that mends it."""
+
+
+def installed(module: str) -> bool:
+    """Whether a top-level module can be found; a folder without an `__init__.py` doesn't count."""
+    return getattr(_spec(module), 'origin', None) is not None
+
+
+def distributions(module: str) -> dict[str, str]:
+    """Distribution -> version of those installed that provide `module`."""
+    from importlib.metadata import PackageNotFoundError, version  # not at once: brings fifty modules
+    found = {}
+    for name in DISTRIBUTIONS.get(module, (module,)):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def folder(module: str) -> Path | None:
+    """The folder that Python takes `module` from, also where it is but a folder; None where there is none."""
+    spec = _spec(module)
+    places = list(spec.submodule_search_locations or ()) if spec is not None else []
+    return Path(places[0]) if places else None
+
+
+def compiled_operators() -> Path | None:
+    """The compiled `mmcv._ext`; None where mmcv has none."""
+    place = folder('mmcv')
+    files = [place / f'_ext{suffix}' for suffix in EXTENSION_SUFFIXES] if place else []
+    return next((file for file in files if file.is_file()), None)
+
+
+def mmcv_problem() -> str | None:
+    """What is wrong with the files of mmcv, and the command that mends it; None where nothing shows."""
+    found, place = distributions('mmcv'), folder('mmcv')
+    if len(found) > 1:
+        return (f'{" and ".join(f"{name} {of}" for name, of in found.items())} are both installed, and overwrite each '
+                f"other's files in {place}.\npip uninstall -y {' '.join(found)} && {MMCV_LITE}")
+    if place is not None and not installed('mmcv'):
+        return (f'{place} has no __init__.py: it is what is left of an mmcv, or another folder of that name.\n'
+                f'Remove it, then: {_again(found, MMCV_LITE)}')
+    if place is None and found:
+        return f'{_named(found)} is installed without its files.\n{_again(found, MMCV_LITE)}'
+    if place is not None and found:
+        written = re.search(r"__version__ = '([^']+)'", _text(place / 'version.py'))
+        if written and written[1] != next(iter(found.values())).partition('+')[0]:
+            return (f'{_named(found)} is installed, and {place} holds files of {written[1]}.\n'
+                    f'{_again(found, MMCV_LITE)}')
+    return None
+
+
+def explain(error: BaseException) -> str:
+    """What `problem` says of `error`, else its type and the beginning of its message."""
+    if isinstance(error, UserError):
+        return str(error)
+    return problem(error) or f'{type(error).__name__}: {_first_line(error)}'
+
+
+def problem(error: BaseException, what: str = 'this') -> str | None:
+    """A line or two about an import that fails for what is installed, with the way out; None for any other error.
+
+    Args:
+        error: what the import raised, or an ImportError raised because of that.
+        what: what needs the import, the subject of a sentence.
+    """
+    return next(filter(None, (_problem(cause, what) for cause in _causes(error))), None)
+
+
+@contextmanager
+def explaining(what: str = 'this') -> Iterator[None]:
+    """Raise InstallationError instead of an error of which `problem` knows what is behind it."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # a broken installation's need not be an ImportError
+        if (known := problem(error, what)) is None:
+            raise
+        raise InstallationError(known) from error
+
+
+@contextmanager
+def needing(what: str, extra: str) -> Iterator[None]:
+    """For imports of packages of `extra` that `what` needs: tells apart those not installed from those that are broken.
+
+    Raises:
+        MissingExtraError: not installed.
+        InstallationError: installed, and can't be imported.
+    """
+    try:
+        with explaining(what):
+            yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(what, extra) from error
+    except ImportError as error:
+        if isinstance(error, UserError):
+            raise
+        raise InstallationError(f"{what} can't be used: {explain(error)}\n"
+                                'mmvision-mamba doctor shows what is installed') from error
+
+
+def openmmlab_problem(what: str) -> UserError | None:
+    """The error to raise where `what` needs mmengine and mmcv, and one is not installed, or mmcv but in parts."""
+    if (found := mmcv_problem()) is not None:
+        return InstallationError(found)
+    return None if installed('mmengine') and installed('mmcv') else MissingExtraError(what, 'openmmlab')
+
+
+def torchvision_command(torch: str) -> str:
+    """The command that installs the torchvision for a version of torch: 0.15 was for 2.0, and so on, one by one."""
+    if not (number := re.match(r'2\.(\d+)', torch)):
+        return 'pip install --upgrade torch torchvision'
+    label = torch.partition('+')[2]
+    index = f' --index-url https://download.pytorch.org/whl/{label}' if re.fullmatch(r'cpu|cu\d+|xpu', label) else ''
+    return f"pip install --force-reinstall --no-deps 'torchvision==0.{int(number[1]) + 15}.*'{index}"
+
+
+def _problem(error: BaseException, what: str) -> str | None:
+    text = str(error)
+    if isinstance(error, AssertionError) and 'is used but incompatible' in text:
+        if (found := mmcv_problem()) is not None:
+            return found
+        name, _, number = text.split()[0].partition('==')
+        return (f'{name.lower()} {number} is installed, which {_where(error) or "the toolbox"} does not take.\n'
+                f'{MMENGINE if name.lower() == "mmengine" else MMCV_LITE}')
+    if 'torchvision' in text and ('does not exist' in text or "Couldn't load custom C++ ops" in text
+                                  or 'partially initialized' in text):
+        torch = _version('torch')
+        return (f'torchvision {_version("torchvision")} is not made for torch {torch} ({_first_line(error)}).\n'
+                f'{torchvision_command(torch)}')
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        module = error.name.partition('.')[0]
+        if module in OPENMMLAB and (found := mmcv_problem()) is not None:
+            return found
+        if error.name == 'mmcv._ext':
+            return ('mmcv-lite has no operators. Import mmvision_mamba before them, which has them in PyTorch, or, for '
+                    'programs that do not: mmvision-mamba setup-mmcv')
+        return str(MissingExtraError(what, 'openmmlab')) if module in OPENMMLAB and not installed(module) else None
+    if isinstance(error, AttributeError) and "module 'mmcv' has no attribute" in text:
+        return mmcv_problem()
+    if isinstance(error, ImportError) and Path(error.path or text.partition(':')[0]).name.startswith('_ext.'):
+        return (f'mmcv is compiled for another torch than {_version("torch")} ({_first_line(error)}).\n'
+                f'pip uninstall -y {" ".join(distributions("mmcv")) or "mmcv"} && {MMCV_LITE}')
+    return None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it comes from; what it merely followed counts for an ImportError alone."""
+    seen: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in seen:
+        seen.append(cause)
+        yield cause
+        cause = cause.__cause__ or (cause.__context__ if isinstance(cause, ImportError) else None)
+
+
+def _where(error: BaseException) -> str | None:
+    """The top-level package that raised `error`."""
+    name, trace = None, error.__traceback__
+    while trace is not None:
+        name, trace = trace.tb_frame.f_globals.get('__name__'), trace.tb_next
+    return name and name.partition('.')[0]
+
+
+def _again(found: dict[str, str], otherwise: str) -> str:
+    """The command that installs what is `found` once more."""
+    if not found:
+        return otherwise
+    name, number = next(iter(found.items()))
+    return f'pip install --force-reinstall --no-deps {name}=={number}'
+
+
+def _named(found: dict[str, str]) -> str:
+    return ' '.join(next(iter(found.items())))
+
+
+def _first_line(error: BaseException) -> str:
+    line = str(error).strip().partition('\n')[0].rstrip(':. ')
+    return line if len(line) <= 160 else f'{line[:160]}…'
+
+
+def _spec(module: str) -> ModuleSpec | None:
+    if module in sys.modules and getattr(sys.modules[module], '__spec__', None) is None:
+        return None  # made to look as if it were not installed
+    return find_spec(module)
+
+
+def _text(file: Path) -> str:
+    return file.read_text(errors='replace') if file.is_file() else ''
+
+
+def _version(name: str) -> str:
+    return next(iter(distributions(name).values()), '(not installed)')

@@ -1,0 +1,150 @@
+"""What failing imports say: each cause in a line or two, with the command that mends it."""
+import sys
+
+import pytest
+
+from mmvision_mamba.errors import MissingExtraError, UserError
+from mmvision_mamba.installation import InstallationError, explain, explaining, needing, problem, torchvision_command
+
+from .helpers.fake_site import distribution, mmcv_lite, python
+
+MMCV_PROBLEM = 'from mmvision_mamba.installation import mmcv_problem; print(mmcv_problem())'
+LITE = "pip install 'mmcv-lite>=2.1,<2.2'"
+
+
+def test_a_sound_mmcv_is_no_problem(tmp_path):
+    assert python(tmp_path, MMCV_PROBLEM) == 'None'
+    mmcv_lite(tmp_path)
+    assert python(tmp_path, MMCV_PROBLEM) == 'None'
+
+
+def test_two_distributions_of_mmcv(tmp_path):
+    mmcv_lite(tmp_path)
+    distribution(tmp_path, 'mmcv', '2.2.0')
+    said = python(tmp_path, MMCV_PROBLEM).splitlines()
+    assert said[0].startswith('mmcv 2.2.0 and mmcv-lite 2.1.0 are both installed')
+    assert said[1:] == [f'pip uninstall -y mmcv mmcv-lite && {LITE}']
+
+
+def test_a_folder_that_is_left(tmp_path):
+    (tmp_path / 'mmcv').mkdir()
+    (tmp_path / 'mmcv/_ext.cpython-311-x86_64-linux-gnu.so').write_bytes(b'')
+    said = python(tmp_path, MMCV_PROBLEM).splitlines()
+    assert said[0].startswith(f'{tmp_path / "mmcv"} has no __init__.py') and said[1].endswith(LITE) and len(said) == 2
+
+
+def test_metadata_that_is_left(tmp_path):
+    distribution(tmp_path, 'mmcv', '2.1.0')
+    assert python(tmp_path, MMCV_PROBLEM).splitlines() == [
+        'mmcv 2.1.0 is installed without its files.', 'pip install --force-reinstall --no-deps mmcv==2.1.0']
+
+
+def test_files_of_another_version(tmp_path):
+    folder = mmcv_lite(tmp_path)
+    (folder / 'version.py').write_text("__version__ = '2.2.0'\n")
+    assert 'holds files of 2.2.0' in python(tmp_path, MMCV_PROBLEM)
+
+
+@pytest.mark.parametrize('name', ['mmcv', 'mmengine'])
+def test_a_package_that_is_not_installed_names_the_extra(name, tmp_path):
+    assert python(
+        tmp_path, f'''
+        from mmvision_mamba.installation import problem
+        try:
+            import {name}.missing
+        except ImportError as error:
+            print(problem(error, 'this command'))
+    ''') == "this command needs packages that are not installed: pip install 'mmvision-mamba[openmmlab]'"
+
+
+# What libraries raise --------------------------------------------------------------------------------------------
+
+def raised_by(module: str, error: str) -> Exception:
+    """An error, raised by code of `module`."""
+    try:
+        exec(f'raise {error}', {'__name__': module})
+    except Exception as raised:
+        return raised
+
+
+RAISED = {  # the module that raises, what it raises: what is said of it, the command
+    'version of mmcv': ('mmdet', 'AssertionError("MMCV==2.2.0 is used but incompatible. Please install '
+                        'mmcv>=2.0.0rc4, <2.2.0.")', 'mmcv 2.2.0 is installed, which mmdet does not take', LITE),
+    'version of mmengine': ('mmseg', 'AssertionError("MMEngine==1.0.1 is used but incompatible. Please install '
+                            'mmengine>=0.5.0, <1.0.0.")', 'mmengine 1.0.1 is installed, which mmseg does not take',
+                            "pip install 'mmengine>=0.10.7,<1'"),
+    'torchvision': ('torch', 'RuntimeError("operator torchvision::nms does not exist")', 'is not made for torch',
+                    'torchvision'),
+    'torchvision once more': ('torchvision', 'AttributeError("partially initialized module \'torchvision\' has no '
+                              'attribute \'extension\' (most likely due to a circular import)")',
+                              'is not made for torch', 'torchvision'),
+    'compiled for another torch': ('mmcv', 'ImportError("undefined symbol: _ZN3c106detail", path='
+                                   '"/s/mmcv/_ext.cpython-311-x86_64-linux-gnu.so")', 'is compiled for another torch',
+                                   LITE),
+    'compiled for another CUDA': ('mmcv', 'ImportError("libcudart.so.11.0: cannot open shared object file", path='
+                                  '"/s/mmcv/_ext.cpython-311-x86_64-linux-gnu.so")', 'libcudart.so.11.0', LITE),
+    'no operators': ('mmcv', 'ModuleNotFoundError("No module named \'mmcv._ext\'", name="mmcv._ext")',
+                     'mmcv-lite has no operators', 'mmvision-mamba setup-mmcv'),
+}
+
+
+@pytest.mark.parametrize('case', RAISED)
+def test_what_libraries_raise(case, monkeypatch):
+    monkeypatch.setattr('mmvision_mamba.installation.mmcv_problem', lambda: None)
+    module, code, text, command = RAISED[case]
+    said = problem(raised_by(module, code))
+    assert text in said and command in said.splitlines()[-1] and len(said.splitlines()) <= 2
+
+
+@pytest.mark.parametrize('error', [
+    ValueError('mmcv'), AssertionError('shapes differ'), RuntimeError('operator mine::nms does not exist'),
+    ModuleNotFoundError("No module named 'mine'", name='mine'), ImportError('cannot import name mine'),
+    AttributeError("module 'numpy' has no attribute 'float'"), KeyError('torchvision')])
+def test_other_errors_are_left_alone(error):
+    assert problem(error) is None
+    assert explain(error).startswith(type(error).__name__)
+
+
+def test_the_cause_behind_an_import_error_is_found_and_behind_other_errors_is_not():
+    cause = RuntimeError('operator torchvision::nms does not exist')
+    for error, found in ((ImportError('failed to import mine'), True), (ValueError('wrong'), False)):
+        try:
+            try:
+                raise cause
+            except RuntimeError:
+                raise error  # noqa: B904
+        except Exception as raised:
+            assert (problem(raised) is not None) == found
+
+
+def test_errors_where_packages_are_needed():
+    def raising(error):
+        with needing('mine', 'ray'):
+            raise error
+
+    with pytest.raises(MissingExtraError, match=r"^mine needs .*'mmvision-mamba\[ray\]'"):
+        raising(ModuleNotFoundError('x', name='x'))
+    with pytest.raises(InstallationError, match='made for torch'):
+        raising(RuntimeError('operator torchvision::nms does not exist'))
+    with pytest.raises(InstallationError, match="mine can't be used: ImportError: bad\nmmvision-mamba doctor"):
+        raising(ImportError('bad'))
+    with pytest.raises(ZeroDivisionError):
+        raising(ZeroDivisionError())
+    with pytest.raises(UserError, match='told already'):
+        raising(UserError('told already'))
+    with pytest.raises(AssertionError, match='not of an installation'), explaining():
+        raise AssertionError('not of an installation')
+
+
+@pytest.mark.parametrize(('torch', 'expected'), [
+    ('2.4.1', "'torchvision==0.19.*'"), ('2.14.1', "'torchvision==0.29.*'"),
+    ('2.11.0+cpu', "'torchvision==0.26.*' --index-url https://download.pytorch.org/whl/cpu"),
+    ('2.11.0+git1234', "'torchvision==0.26.*'"), ('3.0', 'torch torchvision')])
+def test_torchvision_follows_torch(torch, expected):
+    assert torchvision_command(torch).endswith(expected)
+
+
+def test_the_formula_holds_for_what_is_installed():
+    torchvision = pytest.importorskip('torchvision')
+    major, minor, _ = torchvision.__version__.split('.', 2)
+    assert f'torchvision=={major}.{minor}.*' in torchvision_command(sys.modules['torch'].__version__)
