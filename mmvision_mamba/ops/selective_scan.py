@@ -33,6 +33,15 @@ def check_backend(backend: str) -> str:
     return backend
 
 
+def why_not(backend: str) -> str:
+    """Why `backend` doesn't work on this machine, with the way out; '' where it does."""
+    if (missing := _missing(backend)) or backend not in ('triton', 'mamba_ssm') or torch.cuda.is_available():
+        return missing
+    if backend == 'triton' and _interpreted():
+        return ''
+    return f"scan backend {backend!r}: needs a CUDA device, and torch sees none"
+
+
 # torch.compile takes the answer as it is, instead of tracing the imports.
 @torch.compiler.assume_constant_result
 def _missing(backend: str) -> str:
