@@ -38,6 +38,14 @@ def modulated_deform_conv(random, convolution, with_bias):
         maps, offset, mask, weight, bias, *convolution), random, **inputs)
 
 
+@operator(1e-5, size=((4, 5), (3, 4)))
+def modulated_deform_conv_of_a_larger_level(random, size):
+    from mmcv.ops import modulated_deform_conv2d
+    inputs = dict(maps=uniform(random, 2, 4, *size), offset=uniform(random, 2, 18, 8, 9, low=-4, high=4),
+                  mask=uniform(random, 2, 9, 8, 9), weight=uniform(random, 8, 4, 3, 3))
+    return with_gradients(lambda *tensors: modulated_deform_conv2d(*tensors, None, 1, 1), random, **inputs)
+
+
 @operator(psa_type=('collect', 'distribute'), mask_size=((1, 1), (3, 5), (2, 4), (9, 11)))
 def psamask(random, psa_type, mask_size):
     from mmcv.ops import PSAMask
