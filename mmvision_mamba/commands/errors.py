@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..installation import problem
+from ..mmcv_ops import PURE_MMCV, source
 from ..processes import part_processes
 
 
@@ -63,8 +64,9 @@ def _user_message(error: Exception) -> str | None:
         # A DataLoader worker's error comes with its traceback as text; the message is behind the class's name.
         return re.split(rf'{type(error).__module__}\.{type(error).__qualname__}: ', str(error))[-1].strip()
     if isinstance(error, RuntimeError) and 'BFloat16' in str(error) and _on_cpu():
+        other = f', or with mmcv-lite, whose operators have them: {PURE_MMCV}' if source().kind == 'compiled' else ''
         return (f'--amp: an operator of this model has no bfloat16 kernel for CPUs ({error}).\n'
-                'Train in float32, without --amp.')
+                f'Train in float32, without --amp{other}.')
     if (message := problem(error, 'this command')) is not None:
         return message
     if isinstance(error, ImportError | RuntimeError) and 'is not installed' in str(error):

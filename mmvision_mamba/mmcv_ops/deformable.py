@@ -102,6 +102,7 @@ def modulated_deform_conv_backward(input: Tensor, weight: Tensor, bias: Tensor, 
 def _first(maps: Tensor, output: Tensor) -> Tensor:
     """The maps (N, C, H, W) as (N, C, H', W') of the output, made of the first numbers of each image."""
     channels, height, width = maps.shape[1], *output.shape[2:]
-    if maps.shape[2:] == output.shape[2:] or maps[0].numel() < channels * height * width:  # too few: torchvision says so
+    count = channels * height * width
+    if maps.shape[2:] == output.shape[2:] or maps[0].numel() < count:  # too few: torchvision says so
         return maps
-    return maps.flatten(1)[:, :channels * height * width].unflatten(1, (channels, height, width))
+    return maps.flatten(1)[:, :count].unflatten(1, (channels, height, width))

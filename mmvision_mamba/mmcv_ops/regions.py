@@ -1,35 +1,93 @@
-"""Features of regions of interest."""
+"""Features of regions of interest.
+
+Regions are (K, 5): the image's index in the batch, then x1, y1, x2, y2, times `spatial_scale` in pixels of the map.
+mmcv's Python allocates the outputs, which are filled here: a hundredth of the time goes into that copy, and compilers
+drop it. torchvision has no kernels for bfloat16: those maps are computed in float32.
+"""
 import torch
 import torchvision  # noqa: F401  registers the operators
 from torch import Tensor
+
+from ..errors import MissingOperatorError
+from . import COMPILED_MMCV
+
+OUTSIDE = -1e4  # pixels of the image
 
 
 def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor,
                       aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int,
                       pool_mode: int, aligned: bool) -> None:
-    if pool_mode != 1:
-        raise NotImplementedError('roi_align: pool_mode max')
-    output.copy_(torch.ops.torchvision.roi_align(input, rois, spatial_scale, aligned_height, aligned_width,
-                                                 sampling_ratio, aligned))
+    """RoIAlign (arXiv 1703.06870).
+
+    Args:
+        input: maps, (B, C, H, W).
+        rois: (K, 5).
+        output: (K, C, aligned_height, aligned_width), to be filled.
+        argmax_y: of mode max.
+        argmax_x: of mode max.
+        sampling_ratio: samples per side of a bin; 0 or less: as many as the region has pixels there.
+        pool_mode: 1, average; 0, max, needs compiled mmcv: no config of mmdet or mmseg has it.
+        aligned: whether pixels' centres are at half-integer coordinates.
+
+    Raises:
+        MissingOperatorError: mode max.
+    """
+    _check_averages(pool_mode)
+    dtype = _computed_in(input)
+    output.copy_(torch.ops.torchvision.roi_align(
+        input.to(dtype), _within_reach(rois.to(dtype)), spatial_scale, aligned_height, aligned_width, sampling_ratio,
+        aligned))
 
 
 def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor,
                        aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int,
                        pool_mode: int, aligned: bool) -> None:
-    if pool_mode != 1:
-        raise NotImplementedError('roi_align: pool_mode max')
+    """Fill `grad_input`, (B, C, H, W); the others are as for `roi_align_forward`."""
+    _check_averages(pool_mode)
+    dtype = _computed_in(grad_output)
     grad_input.copy_(torch.ops.torchvision._roi_align_backward(
-        grad_output, rois, spatial_scale, aligned_height, aligned_width, *grad_input.shape, sampling_ratio, aligned))
+        grad_output.to(dtype), _within_reach(rois.to(dtype)), spatial_scale, aligned_height, aligned_width,
+        *grad_input.shape, sampling_ratio, aligned))
 
 
 def roi_pool_forward(input: Tensor, rois: Tensor, output: Tensor, argmax: Tensor, pooled_height: int,
                      pooled_width: int, spatial_scale: float) -> None:
-    pooled, where = torch.ops.torchvision.roi_pool(input, rois, spatial_scale, pooled_height, pooled_width)
+    """RoIPool (arXiv 1504.08083): the largest number of each bin.
+
+    Args:
+        input: maps, (B, C, H, W).
+        rois: (K, 5).
+        output: (K, C, pooled_height, pooled_width), to be filled.
+        argmax: as large, to be filled with the places of these numbers in H · W; -1: the bin is empty.
+    """
+    dtype = _computed_in(input)
+    pooled, places = torch.ops.torchvision.roi_pool(
+        input.to(dtype), rois.to(dtype), spatial_scale, pooled_height, pooled_width)
     output.copy_(pooled)
-    argmax.copy_(where)
+    argmax.copy_(places)
 
 
 def roi_pool_backward(grad_output: Tensor, rois: Tensor, argmax: Tensor, grad_input: Tensor, pooled_height: int,
                       pooled_width: int, spatial_scale: float) -> None:
+    """Fill `grad_input`, (B, C, H, W); the others are as for `roi_pool_forward`."""
+    dtype = _computed_in(grad_output)
     grad_input.copy_(torch.ops.torchvision._roi_pool_backward(
-        grad_output, rois, argmax, spatial_scale, pooled_height, pooled_width, *grad_input.shape))
+        grad_output.to(dtype), rois.to(dtype), argmax, spatial_scale, pooled_height, pooled_width,
+        *grad_input.shape))
+
+
+def _computed_in(maps: Tensor) -> torch.dtype:
+    return torch.float32 if maps.dtype == torch.bfloat16 else maps.dtype
+
+
+def _within_reach(rois: Tensor) -> Tensor:
+    """The regions; those that aren't finite outside of every map: at them, torchvision's kernel for CPUs crashes."""
+    if rois.device.type != 'cpu':
+        return rois
+    return torch.where(rois.isfinite().all(dim=1, keepdim=True), rois, rois.new_tensor((0, *4 * (OUTSIDE,))))
+
+
+def _check_averages(pool_mode: int) -> None:
+    if pool_mode != 1:
+        raise MissingOperatorError("RoIAlign with pool_mode='max' has no form in PyTorch here.\n"
+                                   f"Use 'avg', or compiled mmcv: {COMPILED_MMCV}")

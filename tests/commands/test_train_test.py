@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mmvision_mamba import mmcv_ops
 from mmvision_mamba.datasets import make_shapes
 
 from ..helpers import ROOT
@@ -79,10 +80,12 @@ def test_amp_option_on_a_cpu(tool, configs, shapes, tmp_path):
     assert result.code == 0, result.err[-3000:]
     assert 'bfloat16 autocast' in result.out
     assert 'CPUAmpOptimWrapper' in (tmp_path / 'wd' / 'segmentor.py').read_text()
-    # RoIAlign has no bfloat16 kernel on a CPU: a clear refusal, nothing left behind
     result = tool('train', configs.detector, '--work-dir', tmp_path / 'wd2', *arguments[2:])
-    assert result.code == 2 and len(result.errors) == 1 and 'BFloat16' in result.errors[0], result.err[-3000:]
-    assert not (tmp_path / 'wd2').exists()
+    if mmcv_ops.in_use():
+        assert result.code == 0, result.err[-3000:]
+    else:  # compiled RoIAlign has no bfloat16 kernel for CPUs: a clear refusal, nothing left behind
+        assert result.code == 2 and len(result.errors) == 1 and 'BFloat16' in result.errors[0], result.err[-3000:]
+        assert mmcv_ops.PURE_MMCV in result.err and not (tmp_path / 'wd2').exists()
 
 
 def test_options(tool, configs, shapes, tmp_path):

@@ -2,6 +2,7 @@
 import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,9 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from mmvision_mamba.commands.steps.prepare import prepare_device
 from mmvision_mamba.datasets import make_shapes
+
+from ..helpers.detectors import cascade
+from ..helpers.mmcv_operators import operators_from
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 SEGMENTOR, DETECTOR = 'upernet_mambavision_t_shapes', 'cascade_mask_rcnn_mambavision_t_shapes'
@@ -72,6 +76,33 @@ def compare(name, root, device, capsys, dtype=None):
     noise = max(tails[False]) - min(tails[False])
     for loss, other in zip(tails[True], tails[False]):
         assert abs(loss - other) < max(noise, 0.05 * other)
+
+
+@pytest.mark.parametrize('masks', [False, True], ids=['Faster R-CNN', 'Mask R-CNN'])
+def test_two_stage_detectors_train_in_bfloat16_on_a_cpu(masks):
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.structures import InstanceData
+
+    from mmvision_mamba.mmcv_ops import extension
+    cfg = cascade(stages=1, masks=masks)
+    cfg.optim_wrapper = dict(type='AmpOptimWrapper', optimizer=dict(type='AdamW', lr=2e-3))
+    prepare_device(cfg, amp=True)
+    height, width = 96, 128
+    boxes = torch.tensor([[8., 8, 56, 60], [64, 20, 120, 90]])
+    instances = InstanceData(bboxes=boxes, labels=torch.tensor([0, 2]))
+    image, filled = torch.zeros(3, height, width, dtype=torch.uint8), np.zeros((2, height, width), np.uint8)
+    for i, (left, top, right, bottom) in enumerate(boxes.int().tolist()):
+        image[i, top:bottom, left:right], filled[i, top:bottom, left:right] = 200, 1
+    instances.masks = BitmapMasks(filled, height, width)
+    sample = DetDataSample(gt_instances=instances, metainfo=dict(img_shape=(height, width), scale_factor=(1., 1.)))
+    with DefaultScope.overwrite_default_scope('mmdet'), operators_from(extension):
+        model = MODELS.build(cfg.model).train()
+        wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+        found = [model.train_step(dict(inputs=[image] * 2, data_samples=[sample] * 2), wrapper)['loss'].item()
+                 for _ in range(20)]
+    assert cfg.optim_wrapper.type == 'CPUAmpOptimWrapper' and np.isfinite(found).all()
+    assert statistics.mean(found[-3:]) < 0.7 * statistics.mean(found[:3])
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 Each is its own config's, but for layers that are left out, queries that are few, and weights that are not loaded.
 """
-import ast
 import math
 import re
 from importlib.util import find_spec

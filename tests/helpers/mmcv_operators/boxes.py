@@ -14,7 +14,7 @@ KINDS = (
 
 
 def draw_boxes(random: np.random.RandomState, kind: str, most: int = 120) -> tuple[Tensor, Tensor]:
-    """Boxes (N, 4) and scores (N,) of one of `KINDS`. No two scores are equal: of those, compiled mmcv promises no order."""
+    """Boxes (N, 4) and scores (N,) of one of `KINDS`. No two scores are equal: their order would be open."""
     count = dict(one=1, none=0).get(kind, random.randint(most // 2, most))
     corners, sizes = uniform(random, count, 2, low=0, high=60), uniform(random, count, 2, low=1, high=40)
     scores = torch.from_numpy(random.permutation(count) / max(count, 1)).float()

@@ -84,7 +84,8 @@ def difference(found: Answer, expected: Answer, tolerance: float) -> str:
         allowed = tolerance * np.abs(wanted).max(initial=0) if tolerance else 0
         if not np.allclose(got, wanted, rtol=0, atol=allowed, equal_nan=True):
             distance = np.abs(got.astype(float) - wanted)
-            return f'{name}: {np.count_nonzero(distance > allowed)} of {wanted.size} numbers off, by {distance.max():.3g}'
+            wrong = np.count_nonzero(distance > allowed)
+            return f'{name}: {wrong} of {wanted.size} numbers are off, by up to {distance.max():.3g}'
     return ''
 
 
