@@ -34,9 +34,9 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Ten
     """
     _check_averages(pool_mode)
     dtype = _computed_in(input)
-    output.copy_(torch.ops.torchvision.roi_align(
+    output[:] = torch.ops.torchvision.roi_align(
         input.to(dtype), _within_reach(rois.to(dtype)), spatial_scale, aligned_height, aligned_width, sampling_ratio,
-        aligned))
+        aligned)
 
 
 def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor,
@@ -45,9 +45,9 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argm
     """Fill `grad_input`, (B, C, H, W); the others are as for `roi_align_forward`."""
     _check_averages(pool_mode)
     dtype = _computed_in(grad_output)
-    grad_input.copy_(torch.ops.torchvision._roi_align_backward(
+    grad_input[:] = torch.ops.torchvision._roi_align_backward(
         grad_output.to(dtype), _within_reach(rois.to(dtype)), spatial_scale, aligned_height, aligned_width,
-        *grad_input.shape, sampling_ratio, aligned))
+        *grad_input.shape, sampling_ratio, aligned)
 
 
 def roi_pool_forward(input: Tensor, rois: Tensor, output: Tensor, argmax: Tensor, pooled_height: int,
@@ -63,17 +63,17 @@ def roi_pool_forward(input: Tensor, rois: Tensor, output: Tensor, argmax: Tensor
     dtype = _computed_in(input)
     pooled, places = torch.ops.torchvision.roi_pool(
         input.to(dtype), rois.to(dtype), spatial_scale, pooled_height, pooled_width)
-    output.copy_(pooled)
-    argmax.copy_(places)
+    output[:] = pooled
+    argmax[:] = places
 
 
 def roi_pool_backward(grad_output: Tensor, rois: Tensor, argmax: Tensor, grad_input: Tensor, pooled_height: int,
                       pooled_width: int, spatial_scale: float) -> None:
     """Fill `grad_input`, (B, C, H, W); the others are as for `roi_pool_forward`."""
     dtype = _computed_in(grad_output)
-    grad_input.copy_(torch.ops.torchvision._roi_pool_backward(
+    grad_input[:] = torch.ops.torchvision._roi_pool_backward(
         grad_output.to(dtype), rois.to(dtype), argmax, spatial_scale, pooled_height, pooled_width,
-        *grad_input.shape))
+        *grad_input.shape)
 
 
 def _computed_in(maps: Tensor) -> torch.dtype:

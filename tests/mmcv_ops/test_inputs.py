@@ -76,6 +76,16 @@ def masked_conv(x):
         torch.ones(shape, dtype=x.dtype) for shape in ((4, 3, 3, 3), (4,))), 1)
 
 
+def roi_align(x):
+    from mmcv.ops import roi_align
+    return roi_align(x, ROIS[:3 * len(x)].to(x.dtype), (3, 2), 1., 0, 'avg', True)
+
+
+def roi_pool(x):
+    from mmcv.ops import roi_pool
+    return roi_pool(x, ROIS[:3 * len(x)].to(x.dtype), (3, 2), 1.)
+
+
 def deform_roi_pool(x, offset):
     from mmcv.ops import deform_roi_pool
     return deform_roi_pool(x, ROIS[:len(offset)].to(x.dtype), offset, (3, 2), 1., 0, .1)
@@ -107,6 +117,8 @@ CASES = dict(
     ms_deform_attn=Case(ms_deform_attn, ((2, 16, 2, 3), (2, 5, 2, 2, 3, 2), (2, 5, 2, 2, 3))),
     psamask=Case(psamask, ((2, 15, 4, 5),)),
     masked_conv=Case(masked_conv, ((1, 3, 6, 5),), traced=False, empty=False),  # the number of places is data
+    roi_align=Case(roi_align, ((2, 3, 7, 6),)),
+    roi_pool=Case(roi_pool, ((2, 3, 7, 6),)),
     deform_roi_pool=Case(deform_roi_pool, ((2, 3, 7, 6), (3, 2, 3, 2)), traced=False),  # regions are grouped by size
     border_align=Case(border_align, ((2, 8, 3, 4),)),
     correlation=Case(correlation, ((2, 3, 9, 8), (2, 3, 9, 8))),
