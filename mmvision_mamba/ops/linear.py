@@ -6,7 +6,7 @@ from typing import Any
 import torch
 import torch.nn as nn
 from torch import Tensor
-from torch.utils.flop_counter import flop_registry, register_flop_formula
+from torch.utils.flop_counter import flop_registry, shape_wrapper
 
 from .operators import exporting
 
@@ -22,9 +22,9 @@ def _onednn_linear() -> Any:
     except (AttributeError, RuntimeError):
         return None
     if operator not in flop_registry:  # else torch's counter would miss this operator
-        @register_flop_formula(operator)
         def flops(x: Sequence[int], weight: Sequence[int], *args: Any, out_shape: Any = None) -> int:
             return 2 * math.prod(x) * weight[0]
+        flop_registry[operator] = shape_wrapper(flops)  # torch 2.4's `register_flop_formula` counts aten's alone
     return operator
 
 

@@ -25,8 +25,9 @@ def exporting() -> bool:
     """Whether a graph is being exported, which custom operators would not survive."""
     if torch.compiler.is_dynamo_compiling():  # where is_exporting is true of torch.compile as well
         return False
-    is_exporting = getattr(torch.compiler, 'is_exporting', None)  # torch 2.7 and later
-    return bool((is_exporting and is_exporting()) or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export())
+    # torch 2.4 to 2.6 have no is_exporting; outside of dynamo, is_compiling says the same there.
+    is_exporting = getattr(torch.compiler, 'is_exporting', torch.compiler.is_compiling)
+    return bool(is_exporting() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export())
 
 
 _dynamic_sizes = contextvars.ContextVar('dynamic_sizes', default=False)

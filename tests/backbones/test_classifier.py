@@ -173,7 +173,7 @@ def test_timms_conventions():
 @pytest.mark.parametrize('features_only', [False, True])
 def test_it_exports(features_only):
     x, model = pixels(1, 64, 64), small(features_only=features_only)
-    exported = torch.export.export(model, (x,))
+    exported = torch.export.export(model, (x,), strict=False)
     torch.testing.assert_close(exported.module()(x), model(x), rtol=1e-4, atol=1e-4)
     assert not any('mmvision_mamba' in str(node.target) for node in exported.graph.nodes)
 

@@ -170,7 +170,7 @@ def test_exports_as_plain_operators(length):
             return selective_scan(u, delta, A, B, C, delta_softplus=True)
 
     args = tuple(v for k, v in inputs(2, length, 4, 3).items() if k not in ('D', 'delta_bias'))
-    program = torch.export.export(Scan(), args)
+    program = torch.export.export(Scan(), args, strict=False)
     operators = {str(node.target) for node in program.run_decompositions().graph.nodes if node.op == 'call_function'}
     assert all(name.startswith('aten.') for name in operators), operators
     torch.testing.assert_close(program.module()(*args), Scan()(*args))
