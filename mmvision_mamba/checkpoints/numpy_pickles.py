@@ -78,6 +78,12 @@ def _no_bytes():
     return b''
 
 
+def _encode(text, encoding):
+    if encoding != 'latin1':
+        raise TypeError(f'bytes written as {encoding!r}')
+    return text.encode('latin1')
+
+
 def _named(module: str, name: str, function):
     """`function` under the name that a file calls it by; NumPy 1 and 2 write different ones."""
     def alias(*args, **kwargs):
@@ -88,7 +94,8 @@ def _named(module: str, name: str, function):
 
 # torch's unpickler sets the state of an object only if its class is among them.
 SAFE = [_DType, _Array, _named('numpy', 'dtype', _DType), _named('numpy', 'ndarray', _ndarray),
-        _named('builtins', 'bytes', _no_bytes)]  # an empty array's content is written as `bytes()`
+        _named('builtins', 'bytes', _no_bytes),  # an empty array's content is written as `bytes()`
+        _named('_codecs', 'encode', _encode)]  # all other bytes; torch knows it since 2.5
 for _package in ('numpy.core', 'numpy._core'):
     SAFE += [_named(f'{_package}.multiarray', 'scalar', _scalar),
              _named(f'{_package}.multiarray', '_reconstruct', _reconstruct),

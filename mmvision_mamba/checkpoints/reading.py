@@ -130,7 +130,7 @@ def _broken(path: str | os.PathLike, reason: str) -> CheckpointError:
 @contextmanager
 def _safe_globals():
     """Allow `SAFE_CLASSES` in torch's unpickler within the block only."""
-    previous = torch.serialization.get_safe_globals()
+    previous = list(torch.serialization.get_safe_globals())  # torch 2.4 returns the very list that it adds to
     torch.serialization.add_safe_globals(SAFE_CLASSES)
     try:
         yield
