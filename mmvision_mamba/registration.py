@@ -27,7 +27,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from . import mmcv_ops
+from . import bridges, mmcv_ops
 from .installation import distributions, explain, folder, installed
 from .lazy import find_by_others, put_finder
 
@@ -47,6 +47,7 @@ def _with_timm() -> None:
 
 
 def _with_mmengine() -> None:
+    bridges.after_mmengine()
     from mmengine.registry import MODELS
 
     from .backbones import MambaVision, MM_mamba_vision
