@@ -108,9 +108,10 @@ show_progress() {  # LOG
     [ ! -t 1 ] || { every=1; form='\r\033[K        %s'; }
     while sleep $every > /dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
         packages=$(find "$venv/lib" -maxdepth 3 -name '*.dist-info' 2>/dev/null | wc -l)
-        line=$(grep -v WARNING "$1" 2>/dev/null | tail -n 1 | sed 's/^ *//' | cut -c 1-60) || true
+        line=$(grep -E '^ *(Collecting|Downloading|Building|Installing|\[[0-9]+/)' "$1" 2>/dev/null | tail -n 1 \
+            | sed 's/^ *//; s/Installing collected.*/installing/' | cut -c 1-60) || true
         # shellcheck disable=SC2059
-        printf "$form" "$((SECONDS - start)) s, $packages packages installed; $line"
+        printf "$form" "$((SECONDS - start)) s, $packages packages installed${line:+; $line}"
     done
 }
 

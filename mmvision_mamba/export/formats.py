@@ -32,7 +32,7 @@ def write(what: Exportable, path: Path, format: str, inputs: Sequence[Tensor], f
         simplify: have onnxslim shrink an ONNX graph. Default: False.
 
     Raises:
-        ConfigError: the format lacks an operator; names it.
+        ConfigError: the format lacks an operator; names it. Or there is no compiler for it.
         MissingExtraError: onnx or onnxslim isn't installed.
     """
     with torch.no_grad(), quiet():
@@ -74,8 +74,14 @@ def _write_program(what, path, inputs, free, metadata):
 
 def _write_package(what, path, inputs, free, metadata):
     from torch._inductor import aoti_compile_and_package
-    aoti_compile_and_package(_program(what, inputs, free), package_path=str(path),
-                             inductor_configs={'aot_inductor.metadata': dict(metadata)})
+    try:
+        aoti_compile_and_package(_program(what, inputs, free), package_path=str(path),
+                                 inductor_configs={'aot_inductor.metadata': dict(metadata)})
+    except RuntimeError as error:
+        if 'InvalidCxxCompiler' not in f'{type(error).__name__}: {error}':
+            raise
+        raise ConfigError('--format aot-inductor compiles C++, and no C++ compiler works here: install one (Debian, '
+                          'Ubuntu: apt install g++), or name it with CXX.') from error
 
 
 def _write_torchscript(what, path, inputs, free, metadata):

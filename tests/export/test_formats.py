@@ -26,3 +26,11 @@ def test_an_operator_that_is_not_standard(tmp_path):
     what = Exportable('backbone', torch.nn.Sequential(DeformConv2dPack(3, 4, 3, padding=1)), ('images',), ('out',))
     with pytest.raises(ConfigError, match='not standard: mmcv::MMCVDeformConv2d'):
         formats.write(what, tmp_path / 'm.onnx', 'onnx', [torch.ones(1, 3, 32, 32)])
+
+
+def test_a_package_of_aot_inductor_without_a_compiler(tmp_path):
+    from torch._inductor import config
+
+    what = Exportable('backbone', torch.nn.Sigmoid(), ('images',), ('out',))
+    with config.patch('cpp.cxx', (None, 'no-such-compiler')), pytest.raises(ConfigError, match='install one'):
+        formats.write(what, tmp_path / 'm.pt2', 'aot-inductor', [torch.ones(1, 3, 32, 32)])
