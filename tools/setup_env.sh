@@ -189,7 +189,10 @@ modules=mmcv,mmdet,mmengine,mmseg,torchvision
 if ! $deps_only; then
     say '3/3 mmvision_mamba itself, editable'
     pip install --no-deps --no-build-isolation --editable "$root"
-    modules=mmvision_mamba,$modules,mmcv.ops
+    modules+=,mmcv.ops,mmvision_mamba
+    # For notebooks, label tools and whatever else imports mmdet first.
+    [ "$mmcv" = compiled ] || "$python" -m mmvision_mamba setup-mmcv > "$venv/setup-mmcv.log" 2>&1 \
+        || die "mmvision-mamba setup-mmcv failed: $(tail -n 1 "$venv/setup-mmcv.log") (all of it in $venv/setup-mmcv.log)"
 fi
 (cd / && "$python" -W ignore -c "import $modules") > "$venv/import.log" 2>&1 \
     || die "the installed packages don't import: $(tail -n 1 "$venv/import.log") (all of it in $venv/import.log)"

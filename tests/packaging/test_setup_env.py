@@ -115,7 +115,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
 
 @pytest.fixture
 def half_made(tmp_path):
-    """Script and requirements alone, as in docker/Dockerfile's first layers, and an environment that was interrupted."""
+    """Script and requirements alone, as in docker/Dockerfile's first layers, and an interrupted environment."""
     (tmp_path / 'tools').mkdir()
     script = Path(shutil.copy(SCRIPT, tmp_path / 'tools'))
     shutil.copytree(SCRIPT.parents[1] / 'requirements', tmp_path / 'requirements')

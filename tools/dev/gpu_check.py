@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Check all that needs a GPU, from a bare machine to a report: correct numbers, speed, memory, trained models.
 
-Needs CUDA, PyTorch, torchvision, timm and nvcc, no network: the rest comes from a folder that tools/pack_wheels.py filled.
+Needs CUDA, PyTorch, torchvision, timm and nvcc, no network: the rest comes from a folder that tools/pack_wheels.py
+filled.
 Stages run one after another, each in less than ten minutes; one that fails does not stop those that don't need it.
 Called again with the same --out it runs the missing stages, also on another machine that --out was copied to.
 
@@ -209,8 +210,8 @@ class Check:
         self._call('-m', 'pip', '--disable-pip-version-check', 'install', '--no-index', '--no-deps', '--upgrade', *args)
 
     def _kernels(self) -> None:
-        self._call('-m', 'pytest', '-m', 'gpu', 'tests/ops', 'tests/backbones', 'tests/mmcv_ops', '-rs', '--timeout=500',
-                   f'--junitxml={self.out / "kernels.xml"}')
+        self._call('-m', 'pytest', '-m', 'gpu', 'tests/ops', 'tests/backbones', 'tests/mmcv_ops', '-rs',
+                   '--timeout=500', f'--junitxml={self.out / "kernels.xml"}')
 
     def _mamba_ssm(self) -> None:
         """Compile the package's scan alone, for this GPU alone: all of it wants more packages, and takes very long."""

@@ -2,8 +2,8 @@
 """Pack what tools/gpu_check.py needs on a machine that has CUDA, PyTorch and nvcc but no network.
 
 Wheels of the OpenMMLab stack and of the tests' packages, in the versions of requirements/constraints.txt, for that
-machine's Python and platform; mamba-ssm, to compare with, as sources, since it is compiled for its GPU. Packages that the
-machine has stay out: torch, torchvision, triton and timm with all they bring, and what --have names.
+machine's Python and platform; mamba-ssm, to compare with, as sources, since it is compiled for its GPU. Packages that
+the machine has stay out: torch, torchvision, triton and timm with all they bring, and what --have names.
 """
 import argparse
 import json
