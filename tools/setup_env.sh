@@ -176,7 +176,7 @@ else
     if wheel > /dev/null; then
         say "    $compiled $(pin "$compiled"), compiled before: $wheels"
     else
-        say "    $compiled $(pin "$compiled"): compiling it once on this machine (7 to 15 minutes on two cores, CUDA longer)"
+        say "    $compiled $(pin "$compiled"): compiling it, once on this machine (7 to 15 minutes on two cores)"
         compile_mmcv
     fi
     grep -v mmcv "$requirements/$stack.txt" > "$venv/stack.txt"
@@ -192,7 +192,7 @@ if ! $deps_only; then
     modules+=,mmcv.ops,mmvision_mamba
     # For notebooks, label tools and whatever else imports mmdet first.
     [ "$mmcv" = compiled ] || "$python" -m mmvision_mamba setup-mmcv > "$venv/setup-mmcv.log" 2>&1 \
-        || die "mmvision-mamba setup-mmcv failed: $(tail -n 1 "$venv/setup-mmcv.log") (all of it in $venv/setup-mmcv.log)"
+        || die "mmvision-mamba setup-mmcv failed: $(tail -n 1 "$venv/setup-mmcv.log") ($venv/setup-mmcv.log)"
 fi
 (cd / && "$python" -W ignore -c "import $modules") > "$venv/import.log" 2>&1 \
     || die "the installed packages don't import: $(tail -n 1 "$venv/import.log") (all of it in $venv/import.log)"
