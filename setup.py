@@ -1,42 +1,42 @@
-"""Packaging of mmvision-mamba. Pinned, proven versions of the stack are in requirements/."""
+"""What pyproject.toml can't declare: the files for MIM, and a README whose links work elsewhere."""
 import re
+import shutil
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
+from setuptools.command.build_py import build_py
 
-here = Path(__file__).parent
-version = re.search(r"__version__ = '([^']+)'", (here / 'mmvision_mamba/version.py').read_text()).group(1)
+HERE = Path(__file__).resolve().parent
+REPOSITORY = ''  # the address of the source code, once it has one that is public: links of the README start from there
 
-setup(
-    name='mmvision-mamba',
-    version=version,
-    description='MambaVision for dense prediction: an OpenMMLab backbone, its scans, recipes and tools',
-    long_description=(here / 'README.md').read_text(),
-    long_description_content_type='text/markdown',
-    license='Apache-2.0',
-    python_requires='>=3.10',
-    packages=find_packages(include=['mmvision_mamba', 'mmvision_mamba.*']),
-    package_data={'mmvision_mamba': ['py.typed']},
-    entry_points={'console_scripts': ['mmvision-mamba = mmvision_mamba.commands:main']},
-    install_requires=['torch>=2.4', 'timm>=1.0'],
-    # Two families of distributions provide the modules mmengine, mmcv, mmdet and mmseg: choose one, never both.
-    extras_require={
-        'openmmlab': ['mmengine>=0.10.7', 'mmcv-lite>=2.1,<2.2', 'mmdet>=3.3', 'mmsegmentation>=1.2.2', 'ftfy', 'regex',
-                      'setuptools<81'],
-        'onedl': ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmdetection>=3.5.1',
-                  'onedl-mmsegmentation>=1.4.2', 'ftfy', 'regex'],
-        'mamba': ['mamba-ssm>=2.2'],
-        'app': ['gradio>=6'],
-        'completion': ['argcomplete'],
-        'docs': ['mkdocs-material'],
-        'export': ['onnx>=1.17', 'onnxruntime>=1.20', 'onnxscript', 'onnxslim'],
-        'ray': ['ray[data]>=2.40', 'pyarrow', 'pandas'],
-        'vis': ['tensorboard', 'wandb'],
-        'dev': ['pytest', 'pytest-timeout', 'pytest-xdist', 'hypothesis', 'ruff', 'import-linter', 'mypy', 'psutil',
-                'atheris', 'pip-audit', 'selenium', 'argcomplete'],
-    },
-    classifiers=[
-        'Programming Language :: Python :: 3',
-        'Topic :: Scientific/Engineering :: Image Recognition',
-    ],
-)
+
+class BuildWithMIM(build_py):
+    """Puts configs, tools and the index of models into the package, in `.mim`: see `mmvision_mamba/checkout.py`."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:  # a checkout's own files are used
+            return
+        mim = Path(self.build_lib, 'mmvision_mamba/.mim')
+        shutil.rmtree(mim, ignore_errors=True)  # of an earlier build, perhaps with files that are gone
+        shutil.copytree(HERE / 'configs', mim / 'configs', ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copy(HERE / 'model-index.yml', mim)
+        (mim / 'tools').mkdir()
+        for script in (HERE / 'tools').glob('*.py'):
+            if not (HERE / 'tools/dev' / script.name).exists():  # those are for maintainers
+                shutil.copy(script, mim / 'tools')
+
+
+def readme() -> str:
+    """README.md with absolute links; without an address for them, their text alone and no picture."""
+    def link(match: re.Match) -> str:
+        picture, text, target = match.groups()
+        if '://' in target or target.startswith('#'):
+            return match[0]
+        if REPOSITORY:
+            return f'{picture}[{text}]({REPOSITORY}/{"raw" if picture else "blob"}/main/{target})'
+        return '' if picture else text
+    return re.sub(r'(!?)\[([^\]]+)\]\(([^)\s]+)\)', link, (HERE / 'README.md').read_text(encoding='utf-8'))
+
+
+setup(cmdclass=dict(build_py=BuildWithMIM), long_description=readme(), long_description_content_type='text/markdown')

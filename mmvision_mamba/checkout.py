@@ -1,22 +1,18 @@
-"""Paths of the checkout around this package, where there is one. Wheels hold no configs, results or demo."""
+"""Where the files around this package are: in the checkout that it is run from, or, of a wheel, inside the package."""
+import os
 from pathlib import Path
 
-from .errors import ConfigError
+_PACKAGE = Path(__file__).resolve().parent
+# A wheel keeps configs, tools and the index of models here, where MIM looks for them (setup.py).
+MIM = _PACKAGE / '.mim'
+# The checkout; None where the package is installed without one, in a folder that belongs to many packages.
+ROOT = _PACKAGE.parent if not MIM.is_dir() and (_PACKAGE.parent / 'setup.py').is_file() else None
+CONFIGS = ROOT / 'configs' if ROOT else MIM / 'configs'
 
-ROOT = Path(__file__).resolve().parents[1]
 
-
-def configs_folder(what: str) -> Path:
-    """Path of the folder configs/.
-
-    Args:
-        what: the command that needs it, for the error message.
-
-    Raises:
-        ConfigError: the package is installed without its checkout.
-    """
-    folder = ROOT / 'configs'
-    if not folder.is_dir():
-        raise ConfigError(f'{what} needs a checkout, whose configs it uses: there is no {folder}.\n'
-                          'Clone the repository, and run it there')
-    return folder
+def import_path() -> dict[str, str]:
+    """The environment variables by which another Python imports this package: none where it is installed."""
+    if ROOT is None:
+        return {}
+    return dict(PYTHONPATH=os.pathsep.join([str(ROOT), *filter(None, os.environ.get('PYTHONPATH', '').split(
+        os.pathsep))]))

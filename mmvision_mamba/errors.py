@@ -1,4 +1,5 @@
 """Errors a user can mend. Commands print their one or two lines and end with an exit code; anything else is a bug."""
+import re
 from importlib import import_module
 
 
@@ -42,7 +43,20 @@ class MissingExtraError(UserError, ImportError):
     def __init__(self, what: str, extra: str | None = None):
         # Without `extra` when mmengine's lazy import re-raises this error with a prefix: `type(e)(f'...: {e}')`.
         super().__init__(what if extra is None else
-                         f"{what} needs packages that are not installed: pip install 'mmvision-mamba[{extra}]'")
+                         f'{what} needs packages that are not installed: {how_to_install(extra)}')
+
+
+def how_to_install(extra: str) -> str:
+    """The command that installs the packages of an extra, which it names: wherever this package came from."""
+    from importlib import metadata  # slow to import
+    try:
+        requirements = metadata.requires('mmvision-mamba') or ()
+    except metadata.PackageNotFoundError:  # run from its checkout
+        requirements = ()
+    marker = re.compile(rf"""(.+?) *; *extra *== *["']{re.escape(extra)}["']""")
+    packages = [f"'{match[1]}'" for match in map(marker.fullmatch, requirements) if match]
+    return f'pip install {" ".join(packages)} (the extra {extra!r})' if packages else \
+        f"pip install -e '.[{extra}]' in the checkout"
 
 
 def require(what: str, extra: str, *packages: str) -> None:

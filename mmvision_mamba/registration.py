@@ -4,15 +4,7 @@ A config finds MambaVision by name only once it is registered, and registration 
 library there is. So parts register at once with the libraries that are imported already, and with each of the others
 right after its import.
 
-==============  ==================================================================================
-library         registered with it
-==============  ==================================================================================
-timm            the published classifiers, for `timm.create_model`
-mmengine        the backbones; where mmcv is installed too, runner, hooks, loops, optimiser wrappers
-mmcv            the loading transforms; classification
-mmdet's models  test-time augmentation of masks
-==============  ==================================================================================
-
+==============  ===========================================================================
 The backbones are in mmengine's root registry, where mmdet, mmseg and mmpretrain find them too.
 
 A library that can't be imported, or beside which parts can't be registered, costs a warning: neither the import of this
@@ -53,6 +45,7 @@ def _with_mmengine() -> None:
     from .backbones import MambaVision, MM_mamba_vision
     for backbone in (MambaVision, MM_mamba_vision):  # the root registry, which toolboxes search after their own
         MODELS.register_module(module=backbone, force=True)  # again after a reload, of mmengine or of this package
+    _name_bases()
     if folder('mmcv') is not None:
         try:
             from . import engine  # noqa: F401
@@ -60,6 +53,22 @@ def _with_mmengine() -> None:
                 import mmcv  # noqa: F401
         except Exception as error:
             _warn('mmcv', error)
+
+
+def _name_bases() -> None:
+    """Let a config read after this inherit from this package's: `_base_ = 'mmvision_mamba::NAME.py'`."""
+    from mmengine.config import Config
+
+    from .configs import PREFIX, packaged_config
+
+    # mmengine 0.10.7 has no seam here: it knows the prefixes of its own projects alone.
+    others = Config._get_cfg_path
+
+    def _get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        if cfg_path.startswith(PREFIX):
+            return str(packaged_config(cfg_path)), None  # None: parts keep the scope of the config that inherits
+        return others(cfg_path, filename)
+    Config._get_cfg_path = staticmethod(_get_cfg_path)
 
 
 def _with_mmcv() -> None:

@@ -158,7 +158,7 @@ def _enlarged(sample, factor: int):
 
 
 def trained_by_demo(folder: Path) -> list[tuple[str, Path]]:
-    """(config, checkpoint) of each model that `make demo` trained into `folder`.
+    """(config, checkpoint) of each model that `mmvision-mamba demo` trained into `folder`.
 
     Raises:
         ConfigError: there is none.
@@ -171,6 +171,6 @@ def trained_by_demo(folder: Path) -> list[tuple[str, Path]]:
             if checkpoint.is_file():
                 models.append((str(configs[0]), checkpoint))
     if not models:
-        raise ConfigError(f'{folder}: no trained model there; run `make demo` first (about 20 minutes), or name a '
-                          'config and its checkpoint: tools/demo_app.py CONFIG CHECKPOINT')
+        raise ConfigError(f'{folder}: no trained model there; run `mmvision-mamba demo` first (about 20 minutes), '
+                          'or name a config and its checkpoint: mmvision-mamba demo-app CONFIG CHECKPOINT')
     return models

@@ -153,7 +153,7 @@ class MambaVisionClassifier(MambaVision):
             (r'^levels\.(\d+)\.downsample', (99998,)), (r'^levels\.(\d+)\.blocks\.(\d+)', None), (r'^norm', (99999,))])
 
     def load_pretrained(self, path: str | os.PathLike, prefix: str = '') -> None:
-        """Load published weights or your own: a classifier's file, or a checkpoint that tools/train.py made.
+        """Load published weights or your own: a classifier's file, or a checkpoint that `mmvision-mamba train` made.
 
         A linear layer for another number of classes is left out with a warning; the stem's weights are adapted to other
         numbers of channels as in timm.

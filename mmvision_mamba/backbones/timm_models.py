@@ -102,7 +102,8 @@ def create_model(model_name: str = 'mambavision_tiny', pretrained: bool | str | 
 
     Args:
         model_name: 'mambavision_{tiny,tiny2,small,base,large,large2,large3}', also with the tag of its weights, as in
-            'mambavision_base.in21k' (`timm.list_pretrained('mambavision*')` lists them). Default: 'mambavision_tiny'.
+            'mambavision_base.in21k' (`timm.list_pretrained('mambavision*')` lists them), and without 'mambavision_'.
+            Default: 'mambavision_tiny'.
         pretrained: True: the published weights, downloaded once; a path or URL: those; False: none. Default: False.
         num_classes: 0: the pooled feature, ``(B, 8 · dim)``. Weights for another number of classes are loaded without
             their linear layer, with a warning. Default: 1000.
@@ -126,10 +127,12 @@ def create_model(model_name: str = 'mambavision_tiny', pretrained: bool | str | 
     """
     from .classifier import MambaVisionClassifier
     from .mambavision import MambaVision
+    if model_name.partition('.')[0] in FAMILY:  # as MambaVision's `arch` has it
+        model_name = f'mambavision_{model_name}'
     variant = model_name.partition('.')[0].removeprefix('mambavision_')
     names = [f'mambavision_{v}' for v in FAMILY]
     if f'mambavision_{variant}' != model_name.partition('.')[0] or variant not in FAMILY:
-        raise ConfigError(f'unknown model {model_name!r}{did_you_mean(model_name, names)}; valid ones: '
+        raise ConfigError(f'unknown model {model_name!r}{did_you_mean(model_name, [*names, *FAMILY])}; valid ones: '
                           f'{", ".join(names)}')
     arguments = {**inspect.signature(create_model).parameters, **inspect.signature(MambaVisionClassifier).parameters,
                  **inspect.signature(MambaVision).parameters}

@@ -51,7 +51,8 @@ def _table(path: Path, root: Path) -> str:
         machine = results['machine']
         titles, cells = results['table'] if 'table' in results else _cells(results['roofline'], results['rows'])
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f'{path}: no results of tools/benchmark.py ({type(error).__name__}: {error})') from error
+        raise ConfigError(f'{path}: no results of `mmvision-mamba benchmark` '
+                          f'({type(error).__name__}: {error})') from error
     facts = [machine['gpu'] or f'{machine["cpu"]}, {machine["cores"]} cores', f'{machine["threads"]} threads',
              machine.get('driver') and f'driver {machine["driver"]}',
              machine.get('sm_mhz') and f'{machine["sm_mhz"]} of {machine["sm_mhz_most"]} MHz',

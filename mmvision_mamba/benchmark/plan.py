@@ -1,9 +1,8 @@
 """The commands whose results docs/performance.md quotes, by device and by the name of the results."""
-_DETECTORS = ' '.join(f'configs/cascade_mask_rcnn_mambavision_{name}_coco.py' for name in ('t', 't_fit'))
-_SEGMENTORS = ' '.join(f'configs/upernet_mambavision_{name}_ade20k.py' for name in ('t', 't_fit'))
-_LARGE3 = 'configs/upernet_mambavision_l3_ade20k-640x640.py --sizes 640,640 --train-batch 1'
+_DETECTORS = ' '.join(f'cascade_mask_rcnn_mambavision_{name}_coco' for name in ('t', 't_fit'))
+_SEGMENTORS = ' '.join(f'upernet_mambavision_{name}_ade20k' for name in ('t', 't_fit'))
+_LARGE3 = 'upernet_mambavision_l3_ade20k-640x640 --sizes 640,640 --train-batch 1'
 
-# Paths of configs are relative to the checkout.
 PLAN = dict(
     cpu={
         'roofline': 'roofline --dtypes float32 bfloat16',
@@ -21,7 +20,7 @@ PLAN = dict(
         'detector': 'detector --rounds 3',
         'segmentor': 'segmentor --rounds 3',
         'export': 'export',
-        'export_modes': 'export configs/upernet_mambavision_t_shapes.py --sizes 128,128 --rounds 15 --inductor '
+        'export_modes': 'export upernet_mambavision_t_shapes --sizes 128,128 --rounds 15 --inductor '
                         '--modes default reduce-overhead max-autotune max-autotune-no-cudagraphs',
     },
     cuda={

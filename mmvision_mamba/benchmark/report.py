@@ -68,7 +68,7 @@ def git_commit() -> str | None:
     """The checkout's commit, with '+' where the code has changed since. None: there is no checkout."""
     def git(*args):
         return subprocess.run(['git', *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-    if not (ROOT / '.git').exists():
+    if ROOT is None or not (ROOT / '.git').exists():
         return None
     try:
         return git('rev-parse', '--short=10', 'HEAD') + (

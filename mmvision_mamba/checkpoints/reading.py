@@ -154,8 +154,8 @@ def _download(url: str, sha256: str = '') -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), sha256 or None, progress=False)
     except (URLError, OSError) as error:
-        raise CheckpointError(f'could not download {url} ({getattr(error, "reason", error)}).\nSave it as {path}, give '
-                              'a local file as the checkpoint, or train from scratch with --no-pretrained.') from None
+        raise CheckpointError(f'could not download {url} ({getattr(error, "reason", error)}).\nSave it as {path}, name '
+                              'a local file, or do without: `mmvision-mamba train --no-pretrained`.') from None
     except RuntimeError as error:
         if 'hash' not in str(error):
             raise

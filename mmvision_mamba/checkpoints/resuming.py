@@ -56,8 +56,8 @@ def check_resumable(checkpoint: dict, name: str) -> None:
     meta = checkpoint.get('meta')
     if not isinstance(checkpoint.get('message_hub'), dict) or not isinstance(meta, dict) or not all(
             isinstance(meta.get(key), int) for key in ('epoch', 'iter')):
-        raise CheckpointError(f'--resume: {name} holds weights, and not how far their training was.\n'
-                              f'To start from them: --cfg-options load_from={name}')
+        raise CheckpointError(f'{name} can not be resumed from: it holds weights, and not how far their training was.\n'
+                              f'To start from them: set load_from={name}')
 
 
 def newest_checkpoint(work_dir: str, hook, say: Callable[[str], None], before: int | None = None) -> str | None:
@@ -113,8 +113,8 @@ def newest_intact(work_dir: str, folder: str, template: str, say: Callable[[str]
         problems.append(f'{path} ({problem})')
         say(f'Skipped {problems[-1]}')
     if problems:
-        raise CheckpointError(f'--resume: no checkpoint is intact: {"; ".join(problems)}.\n'
-                              'Copy one from elsewhere, or train from the start in another --work-dir.')
+        raise CheckpointError(f'nothing to resume from: no checkpoint is intact: {"; ".join(problems)}.\n'
+                              'Copy one from elsewhere, or train from the start in another work_dir.')
     return None
 
 

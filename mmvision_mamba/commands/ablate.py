@@ -6,15 +6,15 @@ first one stopped.
 import argparse
 from pathlib import Path
 
-from ..checkout import configs_folder
+from ..configs import config_names, find_config
 from ..errors import ConfigError
 from .options import add_cfg_options
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('configs', nargs='*', metavar='CONFIG',
-                        help='config files of the variants; the first is the one that the others are compared with; '
-                        'default: all of configs/ablations')
+                        help='configs of the variants; the first is the one that the others are compared with; '
+                        'default: ablations/baseline and the other ablations that come with this package')
     parser.add_argument('--out', type=Path, default=Path('work_dirs/ablation'), help='folder; default: %(default)s')
     parser.add_argument('--iters', type=int, help="iterations of each run; default: the config's")
     parser.add_argument('--seeds', type=int, nargs='+', default=[0],
@@ -46,11 +46,10 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _config_paths(configs: list[str]) -> list[Path]:
-    """Paths of `configs`, or, without any, of the checkout's ablations with their baseline first."""
-    paths = [Path(path) for path in configs]
-    if not paths:
-        folder = configs_folder('ablate without a CONFIG') / 'ablations'
-        paths = sorted(folder.glob('*.py'), key=lambda path: (path.stem != 'baseline', path))
+    """Paths of `configs`, or, without any, of this package's ablations with their baseline first."""
+    names = configs or sorted((name for name in config_names() if name.startswith('ablations/')),
+                              key=lambda name: (name != 'ablations/baseline', name))
+    paths = [find_config(name) for name in names]
     for i, path in enumerate(paths):
         if path.stem in [earlier.stem for earlier in paths[:i]]:
             raise ConfigError(f'{path}: two variants are named {path.stem}')

@@ -9,6 +9,7 @@ import hashlib
 import sys
 from pathlib import Path
 
+from ..configs import find_config
 from ..errors import ConfigError, DataError
 from ..inference import BATCH_FORMATS
 from .options import add_cfg_options
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int | None:
     from ..inference.batch import BatchJob, run_here
 
     _check_options(args)
-    model = dict(model=str(Path(args.config).absolute()), cfg_options=args.cfg_options,
+    model = dict(model=str(find_config(args.config).absolute()), cfg_options=args.cfg_options,
                  weights=args.checkpoint if '://' in args.checkpoint else str(Path(args.checkpoint).absolute()))
     # With Ray too, so that errors in config and checkpoint are reported before any process starts.
     inferencer = Inferencer(**model, device='cpu' if args.ray else args.device, show_progress=False)

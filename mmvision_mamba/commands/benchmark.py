@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 from ..benchmark.plan import PLAN
-from ..checkout import ROOT
 from ..errors import ConfigError, MissingExtraError, UserError
 from ..text import as_text
 from .benchmark_options import add_options, parse, prepare
@@ -72,7 +71,8 @@ def _measure(args: argparse.Namespace, words: list[str]) -> dict:
     if getattr(args, 'plot', None):
         plot_sweep(args.plot, rows, args.sweep, facts)
     facts |= clocks(args.device)
-    return dict(command=shlex.join(['tools/benchmark.py', *words]), machine=facts, roofline=roofline, rows=rows)
+    return dict(command=shlex.join(['mmvision-mamba', 'benchmark', *words]), machine=facts, roofline=roofline,
+                rows=rows)
 
 
 def _settings(args: argparse.Namespace) -> list:
@@ -133,7 +133,7 @@ def run_all(args: argparse.Namespace) -> int:
         words = [*_without_missing_backend(command.split()), '--device', str(args.device)]
         if '--rounds' not in words:
             words += ['--rounds', str(args.rounds)]
-        print(f'\n[{part}] tools/benchmark.py {shlex.join(words)}', flush=True)
+        print(f'\n[{part}] mmvision-mamba benchmark {shlex.join(words)}', flush=True)
         try:
             _run_part(words, args.out_dir / name / f'{part}.json')
         except MissingExtraError as error:
@@ -147,8 +147,7 @@ def run_all(args: argparse.Namespace) -> int:
 
 def _run_part(words: list[str], out: Path) -> None:
     from ..benchmark.report import write
-    absolute = [str(ROOT / word) if word.startswith('configs/') else word for word in words]
-    args = parse(absolute + (['--plot', str(out.with_suffix('.png'))] if '--sweep' in words else []))
+    args = parse(words + (['--plot', str(out.with_suffix('.png'))] if '--sweep' in words else []))
     write(out, _measure(args, words))
     print(f'-> {out}')
 

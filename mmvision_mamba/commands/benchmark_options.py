@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..backbones.family import PADDINGS, resolve_arch
 from ..benchmark import AMP, DTYPES, PEERS
-from ..checkout import ROOT, configs_folder
+from ..checkout import ROOT
 from ..errors import ConfigError
 from ..text import check_names
 from .options import add_cfg_options
@@ -13,8 +13,8 @@ from .options import add_cfg_options
 SCANS = [(1, 4200, 160), (1, 65536, 160)]
 MIXERS = dict(cpu=[(4, 196, 320), (4, 49, 640), (1, 4200, 320)],
               cuda=[(128, 196, 320), (128, 49, 640), (2, 4200, 320), (1, 12544, 320)])
-EXPERIMENTS = dict(detector=('cascade_mask_rcnn_mambavision_t_coco.py', (800, 1344)),
-                   segmentor=('upernet_mambavision_t_ade20k.py', (512, 512)))
+EXPERIMENTS = dict(detector=('cascade_mask_rcnn_mambavision_t_coco', (800, 1344)),
+                   segmentor=('upernet_mambavision_t_ade20k', (512, 512)))
 COMPILE_MODES = ('default', 'reduce-overhead', 'max-autotune', 'max-autotune-no-cudagraphs')
 SWEEPS = dict(tokens=[256, 1024, 4096, 16384, 65536], side=[224, 320, 448, 640, 896], batch=[1, 2, 4, 8, 16])
 
@@ -95,8 +95,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         _add_experiment_options(subs[name], config)
     subs['all'].add_argument('--name', help='name of this machine; default: made of its GPU or the number of its cores')
     subs['all'].add_argument('--only', nargs='+', metavar='PART', help='some parts only, such as scan mixer')
-    subs['all'].add_argument('--out-dir', type=Path, default=ROOT / 'docs' / 'results',
-                             help='results go to OUT_DIR/NAME/*.json; default: docs/results')
+    folder = ROOT / 'docs/results' if ROOT else Path('work_dirs/benchmark')
+    subs['all'].add_argument('--out-dir', type=Path, default=folder,
+                             help='results go to OUT_DIR/NAME/*.json; default: work_dirs/benchmark, in a checkout '
+                             'docs/results')
 
 
 def _add_backbone_options(sub: argparse.ArgumentParser) -> None:
@@ -126,7 +128,7 @@ def _add_experiment_options(sub: argparse.ArgumentParser, config: str) -> None:
 
 
 def _add_config_options(sub: argparse.ArgumentParser, config: str) -> None:
-    sub.add_argument('configs', nargs='*', help=f'default: configs/{config}')
+    sub.add_argument('configs', nargs='*', help=f'files or names; default: {config}')
     sub.set_defaults(default_config=config)
     add_cfg_options(sub)
 
@@ -173,7 +175,6 @@ def prepare(args: argparse.Namespace) -> None:
     if args.rounds < 1:
         raise ConfigError(f'--rounds must be at least 1, got {args.rounds}')
     if args.what == 'all':
-        configs_folder('benchmark all')
         return
     if args.out and args.out.suffix not in ('.json', '.csv'):
         raise ConfigError(f'--out: a .json or .csv file, got {args.out}')
@@ -188,7 +189,7 @@ def prepare(args: argparse.Namespace) -> None:
         import torch
         args.dtypes = [getattr(torch, dtype) for dtype in args.dtypes]
     if hasattr(args, 'configs'):
-        args.configs = args.configs or [configs_folder(f'benchmark {args.what} without a config') / args.default_config]
+        args.configs = args.configs or [args.default_config]
     if hasattr(args, 'backends'):
         args.backends = _backends(args)
     if args.what == 'mixer':

@@ -16,8 +16,8 @@ from .options import add_common_options
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file of a detector or segmentor')
     parser.add_argument('predictions', metavar='PREDICTIONS|CHECKPOINT',
-                        help="predictions that tools/test.py --out kept (a detector's .pkl, a segmentor's folder of "
-                        'PNGs), or a checkpoint, which is tested first')
+                        help="predictions that `mmvision-mamba test --out` kept (a detector's .pkl, a segmentor's "
+                        'folder of PNGs), or a checkpoint, which is tested first')
     parser.add_argument('--out-dir', type=Path, help='default: WORK_DIR/confusion')
     parser.add_argument('--score-thr', type=share, default=0.3, metavar='SCORE',
                         help='leave out detections with a lower score (default: %(default)s)')

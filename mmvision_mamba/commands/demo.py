@@ -1,6 +1,6 @@
 """Do the main job on generated data: make Shapes, train and test a detector and a segmentor, draw predictions.
 
-Every step runs a tool that COCO or ADE20K would need too: make_shapes.py, train.py, test.py. Needs a checkout.
+Every step runs a command that COCO or ADE20K would need too: make-shapes, train, test.
 """
 import argparse
 import json
@@ -15,12 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from ..checkout import ROOT, configs_folder
+from ..checkout import import_path
+from ..configs import packaged_config
 
-CONFIGS = {
-    'detector': ROOT / 'configs/cascade_mask_rcnn_mambavision_t_shapes.py',
-    'segmentor': ROOT / 'configs/upernet_mambavision_t_shapes.py',
-}
+CONFIGS = {'detector': 'cascade_mask_rcnn_mambavision_t_shapes', 'segmentor': 'upernet_mambavision_t_shapes'}
 # Share of the cores that a model gets as threads; 1 for those not listed. The detector, much of whose training keeps
 # only one core busy, ends first and leaves its cores to the segmentor.
 SHARES = {'detector': 0.5}
@@ -36,14 +34,13 @@ VALUE = re.compile(r'\b(time|data_time|loss): (\S+)')
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/demo',
+    parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/demo'),
                         help='where everything is written (default: work_dirs/demo)')
     parser.add_argument('--seed', type=int, default=0, help='of the data and the training (default: %(default)s)')
     parser.add_argument('--quick', action='store_true', help='a few images and iterations, to see that it all runs')
 
 
 def run(args: argparse.Namespace) -> int:
-    configs_folder('the demo')
     return 0 if Demo(args.work_dir, args.seed, args.quick).run() else 1
 
 
@@ -72,7 +69,7 @@ class Demo:
         self.work_dir.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         with self._step('data'):
-            self._call('make_shapes.py', self.data, '--seed', self.seed, '--train', self.train_images,
+            self._call('make-shapes', self.data, '--seed', self.seed, '--train', self.train_images,
                        '--val', self.val_images)
         with ThreadPoolExecutor(len(CONFIGS)) as models:
             for done in [models.submit(self._train_and_test, *model) for model in CONFIGS.items()]:
@@ -84,14 +81,14 @@ class Demo:
             self.metrics[name] = json.loads((self.work_dir / model / 'metrics.json').read_text())[key] / scale
         return self._report()
 
-    def _train_and_test(self, model: str, config: Path) -> None:
+    def _train_and_test(self, model: str, config: str) -> None:
         options = ['--work-dir', self.work_dir / model, '--cfg-options', f'randomness.seed={self.seed}']
         if self.quick:
             options += ['train_cfg.max_iters=2', 'train_cfg.val_interval=2', 'default_hooks.logger.interval=1']
         with self._step(f'{model} training'):
-            self.speed[model] = _speed(self._call('train.py', config, *options, model=model))
+            self.speed[model] = _speed(self._call('train', config, *options, model=model))
         with self._step(f'{model} test'):
-            self._call('test.py', config, self._checkpoint(model), '--work-dir', self.work_dir / model, model=model)
+            self._call('test', config, self._checkpoint(model), '--work-dir', self.work_dir / model, model=model)
 
     @contextmanager
     def _step(self, name: str) -> Iterator[None]:
@@ -100,24 +97,24 @@ class Demo:
         yield
         self.seconds[name] = time.perf_counter() - start
 
-    def _call(self, tool: str, *args, model: str = 'data') -> list[dict[str, float]]:
-        """Run a tool, print its progress in lines that begin with `model`, and keep all its output in a log.
+    def _call(self, name: str, *args, model: str = 'data') -> list[dict[str, float]]:
+        """Run a command, print its progress in lines that begin with `model`, and keep all its output in a log.
 
         Returns:
             A dict per line of its training log: iteration, iterations (their number), time and data_time in s, loss.
         """
-        command = [str(ROOT / 'tools' / tool), *map(str, args)]
-        _print_line(f'$ {" ".join(command)}')
-        log_file = self.work_dir / 'logs' / f'{model}_{Path(tool).stem}.log'
+        words = [name, *map(str, args)]
+        _print_line(f'$ mmvision-mamba {" ".join(words)}')
+        log_file = self.work_dir / 'logs' / f'{model}_{name}.log'
         log_file.parent.mkdir(exist_ok=True)
         # Threads that spin while they wait for each other make everything ten times slower on a busy machine.
         threads = max(1, int(os.cpu_count() * SHARES.get(model, 1)))
         environment = {'OMP_WAIT_POLICY': 'PASSIVE', 'OMP_NUM_THREADS': str(threads), **os.environ,
-                       'SHAPES_ROOT': str(self.data)}
+                       **import_path(), 'SHAPES_ROOT': str(self.data)}
         records = []
         with log_file.open('w') as log, subprocess.Popen(
-                [sys.executable, *command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                text=True, errors='replace') as process:
+                [sys.executable, '-m', 'mmvision_mamba', *words], env=environment, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, text=True, errors='replace') as process:
             self.processes.append(process)
             for line in process.stdout:
                 print(line, end='', file=log, flush=True)
@@ -128,15 +125,15 @@ class Demo:
                         records.append({'iteration': int(done), 'iterations': int(total), **values})
                     loss = f'  loss {values["loss"]:.3f}' if 'loss' in values else ''
                     _print_line(f'  {model:9} {loop:5} {done:>4}/{total}  eta {eta}{loss}')
-                elif tool == 'make_shapes.py':
+                elif name == 'make-shapes':
                     _print_line(f'  {line.rstrip()}')
         if process.returncode:
-            if self.failed:  # the other model's thread terminated this tool, below
+            if self.failed:  # the other model's thread terminated this command, below
                 sys.exit(1)
             self.failed = True
             for other in self.processes:
                 other.terminate()
-            print(*log_file.read_text().splitlines()[-20:], f'error: {tool} failed; all it said is in {log_file}',
+            print(*log_file.read_text().splitlines()[-20:], f'error: {name} failed; all it said is in {log_file}',
                   sep='\n', file=sys.stderr)
             sys.exit(process.returncode if process.returncode > 0 else 1)
         return records
@@ -152,7 +149,7 @@ class Demo:
         os.environ['SHAPES_ROOT'] = str(self.data)
         with (self.work_dir / 'logs/drawing.log').open('w') as log, redirect_stdout(log), redirect_stderr(log):
             (detections, _), (segmentations, meta) = (
-                predict(Config.fromfile(config), self._checkpoint(model), range(PICTURED))
+                predict(Config.fromfile(packaged_config(config)), self._checkpoint(model), range(PICTURED))
                 for model, config in CONFIGS.items())
         draw_comparison(self.picture, detections, segmentations, meta['classes'], meta['palette'])
 

@@ -1,25 +1,24 @@
 """Serve a web page to try models on.
 
 Drop an image; see the prediction, a table of instances or areas, the backbone's attention, and the time it took.
-Without arguments it serves the models that `make demo` trained.
+Without arguments it serves the models that `mmvision-mamba demo` trained in this folder.
 """
 import argparse
 from itertools import islice
 from pathlib import Path
 
-from ..checkout import ROOT
 from ..errors import ConfigError
 from .options import add_cfg_options
 
-DEMO = ROOT / 'work_dirs/demo'
+DEMO = Path('work_dirs/demo')
 TASKS = {'mmdet': 'Instances', 'mmseg': 'Semantic map'}
 IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp')
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('models', nargs='*', metavar='CONFIG CHECKPOINT',
-                        help='config file and checkpoint; several pairs are several tasks. Default: what `make demo` '
-                        'trained')
+                        help='config file and checkpoint; several pairs are several tasks. Default: what '
+                        '`mmvision-mamba demo` trained')
     parser.add_argument('--host', default='127.0.0.1',
                         help='address to listen at; 0.0.0.0 serves other machines too (default: %(default)s)')
     parser.add_argument('--port', type=int, default=7860, help='0: any that is free (default: %(default)s)')
@@ -54,7 +53,8 @@ def _load_models(args: argparse.Namespace) -> dict:
     from ..inference import Inferencer
     pairs = [args.models[i:i + 2] for i in range(0, len(args.models), 2)] if args.models else trained_by_demo(DEMO)
     if len(args.models) % 2:
-        raise ConfigError(f'{args.models[-1]}: expected its checkpoint after it: tools/demo_app.py CONFIG CHECKPOINT')
+        raise ConfigError(f'{args.models[-1]}: expected its checkpoint after it: '
+                          'mmvision-mamba demo-app CONFIG CHECKPOINT')
     models = {}
     for config, checkpoint in pairs:
         model = Inferencer(config, checkpoint, args.device, args.cfg_options, show_progress=False)

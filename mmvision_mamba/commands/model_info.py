@@ -68,6 +68,11 @@ def _check_options(args: argparse.Namespace) -> None:
         if len(args.size) > 2 or min(args.size) < 32:
             raise ConfigError(f'--size: height and width, or one side, of 32 pixels or more, got {args.size}')
         args.size = (args.size * 2)[:2]
+    if args.window_size is not None:
+        if len(args.window_size) > 2 or min(args.window_size) < 1:
+            raise ConfigError('--window-size: windows of stages 3 and 4, or one for both, of 1 or more, got '
+                              f'{args.window_size}')
+        args.window_size = (args.window_size * 2)[:2]
     if (args.gpus is not None and args.gpus < 1) or args.images < 1:
         raise ConfigError(f'--gpus and --images: positive numbers, got {args.gpus} and {args.images}')
     if args.gpus and args.no_memory:
@@ -83,7 +88,7 @@ def _from_arch(args: argparse.Namespace, device):
         raise ConfigError('--cfg-options goes with a config file, and --arch has none')
     side = IMAGE_SIZE.get(args.arch, 224)
     height, width = args.size or (side, side)
-    windows = {} if args.window_size is None else dict(window_size=(args.window_size * 2)[:2])
+    windows = {} if args.window_size is None else dict(window_size=args.window_size)
     model = MambaVisionClassifier(args.arch, window_padding=args.window_padding or 'fit', **windows)
     x = torch.rand(1, 3, height, width, device=device)
     return args.arch, model.to(device).eval(), lambda: model(x), (height, width)

@@ -16,8 +16,8 @@ def parse_device(name: str | None) -> 'torch.device':
     except RuntimeError:
         device = None
     if device is None or device.type not in ('cpu', 'cuda'):
-        raise ConfigError(f'--device: cpu, cuda or cuda:N, got {name!r}')
+        raise ConfigError(f'device: expected cpu, cuda or cuda:N, got {name!r}')
     if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f'--device {name}: this machine has {torch.cuda.device_count() or "no"} CUDA devices that '
+        raise ConfigError(f'device {name!r}: this machine has {torch.cuda.device_count() or "no"} CUDA devices that '
                           'PyTorch can use')
     return device

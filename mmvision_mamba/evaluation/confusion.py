@@ -39,7 +39,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load_predictions(path: str | os.PathLike) -> list[dict]:
-    """Load a detector's predictions from `tools/test.py --out FILE.pkl`: a dict per image. Runs no code of the file.
+    """Load what `mmvision-mamba test --out FILE.pkl` wrote of a detector: a dict per image. Runs no code of the file.
 
     Raises:
         DataError: the file is missing, broken, or holds something else.
@@ -50,10 +50,10 @@ def load_predictions(path: str | os.PathLike) -> list[dict]:
     except OSError as error:
         raise DataError(f'{path}: {error.strerror}') from error
     except Exception as error:  # a broken pickle may raise anything
-        raise DataError(f'{path}: no predictions that tools/test.py --out kept ({error})') from error
+        raise DataError(f'{path}: no predictions that `mmvision-mamba test --out` kept ({error})') from error
     if not isinstance(predictions, list) or not all(
             isinstance(item, dict) and 'pred_instances' in item for item in predictions):
-        raise DataError(f'{path}: no predictions of a detector, as tools/test.py --out keeps them')
+        raise DataError(f'{path}: no predictions of a detector, as `mmvision-mamba test --out` keeps them')
     return predictions
 
 
@@ -166,7 +166,7 @@ def segmentation_confusion(cfg: Config, dataset: BaseDataset, folder: str | os.P
     Args:
         cfg: of the data set; its test pipeline loads the annotations.
         dataset: its annotations are the ground truth.
-        folder: of the PNGs that `tools/test.py --out FOLDER` wrote.
+        folder: of the PNGs that `mmvision-mamba test --out FOLDER` wrote.
 
     Returns:
         (classes, classes) counts: rows are true classes, columns predicted ones. Ignored pixels are left out.

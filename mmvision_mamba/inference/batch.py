@@ -63,7 +63,7 @@ class BatchJob:
             saved = json.loads(path.read_text()) if path.exists() else None
             if saved is None:
                 if self.out.exists() and any(self.out.iterdir()):
-                    raise DataError(f'{self.out} is not empty and has no manifest.json: give --out a folder of its own')
+                    raise DataError(f'{self.out} is not empty and has no manifest.json: give it a folder of its own')
                 replace(self.out / 'images.txt', lambda p: p.write_text(''.join(f'{name}\n' for name in self.names)))
                 replace(path, lambda p: p.write_text(json.dumps(self.manifest, indent=1) + '\n'))
         except (OSError, ValueError) as error:
@@ -162,7 +162,8 @@ def list_images(inputs: Sequence[str], leave_out: Path | None = None) -> list[st
 
 def _check_is_image(name: str, is_video: bool) -> None:
     if is_video:
-        raise DataError(f'{name} is a video or camera; batch inference takes images (tools/infer.py takes videos)')
+        raise DataError(f'{name} is a video or camera; batch inference takes images '
+                        '(`mmvision-mamba infer` takes videos)')
 
 
 def infer_shard(inferencer: Inferencer, job: BatchJob, index: int, batch_size: int = 1) -> tuple[int, int]:
@@ -251,7 +252,7 @@ def _pyarrow():
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise MissingExtraError('batch inference into Parquet files (--format coco needs none)', 'ray') from None
+        raise MissingExtraError('batch inference into Parquet files (the format coco needs none)', 'ray') from None
     return pyarrow
 
 

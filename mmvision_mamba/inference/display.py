@@ -10,7 +10,7 @@ from ..errors import ConfigError
 def check_display(way_out: str) -> None:
     """Raises ConfigError where there is no display for --show; its message ends with `way_out`."""
     if not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY') or os.name == 'nt'):
-        raise ConfigError(f'--show needs a display, and there is none: {way_out}')
+        raise ConfigError(f'show needs a display, and there is none: {way_out}')
 
 
 def show_picture(picture: np.ndarray, wait_time: float, is_video: bool) -> bool:

@@ -15,6 +15,7 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 from PIL.Image import Image
 
+from ..configs import config_of_run, is_checkpoint
 from ..errors import ConfigError, DataError
 from ..preflight.read import read_config
 from .display import check_display, show_picture
@@ -51,7 +52,8 @@ class Inferencer:
     """A detector (boxes, masks, panoptic) or segmentor and its weights, ready to be called on images.
 
     Args:
-        model: a config file of mmdet or mmseg, or a config.
+        model: a config file of mmdet or mmseg, the name of one that comes with this package, or a config; or a
+            checkpoint alone, where a training wrote its config beside it.
         weights: checkpoint file or URL. None: random weights, with a warning. Default: None.
         device: such as 'cpu' or 'cuda:0'. Default: a GPU where there is one.
         cfg_options: settings of the config to override, by dotted keys. Default: none.
@@ -78,6 +80,8 @@ class Inferencer:
                  cfg_options: dict | None = None,
                  classes: Sequence[str] | None = None,
                  show_progress: bool = True):
+        if weights is None and not isinstance(model, Config) and is_checkpoint(model):
+            model, weights = config_of_run(model), model
         cfg = model if isinstance(model, Config) else read_config(model, cfg_options, ('model', 'test_dataloader'))
         if isinstance(model, Config) and cfg_options:
             cfg = cfg.copy()

@@ -1,13 +1,11 @@
 """Batch inference by many processes or machines, with Ray Data. Needs the extra `ray`."""
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
+from ..checkout import import_path
 from ..errors import DataError, MissingExtraError
 from .batch import BatchJob, infer_shard
 from .inferencer import Inferencer
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Worker:
@@ -55,17 +53,16 @@ def run_on_ray(job: BatchJob, model: dict, shards: Sequence[int], batch_size: in
         import ray
         import ray.data
     except ImportError:
-        raise MissingExtraError('--ray', 'ray') from None
+        raise MissingExtraError('inference on Ray', 'ray') from None
 
-    paths = [str(ROOT), *filter(None, os.environ.get('PYTHONPATH', '').split(os.pathsep))]
-    options = dict(runtime_env=dict(env_vars=dict(PYTHONPATH=os.pathsep.join(paths), RAY_USAGE_STATS_ENABLED='0')),
+    options = dict(runtime_env=dict(env_vars=dict(import_path(), RAY_USAGE_STATS_ENABLED='0')),
                    log_to_driver=False, logging_level='ERROR', configure_logging=True)
     if address == 'local':  # one CPU more for Ray Data's tasks; little memory, as only numbers are sent
         options.update(num_cpus=workers + 1, include_dashboard=False, object_store_memory=128 * 2**20)
     try:
         ray.init(address=address, **options)
     except (ConnectionError, ValueError) as error:
-        raise DataError(f'--ray {address}: no cluster there ({str(error).splitlines()[0]})') from None
+        raise DataError(f'no Ray cluster at {address!r} ({str(error).splitlines()[0]})') from None
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False

@@ -16,8 +16,8 @@ from .datasets import SPLITS, data_root_advice, datasets_of, loads_seg_maps, met
 
 # A part of a data path: how to get that data.
 _SOURCES = {
-    'shapes_objects': 'tools/make_shapes.py --kind objects {root}',
-    'shapes': 'tools/make_shapes.py {root}',
+    'shapes_objects': 'mmvision-mamba make-shapes --kind objects {root}',
+    'shapes': 'mmvision-mamba make-shapes {root}',
     'imagenet': 'unpack ILSVRC2012_img_{{train,val}}.tar of https://image-net.org into one folder per class',
     'ADEChallengeData2016':
         'unpack http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip so that these paths exist',
@@ -204,7 +204,7 @@ class _Annotations:
             kind, problems = next(iter(summary['errors'].items()))
             detail = f': {problems[0].detail}' if problems[0].detail else ''
             raise DataError(f'{path}: {len(problems)} {KINDS[kind].what}; the first: {problems[0].where}{detail}.\n'
-                            f'Way out: {KINDS[kind].fix}. `tools/check_dataset.py CONFIG` lists all problems.')
+                            f'Way out: {KINDS[kind].fix}. `mmvision-mamba check-dataset CONFIG` lists all problems.')
         return summary
 
 

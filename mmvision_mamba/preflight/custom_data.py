@@ -90,9 +90,9 @@ def _split_of(path: Path) -> str | None:
 def _check_splits(root: str, splits: dict, contents: str) -> None:
     if 'val' not in splits:
         raise DataError(f'{root}: {contents}, and nothing to validate with.\nTo set a part of it aside: '
-                         f'tools/split_dataset.py {root} --val 0.2')
+                         f'mmvision-mamba split-dataset {root} --val 0.2')
     if 'train' not in splits:
-        raise DataError(f'{root}: {contents}, and nothing to train with. Name it: --cfg-options custom_data.train=FILE')
+        raise DataError(f'{root}: {contents}, and nothing to train with. Name it: set custom_data.train=FILE')
 
 
 def find_coco(root: str, settings: dict | None = None) -> dict[str, str]:
@@ -106,7 +106,7 @@ def find_coco(root: str, settings: dict | None = None) -> dict[str, str]:
     chosen = {}
     for split, files in candidates.items():
         instance_files = [file for file in files if 'instances' in osp.basename(file)]
-        split_files = [file for file in files if file.startswith('splits/')]  # of tools/split_dataset.py
+        split_files = [file for file in files if file.startswith('splits/')]  # of `mmvision-mamba split-dataset`
         chosen[split] = split_files or (instance_files if len(instance_files) == 1 else files)
     for split in ('train', 'val'):
         if (settings or {}).get(split):
@@ -114,7 +114,7 @@ def find_coco(root: str, settings: dict | None = None) -> dict[str, str]:
         if len(chosen.get(split, ())) > 1:
             files = chosen[split]
             raise DataError(f'{root}: several annotation files could be the one for {split}: {", ".join(files)}.\n'
-                            f'Choose: --cfg-options custom_data.{split}={files[0]}')
+                            f'Choose: set custom_data.{split}={files[0]}')
     return {split: files[0] for split, files in chosen.items() if len(files) == 1}
 
 
@@ -132,7 +132,7 @@ def _read_coco_folder(cfg: Config, root: str, settings: dict):
     if "'with_mask': True" in str(cfg.train_dataloader) and annotations and not any(
             isinstance(a, dict) and a.get('segmentation') for a in annotations):
         raise DataError(f'{root}/{files["train"]}: it has boxes and no masks (segmentation), which this config '
-                        'learns.\nTake configs/faster_rcnn_mambavision_t_custom.py')
+                        'learns.\nTake faster_rcnn_mambavision_t_custom')
     folders = {split: _image_folder(root, files[split], content, split) for split, content in contents.items()}
     splits = {split: dict(ann_file=files[split], data_prefix=dict(img=folders[split])) for split in contents}
     note = '; '.join(f'{split}: {len(content["images"])} images, {files[split]}'

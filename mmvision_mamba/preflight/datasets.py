@@ -83,7 +83,8 @@ def data_root_variable(cfg: Config) -> str | None:
 def data_root_advice(cfg: Config) -> str:
     """How to point a config at data elsewhere, for error messages."""
     variable = data_root_variable(cfg)
-    return f'{f"{variable}=FOLDER in the environment, or " if variable else ""}--cfg-options data_root=FOLDER'
+    return (f'{f"{variable}=FOLDER in the environment, or " if variable else ""}--cfg-options data_root=FOLDER '
+            '(in Python cfg_options)')
 
 
 def override_data_root(cfg: Config, new_root: str | os.PathLike) -> None:

@@ -1,11 +1,11 @@
 """Read the config of an experiment: apply overrides, check its keys, find custom data."""
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from ..configs import find_config, is_checkpoint
 from ..errors import ConfigError, UserError
 from ..processes import print_once
 from .custom_data import use_custom_data
@@ -13,19 +13,22 @@ from .datasets import override_data_root
 from .keys import check_keys
 
 
-def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: Sequence[str] = ('model',)) -> Config:
+def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: Sequence[str] = ('model',),
+                find_data: bool = True) -> Config:
     """Read the config of an experiment, and import its toolbox.
 
     Args:
-        path: config file.
+        path: config file, or the name of one that comes with this package; see `find_config`.
         options: settings to override, by dotted keys; `data_root` moves every path below the old one. Default: none.
         needs: top-level keys that must be there. Default: ('model',).
+        find_data: replace `custom_data` by what lies below `data_root`; see `use_custom_data`. Default: True.
 
     Raises:
         ConfigError: the file is missing, is no valid config, lacks a key, or an override can't be applied.
     """
-    if not Path(path).is_file():
-        raise ConfigError(f'config file not found: {path}')
+    if is_checkpoint(path):
+        raise ConfigError(f'{path} is a checkpoint: a config is expected here, as it lies beside a checkpoint of a run')
+    path = find_config(path)
     try:
         cfg = Config.fromfile(path)
     except SyntaxError as error:  # mmengine executes a copy: name the file as the user knows it
@@ -40,7 +43,7 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, AssertionError, IndexError) as error:
-        raise ConfigError(f'--cfg-options {" ".join(options)} can not be applied: {error}') from error
+        raise ConfigError(f'the override of {", ".join(options)} can not be applied: {error}') from error
     check_keys(cfg, path)
     if not cfg.get('default_scope'):
         raise ConfigError(f"{path} has no default_scope: add default_scope = 'mmdet' or 'mmseg'")
@@ -55,6 +58,6 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
         init_default_scope(cfg.default_scope)
     except ImportError as error:
         raise ConfigError(f'{path} needs {cfg.default_scope}: {error}') from error
-    if summary := use_custom_data(cfg):
+    if find_data and (summary := use_custom_data(cfg)):
         print_once(summary)
     return cfg

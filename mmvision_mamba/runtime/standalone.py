@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run a model that tools/export.py wrote as ONNX: boxes, masks and maps, without torch and without OpenMMLab.
+"""Run a model that `mmvision-mamba export` wrote as ONNX: boxes, masks and maps, without torch and without OpenMMLab.
 
 This file needs onnxruntime, NumPy and Pillow, and nothing else of its package: copy it anywhere.
 
@@ -88,7 +88,7 @@ class Detections:
 
 
 class Model:
-    """A detector, segmentor or backbone in an ONNX file written by tools/export.py.
+    """A detector, segmentor or backbone in an ONNX file written by `mmvision-mamba export`.
 
     Args:
         path: the file.
@@ -96,7 +96,7 @@ class Model:
         threads: to compute with. Default: onnxruntime's choice, one per core.
 
     Raises:
-        RuntimeInputError: no such file, not an ONNX model, or one that tools/export.py did not write.
+        RuntimeInputError: no such file, not an ONNX model, or one that `mmvision-mamba export` did not write.
     """
 
     def __init__(self, path: str | Path, providers: Sequence[str] = ('CPUExecutionProvider',),
@@ -116,7 +116,7 @@ class Model:
             meta = {key: json.loads(value) for key, value in meta.items() if key in METADATA}
             self.task = meta['task']
         except (ValueError, KeyError):
-            raise RuntimeInputError(f"{path}: no 'task' in its metadata: export it with tools/export.py") from None
+            raise RuntimeInputError(f"{path}: no 'task' in its metadata: `mmvision-mamba export` writes one") from None
         self.classes, self.palette = meta.get('classes') or [], meta.get('palette') or []
         self.mean, self.std = (np.array(meta.get(key, value), np.float32) for key, value in (('mean', 0), ('std', 1)))
         self.channel_order = meta.get('channel_order', 'RGB')
@@ -347,7 +347,7 @@ def _one_line(error: BaseException) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description='Run a model that tools/export.py wrote as ONNX on images, with '
+    parser = argparse.ArgumentParser(description='Run an ONNX file of `mmvision-mamba export` on images, with '
                                      'onnxruntime, NumPy and Pillow only.')
     parser.add_argument('model', help='the ONNX file')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files or folders of them')

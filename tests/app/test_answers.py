@@ -94,7 +94,7 @@ def test_maps(models):
 
 
 def test_what_the_demo_trained(tmp_path):
-    with pytest.raises(ConfigError, match='run `make demo` first'):
+    with pytest.raises(ConfigError, match='run `mmvision-mamba demo` first'):
         trained_by_demo(tmp_path)
     folder = tmp_path / 'segmentor'
     folder.mkdir()

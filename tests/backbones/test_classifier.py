@@ -136,6 +136,11 @@ def test_the_seeds_arguments():
     assert model(pixels(2, 96, 96, channels=5)).shape == (2, 6)
 
 
+def test_the_backbones_name_of_a_variant_will_do():
+    model = create_model('tiny', **SMALL)
+    assert model.default_cfg['architecture'] == 'mambavision_tiny'
+
+
 def test_windows():
     options = dict(image_size=64, **SMALL)
     for window_size, expected in ((None, (None, None)), (3, (3, 3)), ((4, 2), (4, 2))):

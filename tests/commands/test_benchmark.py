@@ -183,7 +183,8 @@ def test_all_writes_what_the_page_shows(monkeypatch, tmp_path, capsys):
     assert "unknown scan backend 'nonsense'" in capsys.readouterr().err
     assert {p.name for p in (tmp_path / 'docs/results/box').iterdir()} == {'roofline.json', 'scan.json', 'scan.png'}
     found = json.loads((tmp_path / 'docs/results/box/scan.json').read_text())
-    assert found['command'].startswith('tools/benchmark.py scan --shapes 1,16,4') and str(tmp_path) not in str(found)
+    assert found['command'].startswith('mmvision-mamba benchmark scan --shapes 1,16,4')
+    assert str(tmp_path) not in str(found)
 
     def places(*names):
         return ''.join(f'# {name}\n<!-- results: {name} -->\nstale\n<!-- end -->\n' for name in names)

@@ -38,7 +38,7 @@ def test_it_lists_what_failed_and_keeps_what_is_done(tool, model_files, images):
     (['{images}', '--device', 'cuda:99'], "device 'cuda:99' can not be used"),
     (['{images}', '--batch-size', '0'], 'batch_size must be 1 or more'),
     (['{images}', '--out-dir', '{images}/good.png'], 'can not be written to'),
-    (['{images}', '--show'], '--show needs a display'),
+    (['{images}', '--show'], 'show needs a display'),
     (['{images}/bad.png'], 'the image is truncated')])
 def test_it_tells_wrong_input_in_a_line(tool, model_files, images, tmp_path, monkeypatch, arguments, message):
     monkeypatch.delenv('DISPLAY', raising=False)

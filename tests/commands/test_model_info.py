@@ -23,6 +23,7 @@ def test_costs_of_a_config_and_of_an_arch(tool, model_files, tmp_path):
 @pytest.mark.parametrize('arguments, message', [
     ([], 'name a config file or --arch'),
     (['--arch', 'tiny', '--size', '16'], '32 pixels or more'),
+    (['--arch', 'tiny', '--window-size', '8', '4', '2'], 'windows of stages 3 and 4, or one for both'),
     (['missing.py'], 'config file not found')])
 def test_it_tells_wrong_input_in_a_line(tool, arguments, message):
     run = tool('model_info', *arguments)

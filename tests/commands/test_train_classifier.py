@@ -105,5 +105,5 @@ def test_wrong_input(options, message, tool, config, objects, tmp_path):
 
 def test_data_that_is_not_there(tool, config, tmp_path):
     result = tool('train', config, '--work-dir', tmp_path / 'wd', '--cfg-options', 'data_root=/nowhere/shapes_objects')
-    assert result.code == 2 and 'tools/make_shapes.py --kind objects' in result.err
+    assert result.code == 2 and 'mmvision-mamba make-shapes --kind objects' in result.err
     assert not (tmp_path / 'wd').exists()

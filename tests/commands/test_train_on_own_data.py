@@ -57,7 +57,7 @@ def test_detector(base, tool, config, tmp_path):
                   "test_cfg=dict(rcnn=dict(score_thr=0.))", 'max_epochs=1')
     options = ('--cfg-options', f'data_root={root}')
     result = tool('train', path, '--work-dir', tmp_path / 'wd', *options)
-    assert result.code == 2 and 'tools/split_dataset.py' in result.err and not (tmp_path / 'wd').exists()
+    assert result.code == 2 and 'mmvision-mamba split-dataset' in result.err and not (tmp_path / 'wd').exists()
     assert tool('split_dataset', root, '--val', '0.4').out.count('images') == 2
     result = tool('train', path, '--work-dir', tmp_path / 'wd', *options)
     assert result.code == 0, result.err[-3000:]
@@ -96,7 +96,7 @@ def test_segmentor(tool, config, tmp_path):
                   'max_iters=2, val_interval=1')
     options = ('--cfg-options', f'data_root={root}')
     result = tool('train', path, '--work-dir', tmp_path / 'wd', *options)
-    assert result.code == 2 and 'tools/split_dataset.py' in result.err
+    assert result.code == 2 and 'mmvision-mamba split-dataset' in result.err
     assert tool('split_dataset', root).code == 0
     result = tool('split_dataset', root)  # twice: nothing is overwritten
     assert result.code == 2 and 'exists: remove' in result.err

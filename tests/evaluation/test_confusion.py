@@ -116,7 +116,7 @@ def test_loading_predictions(protocol, tmp_path, monkeypatch):
     with pytest.raises(DataError, match='a dtype with fields, references or alignment is not allowed'):
         confusion.load_predictions(path)
     path.write_bytes(pickle.dumps(items)[:-9])
-    with pytest.raises(DataError, match=r'p.pkl: no predictions that tools/test.py --out kept'):
+    with pytest.raises(DataError, match=r'p.pkl: no predictions that .mmvision-mamba test --out. kept'):
         confusion.load_predictions(path)
     with pytest.raises(DataError, match='No such file'):
         confusion.load_predictions(tmp_path / 'nowhere.pkl')

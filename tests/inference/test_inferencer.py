@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -159,6 +160,18 @@ def test_a_video_is_written_frame_by_frame(segmentor, shapes, tmp_path):
         assert np.abs(frame[..., ::-1].astype(int) - picture).mean() < 12  # compressed
     assert not video.read()[0]
     assert sorted(p.name for p in (tmp_path / 'out/preds/clip').iterdir()) == [f'00000{i}.png' for i in range(4)]
+
+
+def test_a_checkpoint_alone_finds_the_config_beside_it(model_files, tmp_path):
+    files = model_files.segmentor
+    for path in (files.config, files.checkpoint):
+        shutil.copy(path, tmp_path)
+    alone = Inferencer(tmp_path / files.checkpoint.name, device='cpu', show_progress=False)
+    weights = torch.load(files.checkpoint, weights_only=True)['state_dict']
+    assert torch.equal(alone.model.state_dict()['decode_head.conv_seg.weight'], weights['decode_head.conv_seg.weight'])
+    (tmp_path / 'another.py').touch()
+    with pytest.raises(ConfigError, match=r'is a checkpoint: name its config before it; .*another\.py, segmentor\.py'):
+        Inferencer(tmp_path / files.checkpoint.name, device='cpu')
 
 
 def test_a_checkpoint_of_another_model_is_refused(model_files):

@@ -1,13 +1,8 @@
-"""The files that other tools read: the built distributions, the citation, the forms of issues, the commit hooks."""
-import shutil
-import subprocess
-import sys
-import tarfile
-import zipfile
-
+"""The files that other tools read: the citation, the index of models, the forms of issues, the commit hooks."""
 import pytest
 import yaml
 
+from mmvision_mamba.configs import config_names
 from mmvision_mamba.version import __version__
 
 from ..helpers import ROOT
@@ -15,25 +10,11 @@ from ..helpers import ROOT
 FORMS = sorted((ROOT / '.github/ISSUE_TEMPLATE').glob('*.yml'))
 
 
-@pytest.fixture(scope='module')
-def distributions(tmp_path_factory):
-    """The names of the files in the sdist and in the wheel."""
-    source = tmp_path_factory.mktemp('source')
-    for name in ('setup.py', 'pyproject.toml', 'README.md'):
-        shutil.copy(ROOT / name, source)
-    shutil.copytree(ROOT / 'mmvision_mamba', source / 'mmvision_mamba', ignore=shutil.ignore_patterns('__pycache__'))
-    program = 'from setuptools.build_meta import *; build_sdist("dist"); build_wheel("dist")'
-    subprocess.run([sys.executable, '-c', program], cwd=source, capture_output=True, check=True)
-    sdist, wheel = (next((source / 'dist').glob(f'*{suffix}')) for suffix in ('.tar.gz', '.whl'))
-    with tarfile.open(sdist) as archive:
-        names = {name.partition('/')[2] for name in archive.getnames()}
-    return dict(sdist=names, wheel=set(zipfile.ZipFile(wheel).namelist()))
-
-
-@pytest.mark.parametrize('kind', ['sdist', 'wheel'])
-def test_a_distribution_holds_every_module_and_says_that_it_has_types(kind, distributions):
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / 'mmvision_mamba').rglob('*.py')}
-    assert distributions[kind] >= modules | {'mmvision_mamba/py.typed'}
+def test_the_index_of_models_lists_every_config():
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    models = [model for path in index['Import'] for model in yaml.safe_load((ROOT / path).read_text())['Models']]
+    assert [model['Name'] for model in models] == [name for name in config_names() if '/' not in name]
+    assert [model['Config'] for model in models] == [f'configs/{model["Name"]}.py' for model in models]
 
 
 def test_the_citation_names_this_version_and_the_paper():

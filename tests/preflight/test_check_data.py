@@ -91,7 +91,7 @@ class TestPaths:
         assert 'https://cocodataset.org/#download' in message
         assert 'COCO_ROOT=FOLDER in the environment, or --cfg-options data_root=FOLDER' in message
         cfg = coco_config('data/shapes')
-        assert 'To get it: tools/make_shapes.py data/shapes\n' in message_of(cfg)
+        assert 'To get it: mmvision-mamba make-shapes data/shapes\n' in message_of(cfg)
 
     def test_the_variable_is_the_leafs_own(self, tmp_path):
         (tmp_path / 'base.py').write_text("data_root = '{{$BASE_ROOT:data/base}}'\n")

@@ -111,7 +111,7 @@ def test_coco_without_validation(tmp_path):
     root = coco(tmp_path, {'annotations.json': 'images'})
     with pytest.raises(DataError, match='nothing to validate with') as error:
         read(DETECTOR, root)
-    assert f'tools/split_dataset.py {root} --val 0.2' in str(error.value)
+    assert f'mmvision-mamba split-dataset {root} --val 0.2' in str(error.value)
     (root / 'annotations.json').rename(root / 'train.json')
     with pytest.raises(DataError, match='nothing to validate with'):
         read(DETECTOR, root)
@@ -226,7 +226,7 @@ def test_masks_of_other_kinds(tmp_path):
 
 def test_lists_of_names(tmp_path):
     root = image_mask(tmp_path, {'images': 'masks'})
-    with pytest.raises(DataError, match=r'nothing to validate with(.|\n)*split_dataset.py'):
+    with pytest.raises(DataError, match=r'nothing to validate with(.|\n)*split-dataset'):
         read(SEGMENTOR, root)
     (root / 'train.txt').write_text('pic 1\nsite 0/pic\n')
     (root / 'val.txt').write_text('site 2/pic.PNG\n')  # a suffix does no harm

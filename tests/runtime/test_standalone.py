@@ -155,7 +155,7 @@ def test_a_model_of_another_tool(tmp_path, capsys):
     layer = torch.nn.Conv2d(3, 1, 1).eval()
     torch.onnx.export(layer, (torch.zeros(1, 3, 8, 8),), str(tmp_path / 'foreign.onnx'), dynamo=False)
     assert runtime.main([str(tmp_path / 'foreign.onnx'), 'x.png']) == 2
-    assert "no 'task' in its metadata: export it with tools/export.py" in capsys.readouterr().err
+    assert "no 'task' in its metadata: `mmvision-mamba export` writes one" in capsys.readouterr().err
 
 
 class Colours(torch.nn.Module):

@@ -1,4 +1,4 @@
-# Shapes, generated: boxes and masks. data_root is the folder that `tools/make_shapes.py data/shapes` makes:
+# Shapes, generated: boxes and masks. data_root is the folder that `mmvision-mamba make-shapes data/shapes` makes:
 #     annotations/instances_{train,val}.json
 #     {train,val}/*.png
 # Move it with the environment variable SHAPES_ROOT or with --cfg-options data_root=...

@@ -1,5 +1,5 @@
 # Shapes, generated, one to an image. data_root is the folder that
-# `tools/make_shapes.py data/shapes_objects --kind objects --size 64` makes:
+# `mmvision-mamba make-shapes data/shapes_objects --kind objects --size 64` makes:
 #     {train,val}/{ellipse,rectangle,triangle}/*.png
 # Move it with the environment variable SHAPES_OBJECTS_ROOT or with --cfg-options data_root=...
 _base_ = './image_folder.py'

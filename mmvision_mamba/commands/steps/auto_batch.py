@@ -1,4 +1,4 @@
-"""The largest training batch that fits into memory: `tools/train.py --auto-batch`."""
+"""The largest training batch that fits into memory: `mmvision-mamba train --auto-batch`."""
 import contextlib
 import copy
 import gc

@@ -1,0 +1,17 @@
+"""Write a checkpoint's weights alone, named after their hash, to give away.
+
+Optimiser, schedule and paths of the run stay behind: the file is a third as large. Averaged weights (EMA) are what
+such a run validates, and what is written of it.
+"""
+import argparse
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('out', nargs='?', help='file to write, NAME.pth, as NAME-HASH.pth; default: beside CHECKPOINT, '
+                        'under its name')
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..checkpoints.publishing import publish
+    print(publish(args.checkpoint, args.out))

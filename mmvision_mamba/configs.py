@@ -1,0 +1,64 @@
+"""Finds configs: those of this package by name, as 'ablations/baseline'; that of a run beside its checkpoints."""
+import os
+from pathlib import Path
+
+from .checkout import CONFIGS
+from .errors import ConfigError
+from .text import did_you_mean
+
+PREFIX = 'mmvision_mamba::'  # of a name where a path is expected otherwise: `_base_ = 'mmvision_mamba::NAME.py'`
+
+
+def config_names() -> list[str]:
+    """The names of all configs of experiments, without '.py', those of ablations last."""
+    paths = (path.relative_to(CONFIGS) for path in CONFIGS.rglob('*.py'))
+    names = (path.with_suffix('').as_posix() for path in paths if path.parts[0] != '_base_')
+    return sorted(names, key=lambda name: ('/' in name, name))
+
+
+def packaged_config(name: str) -> Path:
+    """Path of a config that comes with this package.
+
+    Args:
+        name: with or without '.py', 'mmvision_mamba::' or the folder 'configs/' before it; also of a part, such as
+            '_base_/default_runtime'.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    stem = name.removeprefix(PREFIX).removeprefix('configs/').removesuffix('.py')
+    path = CONFIGS / f'{stem}.py'
+    if not path.is_file():
+        raise ConfigError(f'config file not found: {name}{did_you_mean(stem, config_names())}; '
+                          '`mmvision-mamba config --list` lists those that need no path')
+    return path
+
+
+def find_config(path: str | os.PathLike) -> Path:
+    """A config file by its path, or else by its name among those of this package; '.py' may be left out.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    for candidate in (Path(path), Path(f'{os.fspath(path)}.py')):
+        if candidate.is_file():
+            return candidate
+    return packaged_config(os.fspath(path))
+
+
+def is_checkpoint(path: str | os.PathLike) -> bool:
+    """Whether a path is a checkpoint's by its suffix."""
+    return os.fspath(path).endswith(('.pth', '.pt', '.pth.tar'))
+
+
+def config_of_run(checkpoint: str | os.PathLike) -> Path:
+    """The config that a training wrote into the folder of its checkpoints.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
+    found = sorted(Path(checkpoint).parent.glob('*.py'))
+    if len(found) != 1:
+        raise ConfigError(f'{checkpoint} is a checkpoint: name its config before it; beside it there is '
+                          f'{"none" if not found else ", ".join(path.name for path in found)}')
+    return found[0]
