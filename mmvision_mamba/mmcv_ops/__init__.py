@@ -70,6 +70,7 @@ def fill(module: ModuleType) -> None:
     extension = import_module('.extension', __name__)
     vars(module).update({name: value for name, value in vars(extension).items()
                          if not name.startswith('__') or name == '__getattr__'})
+    import_module('.tracing', __name__).name_nms_without_eval()
 
 
 class _Finder(MetaPathFinder):

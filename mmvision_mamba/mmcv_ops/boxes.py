@@ -3,6 +3,8 @@
 Boxes are (N, 4): x1, y1, x2, y2. With `offset` 1, the pixels of x2 and y2 belong to the box. mmcv takes float32 alone;
 here float64 is computed as it is, and halves in float32.
 """
+import math
+
 import numpy as np
 import torch
 import torchvision  # noqa: F401  registers the operators
@@ -87,7 +89,9 @@ def _computed_in(tensor: Tensor) -> torch.dtype:
 
 
 def _float32(number: float) -> float:
-    return torch.tensor(number, dtype=torch.float32).item()
+    """The float32 closest to `number`, by arithmetic that compilers trace."""
+    mantissa, exponent = math.frexp(number)
+    return math.ldexp(round(mantissa * 2**24), exponent - 24)
 
 
 def _overlaps(box: np.ndarray, boxes: np.ndarray, offset: int) -> np.ndarray:

@@ -15,7 +15,7 @@ from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmvision_mamba.commands.steps.prepare import prepare_device
 from mmvision_mamba.datasets import make_shapes
 
-from ..helpers.detectors import cascade
+from ..helpers.detectors import cascade, labelled
 from ..helpers.mmcv_operators import operators_from
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -80,22 +80,12 @@ def compare(name, root, device, capsys, dtype=None):
 
 @pytest.mark.parametrize('masks', [False, True], ids=['Faster R-CNN', 'Mask R-CNN'])
 def test_two_stage_detectors_train_in_bfloat16_on_a_cpu(masks):
-    from mmdet.structures import DetDataSample
-    from mmdet.structures.mask import BitmapMasks
-    from mmengine.structures import InstanceData
-
     from mmvision_mamba.mmcv_ops import extension
     cfg = cascade(stages=1, masks=masks)
     cfg.optim_wrapper = dict(type='AmpOptimWrapper', optimizer=dict(type='AdamW', lr=2e-3))
     prepare_device(cfg, amp=True)
-    height, width = 96, 128
-    boxes = torch.tensor([[8., 8, 56, 60], [64, 20, 120, 90]])
-    instances = InstanceData(bboxes=boxes, labels=torch.tensor([0, 2]))
-    image, filled = torch.zeros(3, height, width, dtype=torch.uint8), np.zeros((2, height, width), np.uint8)
-    for i, (left, top, right, bottom) in enumerate(boxes.int().tolist()):
-        image[i, top:bottom, left:right], filled[i, top:bottom, left:right] = 200, 1
-    instances.masks = BitmapMasks(filled, height, width)
-    sample = DetDataSample(gt_instances=instances, metainfo=dict(img_shape=(height, width), scale_factor=(1., 1.)))
+    sample, = labelled((96, 128))
+    image = torch.from_numpy(200 * np.concatenate([sample.gt_instances.masks.masks, np.zeros((1, 96, 128), np.uint8)]))
     with DefaultScope.overwrite_default_scope('mmdet'), operators_from(extension):
         model = MODELS.build(cfg.model).train()
         wrapper = build_optim_wrapper(model, cfg.optim_wrapper)

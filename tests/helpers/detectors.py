@@ -3,10 +3,13 @@ import argparse
 import copy
 from functools import partial
 
+import numpy as np
 import torch
 from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import InstanceData
 
 from mmvision_mamba.export.detector_job import DetectorExport
 from mmvision_mamba.export.parts import build_exportable
@@ -99,6 +102,17 @@ def cascade(agnostic: bool = False, stages: int = 3, masks: bool = True) -> Conf
 def samples(*sizes: tuple[int, int], padded: tuple[int, int] | None = None) -> list[DetDataSample]:
     return [DetDataSample(metainfo=dict(img_shape=size, ori_shape=size, scale_factor=(1., 1.),
                                         batch_input_shape=padded or size, pad_shape=padded or size)) for size in sizes]
+
+
+def labelled(size: tuple[int, int]) -> list[DetDataSample]:
+    """A sample with two objects, for training."""
+    sample, = samples(size)
+    boxes = torch.tensor([[8., 8, 56, 60], [64, 20, 120, 90]])
+    masks = np.zeros((2, *size), np.uint8)
+    for mask, (left, top, right, bottom) in zip(masks, boxes.int().tolist()):
+        mask[top:bottom, left:right] = 1
+    sample.gt_instances = InstanceData(bboxes=boxes, labels=torch.tensor([0, 2]), masks=BitmapMasks(masks, *size))
+    return [sample]
 
 
 @torch.no_grad()

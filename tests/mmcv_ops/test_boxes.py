@@ -10,18 +10,12 @@ pytest.importorskip('mmcv')
 from mmcv.ops import batched_nms, nms, nms_match, soft_nms
 from torchvision.ops import box_iou
 
-from mmvision_mamba.mmcv_ops import extension
-
-from ..helpers.mmcv_operators import operators_from
 from ..helpers.mmcv_operators.boxes import KINDS, draw_boxes
 
 DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
 
 
-@pytest.fixture(autouse=True)
-def _operators():
-    with operators_from(extension):
-        yield
+pytestmark = pytest.mark.usefixtures('our_operators')
 
 
 def drawn(kind='apart', seed=0):

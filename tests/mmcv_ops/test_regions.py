@@ -10,9 +10,6 @@ pytest.importorskip('mmcv')
 from mmcv.ops import RoIAlign, roi_align, roi_pool
 
 from mmvision_mamba.errors import MissingOperatorError
-from mmvision_mamba.mmcv_ops import extension
-
-from ..helpers.mmcv_operators import operators_from
 from ..helpers.mmcv_operators.calls import with_gradients
 from ..helpers.mmcv_operators.regions import draw_regions
 
@@ -22,10 +19,7 @@ OPERATORS = dict(
 DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.gpu)]
 
 
-@pytest.fixture(autouse=True)
-def _operators():
-    with operators_from(extension):
-        yield
+pytestmark = pytest.mark.usefixtures('our_operators')
 
 
 def pooled(name, maps, regions):
