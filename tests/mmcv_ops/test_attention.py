@@ -2,6 +2,7 @@
 import pytest
 import torch
 
+from mmvision_mamba.costs.memory import kept_for_backward, peak_memory
 from mmvision_mamba.mmcv_ops import attention
 
 from ..helpers.bilinear import bilinear
@@ -45,6 +46,25 @@ def test_deformable_attention_takes_few_queries_at_a_time(monkeypatch):
     torch.testing.assert_close(parts, whole)
     for found, expected in zip(torch.autograd.grad(parts, inputs, upstream), grads):
         torch.testing.assert_close(found, expected)
+
+
+def test_deformable_attention_keeps_its_inputs_alone_and_samples_a_bounded_number(monkeypatch):
+    queries = 1600
+    value, locations, weights = torch.randn(1, 23, 2, 3), torch.rand(1, queries, 2, 3, 4, 2), torch.rand(
+        1, queries, 2, 3, 4)
+    inputs = [tensor.requires_grad_() for tensor in (value, locations, weights)]
+    assert kept_for_backward(lambda: attend(*inputs), [*inputs, SHAPES, STARTS]) == 0
+    sampled = 2 * queries * 3 * 3 * 4
+    own = 4 * (2 * queries * 3 + sum(tensor.numel() for tensor in inputs))  # outputs of both directions
+    peaks = {}
+    for parts in (1, 10):
+        monkeypatch.setattr(attention, 'SAMPLED', sampled // parts)
+        with torch.no_grad():
+            forward = peak_memory(lambda: attend(*inputs), torch.device('cpu'))
+        assert forward < own + 4 * 3.5 * sampled / parts
+        output = attend(*inputs)
+        peaks[parts] = peak_memory(lambda output=output: output.sum().backward(), torch.device('cpu'))
+    assert peaks[10] < 2 * own + peaks[1] / 5
 
 
 def by_definition(masks, collect, mask_size):
