@@ -144,14 +144,14 @@ make_venv() {
 
 # Both wheels have the local version +cpu. A torchvision works with no torch but the one it was built with.
 install_cpu_torch() {
-    local missing there
-    try_pip install --no-deps ${TORCH_INDEX:+"--extra-index-url=$TORCH_INDEX"} \
-        "torch==$(pin torch)+cpu" "torchvision==$(pin torchvision)+cpu" && return
-    missing=$(sed -n 's/.*satisfies the requirement \([^ ]*\).*/\1/p' "$venv/pip.log" | head -n 1)
-    there=$(sed -n 's/.*(from versions: \(.*\)).*/\1/p' "$venv/pip.log" | grep -o '[0-9.]*+cpu' | paste -sd' ') || true
-    die "--torch cpu: pip finds no ${missing:-torch and torchvision that fit}; with +cpu it finds: ${there:-none}" \
-        "name an index or a folder with torch $(pin torch)+cpu and torchvision $(pin torchvision)+cpu:$(
-            ) TORCH_INDEX=URL or PIP_FIND_LINKS=FOLDER"
+    local name there='' index=(${TORCH_INDEX:+"--extra-index-url=$TORCH_INDEX"})
+    try_pip install --no-deps "${index[@]}" "torch==$(pin torch)+cpu" "torchvision==$(pin torchvision)+cpu" && return
+    for name in torch torchvision; do
+        there+=$("$python" -m pip index versions "${index[@]}" $name 2>/dev/null | grep -o '[0-9.]*+cpu' | sort -u \
+            | sed "s/^/ $name /") || true
+    done
+    die "--torch cpu: pip finds no torch $(pin torch)+cpu with torchvision $(pin torchvision)+cpu, but:${there:- none}" \
+        "name an index that has both by TORCH_INDEX=URL, or a folder by PIP_FIND_LINKS=FOLDER (why: $venv/pip.log)"
 }
 
 say "1/3 torch $(pin torch), timm$([ "$torch" = cpu ] || echo ' (about 5 GB with the CUDA libraries, a minute or two)')"
