@@ -1,13 +1,17 @@
-"""Make mmengine read checkpoints without running code from them.
+"""Make mmengine read its own checkpoints on torch 2.6 and later; and, in processes that want it, without running code.
 
 Since torch 2.6 mmengine 0.10.7 can't load its own checkpoints: they hold its `HistoryBuffer` and NumPy numbers, which
 `weights_only` refuses. Its fork loads them with the check switched off, and so runs whatever a downloaded file says.
-Here both read through `read_checkpoint`, with just the bookkeeping types that a Runner writes allowed.
+Where this package's Runner, Inferencer or commands are used, both read through `read_checkpoint`, with just plain data
+and the bookkeeping types that a Runner writes allowed. Elsewhere they read as ever, and mmengine its own files too.
 """
 import functools
 import os
+from collections.abc import Callable
 
-from .reading import SAFE_CLASSES, read_checkpoint, read_safely
+from . import enforce_safe_reading, safe_reading_enforced
+from .numpy_pickles import named
+from .reading import SAFE_CLASSES, read_checkpoint, read_safely, safe_globals
 
 
 def _restricted_getattr(instance, name, *default):
@@ -26,23 +30,57 @@ _restricted_getattr.__module__ = 'builtins'
 _restricted_getattr.__name__ = _restricted_getattr.__qualname__ = 'getattr'
 
 
-def register() -> None:
-    """Make mmengine read local and http(s) checkpoints through `read_checkpoint`, and all others without code.
+def _config_dict(content):
+    """What mmengine's `ConfigDict` is pickled as a call of."""
+    from mmengine.config import ConfigDict
+    if type(content) is not dict:
+        raise TypeError('a ConfigDict is made of a dictionary')
+    return ConfigDict(content)
 
-    The others are model zoos, remote storage and whatever else is registered by now.
+
+_BOOKKEEPING = (_restricted_getattr, named('mmengine.config.config', 'ConfigDict', _config_dict))
+
+
+def register() -> None:
+    """Let mmengine's loaders accept the bookkeeping that mmengine writes; the rest is theirs, unless it is enforced.
+
+    Once `enforce_safe_reading` is called, files and http(s) URLs are read by `read_checkpoint`, and all other sources
+    (model zoos, remote storage, whatever else is registered by now) by their own loaders, without running code.
     """
     from mmengine.logging import HistoryBuffer  # mmengine's own import registers, so none at this module's top
     from mmengine.runner import CheckpointLoader
-    SAFE_CLASSES.extend(c for c in (HistoryBuffer, _restricted_getattr) if c not in SAFE_CLASSES)
+    SAFE_CLASSES.extend(c for c in (HistoryBuffer, *_BOOKKEEPING) if c not in SAFE_CLASSES)
     # mmengine 0.10.7 has no seam here: nothing public tells which loaders there are.
     for prefix, loader in list(CheckpointLoader._schemes.items()):
-        local = prefix in ('', 'http://', 'https://')
-        if loader is not load_from_local and not hasattr(loader, 'runs_no_code'):
-            CheckpointLoader.register_scheme(prefix, load_from_local if local else without_code(loader), force=True)
+        if not hasattr(loader, 'reads_safely'):
+            safe = load_from_local if prefix in ('', 'http://', 'https://') else without_code(loader)
+            CheckpointLoader.register_scheme(prefix, _either(loader, safe), force=True)
+
+
+def enforce() -> None:
+    """`enforce_safe_reading`, where mmengine is imported already; for loaders registered since then, too."""
+    enforce_safe_reading()
+    register()
+
+
+def _either(loader: Callable, safe: Callable) -> Callable:
+    """A loader that is `safe` where that is enforced, and else mmengine's own, `loader`.
+
+    That is mmengine's whole behaviour, and on torch 2.6 and later a bit more: mmengine 0.10.7 leaves `weights_only` to
+    torch, and so is refused its own checkpoints there, and the published ones with their Namespace.
+    """
+    @functools.wraps(loader)  # mmengine logs the part of the name after 'load_from_'
+    def load(filename, map_location=None, **options):
+        if safe_reading_enforced():
+            return safe(filename, map_location=map_location, **options)
+        with safe_globals():
+            return loader(filename, map_location=map_location, **options)
+    load.reads_safely = safe_reading_enforced
+    return load
 
 
 def load_from_local(filename, map_location=None, **_):
-    """Load a checkpoint file or URL. mmengine logs the part of this function's name after 'load_from_'."""
+    """Load a checkpoint file or URL."""
     return _without_config(read_checkpoint(filename, map_location))
 
 
@@ -60,7 +98,6 @@ def without_code(loader):
                 del os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD']
             else:
                 os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = previous
-    load.runs_no_code = True
     return load
 
 

@@ -84,8 +84,8 @@ def _encode(text, encoding):
     return text.encode('latin1')
 
 
-def _named(module: str, name: str, function):
-    """`function` under the name that a file calls it by; NumPy 1 and 2 write different ones."""
+def named(module: str, name: str, function):
+    """`function` under the name that a file calls it by, such as those, unlike each other, of NumPy 1 and 2."""
     def alias(*args, **kwargs):
         return function(*args, **kwargs)
     alias.__module__, alias.__name__, alias.__qualname__ = module, name, name
@@ -93,10 +93,10 @@ def _named(module: str, name: str, function):
 
 
 # torch's unpickler sets the state of an object only if its class is among them.
-SAFE = [_DType, _Array, _named('numpy', 'dtype', _DType), _named('numpy', 'ndarray', _ndarray),
-        _named('builtins', 'bytes', _no_bytes),  # an empty array's content is written as `bytes()`
-        _named('_codecs', 'encode', _encode)]  # all other bytes; torch knows it since 2.5
+SAFE = [_DType, _Array, named('numpy', 'dtype', _DType), named('numpy', 'ndarray', _ndarray),
+        named('builtins', 'bytes', _no_bytes),  # an empty array's content is written as `bytes()`
+        named('_codecs', 'encode', _encode)]  # all other bytes; torch knows it since 2.5
 for _package in ('numpy.core', 'numpy._core'):
-    SAFE += [_named(f'{_package}.multiarray', 'scalar', _scalar),
-             _named(f'{_package}.multiarray', '_reconstruct', _reconstruct),
-             _named(f'{_package}.numeric', '_frombuffer', _frombuffer)]
+    SAFE += [named(f'{_package}.multiarray', 'scalar', _scalar),
+             named(f'{_package}.multiarray', '_reconstruct', _reconstruct),
+             named(f'{_package}.numeric', '_frombuffer', _frombuffer)]

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..text import shortened
-from . import numpy_pickles
+from . import numpy_pickles, plain_pickles
 
 # timm-style training checkpoints, the published ones among them, hold their arguments as a Namespace.
-SAFE_CLASSES: list = [argparse.Namespace, *numpy_pickles.SAFE]
+SAFE_CLASSES: list = [argparse.Namespace, *numpy_pickles.SAFE, *plain_pickles.SAFE]
 
 
 def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: str | None = None) -> Any:
@@ -76,7 +76,7 @@ def archive_problem(file: str | os.PathLike) -> str | None:
 def read_safely(file: str | os.PathLike, load: Callable[[], Any]) -> Any:
     """Call `load`, in which `torch.load` accepts `SAFE_CLASSES`; raises CheckpointError about `file` if it fails."""
     try:
-        with _safe_globals():
+        with safe_globals():
             return load()
     except CheckpointError:
         raise
@@ -128,7 +128,7 @@ def _broken(path: str | os.PathLike, reason: str) -> CheckpointError:
 
 
 @contextmanager
-def _safe_globals():
+def safe_globals():
     """Allow `SAFE_CLASSES` in torch's unpickler within the block only."""
     previous = list(torch.serialization.get_safe_globals())  # torch 2.4 returns the very list that it adds to
     torch.serialization.add_safe_globals(SAFE_CLASSES)

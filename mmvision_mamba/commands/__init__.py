@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
+from ..checkpoints import enforce_safe_reading
 from ..text import did_you_mean
 from ..version import __version__
 from .errors import user_errors
@@ -57,6 +58,7 @@ def main_of(command: str, argv: Sequence[str], prog: str | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_options(parser)
     _complete(parser)
+    enforce_safe_reading()
     with user_errors():
         return module.run(parser.parse_args(argv)) or 0
 

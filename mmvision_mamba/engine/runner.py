@@ -13,7 +13,7 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from ..checkpoints import resuming
+from ..checkpoints import mmengine_loader, resuming
 from ..checkpoints.writing import PART, commit
 from ..errors import CheckpointError, ConfigError
 from ..processes import join_processes
@@ -43,6 +43,7 @@ class MambaVisionRunner(Runner):
     - A visualisation backend that fails doesn't end the run (`GuardedVisBackend`), unless it comes in a `Visualizer`
       that is built already.
     - Errors name the image or label map that can't be used (`CheckedLoadingHook`).
+    - Checkpoints, other modules' too, are read without running code from them in its process (`mmengine_loader`).
     - `model_wrapper_cfg=dict(type='FullyShard')` shards the training, see `sharding`.
 
     Attributes:
@@ -59,6 +60,7 @@ class MambaVisionRunner(Runner):
     _loaded_state: dict | None = None  # `resume_state` of the checkpoint loaded last
 
     def setup_env(self, env_cfg):
+        mmengine_loader.enforce()  # the model, built next, may load something
         if self.distributed:
             join_processes(self.launcher, env_cfg.get('dist_cfg') or {})
         super().setup_env(env_cfg)

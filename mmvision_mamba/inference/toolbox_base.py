@@ -11,6 +11,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner.checkpoint import load_state_dict
 
 from ..backbones.weights import check_fit
+from ..checkpoints import mmengine_loader
 from ..checkpoints.reading import extract_state_dict
 from ..errors import ConfigError
 from ..text import class_name
@@ -39,6 +40,7 @@ class ToolboxBase(BaseInferencer):
     def __init__(self, cfg: Config, weights: str | None, device: str, scope: str):
         self.weights = weights  # read while the model is built
         self.image_loader: dict[str, Any] = {}
+        mmengine_loader.enforce()
         super().__init__(cfg, weights, device=device, scope=scope)
 
     def _init_model(self, cfg, weights, device='cpu'):

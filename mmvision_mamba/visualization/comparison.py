@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 from mmengine.structures import BaseDataElement
 
+from ..checkpoints import mmengine_loader
 from .figures import draw_instances, new_figure, save, show_grey
 
 TILE = 2.4  # inches, one picture's side
@@ -37,6 +38,7 @@ def predict(config: Config, checkpoint: str | os.PathLike, indices: Sequence[int
     """
     init_default_scope(config.default_scope)
     model = MODELS.build(config.model)
+    mmengine_loader.enforce()
     load_checkpoint(model, str(checkpoint), map_location='cpu', logger='silent')
     dataset = DATASETS.build(config.test_dataloader.dataset)
     batch = pseudo_collate([dataset[i] for i in indices])

@@ -1,15 +1,23 @@
 """mmengine's own ways to a checkpoint: all of them read as `read_checkpoint` does."""
 import os
+import pickle
 
 import pytest
 import torch
 from mmengine.runner import CheckpointLoader
 
+from mmvision_mamba import checkpoints
 from mmvision_mamba.checkpoints import mmengine_loader
 from mmvision_mamba.checkpoints.mmengine_loader import without_code
 from mmvision_mamba.errors import CheckpointError
 
 from ..helpers.calls import Calls
+from ..helpers.new_process import call
+
+
+@pytest.fixture(autouse=True)
+def enforced():
+    mmengine_loader.enforce()
 
 
 def test_model_zoos_and_s3(tmp_path):
@@ -21,8 +29,7 @@ def test_model_zoos_and_s3(tmp_path):
         loader(str(tmp_path / 'w.pth'))
     assert loader(str(tmp_path / 'good.pth'))['a'].sum() == 2
     assert not (tmp_path / 'run').exists() and 'TORCH_FORCE_WEIGHTS_ONLY_LOAD' not in os.environ
-    safe = {prefix: hasattr(f, '__wrapped__') or f.__module__.startswith('mmvision_mamba')
-            for prefix, f in CheckpointLoader._schemes.items()}
+    safe = {prefix: hasattr(f, 'reads_safely') for prefix, f in CheckpointLoader._schemes.items()}
     assert all(safe.values()) and len(safe) > 5, safe
 
 
@@ -45,3 +52,81 @@ def test_a_config_that_mmengine_would_run_is_taken_out(keep, tmp_path):
     torch.save(dict(state_dict={}, meta=keep), tmp_path / 'w.pth')
     found = CheckpointLoader.load_checkpoint(str(tmp_path / 'w.pth'))['meta']
     assert found == {key: value for key, value in keep.items() if key != 'config'}
+
+
+# Where it is not enforced ------------------------------------------------------------------------------------------
+
+def test_mmengine_reads_as_ever_where_it_is_not_enforced(tmp_path, monkeypatch):
+    """What torch's default for `weights_only` refuses is refused, and what it doesn't is not."""
+    monkeypatch.setattr(checkpoints, '_enforced', False)
+    torch.save(dict(meta=Calls(os.mkdir, str(tmp_path / 'run')), state_dict={}), tmp_path / 'w.pth')
+    try:
+        expected = torch.load(tmp_path / 'w.pth')
+    except pickle.UnpicklingError as error:
+        with pytest.raises(pickle.UnpicklingError) as found:
+            CheckpointLoader.load_checkpoint(str(tmp_path / 'w.pth'))
+        assert str(found.value).splitlines()[:3] == str(error).splitlines()[:3]
+    else:
+        (tmp_path / 'run').rmdir()
+        assert CheckpointLoader.load_checkpoint(str(tmp_path / 'w.pth')).keys() == expected.keys()
+    torch.save(dict(meta=dict(config='kept')), tmp_path / 'c.pth')
+    assert CheckpointLoader.load_checkpoint(str(tmp_path / 'c.pth'))['meta'] == dict(config='kept')
+    with pytest.raises(FileNotFoundError):  # not this package's error
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'missing.pth'))
+
+
+def resume_in_a_stock_runner(folder: str) -> tuple[int, bool, float]:
+    """mmengine's own Runner saves and resumes in a process that has the backbone alone from here."""
+    import argparse
+
+    from mmengine.model import BaseModel, BaseModule
+    from mmengine.runner import Runner, load_checkpoint
+    from torch.utils.data import DataLoader
+
+    import mmvision_mamba  # noqa: F401
+
+    class Model(BaseModel):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(2, 1)
+
+        def forward(self, x, mode):
+            return dict(loss=self.layer(x).mean())
+
+    def run(epochs, resume):
+        runner = Runner(
+            Model(), folder, DataLoader([dict(x=torch.ones(2))] * 4, batch_size=2), resume=resume,
+            experiment_name=f'e{epochs}',
+            optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)), train_cfg=dict(by_epoch=True, max_epochs=epochs))
+        runner.train()
+        return runner.iter
+
+    run(1, False)
+    done = run(2, True)
+    torch.save(dict(state_dict={'w': torch.ones(1)}, args=argparse.Namespace(lr=1)), f'{folder}/published.pth')
+    module = BaseModule()
+    module.w = torch.nn.Parameter(torch.zeros(1))
+    load_checkpoint(module, f'{folder}/published.pth')
+    from mmvision_mamba.checkpoints import safe_reading_enforced
+    return done, safe_reading_enforced(), module.w.item()
+
+
+def test_a_stock_runner_resumes_from_its_own_checkpoint(tmp_path):
+    assert call(resume_in_a_stock_runner, str(tmp_path)) == (4, False, 1)
+
+
+def what_enforces(folder: str) -> list[bool]:
+    import mmvision_mamba
+    from mmvision_mamba.checkpoints import safe_reading_enforced
+    states = [safe_reading_enforced()]
+    import mmdet.apis  # noqa: F401
+    mmvision_mamba.register()
+    states.append(safe_reading_enforced())
+    from mmvision_mamba.engine import MambaVisionRunner
+    MambaVisionRunner(torch.nn.Linear(1, 1), folder)
+    return [*states, safe_reading_enforced()]
+
+
+def test_the_runner_enforces_it_and_imports_do_not(tmp_path):
+    pytest.importorskip('mmdet')
+    assert call(what_enforces, str(tmp_path)) == [False, False, True]

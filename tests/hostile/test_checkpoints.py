@@ -1,21 +1,32 @@
 """Broken and malicious checkpoints, on every way into the program: refused, and nothing is run."""
+import datetime
 import functools
 import os
+import pathlib
 import pickle
 import subprocess
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import ConfigDict
+from mmengine.config.lazy import LazyObject
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, load_checkpoint
 
 from mmvision_mamba import MambaVision
+from mmvision_mamba.checkpoints import mmengine_loader
 from mmvision_mamba.checkpoints.reading import read_checkpoint
 from mmvision_mamba.errors import CheckpointError
 
 from ..helpers.calls import Calls
 from ..helpers.small_models import SMALL
+
+
+@pytest.fixture(autouse=True)
+def enforced():
+    """As in every process of this package's runner, commands and inferencer."""
+    mmengine_loader.enforce()
 
 
 def dtype(name='f8', state=(3, '<', None, None, None, -1, -1, 0)):
@@ -48,6 +59,11 @@ MALICIOUS = {
     'array larger than its bytes': lambda flag: array(dtype(), (1000,), b'A' * 32),
     'array of negative shape': lambda flag: array(dtype(), (-4,), b'A' * 32),
     'array of huge shape': lambda flag: array(dtype(), (2**62, 4), b''),
+    'method of a path': lambda flag: Calls(getattr, pathlib.Path(flag), 'touch'),
+    'lazy object of a config': lambda flag: Calls(ConfigDict, dict(a=Calls(LazyObject, 'antigravity'))),
+    'config that is a path': lambda flag: Calls(ConfigDict, pathlib.Path(flag)),
+    'date of month 40': lambda flag: Calls(datetime.datetime, b'\x07\xe8\x28\x01\0\0\0\0\0\0'),
+    'time of hour 99': lambda flag: Calls(datetime.time, b'\x63\0\0\0\0\0'),
     'array allocated by a call': lambda flag: Calls(np.ndarray, (2**40,)),
 }
 
