@@ -5,6 +5,8 @@ function               is for            why                                    
 =====================  ================  ===========================================  ========================
 `without_setuptools`   mmengine 0.10.7   asks pkg_resources for `_base_` of another   setuptools 80 and before
                                          package's configs; setuptools 81 dropped it
+`without_multimodal`   mmpretrain 1.2    its multimodal models, and with them all of  transformers 4
+                                         it and mmdet, fail beside transformers 5
 =====================  ================  ===========================================  ========================
 
 What is bridged within this package says so where it is: `grep -rn 'torch 2\\.\\|timm 1\\.' mmvision_mamba`. Read
@@ -12,7 +14,6 @@ checkpoints are a matter of their own: `checkpoints.mmengine_loader`.
 """
 import os
 import sys
-from importlib.metadata import Distribution, PackageNotFoundError
 from importlib.util import find_spec
 
 
@@ -31,8 +32,17 @@ def without_setuptools() -> None:
                     setattr(module, function.__name__, function)
 
 
+def without_multimodal() -> None:
+    """Let mmpretrain go on as if transformers were not installed; `mmpretrain.utils.dependency` is imported."""
+    from importlib.metadata import version  # inside functions alone: it brings twenty modules
+    dependency = sys.modules['mmpretrain.utils.dependency']
+    if dependency.WITH_MULTIMODAL and int(version('transformers').partition('.')[0]) >= 5:
+        dependency.WITH_MULTIMODAL = False  # type: ignore[attr-defined]
+
+
 def is_installed(package: str) -> bool:
     """Whether there is a distribution or a module of that name."""
+    from importlib.metadata import PackageNotFoundError
     try:
         get_installed_path(package)
     except (PackageNotFoundError, RuntimeError):
@@ -47,6 +57,7 @@ def get_installed_path(package: str) -> str:
         PackageNotFoundError: there is neither.
         RuntimeError: it has no folder of its own: a namespace package, or a distribution that names no module.
     """
+    from importlib.metadata import Distribution
     module = package if find_spec(package) else Distribution.from_name(package).read_text('top_level.txt') or ''
     spec = find_spec(module.split('\n')[0] or package)
     if spec is None or spec.origin is None:

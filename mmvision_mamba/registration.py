@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from . import bridges, mmcv_ops
-from .installation import distributions, explain, folder, installed
+from .installation import explain, folder, installed
 from .lazy import find_by_others, put_finder
 
 
@@ -80,19 +80,12 @@ def _with_mmdet() -> None:
     from .evaluation import tta  # noqa: F401
 
 
-def _without_multimodal() -> None:
-    """mmpretrain 1.2 can't be imported beside transformers 5, nor can mmdet then: its multimodal models want 4."""
-    dependencies: Any = sys.modules[_DEPENDENCIES]
-    if dependencies.WITH_MULTIMODAL and distributions('transformers').get('transformers', '').startswith('5.'):
-        dependencies.WITH_MULTIMODAL = False
-
-
-_DEPENDENCIES = 'mmpretrain.utils.dependency'
+_DEPENDENCIES = 'mmpretrain.utils.dependency'  # nothing is registered with mmpretrain, see `bridges`
 # Library, or the module of it that is imported when all that the parts need is -> function that registers the parts.
 # While mmdet.models is being imported, it may import this package, through the operators of mmcv.
 _PARTS: dict[str, Callable[[], None]] = {
     'timm': _with_timm, 'mmengine': _with_mmengine, 'mmcv': _with_mmcv, 'mmdet.models.test_time_augs': _with_mmdet,
-    _DEPENDENCIES: _without_multimodal}
+    _DEPENDENCIES: bridges.without_multimodal}
 
 
 def _register_with(library: str) -> None:
