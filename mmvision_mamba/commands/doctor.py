@@ -153,13 +153,9 @@ def _problems(results: dict) -> list[str]:
 
 
 def _configs() -> str:
-    from ..checkout import configs_folder
-    from ..errors import ConfigError
-    try:
-        place = configs_folder('doctor')
-    except ConfigError as error:
-        return str(error).partition('\n')[0]
-    return f'{len([*place.glob("*.py")])} in {place}'
+    from ..checkout import CONFIGS
+    from ..configs import config_names
+    return f'{len(config_names())} in {CONFIGS}'
 
 
 def _requirements() -> list[str]:
