@@ -1,5 +1,7 @@
 """Which module imports which, where import-linter's contracts in pyproject.toml have no word for it."""
 import ast
+import subprocess
+import sys
 
 import pytest
 
@@ -70,3 +72,18 @@ def test_the_backbone_imports_mmengine_inside_functions_alone(path):
 @pytest.mark.parametrize('name', ['processes.py', 'registration.py'])
 def test_the_ground_imports_nothing_heavy_at_once(name):
     assert not imported_at_once(PACKAGE / name) & {'torch', 'numpy', 'timm', 'mmengine', 'mmcv', 'mmdet', 'mmseg'}
+
+
+@pytest.mark.parametrize('module', ['mmvision_mamba.runtime.standalone', 'mmvision_mamba.export.runtime'])
+def test_the_runtime_runs_without_torch(module):
+    pytest.importorskip('onnxruntime')
+    program = f'''
+import runpy, sys
+sys.argv = ['runtime', '--help']
+try:
+    runpy.run_module({module!r}, run_name='__main__')
+finally:
+    print(sorted({{'torch', 'timm', 'mmengine', 'cv2'}} & set(sys.modules)))
+'''
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == '[]', done.stderr
