@@ -59,9 +59,9 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float, s
             rest[4] *= np.where(overlaps >= table.dtype.type(iou_threshold), 0 if method == 0 else 1 - overlaps, 1)
         stays = rest[4] >= min_score
         count = np.count_nonzero(stays)
-        # As mmcv does, for the order of equal scores: each gap takes the last that stays.
-        gaps, fillers = np.flatnonzero(~stays[:count]), count + np.flatnonzero(stays[count:])[::-1]
-        rest[:, gaps], left[gaps] = rest[:, fillers], left[fillers]
+        if count < len(stays):  # as mmcv does, for the order of equal scores: each gap takes the last that stays
+            gaps, fillers = np.flatnonzero(~stays[:count]), count + np.flatnonzero(stays[count:])[::-1]
+            rest[:, gaps], left[gaps] = rest[:, fillers], left[fillers]
         taken, end = taken + 1, taken + 1 + count
     dets[:end] = torch.from_numpy(table[:, :end].T)
     return torch.from_numpy(indices[:end])

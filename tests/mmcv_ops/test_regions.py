@@ -10,6 +10,7 @@ pytest.importorskip('mmcv')
 from mmcv.ops import RoIAlign, roi_align, roi_pool
 
 from mmvision_mamba.errors import MissingOperatorError
+
 from ..helpers.mmcv_operators.calls import with_gradients
 from ..helpers.mmcv_operators.regions import draw_regions
 
