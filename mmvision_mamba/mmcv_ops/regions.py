@@ -2,7 +2,7 @@
 
 Regions are (K, 5): the image's index in the batch, then x1, y1, x2, y2, times `spatial_scale` in pixels of the map.
 mmcv's Python allocates the outputs, which are filled here: a hundredth of the time goes into that copy, and compilers
-drop it. torchvision has no kernels for bfloat16: those maps are computed in float32.
+drop it. Halves are computed in float32, but for float16 on GPUs, for which torchvision has kernels.
 """
 import torch
 import torchvision  # noqa: F401  registers the operators
@@ -77,7 +77,9 @@ def roi_pool_backward(grad_output: Tensor, rois: Tensor, argmax: Tensor, grad_in
 
 
 def _computed_in(maps: Tensor) -> torch.dtype:
-    return torch.float32 if maps.dtype == torch.bfloat16 else maps.dtype
+    if maps.dtype == torch.bfloat16 or (maps.dtype == torch.float16 and maps.device.type == 'cpu'):
+        return torch.float32
+    return maps.dtype
 
 
 def _within_reach(rois: Tensor) -> Tensor:
