@@ -150,7 +150,7 @@ install_cpu_torch() {
         there+=$("$python" -m pip index versions "${index[@]}" $name 2>/dev/null | grep -o '[0-9.]*+cpu' | sort -u \
             | sed "s/^/ $name /") || true
     done
-    die "--torch cpu: pip finds no torch $(pin torch)+cpu with torchvision $(pin torchvision)+cpu, but:${there:- none}" \
+    die "--torch cpu: pip has no torch $(pin torch)+cpu with torchvision $(pin torchvision)+cpu, but:${there:- none}" \
         "name an index that has both by TORCH_INDEX=URL, or a folder by PIP_FIND_LINKS=FOLDER (why: $venv/pip.log)"
 }
 
