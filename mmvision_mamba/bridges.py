@@ -1,16 +1,16 @@
 """What OpenMMLab's last releases get wrong beside newer packages, put right after their import.
 
-=====================  ================  ===========================================  ========================
+=====================  ================  ===========================================  ==============================
 function               is for            why                                          not needed
-=====================  ================  ===========================================  ========================
-`without_setuptools`   mmengine 0.10.7   asks pkg_resources for `_base_` of another   setuptools 80 and before
+=====================  ================  ===========================================  ==============================
+`without_setuptools`   mmengine 0.10.7   asks pkg_resources for `_base_` of another   setuptools before 81; its fork
                                          package's configs; setuptools 81 dropped it
 `without_multimodal`   mmpretrain 1.2    its multimodal models, and with them all of  transformers 4
                                          it and mmdet, fail beside transformers 5
-=====================  ================  ===========================================  ========================
+=====================  ================  ===========================================  ==============================
 
-What is bridged within this package says so where it is: `grep -rn 'torch 2\\.\\|timm 1\\.' mmvision_mamba`. Read
-checkpoints are a matter of their own: `checkpoints.mmengine_loader`.
+How checkpoints are read is a matter of its own: `checkpoints.mmengine_loader`. Where this package itself does otherwise
+for an old torch or timm, a comment there names the version.
 """
 import os
 import sys
