@@ -56,4 +56,4 @@ def test_unknown_rows():
 
 
 def test_the_tests_are_there():
-    assert all((ROOT / path).exists() for path in matrix.TESTS)
+    assert all((ROOT / path.partition('::')[0]).exists() for path in matrix.TESTS)
