@@ -76,7 +76,8 @@ def _operators() -> str:
 def _scans() -> dict[str, str]:
     """Backend -> why it doesn't work, '' if it does."""
     from ...ops.selective_scan import BACKENDS, why_not
-    return {name: why_not(name).removeprefix(f'scan backend {name!r}').lstrip(': ') for name in BACKENDS if name != 'auto'}
+    return {name: why_not(name).removeprefix(f'scan backend {name!r}').lstrip(': ')
+            for name in BACKENDS if name != 'auto'}
 
 
 _FINDINGS: dict[str, Callable] = dict(devices=_devices, operators=_operators, scans=_scans)
