@@ -37,6 +37,7 @@ SUPPRESSIONS = dict(
     batched_nms=lambda boxes, scores, classes: batched_nms(boxes, scores, classes, dict(type='nms', iou_threshold=0.7)))
 
 
+@pytest.mark.skipif(torch.__version__ < '2.11', reason="torch 2.4 breaks the graph at mmengine's decorator of `nms`")
 @pytest.mark.parametrize('name', SUPPRESSIONS)
 def test_suppression_is_one_graph(name):
     found = torch.compile(SUPPRESSIONS[name], backend='aot_eager', fullgraph=True)(*drawn())
