@@ -47,7 +47,7 @@ def test_bare_weights_are_published_too(tmp_path):
 def test_a_file_that_could_run_code_or_has_no_weights_is_refused(tmp_path):
     torch.save(dict(state_dict={'w': torch.ones(1)}, x=print), tmp_path / 'code.pth')
     torch.save(dict(epoch=3), tmp_path / 'empty.pth')
-    for name, words in dict(code='an object of print', empty='no weights', nowhere='not found').items():
+    for name, words in dict(code='an object of .*print', empty='no weights', nowhere='not found').items():
         with pytest.raises(CheckpointError, match=words):
             publish(tmp_path / f'{name}.pth')
     assert len([*tmp_path.iterdir()]) == 2
