@@ -65,7 +65,7 @@ def _triton_missing() -> str:
         return "scan backend 'triton': Triton is not installed: pip install triton"
     try:
         from . import triton_scan  # noqa: F401
-    except ImportError as error:
+    except Exception as error:  # an OSError or RuntimeError too: it loads libraries and looks for drivers
         return f"scan backend 'triton': Triton can't be used: {error}\npip install --upgrade triton"
     return ''
 

@@ -1,5 +1,6 @@
 """The Triton scan against the step-by-step scan in float64: under Triton's interpreter, and on a GPU with -m gpu."""
 import importlib
+import sys
 
 import pytest
 import torch
@@ -218,6 +219,25 @@ def test_without_triton(monkeypatch):
     monkeypatch.setattr(frontend, 'find_spec', lambda name: None)
     try:
         with pytest.raises(MissingExtraError, match='Triton is not installed: pip install triton'):
+            check_backend('triton')
+        assert selective_scan(**inputs(1, 2, 3, 4)).shape == (1, 2, 3)
+    finally:
+        frontend._triton_missing.cache_clear()
+
+
+@pytest.mark.parametrize('kind', [ImportError, OSError, RuntimeError])
+def test_a_triton_that_fails_is_done_without(kind, monkeypatch):
+    class Failing:
+        def find_spec(self, name, path=None, target=None):
+            if name == 'mmvision_mamba.ops.triton_scan':
+                raise kind('no driver')
+
+    frontend._triton_missing.cache_clear()
+    monkeypatch.delitem(sys.modules, 'mmvision_mamba.ops.triton_scan')
+    monkeypatch.delattr('mmvision_mamba.ops.triton_scan')
+    monkeypatch.setattr(sys, 'meta_path', [Failing(), *sys.meta_path])
+    try:
+        with pytest.raises(MissingExtraError, match="Triton can't be used: no driver"):
             check_backend('triton')
         assert selective_scan(**inputs(1, 2, 3, 4)).shape == (1, 2, 3)
     finally:
