@@ -82,12 +82,15 @@ def test_the_scan_is_plain_pytorch_without_the_stack():
     ''').strip() == 'True'
 
 
-def test_what_needs_the_stack_names_the_extra():
-    assert "the extra 'openmmlab'" in run_without(STACK, '''
+@pytest.mark.parametrize('statement', [
+    'import mmvision_mamba.engine', 'import mmvision_mamba.classification.model', 'import mmvision_mamba.visualization',
+    'from mmvision_mamba import Inferencer', 'from mmvision_mamba.inference import Prediction'])
+def test_what_needs_the_stack_names_the_extra(statement):
+    assert "the extra 'openmmlab'" in run_without(STACK, f'''
         from mmvision_mamba.errors import MissingExtraError
 
         try:
-            import mmvision_mamba.engine
+            {statement}
         except MissingExtraError as error:
             print(error)
     ''')
