@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .precision import widened
 
-# Elements of sampled values that deformable attention makes at once (0.5 GB in float32, with what is made of them). A
+# Elements of sampled values that deformable attention makes at once (0.4 GB in float32, with what is made of them). A
 # fused kernel would make none; but they live only within a call, so that no more than this would be saved of the peak.
 SAMPLED = 1 << 25
 

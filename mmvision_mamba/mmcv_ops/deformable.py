@@ -93,7 +93,7 @@ def modulated_deform_conv_backward(input: Tensor, weight: Tensor, bias: Tensor, 
             stride_w, pad_h, pad_w, dilation_h, dilation_w, group, deformable_group, True)
     grad_input[:], grad_weight[:] = found_input, found_weight
     for gradient, found in ((grad_offset, found_offset), (grad_mask, found_mask)):
-        surplus = gradient[0].numel() - found[0].numel() if len(found) else 0
+        surplus = gradient.shape[1:].numel() - found.shape[1:].numel()
         gradient[:] = F.pad(found.flatten(1), (0, surplus)).view(gradient.shape)
     if with_bias:
         grad_bias[:] = found_bias
@@ -103,6 +103,6 @@ def _first(maps: Tensor, output: Tensor) -> Tensor:
     """The maps (N, C, H, W) as (N, C, H', W') of the output, made of the first numbers of each image."""
     channels, height, width = maps.shape[1], *output.shape[2:]
     count = channels * height * width
-    if maps.shape[2:] == output.shape[2:] or maps[0].numel() < count:  # too few: torchvision says so
+    if maps.shape[2:] == output.shape[2:] or maps.shape[1:].numel() < count:  # too few: torchvision says so
         return maps
     return maps.flatten(1)[:, :count].unflatten(1, (channels, height, width))
