@@ -26,9 +26,16 @@ class InstallationError(UserError, ImportError):
     """Installed packages that can't be used together, or at all. The message ends with the command that mends it."""
 
 
+def spec_of(module: str) -> ModuleSpec | None:
+    """Where a module would be imported from; None where it can't be found, or was made up in this process."""
+    if module in sys.modules and getattr(sys.modules[module], '__spec__', None) is None:
+        return None
+    return find_spec(module)
+
+
 def installed(module: str) -> bool:
     """Whether a top-level module can be found; a folder without an `__init__.py` doesn't count."""
-    return getattr(_spec(module), 'origin', None) is not None
+    return getattr(spec_of(module), 'origin', None) is not None
 
 
 def distributions(module: str) -> dict[str, str]:
@@ -45,7 +52,7 @@ def distributions(module: str) -> dict[str, str]:
 
 def folder(module: str) -> Path | None:
     """The folder that Python takes `module` from, also where it is but a folder; None where there is none."""
-    spec = _spec(module)
+    spec = spec_of(module)
     places = list(spec.submodule_search_locations or ()) if spec is not None else []
     return Path(places[0]) if places else None
 
@@ -62,7 +69,7 @@ def mmcv_problem() -> str | None:
     found, place = distributions('mmcv'), folder('mmcv')
     if len(found) > 1:
         return (f'{" and ".join(f"{name} {of}" for name, of in found.items())} are both installed, and overwrite each '
-                f"other's files in {place}.\npip uninstall -y {' '.join(found)} && {MMCV_LITE}")
+                f"other's files in {place}.\n{with_mmcv_lite()}")
     if place is not None and not installed('mmcv'):
         return (f'{place} has no __init__.py: it is what is left of an mmcv, or another folder of that name.\n'
                 f'Remove it, then: {_again(found, MMCV_LITE)}')
@@ -76,26 +83,38 @@ def mmcv_problem() -> str | None:
     return None
 
 
+def with_mmcv_lite() -> str:
+    """The command that puts mmcv-lite in the place of the mmcv that is installed."""
+    return f'pip uninstall -y {" ".join(distributions("mmcv")) or "mmcv"} && {MMCV_LITE}'
+
+
 def explain(error: BaseException) -> str:
-    """What `problem` says of `error`, else its type and the beginning of its message."""
+    """What `problem` says of `error`, else its type and the first line of its message."""
     if isinstance(error, UserError):
         return str(error)
-    return problem(error) or f'{type(error).__name__}: {_first_line(error)}'
+    return str(problem(error) or f'{type(error).__name__}: {_first_line(error)}')
 
 
-def problem(error: BaseException, what: str = 'this') -> str | None:
-    """A line or two about an import that fails for what is installed, with the way out; None for any other error.
+def problem(error: BaseException, what: str = 'this') -> UserError | None:
+    """What to raise for an import that fails for what is installed; None for any other error.
 
     Args:
         error: what the import raised, or an ImportError raised because of that.
         what: what needs the import, the subject of a sentence.
     """
-    return next(filter(None, (_problem(cause, what) for cause in _causes(error))), None)
+    for cause in _causes(error):
+        if (broken := _broken(cause)) is not None:
+            return InstallationError(broken)
+        if isinstance(cause, ModuleNotFoundError) and cause.name is not None:
+            module = cause.name.partition('.')[0]
+            if module in OPENMMLAB and not installed(module):
+                return MissingExtraError(what, 'openmmlab')
+    return None
 
 
 @contextmanager
 def explaining(what: str = 'this') -> Iterator[None]:
-    """Raise InstallationError instead of an error of which `problem` knows what is behind it."""
+    """Raise what `problem` makes of an error instead of that, where it knows what is behind it."""
     try:
         yield
     except UserError:
@@ -103,7 +122,7 @@ def explaining(what: str = 'this') -> Iterator[None]:
     except Exception as error:  # a broken installation's need not be an ImportError
         if (known := problem(error, what)) is None:
             raise
-        raise InstallationError(known) from error
+        raise known from error
 
 
 @contextmanager
@@ -142,7 +161,9 @@ def torchvision_command(torch: str) -> str:
     return f"pip install --force-reinstall --no-deps 'torchvision==0.{int(number[1]) + 15}.*'{index}"
 
 
-def _problem(error: BaseException, what: str) -> str | None:
+def _broken(error: BaseException) -> str | None:
+    """In a line or two, what of the installed packages is broken and what mends it; None where `error` isn't of that.
+    """
     text = str(error)
     if isinstance(error, AssertionError) and 'is used but incompatible' in text:
         if (found := mmcv_problem()) is not None:
@@ -156,18 +177,16 @@ def _problem(error: BaseException, what: str) -> str | None:
         return (f'torchvision {_version("torchvision")} is not made for torch {torch} ({_first_line(error)}).\n'
                 f'{torchvision_command(torch)}')
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
-        module = error.name.partition('.')[0]
-        if module in OPENMMLAB and (found := mmcv_problem()) is not None:
+        if error.name.partition('.')[0] in OPENMMLAB and (found := mmcv_problem()) is not None:
             return found
         if error.name == 'mmcv._ext':
             return ('mmcv-lite has no operators. Import mmvision_mamba before them, which has them in PyTorch, or, for '
                     'programs that do not: mmvision-mamba setup-mmcv')
-        return str(MissingExtraError(what, 'openmmlab')) if module in OPENMMLAB and not installed(module) else None
     if isinstance(error, AttributeError) and "module 'mmcv' has no attribute" in text:
         return mmcv_problem()
     if isinstance(error, ImportError) and Path(error.path or text.partition(':')[0]).name.startswith('_ext.'):
         return (f'mmcv is compiled for another torch than {_version("torch")} ({_first_line(error)}).\n'
-                f'pip uninstall -y {" ".join(distributions("mmcv")) or "mmcv"} && {MMCV_LITE}')
+                f'{with_mmcv_lite()}')
     return None
 
 
@@ -202,14 +221,7 @@ def _named(found: dict[str, str]) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    line = str(error).strip().partition('\n')[0].rstrip(':. ')
-    return line if len(line) <= 160 else f'{line[:160]}…'
-
-
-def _spec(module: str) -> ModuleSpec | None:
-    if module in sys.modules and getattr(sys.modules[module], '__spec__', None) is None:
-        return None  # made to look as if it were not installed
-    return find_spec(module)
+    return str(error).strip().partition('\n')[0].rstrip(':. ')
 
 
 def _text(file: Path) -> str:

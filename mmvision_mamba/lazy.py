@@ -20,7 +20,7 @@ def attach(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], An
     """
     def __getattr__(name: str) -> Any:
         if name in modules:
-            with explaining():
+            with explaining(name):
                 return getattr(import_module(f'.{modules[name]}', package), name)
         if not name.startswith('_') and name.isidentifier() and find_spec(f'{package}.{name}') is not None:
             return import_module(f'.{name}', package)  # its modules, as if all were imported

@@ -53,8 +53,10 @@ def test_a_package_that_is_not_installed_names_the_extra(name, tmp_path):
         try:
             import {name}.missing
         except ImportError as error:
-            print(problem(error, 'this command'))
-    ''') == "this command needs packages that are not installed: pip install 'mmvision-mamba[openmmlab]'"
+            found = problem(error, 'this command')
+            print(type(found).__name__, found)
+    ''') == ("MissingExtraError this command needs packages that are not installed: pip install -e '.[openmmlab]' "
+            'in the checkout')
 
 
 # What libraries raise --------------------------------------------------------------------------------------------
@@ -92,7 +94,9 @@ RAISED = {  # the module that raises, what it raises: what is said of it, the co
 def test_what_libraries_raise(case, monkeypatch):
     monkeypatch.setattr('mmvision_mamba.installation.mmcv_problem', lambda: None)
     module, code, text, command = RAISED[case]
-    said = problem(raised_by(module, code))
+    found = problem(raised_by(module, code))
+    assert isinstance(found, InstallationError)
+    said = str(found)
     assert text in said and command in said.splitlines()[-1] and len(said.splitlines()) <= 2
 
 
@@ -103,6 +107,11 @@ def test_what_libraries_raise(case, monkeypatch):
 def test_other_errors_are_left_alone(error):
     assert problem(error) is None
     assert explain(error).startswith(type(error).__name__)
+
+
+def test_a_long_message_is_told_whole():
+    text = f'{"very " * 50}long'
+    assert explain(ValueError(f'{text}\nand more')) == f'ValueError: {text}'
 
 
 def test_the_cause_behind_an_import_error_is_found_and_behind_other_errors_is_not():
@@ -117,12 +126,18 @@ def test_the_cause_behind_an_import_error_is_found_and_behind_other_errors_is_no
             assert (problem(raised) is not None) == found
 
 
+def test_a_toolbox_that_is_not_installed_is_told_apart_from_a_broken_one(monkeypatch):
+    monkeypatch.setattr('mmvision_mamba.installation.installed', lambda module: module != 'mmdet')
+    with pytest.raises(MissingExtraError, match=r'^mine needs .*openmmlab'), needing('mine', 'openmmlab'):
+        raise ModuleNotFoundError("No module named 'mmdet'", name='mmdet')
+
+
 def test_errors_where_packages_are_needed():
     def raising(error):
         with needing('mine', 'ray'):
             raise error
 
-    with pytest.raises(MissingExtraError, match=r"^mine needs .*'mmvision-mamba\[ray\]'"):
+    with pytest.raises(MissingExtraError, match=r"^mine needs .*'?ray'?"):
         raising(ModuleNotFoundError('x', name='x'))
     with pytest.raises(InstallationError, match='made for torch'):
         raising(RuntimeError('operator torchvision::nms does not exist'))

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from ..installation import (
     DISTRIBUTIONS,
-    MMCV_LITE,
     compiled_operators,
     distributions,
     folder,
     installed,
     openmmlab_problem,
+    with_mmcv_lite,
 )
 from ..version import __version__
 
@@ -138,10 +138,10 @@ def _problems(results: dict) -> list[str]:
             text = f'{name} {number} can not be imported ({text}).\npip install --force-reinstall {name}=={number}'
         found.append(text)
     if (compiled := compiled_operators()) and _kind(results) == 'pytorch':
-        of = [*distributions('mmcv')]  # mmcv-lite has no such file: there it is a leftover, which pip leaves
+        leftover = [*distributions('mmcv')] == ['mmcv-lite']  # which has no such file, so that pip would leave it
         found.append(f"{compiled} can't be loaded: it is for another torch, Python or CUDA. The operators of "
-                     'mmvision_mamba are used instead.\n' + (f'Remove that file: {of[0]} needs none.' if of == [
-                         'mmcv-lite'] else f'pip uninstall -y {" ".join(of)} && {MMCV_LITE}'))
+                     'mmvision_mamba are used instead.\n'
+                     + ('Remove that file: mmcv-lite needs none.' if leftover else with_mmcv_lite()))
     if not any(found):
         found += [warning.partition(': ')[2] for result in results.values() for warning in result['warnings']
                   if warning.startswith('mmvision_mamba goes on')]

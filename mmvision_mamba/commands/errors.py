@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import UserError
-from ..installation import problem
-from ..mmcv_ops import PURE_MMCV, source
+from ..installation import problem, with_mmcv_lite
+from ..mmcv_ops import source
 from ..processes import part_processes
 
 
@@ -64,11 +64,11 @@ def _user_message(error: Exception) -> str | None:
         # A DataLoader worker's error comes with its traceback as text; the message is behind the class's name.
         return re.split(rf'{type(error).__module__}\.{type(error).__qualname__}: ', str(error))[-1].strip()
     if isinstance(error, RuntimeError) and 'BFloat16' in str(error) and _on_cpu():
-        other = f', or with mmcv-lite, whose operators have them: {PURE_MMCV}' if source().kind == 'compiled' else ''
+        other = f', or with mmcv-lite: {with_mmcv_lite()}' if source().kind == 'compiled' else ''
         return (f'--amp: an operator of this model has no bfloat16 kernel for CPUs ({error}).\n'
                 f'Train in float32, without --amp{other}.')
-    if (message := problem(error, 'this command')) is not None:
-        return message
+    if (known := problem(error, 'this command')) is not None:
+        return str(known)
     if isinstance(error, ImportError | RuntimeError) and 'is not installed' in str(error):
         return str(error).strip()  # lvis, panopticapi and the like, each with the way to get it
     built = _class_being_built(error.__traceback__)

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec, PathFinder
-from importlib.util import find_spec, spec_from_loader
+from importlib.util import spec_from_loader
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+from ..installation import spec_of, with_mmcv_lite
 from ..lazy import find_by_others, put_finder
 
 NAME = 'mmcv._ext'
@@ -21,7 +22,6 @@ NAME = 'mmcv._ext'
 # mmcv-lite goes first: both are the package `mmcv`.
 COMPILED_MMCV = ('`make env MMCV=compiled` in a checkout; elsewhere, with a C++ compiler and a torch that mmcv '
                  'compiles for, `pip uninstall -y mmcv-lite && pip install --no-build-isolation mmcv==2.1.0`')
-PURE_MMCV = '`pip uninstall -y mmcv mmcv-lite && pip install mmcv-lite==2.1.0`'
 
 
 class Source(NamedTuple):
@@ -43,7 +43,7 @@ def source() -> Source:
     module = sys.modules.get(NAME)
     if module is not None and not in_use():
         return Source('compiled', str(module.__file__))
-    mmcv = find_spec('mmcv')
+    mmcv = spec_of('mmcv')
     if mmcv is None or mmcv.submodule_search_locations is None:
         return Source('none', 'mmcv is not installed')
     found = PathFinder.find_spec(NAME, mmcv.submodule_search_locations)
@@ -111,8 +111,8 @@ class _Loader(Loader):
             return self._compiled.exec_module(module)
         if self._failure:
             warnings.warn(f'{self._failure}: it was built for another torch, Python or CUDA. The operators of '
-                          f'mmvision_mamba, in PyTorch, are used instead. To do without it: {PURE_MMCV}; to build it '
-                          f'anew: {COMPILED_MMCV}', RuntimeWarning, stacklevel=2)
+                          f'mmvision_mamba, in PyTorch, are used instead. To do without it: `{with_mmcv_lite()}`; to '
+                          f'build it anew: {COMPILED_MMCV}', RuntimeWarning, stacklevel=2)
         fill(module)
 
 
