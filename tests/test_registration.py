@@ -1,6 +1,5 @@
 """Parts register themselves with each library in whatever order things are imported: each in a process of its own."""
 import ast
-import importlib.metadata
 import importlib.resources
 import importlib.util
 import json
@@ -97,13 +96,14 @@ def registered_after(imports: str) -> tuple[set[str], set[str]]:
 
 def check_the_libraries():
     """They are what they would be had nobody waited for their import."""
+    from mmvision_mamba.installation import distributions
     for name in {*LIBRARIES} & {*sys.modules}:
         module, spec = sys.modules[name], importlib.util.find_spec(name)
         assert module.__spec__ is spec and module.__loader__ is spec.loader
         assert type(spec.loader).__module__.startswith(('importlib', '_frozen_importlib')), spec.loader
         assert spec.loader.get_source(name) and spec.loader.is_package(name)
         assert (importlib.resources.files(name) / '__init__.py').is_file()
-        assert importlib.metadata.version({'mmseg': 'mmsegmentation'}.get(name, name))
+        assert distributions(name)
 
 
 @pytest.fixture
