@@ -52,7 +52,9 @@ def register() -> None:
     SAFE_CLASSES.extend(c for c in (HistoryBuffer, *_BOOKKEEPING) if c not in SAFE_CLASSES)
     # mmengine 0.10.7 has no seam here: nothing public tells which loaders there are.
     for prefix, loader in list(CheckpointLoader._schemes.items()):
-        if not hasattr(loader, 'reads_safely'):
+        asked = getattr(loader, 'reads_safely', None)
+        if asked is not safe_reading_enforced:
+            loader = loader.__wrapped__ if asked else loader  # else an earlier import of this package would be asked
             safe = load_from_local if prefix in ('', 'http://', 'https://') else without_code(loader)
             CheckpointLoader.register_scheme(prefix, _either(loader, safe), force=True)
 

@@ -130,3 +130,21 @@ def what_enforces(folder: str) -> list[bool]:
 def test_the_runner_enforces_it_and_imports_do_not(tmp_path):
     pytest.importorskip('mmdet')
     assert call(what_enforces, str(tmp_path)) == [False, False, True]
+
+
+def a_second_copy_is_asked() -> bool:
+    import sys
+
+    from mmengine.runner import CheckpointLoader
+
+    from mmvision_mamba import engine
+    for name in [name for name in sys.modules if name.startswith('mmvision_mamba')]:
+        del sys.modules[name]
+    from mmvision_mamba.checkpoints import mmengine_loader, safe_reading_enforced
+    mmengine_loader.enforce()
+    assert mmengine_loader is not engine.mmengine_loader
+    return CheckpointLoader._schemes[''].reads_safely is safe_reading_enforced and safe_reading_enforced()
+
+
+def test_loaders_ask_the_package_that_was_imported_last():
+    assert call(a_second_copy_is_asked)
