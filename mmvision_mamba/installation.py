@@ -18,7 +18,7 @@ DISTRIBUTIONS = dict(
     mmpretrain=('mmpretrain', 'onedl-mmpretrain'))
 OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmseg')
 MMCV_LITE = "pip install 'mmcv-lite>=2.1,<2.2'"
-MMENGINE = "pip install 'mmengine>=0.10.7,<1'"
+MMENGINE = "pip install 'mmengine>=0.10.7,<0.11'"
 EXTENSION_FILE = '_ext.py'  # of `mmvision-mamba setup-mmcv`, in mmcv's folder
 
 

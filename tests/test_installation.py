@@ -74,7 +74,7 @@ RAISED = {  # the module that raises, what it raises: what is said of it, the co
                         'mmcv>=2.0.0rc4, <2.2.0.")', 'mmcv 2.2.0 is installed, which mmdet does not take', LITE),
     'version of mmengine': ('mmseg', 'AssertionError("MMEngine==1.0.1 is used but incompatible. Please install '
                             'mmengine>=0.5.0, <1.0.0.")', 'mmengine 1.0.1 is installed, which mmseg does not take',
-                            "pip install 'mmengine>=0.10.7,<1'"),
+                            "pip install 'mmengine>=0.10.7,<0.11'"),
     'torchvision': ('torch', 'RuntimeError("operator torchvision::nms does not exist")', 'is not made for torch',
                     'torchvision'),
     'torchvision once more': ('torchvision', 'AttributeError("partially initialized module \'torchvision\' has no '
