@@ -55,8 +55,10 @@ def config_of_run(checkpoint: str | os.PathLike) -> Path:
     """The config that a training wrote into the folder of its checkpoints.
 
     Raises:
-        ConfigError: there is none, or there are several.
+        ConfigError: there is none, there are several, or the checkpoint isn't there.
     """
+    if '://' not in os.fspath(checkpoint) and not Path(checkpoint).is_file():
+        raise ConfigError(f'checkpoint not found: {checkpoint}')
     found = sorted(Path(checkpoint).parent.glob('*.py'))
     if len(found) != 1:
         raise ConfigError(f'{checkpoint} is a checkpoint: name its config before it; beside it there is '

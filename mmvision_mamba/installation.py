@@ -17,6 +17,7 @@ DISTRIBUTIONS = dict(
     mmseg=('mmsegmentation', 'onedl-mmsegmentation'),
     mmpretrain=('mmpretrain', 'onedl-mmpretrain'))
 OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmseg')
+REQUIRED = ('torch', 'torchvision', 'timm', 'numpy')  # without any extra
 MMCV_LITE = "pip install 'mmcv-lite>=2.1,<2.2'"
 MMENGINE = "pip install 'mmengine>=0.10.7,<0.11'"
 EXTENSION_FILE = '_ext.py'  # of `mmvision-mamba setup-mmcv`, in mmcv's folder
@@ -105,8 +106,12 @@ def problem(error: BaseException, what: str = 'this') -> UserError | None:
     for cause in _causes(error):
         if (broken := _broken(cause)) is not None:
             return InstallationError(broken)
-        if isinstance(cause, ModuleNotFoundError) and cause.name is not None:
-            module = cause.name.partition('.')[0]
+        if isinstance(cause, ModuleNotFoundError) and (missing := _missing(cause)) is not None:
+            module = missing.partition('.')[0]
+            alone = module in REQUIRED or (module in ('mmdet', 'mmseg') and installed('mmengine') and installed('mmcv'))
+            if alone and not installed(module):
+                who = 'mmvision_mamba' if what == 'this' else what
+                return MissingExtraError(f'{module} is not installed, which {who} needs.\n{install_command(module)}')
             if module in OPENMMLAB and not installed(module):
                 return MissingExtraError(what, 'openmmlab')
     return None
@@ -161,6 +166,24 @@ def torchvision_command(torch: str) -> str:
     return f"pip install --force-reinstall --no-deps 'torchvision==0.{int(number[1]) + 15}.*'{index}"
 
 
+def install_command(module: str) -> str:
+    """The command that installs one of `REQUIRED` or of the toolboxes, in a version that this package takes."""
+    if module == 'torchvision' and distributions('torch'):
+        return torchvision_command(_version('torch'))
+    name = module
+    if module in DISTRIBUTIONS:
+        forks = any(found.startswith('onedl') for found in distributions('mmengine'))
+        name = DISTRIBUTIONS[module][-1 if forks else 0]
+    from importlib import metadata
+    try:
+        requirements = metadata.requires('mmvision-mamba') or []
+    except metadata.PackageNotFoundError:  # run from its checkout
+        requirements = []
+    ours = re.compile(rf'{name}(?![\w.-])[^;]*')
+    wanted = next((match[0].strip() for match in map(ours.match, requirements) if match), name)
+    return f"pip install '{wanted}'"
+
+
 def _broken(error: BaseException) -> str | None:
     """In a line or two, what of the installed packages is broken and what mends it; None where `error` isn't of that.
     """
@@ -188,6 +211,14 @@ def _broken(error: BaseException) -> str | None:
         return (f'mmcv is compiled for another torch than {_version("torch")} ({_first_line(error)}).\n'
                 f'{with_mmcv_lite()}')
     return None
+
+
+def _missing(error: ModuleNotFoundError) -> str | None:
+    """The module that was not found; mmengine, for the `_base_` of a config in another package, names it in words."""
+    if error.name is not None:
+        return error.name
+    said = re.match(r'([\w-]+) is not installed, please install', str(error))
+    return said and next((module for module, names in DISTRIBUTIONS.items() if said[1] in names), said[1])
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

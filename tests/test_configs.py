@@ -71,6 +71,9 @@ def test_an_unknown_base_is_one_line(tmp_path):
 
 
 def test_the_config_of_a_run_lies_beside_its_checkpoints(tmp_path):
+    with pytest.raises(ConfigError, match=r'checkpoint not found: .*epoch_1\.pth$'):
+        config_of_run(tmp_path / 'epoch_1.pth')
+    (tmp_path / 'epoch_1.pth').touch()
     with pytest.raises(ConfigError, match=r'epoch_1\.pth is a checkpoint: name its config .*there is none'):
         config_of_run(tmp_path / 'epoch_1.pth')
     (tmp_path / 'a.py').touch()

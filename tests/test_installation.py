@@ -59,6 +59,36 @@ def test_a_package_that_is_not_installed_names_the_extra(name, tmp_path):
             'in the checkout')
 
 
+REQUIREMENTS = ['torch<2.15,>=2.4', 'torchvision<0.30,>=0.19', 'mmdet<3.4,>=3.3; extra == "openmmlab"',
+                'onedl-mmdetection<3.6,>=3.5.1; extra == "onedl"']
+
+
+@pytest.mark.parametrize(('module', 'others', 'command'), [
+    ('torch', {}, "pip install 'torch<2.15,>=2.4'"), ('timm', {}, "pip install 'timm'"),
+    ('torchvision', {}, "pip install 'torchvision<0.30,>=0.19'"),
+    ('torchvision', dict(torch='2.14.1'), "pip install --force-reinstall --no-deps 'torchvision==0.29.*'"),
+    ('mmdet', dict(mmengine='0.10.7'), "pip install 'mmdet<3.4,>=3.3'"),
+    ('mmdet', {'onedl-mmengine': '0.10.12'}, "pip install 'onedl-mmdetection<3.6,>=3.5.1'")])
+def test_a_single_package_that_is_missing_is_named_alone(module, others, command, monkeypatch):
+    monkeypatch.setattr('importlib.metadata.requires', lambda name: REQUIREMENTS)
+    monkeypatch.setattr('mmvision_mamba.installation.mmcv_problem', lambda: None)
+    monkeypatch.setattr('mmvision_mamba.installation.installed', lambda name: name != module)
+    monkeypatch.setattr('mmvision_mamba.installation.distributions', lambda name: {
+        found: version for found, version in others.items() if found.endswith(name)})
+    error = ModuleNotFoundError(f'No module named {module!r}', name=module)
+    assert str(problem(error, 'this command')).splitlines() == [
+        f'{module} is not installed, which this command needs.', command]
+    assert str(problem(error)).startswith(f'{module} is not installed, which mmvision_mamba needs.')
+
+
+def test_mmengine_names_the_package_of_a_base_in_words(monkeypatch):
+    monkeypatch.setattr('mmvision_mamba.installation.mmcv_problem', lambda: None)
+    monkeypatch.setattr('mmvision_mamba.installation.installed', lambda module: module in ('mmengine', 'mmcv'))
+    for name, module in (('mmdet', 'mmdet'), ('mmsegmentation', 'mmseg')):
+        error = ModuleNotFoundError(f'{name} is not installed, please install {name} manually')
+        assert str(problem(error, 'my.py')).startswith(f'{module} is not installed, which my.py needs.\npip install')
+
+
 # What libraries raise --------------------------------------------------------------------------------------------
 
 def raised_by(module: str, error: str) -> Exception:

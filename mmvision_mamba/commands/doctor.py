@@ -12,9 +12,11 @@ from pathlib import Path
 
 from ..installation import (
     DISTRIBUTIONS,
+    REQUIRED,
     compiled_operators,
     distributions,
     folder,
+    install_command,
     installed,
     openmmlab_problem,
     with_mmcv_lite,
@@ -127,13 +129,15 @@ def _print_extras() -> None:
 
 def _problems(results: dict) -> list[str]:
     """What is to be mended, each once."""
-    unusable = openmmlab_problem('training, testing and inference')
+    unusable = openmmlab_problem('the training of detectors and segmentors')
     found = [str(unusable or '')]
-    if unusable is None and (missing := [name for name in ('mmdet', 'mmseg') if folder(name) is None]):
-        found.append(f'not installed: {" and ".join(missing)}.\n'
-                     f'pip install {" ".join(DISTRIBUTIONS[name][0] for name in missing)}')
+    if unusable is None:
+        found += [f'{name} is not installed.\n{install_command(name)}' for name in ('mmdet', 'mmseg')
+                  if folder(name) is None]
+    found += [f'{name} is not installed.\n{install_command(name)}' for name in REQUIRED if folder(name) is None]
     for step, result in results.items():
-        if (text := result['problem']) and '\n' not in text and (packages := distributions(step.partition('.')[0])):
+        text, packages = result['problem'], distributions(step.partition('.')[0])
+        if text and packages and '\n' not in text and 'pip install ' not in text:
             name, number = next(iter(packages.items()))
             text = f'{name} {number} can not be imported ({text}).\npip install --force-reinstall {name}=={number}'
         found.append(text)

@@ -7,6 +7,7 @@ from mmengine.registry import init_default_scope
 
 from ..configs import find_config, is_checkpoint
 from ..errors import ConfigError, UserError
+from ..installation import problem
 from ..processes import print_once
 from .custom_data import use_custom_data
 from .datasets import override_data_root
@@ -37,6 +38,8 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
     except UserError:
         raise
     except Exception as error:
+        if (known := problem(error, str(path))) is not None:
+            raise known from error
         raise ConfigError(f'{path} can not be read as a config: {type(error).__name__}: {error}') from error
     options = dict(options or {})
     data_root = options.pop('data_root', None)
@@ -57,6 +60,8 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
     try:
         init_default_scope(cfg.default_scope)
     except ImportError as error:
+        if (known := problem(error, str(path))) is not None:
+            raise known from error
         raise ConfigError(f'{path} needs {cfg.default_scope}: {error}') from error
     if find_data and (summary := use_custom_data(cfg)):
         print_once(summary)

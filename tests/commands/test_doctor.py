@@ -47,3 +47,13 @@ def test_it_reports_where_nothing_is_installed(tmp_path):
     assert done.returncode == 1 and done.stderr == '', done.stderr
     assert re.search(r'^  torch +not installed$', done.stdout, re.MULTILINE)
     assert 'pip uninstall -y mmcv mmcv-lite && pip install' in done.stdout
+    assert re.search(r"torch is not installed\.\n +pip install 'torch", done.stdout)
+
+
+def test_what_follows_from_a_missing_package_is_not_mended_by_itself(tmp_path):
+    mmcv_lite(tmp_path)
+    (tmp_path / 'mmcv/__init__.py').write_text('import mmengine\n')
+    done = doctor('-I', '-S', '-c', f'import sys; sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]\n'
+                  'from mmvision_mamba.commands import main; sys.exit(main("doctor", []))')
+    assert 'the training of detectors and segmentors needs packages' in done.stdout
+    assert 'force-reinstall mmcv-lite' not in done.stdout, done.stdout
