@@ -1,13 +1,15 @@
 """Make mmengine read its own checkpoints on torch 2.6 and later; and, in processes that want it, without running code.
 
 Since torch 2.6 mmengine 0.10.7 can't load its own checkpoints: they hold its `HistoryBuffer` and NumPy numbers, which
-`weights_only` refuses. Its fork loads them with the check switched off, and so runs whatever a downloaded file says.
-Where this package's Runner, Inferencer or commands are used, both read through `read_checkpoint`, with just plain data
-and the bookkeeping types that a Runner writes allowed. Elsewhere they read as ever, and mmengine its own files too.
+`weights_only` refuses. Its fork has a list of what else may be in a file, NumPy's own unpickling among it; what this
+refuses it loads with the check switched off, and so runs whatever a downloaded file says. Where this package's Runner,
+Inferencer or commands are used, both read through `read_checkpoint`, with just plain data and the bookkeeping types
+that a Runner writes allowed. Elsewhere they read as ever, and mmengine its own files too.
 """
 import functools
 import os
 from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
 
 from . import enforce_safe_reading, safe_reading_enforced
 from .numpy_pickles import named
@@ -69,13 +71,14 @@ def _either(loader: Callable, safe: Callable) -> Callable:
     """A loader that is `safe` where that is enforced, and else mmengine's own, `loader`.
 
     That is mmengine's whole behaviour, and on torch 2.6 and later a bit more: mmengine 0.10.7 leaves `weights_only` to
-    torch, and so is refused its own checkpoints there, and the published ones with their Namespace.
+    torch, and so is refused its own checkpoints there, and the published ones with their Namespace. Its fork needs no
+    help: its own list and the stand-ins of `SAFE_CLASSES` would meet under the same names.
     """
     @functools.wraps(loader)  # mmengine logs the part of the name after 'load_from_'
     def load(filename, map_location=None, **options):
         if safe_reading_enforced():
             return safe(filename, map_location=map_location, **options)
-        with safe_globals():
+        with nullcontext() if _fork() else safe_globals():
             return loader(filename, map_location=map_location, **options)
     load.reads_safely = safe_reading_enforced
     return load
@@ -93,14 +96,35 @@ def without_code(loader):
         previous = os.environ.get('TORCH_FORCE_WEIGHTS_ONLY_LOAD')
         os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'  # also where `weights_only=False` is asked for
         try:
-            return _without_config(read_safely(filename, lambda: loader(
-                filename, map_location=map_location, **options)))
+            with _without_list_of_fork():
+                return _without_config(read_safely(filename, lambda: loader(
+                    filename, map_location=map_location, **options)))
         finally:
             if previous is None:
                 del os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD']
             else:
                 os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = previous
     return load
+
+
+def _fork():
+    """mmengine's module of loaders if it has a list of its own of what is safe, as the fork's has; else None."""
+    from mmengine.runner import checkpoint
+    return checkpoint if hasattr(checkpoint, 'get_torch_safe_globals') else None
+
+
+@contextmanager
+def _without_list_of_fork():
+    """Empty the fork's list within the block: `getattr` and NumPy's unsafe methods are on it."""
+    if not (module := _fork()):
+        yield
+        return
+    # onedl-mmengine 0.10.12 has no seam here: its loaders add the list wherever they load.
+    previous, module.get_torch_safe_globals = module.get_torch_safe_globals, list
+    try:
+        yield
+    finally:
+        module.get_torch_safe_globals = previous
 
 
 def _without_config(checkpoint):

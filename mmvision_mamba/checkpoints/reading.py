@@ -129,14 +129,27 @@ def _broken(path: str | os.PathLike, reason: str) -> CheckpointError:
 
 @contextmanager
 def safe_globals():
-    """Allow `SAFE_CLASSES` in torch's unpickler within the block only."""
+    """Allow `SAFE_CLASSES` in torch's unpickler within the block only.
+
+    What the process allowed before stays allowed, but where a stand-in has its name: of two, torch takes either.
+    """
     previous = list(torch.serialization.get_safe_globals())  # torch 2.4 returns the very list that it adds to
-    torch.serialization.add_safe_globals(SAFE_CLASSES)
+    ours = {_pickled_name(entry) for entry in SAFE_CLASSES}
+    _set_safe_globals([*(entry for entry in previous if _pickled_name(entry) not in ours), *SAFE_CLASSES])
     try:
         yield
     finally:
-        torch.serialization.clear_safe_globals()
-        torch.serialization.add_safe_globals(previous)
+        _set_safe_globals(previous)
+
+
+def _set_safe_globals(entries: list) -> None:
+    torch.serialization.clear_safe_globals()
+    torch.serialization.add_safe_globals(entries)
+
+
+def _pickled_name(entry) -> str:
+    """The name by which a file calls a safe global, which can be a pair of it and another name."""
+    return entry[1] if isinstance(entry, tuple) else f'{entry.__module__}.{entry.__qualname__}'
 
 
 def _local(path: str) -> Path:

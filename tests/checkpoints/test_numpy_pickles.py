@@ -21,3 +21,19 @@ def test_numpy_values_come_back(value, tmp_path):
         assert found.dtype == value.dtype.newbyteorder('=')
         value = found
     assert type(pickle.loads(pickle.dumps(value))).__module__ == 'numpy', 'a class of the reader'
+
+
+def test_what_a_process_allows_does_not_replace_the_stand_ins(tmp_path):
+    """A program may have told torch that NumPy's own methods are safe; then they are two of a name."""
+    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
+    allowed = [np.dtype, np.ndarray, multiarray.scalar, multiarray._reconstruct, getattr, slice]
+    torch.save(dict(number=np.float64(0.1), array=np.arange(3), slice=slice(3)), tmp_path / 'w.pth')
+    before = torch.serialization.get_safe_globals()[:]
+    torch.serialization.add_safe_globals(allowed)
+    try:
+        found = read_checkpoint(tmp_path / 'w.pth')
+        assert set(torch.serialization.get_safe_globals()) == {*before, *allowed}
+    finally:
+        torch.serialization.clear_safe_globals()
+        torch.serialization.add_safe_globals(before)
+    assert found['number'] == 0.1 and found['array'].tolist() == [0, 1, 2] and found['slice'] == slice(3)

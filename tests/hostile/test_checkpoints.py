@@ -13,6 +13,7 @@ from mmengine.config import ConfigDict
 from mmengine.config.lazy import LazyObject
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, load_checkpoint
+from mmengine.runner.checkpoint import load_from_local
 
 from mmvision_mamba import MambaVision
 from mmvision_mamba.checkpoints import mmengine_loader
@@ -81,6 +82,7 @@ def reads(path):
 
     return dict(read_checkpoint=lambda: read_checkpoint(path), init_cfg=init_cfg, other_parts=other_parts,
                 load_from=lambda: CheckpointLoader.load_checkpoint(str(path)),
+                other_sources=lambda: mmengine_loader.without_code(load_from_local)(str(path), map_location='cpu'),
                 test=lambda: load_checkpoint(torch.nn.Linear(1, 1), str(path)))
 
 
