@@ -43,8 +43,15 @@ def test_the_lines(scope, lines, tmp_path):
     assert group['weight_decay'] == 0 and type(wrapper.optimizer) is torch.optim.AdamW
 
 
-def test_there_are_no_other_lines():
-    assert len(LINES) == 2 and all(len(lines.strip().splitlines()) <= 13 for lines in LINES)
+def test_a_config_of_this_project_is_a_base_by_name(tmp_path):
+    path = tmp_path / 'my_config.py'
+    path.write_text(LINES[2])
+    assert Config.fromfile(path).model.backbone.type in ('MambaVision', 'MM_mamba_vision')
+
+
+def test_there_are_no_other_lines():  # mmpretrain's are tried in test_mmpretrain.py
+    assert len(LINES) == 4 and all(len(lines.strip().splitlines()) <= 13 for lines in LINES)
+    assert "'mmpretrain::" in LINES[3]
 
 
 @pytest.mark.parametrize('arch', FAMILY)

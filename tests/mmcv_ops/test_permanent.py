@@ -104,7 +104,7 @@ FIRST = ['from mmdet.apis import DetInferencer', 'import mmdet.models', 'from mm
 USE = '''
 import sys
 import mmcv
-mmcv.__path__.append(sys.argv[1])  # mmcv holds the file
+mmcv.__path__.insert(0, sys.argv[1])  # mmcv holds the file; the installed one may hold another
 exec(sys.argv[2])
 assert 'mmvision_mamba' in sys.modules
 import mmdet.registry, torch
