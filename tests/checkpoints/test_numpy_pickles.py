@@ -25,8 +25,8 @@ def test_numpy_values_come_back(value, tmp_path):
 
 def test_what_a_process_allows_does_not_replace_the_stand_ins(tmp_path):
     """A program may have told torch that NumPy's own methods are safe; then they are two of a name."""
-    multiarray = np._core.multiarray if hasattr(np, '_core') else np.core.multiarray
-    allowed = [np.dtype, np.ndarray, multiarray.scalar, multiarray._reconstruct, getattr, slice]
+    scalar, reconstruct = np.float64(0).__reduce__()[0], np.arange(1).__reduce__()[0]
+    allowed = [np.dtype, np.ndarray, scalar, reconstruct, getattr, slice]
     torch.save(dict(number=np.float64(0.1), array=np.arange(3), slice=slice(3)), tmp_path / 'w.pth')
     before = torch.serialization.get_safe_globals()[:]
     torch.serialization.add_safe_globals(allowed)
