@@ -21,6 +21,7 @@ _USERS = {  # beginnings of operators' names, by what uses them
     'generated images, as in mmagic': ('bias_act', 'filtered_lrelu', 'fused_bias_leakyrelu', 'upfirdn2d'),
     'videos, as in mmaction2': ('tin_shift',),
     'precise RoI pooling, as in trackers': ('prroi_pool',),
+    "lanes, as in CLRNet of onedl's mmdet": ('line_nms',),
 }
 
 

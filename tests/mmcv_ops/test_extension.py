@@ -91,8 +91,8 @@ def test_all_that_mmdet_and_mmseg_use_has_a_form():
             if '.mim' in path.parts:
                 used |= {files[name] for name in re.findall(r'type=\'(\w+)\'', text) if name in files}
     called = {call.func.attr for path in used for call in calls_of_operators(path)}
-    # In these files mmcv has the operators of oriented boxes too.
-    missing = {name for name in called if not has_a_form(name)} - {'nms_rotated', 'nms_quadri'}
+    # In these files mmcv has the operators of oriented boxes too; onedl's mmdet, a later one, also finds lanes.
+    missing = {name for name in called if not has_a_form(name)} - {'nms_rotated', 'nms_quadri', 'line_nms_forward'}
     assert len(used) > 12 and {'carafe_forward', 'psamask_forward', 'nms_match', 'sync_bn_forward_mean'} < called
     assert not missing
 
