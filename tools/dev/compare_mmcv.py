@@ -5,11 +5,12 @@
 
 The models are shrunk as in the tests, and learn Shapes at 64 x 64 for a hundred iterations of 4 images from one seed,
 on one thread. Compared are AP or mIoU on other Shapes, and the weights, number by number. Both environments should hold
-the same torch: another one computes other last digits itself. Ends with the table of docs/performance.md.
+the same torch: another one computes other last digits itself. The table goes to docs/performance.md.
 """
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 from mmvision_mamba.files import replace  # noqa: E402
 
 RESULTS = ROOT / 'docs/results/mmcv_comparison.json'
+PAGE = ROOT / 'docs/performance.md'
 
 
 def main() -> int:
@@ -30,7 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('compiled', type=Path, help='Python of an environment with compiled mmcv')
     parser.add_argument('lite', type=Path, help='Python of one with mmcv-lite')
-    parser.add_argument('--models', nargs='+', default=NEIGHBOURS, choices=NEIGHBOURS, metavar='CONFIG')
+    parser.add_argument('--models', nargs='*', default=NEIGHBOURS, choices=NEIGHBOURS, metavar='CONFIG')
     parser.add_argument('--iterations', type=int, default=100)
     parser.add_argument('--work-dir', type=Path, default=ROOT / 'work_dirs/compare_mmcv')
     args = parser.parse_args()
@@ -48,7 +50,9 @@ def main() -> int:
                                    for a, b in zip(*(w.values() for w in weights), strict=True) if a.numel()))
         print(name, json.dumps(results[name]), flush=True)
         replace(RESULTS, lambda temporary: temporary.write_text(json.dumps(results, indent=1, sort_keys=True) + '\n'))
-    print(table(results))
+    page = re.sub(r'(?<=<!-- compare_mmcv -->\n\n).*?(?=\n\n<!-- end -->)', lambda _: table(results),
+                  PAGE.read_text(), flags=re.S)
+    replace(PAGE, lambda temporary: temporary.write_text(page))
     return 0
 
 
@@ -75,7 +79,7 @@ def shrunk_config(name: str, data: Path, iterations: int):
     from tests.helpers.neighbours import load, on_shapes, shrink
     os.environ['SHAPES_ROOT'] = str(data)
     neighbour = shrink(load(name))
-    if 'panoptic' in name:  # of things alone: PQ would need panopticapi
+    if 'panoptic_head' in neighbour.model:  # things alone: PQ would need panopticapi
         neighbour.train_dataloader.dataset = dict(type='CocoDataset')
         for head in (neighbour.model.panoptic_head, neighbour.model.panoptic_fusion_head):
             head.num_stuff_classes = 0
