@@ -4,7 +4,16 @@ A config finds MambaVision by name only once it is registered, and registration 
 library there is. So parts register at once with the libraries that are imported already, and with each of the others
 right after its import.
 
-==============  ===========================================================================
+==============  =================================================================================================
+library         registered with it
+==============  =================================================================================================
+timm            the published classifiers, for `timm.create_model`
+mmengine        the backbones; where mmcv is installed too, runner, hooks, loops, optimiser wrappers; the configs
+                of this package, as bases of others
+mmcv            the loading transforms; classification
+mmdet           test-time augmentation of masks, once mmdet has all that it derives from
+==============  =================================================================================================
+
 The backbones are in mmengine's root registry, where mmdet, mmseg and mmpretrain find them too.
 
 A library that can't be imported, or beside which parts can't be registered, costs a warning: neither the import of this
