@@ -12,7 +12,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     add_common_options(parser)
-    parser.add_argument('--out', help='keep predictions: mmseg configs, a folder of PNGs; others, a .pkl file')
+    parser.add_argument('--out', help='keep predictions: mmseg configs, a folder of label maps; others, a .pkl file')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a picture is shown; default: 2')
@@ -21,11 +21,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from .steps.prepare import add_hooks, build_runner, load_config, prepare_data, prepare_device
-    from .steps.testing import check_out, keep_predictions, show_predictions, use_tta, write_metrics
+    from .steps.testing import check_drawing, check_out, draw_predictions, keep_predictions, use_tta, write_metrics
 
     cfg = load_config(args, 'test_dataloader')
     cfg.load_from, cfg.resume = args.checkpoint, False
-    show_predictions(cfg, args.show, args.show_dir, args.wait_time)
+    check_drawing(cfg, args.show, args.show_dir)
     if args.tta:
         use_tta(cfg)
     add_hooks(cfg, dict(type='CheckpointFitHook'))
@@ -37,4 +37,5 @@ def run(args: argparse.Namespace) -> None:
         start.runner = build_runner(cfg)
         if args.out:
             keep_predictions(cfg, start.runner, args.out)
+        draw_predictions(cfg, start.runner, args.show, args.show_dir, args.wait_time)
         write_metrics(start.runner.test(), cfg.work_dir)

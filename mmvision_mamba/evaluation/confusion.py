@@ -12,9 +12,10 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, TRANSFORMS
-from PIL import Image
 
 from ..checkpoints import numpy_pickles
+from ..datasets.image_names import image_names
+from ..datasets.label_maps import read_segment_map
 from ..datasets.loading import CheckedAnnotations, known_labels
 from ..errors import ConfigError, DataError
 
@@ -166,7 +167,7 @@ def segmentation_confusion(cfg: Config, dataset: BaseDataset, folder: str | os.P
     Args:
         cfg: of the data set; its test pipeline loads the annotations.
         dataset: its annotations are the ground truth.
-        folder: of the PNGs that `mmvision-mamba test --out FOLDER` wrote.
+        folder: of the label maps that `mmvision-mamba test --out FOLDER` wrote.
 
     Returns:
         (classes, classes) counts: rows are true classes, columns predicted ones. Ignored pixels are left out.
@@ -181,15 +182,15 @@ def segmentation_confusion(cfg: Config, dataset: BaseDataset, folder: str | os.P
         raise ConfigError('test_dataloader.dataset.pipeline: it has no LoadAnnotations, so there is no truth')
     load_annotations = CheckedAnnotations(TRANSFORMS.build(loading_steps[0]), known_labels(cfg))
     num_classes = len(dataset.metainfo['classes'])
+    names = image_names(dataset)
     counts = np.zeros(num_classes**2, np.int64)
     for i in range(len(dataset)):
         info = load_annotations(dataset.get_data_info(i))
-        truth, path = info['gt_seg_map'].astype(np.int64), Path(folder) / f'{Path(info["img_path"]).stem}.png'
+        truth, path = info['gt_seg_map'].astype(np.int64), Path(folder) / f'{names[info["img_path"]]}.png'
         try:
-            with Image.open(path) as image:
-                predicted = np.asarray(image).astype(np.int64) - bool(info.get('reduce_zero_label'))
-        except OSError as error:
-            raise DataError(f'{path}: missing or unreadable, prediction for {info["img_path"]} ({error})') from error
+            predicted = read_segment_map(path, bool(info.get('reduce_zero_label')))
+        except DataError as error:
+            raise DataError(f'{error}: the prediction for {info["img_path"]}') from error
         if predicted.shape != truth.shape:
             raise DataError(f'{path}: {predicted.shape[::-1]} pixels, and its annotation has {truth.shape[::-1]}')
         valid = (truth != dataset.ignore_index) & (truth >= 0) & (truth < num_classes)

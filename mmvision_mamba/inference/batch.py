@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..datasets.label_maps import segment_map
 from ..errors import ConfigError, DataError, MissingExtraError
 from ..files import replace
 from . import BATCH_FORMATS
 from .inferencer import Inferencer, Prediction
-from .results import coco_header, coco_results, panoptic_map, rle, segment_map, to_dict, write_json
+from .results import coco_header, coco_results, panoptic_map, rle, to_dict, write_json
 from .sources import VIDEO_SUFFIXES, find_sources
 
 
@@ -223,7 +224,7 @@ def parquet_row(prediction: Prediction, inferencer: Inferencer) -> dict:
     if 'masks' in values:
         row['masks'] = [mask['counts'] for mask in values['masks']]
     if 'sem_seg' in values:
-        row['sem_seg'] = _png(segment_map(values['sem_seg'], inferencer.palette))
+        row['sem_seg'] = _png(segment_map(values['sem_seg'], len(inferencer.classes), inferencer.palette))
     if 'pred_panoptic_seg' in sample:
         image, segments = panoptic_map(sample, len(inferencer.classes))
         row.update(panoptic=_png(image), segments=json.dumps(segments))

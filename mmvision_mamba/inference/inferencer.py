@@ -16,13 +16,14 @@ from mmengine.structures import BaseDataElement
 from PIL.Image import Image
 
 from ..configs import config_of_run, is_checkpoint
+from ..datasets.label_maps import IGNORED
 from ..errors import ConfigError, DataError
 from ..preflight.read import read_config
 from .display import check_display, show_picture
 from .images import as_bgr
 from .kept_classes import keep_labels, labels_of, without_void_panoptic
 from .progress import progress_bar
-from .results import IGNORED, Results, to_dict
+from .results import Results, to_dict
 from .sources import Source, find_sources
 from .toolboxes import build_toolbox
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 import torch
 from mmengine.structures import BaseDataElement
 
+from ..datasets.label_maps import IGNORED
 from ..errors import ConfigError
 from ..text import did_you_mean
-from .results import IGNORED
 
 
 def labels_of(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] | None:

@@ -11,11 +11,11 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from ..datasets.label_maps import segment_map
 from ..errors import DataError
 from ..files import replace
 
 WRITTEN = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')  # a picture keeps its image's format; else .png
-IGNORED = 255  # in a segment map
 
 
 class Results:
@@ -93,7 +93,7 @@ class Results:
             self._video.write(bgr)
             return
         self._end_video()
-        suffix = source.suffix if source.suffix in WRITTEN else '.png'
+        suffix = picture_suffix(source.suffix)
         path = self.out_dir / 'vis' / f'{source.output}{suffix}'
         replace(path, lambda temporary: temporary.write_bytes(cv2.imencode(suffix, bgr)[1].tobytes()))
 
@@ -117,11 +117,17 @@ class Results:
                 self._instances.add(instance)
         if 'pred_sem_seg' in sample:
             labels = _sem_seg(sample)
-            replace(self.out_dir / 'preds' / f'{name}.png', lambda path: segment_map(labels, self.palette).save(path))
+            replace(self.out_dir / 'preds' / f'{name}.png', lambda path: segment_map(
+                labels, len(self.classes), self.palette).save(path))
         if 'pred_panoptic_seg' in sample:
             picture, segments = panoptic_map(sample, len(self.classes))
             replace(self.out_dir / 'preds/panoptic' / f'{name}.png', picture.save)
             self._panoptic.append(dict(image_id=image['id'], file_name=f'{name}.png', segments_info=segments))
+
+
+def picture_suffix(suffix: str) -> str:
+    """The suffix of a picture of an image with that suffix."""
+    return suffix.lower() if suffix.lower() in WRITTEN else '.png'
 
 
 def to_dict(sample: BaseDataElement) -> dict:
@@ -182,15 +188,6 @@ def _sem_seg(sample: BaseDataElement) -> np.ndarray:
     """The predicted labels, ``(H, W)``."""
     seg = sample.pred_sem_seg  # mmseg calls its field `data`, mmdet `sem_seg`
     return (seg.data if 'data' in seg else seg.sem_seg)[0].numpy()
-
-
-def segment_map(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> Image.Image:
-    """Labels ``(H, W)`` as an image of 8 bits with a palette; of 16 bits and without one for more than 255 classes."""
-    if len(palette) > IGNORED:
-        return Image.fromarray(labels.astype(np.uint16))
-    image = Image.fromarray(labels.astype(np.uint8))
-    image.putpalette([value for colour in palette for value in colour])
-    return image
 
 
 def panoptic_map(sample: BaseDataElement, num_classes: int) -> tuple[Image.Image, list[dict]]:

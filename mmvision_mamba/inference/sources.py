@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError
+from ..naming import output_names, relative_paths
 from .images import from_array, from_pil, is_url, read_image
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')  # mmdet's list
@@ -25,11 +26,13 @@ class Source:
 
     Args:
         name: its name in messages and results: a path or URL as given, or e.g. 'camera 0'.
-        output: path of its results, relative and without suffix; unique among the inputs of a run.
+        output: path of its results, relative and without suffix; unique among the inputs of a run (see
+            `naming.output_names`).
         suffix: of its file, in lower case; '' for arrays and cameras.
         frames: yields its images one after the other, BGR, an image a single one; raises DataError.
         length: number of frames; None: unknown.
         fps: frames per second of a video or camera; None: an image.
+        folder: of a file, the folder that was searched for it, or that holds it.
     """
     name: str
     output: str
@@ -37,6 +40,7 @@ class Source:
     frames: Callable[[], Iterator[np.ndarray]]
     length: int | None = 1
     fps: float | None = None
+    folder: str | None = None
 
     @property
     def is_video(self) -> bool:
@@ -61,18 +65,27 @@ def find_sources(inputs, read: Callable[[str], np.ndarray] = read_image,
     sources = [source for given in (inputs if several else [inputs]) for source in _sources(given, read, leave_out)]
     if not sources:
         raise DataError('no inputs: name images, folders, patterns, videos, URLs or a camera')
-    taken = set()
     for i, source in enumerate(sources):
         if not source.name:  # an array
             source.name, source.output = f'array {i}', f'{i:08}'
-        names = (source.output if n == 1 else f'{source.output}_{n}' for n in count(1))
-        source.output = next(name for name in names if name not in taken)
-        taken.add(source.output)
+    _name_outputs(sources)
     return sources
 
 
+def _name_outputs(sources: list[Source]) -> None:
+    """Make `output` of each source its path below the folder that all have in common, and unique."""
+    files = [source for source in sources if source.folder is not None]
+    urls = [source for source in sources if source.folder is None and is_url(source.name)]
+    paths = relative_paths([file.name for file in files], [file.folder for file in files])
+    for source, path in zip([*files, *urls], [*paths, *relative_paths([url.output for url in urls])]):
+        source.output = path
+    names = output_names([source.output for source in sources], {i for i, s in enumerate(sources) if s.is_video})
+    for source, name in zip(sources, names):
+        source.output = name
+
+
 def _sources(given, read: Callable, leave_out) -> Iterator[Source]:
-    """The sources of one of the inputs; those of arrays are named by the caller."""
+    """The sources of one of the inputs; the caller names arrays and outputs."""
     if isinstance(given, (np.ndarray, Image.Image)):
         convert = from_array if isinstance(given, np.ndarray) else from_pil
         yield Source('', '', '', lambda: iter([convert(given)]))
@@ -83,21 +96,23 @@ def _sources(given, read: Callable, leave_out) -> Iterator[Source]:
     if text.isdecimal() and not Path(text).exists():
         yield Source(f'camera {text}', f'camera_{text}', '', lambda: _frames(int(text)), None, DEFAULT_FPS)
     elif is_url(text):
-        yield _file(text, Path(unquote(urlparse(text).path)).name or 'url', read)
+        url = urlparse(text)
+        path = f'/{url.netloc}{unquote(url.path)}'
+        yield _file(text, f'{path}url' if path.endswith('/') else path, read)
     elif Path(text).is_dir():
         paths = list(_find_files(Path(text), leave_out))
         if not paths:
             raise DataError(f'{text}: no image or video in this folder or below it; such are '
                             f'{", ".join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}')
-        yield from (_file(str(path), path.relative_to(text), read) for path in paths)
+        yield from (_file(str(path), str(path), read, text) for path in paths)
     elif Path(text).exists():
-        yield _file(text, Path(text).name, read)
+        yield _file(text, text, read, str(Path(text).parent))
     elif glob.has_magic(text):
         paths = sorted(path for path in map(Path, glob.glob(text, recursive=True)) if path.is_file())
         if not paths:
             raise DataError(f'{text}: no file matches this pattern')
         root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(text).parts))
-        yield from (_file(str(path), path.relative_to(root), read) for path in paths)
+        yield from (_file(str(path), str(path), read, str(root)) for path in paths)
     else:
         raise DataError(f'{text}: no such file or folder')
 
@@ -112,16 +127,16 @@ def _find_files(folder: Path, leave_out) -> Iterator[Path]:
                 yield Path(root, name)
 
 
-def _file(name: str, relative: str | Path, read: Callable) -> Source:
-    """The source of an image or video file, told apart by suffix; `relative` is its path below the folder searched."""
-    relative = Path(relative)
-    names = name, str(relative.with_suffix('')), relative.suffix.lower()
-    if relative.suffix.lower() not in VIDEO_SUFFIXES:
-        return Source(*names, lambda: iter([read(name)]))
+def _file(name: str, path: str, read: Callable, folder: str | None = None) -> Source:
+    """The source of an image or video file, told apart by suffix; `path` is the name's part that is a path."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in VIDEO_SUFFIXES:
+        return Source(name, path, suffix, lambda: iter([read(name)]), folder=folder)
     capture = cv2.VideoCapture(name)
     length, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
     capture.release()
-    return Source(*names, lambda: _frames(name), length if length > 0 else None, fps if fps > 0 else DEFAULT_FPS)
+    return Source(name, path, suffix, lambda: _frames(name), length if length > 0 else None,
+                  fps if fps > 0 else DEFAULT_FPS, folder)
 
 
 def _frames(video: str | int) -> Iterator[np.ndarray]:

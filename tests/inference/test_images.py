@@ -116,6 +116,8 @@ def test_urls(server, tmp_path, monkeypatch):
     (tmp_path / 'page.html').write_text('<html>')
     source, = find_sources(f'{server}/an%20image.png?size=large')
     assert (source.output, source.suffix) == ('an image', '.png')
+    urls = [f'{server}/{path}' for path in ('a/x.png', 'b/x.png?size=1', 'b/x.png?size=2', '')]
+    assert [s.output for s in find_sources(urls)] == ['a/x', 'b/x', 'b/x_2', 'url']
     assert np.array_equal(next(source.frames()), BGR)
     with pytest.raises(DataError, match=r'page.html: it is not an image'):
         read_image(f'{server}/page.html')
@@ -134,9 +136,9 @@ def test_folders_and_patterns_keep_their_structure(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     folder = tmp_path / 'in [1]'  # what looks like a pattern, but exists
-    assert [s.output for s in find_sources(folder, leave_out=folder / 'out')] == ['x', 'a/x', 'a/x_2', 'b/x']
+    assert [s.output for s in find_sources(folder, leave_out=folder / 'out')] == ['x', 'a/x_jpg', 'a/x_png', 'b/x']
     found = find_sources([str(tmp_path / '*' / 'a' / '*.png'), folder / 'x.png'])
-    assert [(s.output, s.suffix) for s in found] == [('in [1]/a/x', '.png'), ('x', '.png')]
+    assert [(s.output, s.suffix) for s in found] == [('in [1]/a/x', '.png'), ('in [1]/x', '.png')]
 
 
 def test_other_inputs(tmp_path, monkeypatch):

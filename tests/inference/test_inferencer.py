@@ -14,8 +14,9 @@ from pycocotools.coco import COCO
 
 from mmvision_mamba import Inferencer
 from mmvision_mamba.datasets import make_shapes
+from mmvision_mamba.datasets.label_maps import segment_map
 from mmvision_mamba.errors import CheckpointError, ConfigError, DataError
-from mmvision_mamba.inference.results import panoptic_map, segment_map
+from mmvision_mamba.inference.results import panoptic_map
 
 
 @pytest.fixture(scope='module')
@@ -242,7 +243,7 @@ def test_panoptic_maps_follow_coco():
 
 def test_many_classes_do_not_overflow_a_palette():
     labels = np.array([[0, 299]])
-    assert np.asarray(segment_map(labels, [(0, 0, 0)] * 300)).tolist() == [[0, 299]]
+    assert np.asarray(segment_map(labels, 300)).tolist() == [[0, 299]]
 
 
 def test_results_are_finished_when_a_run_is_broken_off(detector, shapes, tmp_path):

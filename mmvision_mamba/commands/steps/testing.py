@@ -2,41 +2,80 @@
 import json
 import math
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
 
+from ...datasets.image_names import image_names
+from ...datasets.label_maps import meaning
 from ...errors import ConfigError
+from ...evaluation.label_maps import LabelMaps
 from ...files import replace
 from ...inference.display import check_display
+from ...inference.images import read_image
+from ...inference.results import picture_suffix
 from ...preflight.datasets import innermost
+from ...processes import print_once
 from ...text import class_name
 
 _PICKLED = dict(mmdet='detector', mmengine='classifier')  # scope -> model whose predictions are kept in a pickle file
-_VISUALIZATION_HOOKS = dict(mmdet='DetVisualizationHook', mmseg='SegVisualizationHook')
+_DRAWN = 'mmdet', 'mmseg'  # scopes whose predictions can be drawn
 
 
-def show_predictions(cfg: Config, show: bool, show_dir: str | None, wait_time: float) -> None:
-    """Turn the toolbox's visualisation hook on, as --show and --show-dir ask.
-
-    Raises:
-        ConfigError: a toolbox without such a hook, or no display to show pictures on.
-    """
+def check_drawing(cfg: Config, show: bool, show_dir: str | None) -> None:
+    """Raise ConfigError where --show or --show-dir can't work: a toolbox that draws nothing, no display, a file."""
     if not show and not show_dir:
         return
     if show:
         check_display('use --show-dir DIR')
-    if cfg.default_scope not in _VISUALIZATION_HOOKS:
+    if cfg.default_scope not in _DRAWN:
         raise ConfigError(f'--show and --show-dir work with mmdet and mmseg configs, not with {cfg.default_scope!r}')
-    hooks = cfg.setdefault('default_hooks', {})
-    hook = hooks.setdefault('visualization', dict(type=_VISUALIZATION_HOOKS[cfg.default_scope]))
-    hook.update(draw=True, show=show, wait_time=wait_time)
-    if show_dir and cfg.default_scope == 'mmdet':
-        hook['test_out_dir'] = show_dir
-    elif show_dir:
-        hook['interval'] = 1  # mmseg's default draws every fiftieth batch
-        cfg.visualizer.save_dir = show_dir
+    if show_dir and Path(show_dir).is_file():
+        raise ConfigError(f'--show-dir: {show_dir} is a file, expected a folder')
+
+
+def draw_predictions(cfg: Config, runner, show: bool, show_dir: str | None, wait_time: float) -> None:
+    """Have the runner show pictures of its predictions, or write them to `show_dir`, one for each image."""
+    if show or show_dir:
+        hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
+        options = dict(pred_score_thr=hook.get('score_thr', 0.3)) if cfg.default_scope == 'mmdet' else {}
+        runner.register_hook(_PicturesHook(show_dir, image_names(runner.test_dataloader.dataset), show=show,
+                                           wait_time=wait_time, **options))
+
+
+class _PicturesHook(Hook):
+    """Draws the predictions of a test run with the toolbox's visualiser.
+
+    The toolboxes' own hooks call a picture after its image's base name: the same names in other folders would replace
+    it.
+
+    Args:
+        folder: of the pictures. None: they are not written.
+        names: the name of each image, by path.
+        options: further arguments of the visualiser's `add_datasample`.
+    """
+
+    def __init__(self, folder: str | None, names: dict[str, str], **options):
+        self.folder, self.names, self.options = folder and Path(folder), names, options
+
+    def before_test(self, runner) -> None:
+        if not self.folder:
+            runner.visualizer._vis_backends = {}  # mmengine 0.10.7 has no seam here: what is shown, it also records
+
+    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        for sample in outputs:
+            image = np.ascontiguousarray(read_image(sample.img_path)[..., ::-1])
+            name = self.names[sample.img_path]
+            draw = partial(runner.visualizer.add_datasample, name, image, data_sample=sample, **self.options)
+            if self.folder and is_main_process():
+                path = self.folder / f'{name}{picture_suffix(Path(sample.img_path).suffix)}'
+                replace(path, lambda temporary, draw=draw: draw(out_file=str(temporary)))
+            else:
+                draw()
 
 
 def use_tta(cfg: Config) -> None:
@@ -71,7 +110,7 @@ def _flipped(pipeline: list) -> list:
 
 
 def check_out(cfg: Config, out: str) -> None:
-    """Check that `--out` is what the toolbox can write, and have a segmentor's evaluator write it.
+    """Check that `--out` is what the toolbox's predictions can be kept in.
 
     Raises:
         ConfigError: not a .pkl file for a detector or classifier, a file for a segmentor, or another toolbox.
@@ -83,23 +122,28 @@ def check_out(cfg: Config, out: str) -> None:
     elif cfg.default_scope == 'mmseg':
         if Path(out).is_file():
             raise ConfigError(f'--out: predictions of a segmentor are kept in a folder, and {out} is a file')
-        metrics = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-        metrics[0].update(output_dir=out, keep_results=True)
     else:
         raise ConfigError(f'--out works with mmdet, mmseg and classification configs, not with {cfg.default_scope!r}')
 
 
 def keep_predictions(cfg: Config, runner, out: str) -> None:
-    """Have the runner write predictions to the pickle file `out`.
-
-    A segmentor's evaluator writes them, see `check_out`: for it, this does nothing.
-    """
+    """Have the runner write predictions: to the pickle file `out`, or a segmentor's to a folder of label maps."""
+    metrics = runner.test_evaluator.metrics
     if cfg.default_scope == 'mmdet':
         from mmdet.evaluation import DumpDetResults
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=out))
+        metrics.append(DumpDetResults(out_file_path=out))
     elif cfg.default_scope in _PICKLED:
         from mmengine.evaluator import DumpResults
-        runner.test_evaluator.metrics.append(DumpResults(out_file_path=out))
+        metrics.append(DumpResults(out_file_path=out))
+    else:
+        dataset = runner.test_dataloader.dataset
+        reduced = bool(getattr(dataset, 'reduce_zero_label', False))
+        maps = LabelMaps(out, image_names(dataset), reduced)
+        maps.dataset_meta = runner.test_evaluator.dataset_meta
+        # One that only formats, for test sets without annotations, needs a folder of its own to do that.
+        metrics[:] = [m for m in metrics if not getattr(m, 'format_only', False) or getattr(m, 'output_dir', None)]
+        metrics.append(maps)
+        print_once(f'label maps: {out} ({meaning(reduced)})')
 
 
 def write_metrics(metrics: dict, work_dir: str) -> Path:

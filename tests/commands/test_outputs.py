@@ -1,0 +1,109 @@
+"""What `test`, `infer` and `confusion` write: an output for each image, and numbers that agree with each other."""
+import json
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+
+from mmengine.registry import MODELS, init_default_scope
+
+from mmvision_mamba.preflight.read import read_config
+
+from ..helpers import ROOT
+from ..helpers.custom_folders import coco, image_mask
+
+CONFIG = '''
+_base_ = '{root}/configs/{base}.py'
+data_root = '{data}'
+model = dict(backbone=dict(
+    arch=dict(_delete_=True, dim=16, in_dim=8, depths=(1, 1, 2, 2), num_heads=(1, 1, 2, 4)), window_size=(4, 2),
+    init_cfg=None), {model})
+test_pipeline = [dict(type='LoadImageFromFile'), dict(type='Resize', scale=(96, 80), keep_ratio=True), {pack}]
+test_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(pipeline=test_pipeline))
+custom_imports = dict(_delete_=True, imports=[], allow_failed_imports=False)
+'''
+DETECTOR = ('neck=dict(in_channels=[16, 32, 64, 128]), roi_head=dict(mask_head=dict(num_convs=1)), '
+            'test_cfg=dict(rpn=dict(nms_pre=100, max_per_img=30), rcnn=dict(score_thr=0., max_per_img=20))')
+SEGMENTOR = 'decode_head=dict(in_channels=[16, 32, 64, 128]), auxiliary_head=dict(in_channels=64)'
+
+
+PACK = dict(
+    mmdet="dict(type='LoadAnnotations', with_bbox=True, with_mask=True), dict(type='PackDetInputs', meta_keys=("
+          "'img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'))",
+    mmseg="dict(type='LoadAnnotations'), dict(type='PackSegInputs')")
+
+
+def model_on(data, base, model, scope):
+    """A small config on these data, and a checkpoint with random weights."""
+    config, checkpoint = data.parent / f'{data.name}.py', data.parent / f'{data.name}.pth'
+    config.write_text(CONFIG.format(root=ROOT, data=data, base=base, model=model, pack=PACK[scope]))
+    cfg = read_config(config)
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    built = MODELS.build(cfg.model)
+    if 'decode_head' in cfg.model:
+        weight = built.decode_head.conv_seg.weight.data.normal_()  # classes that differ
+        weight -= weight.mean(1, keepdim=True)
+    torch.save(dict(state_dict=built.state_dict(), meta={}), checkpoint)
+    return SimpleNamespace(config=config, checkpoint=checkpoint, data=data)
+
+
+@pytest.fixture(scope='module')
+def segmentor(tmp_path_factory):
+    """On pictures of 80 × 64 pixels, two of them pic.PNG in folders of their own."""
+    data = image_mask(tmp_path_factory.mktemp('seg') / 'my masks', {
+        'images/train': 'masks/train', 'images/val': 'masks/val'}, values=(7, 30, 60, 90, 255))
+    return model_on(data, 'upernet_mambavision_t_custom', SEGMENTOR, 'mmseg')
+
+
+@pytest.fixture(scope='module')
+def detector(tmp_path_factory):
+    data = coco(tmp_path_factory.mktemp('det') / 'my data', {'train/a.json': 'train', 'val/a.json': 'val'})
+    return model_on(data, 'cascade_mask_rcnn_mambavision_t_custom', DETECTOR, 'mmdet')
+
+
+def written(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob('*') if path.is_file())
+
+
+def test_a_segmentor(tool, segmentor, tmp_path):
+    """test, infer and confusion: the same names, the same maps, the same numbers."""
+    names = ['pic 1', 'pic 3', 'site 0/pic', 'site 2/pic']
+    result = tool('test', segmentor.config, segmentor.checkpoint, '--work-dir', tmp_path / 'wd', '--out',
+                  tmp_path / 'out', '--show-dir', tmp_path / 'pictures')
+    assert result.code == 0, result.err[-3000:]
+    assert f'label maps: {tmp_path / "out"} (a pixel has its label; 255: none)' in result.out
+    assert written(tmp_path / 'out') == [f'{name}.png' for name in names]
+    assert written(tmp_path / 'pictures') == ['pic 1.jpeg', 'pic 3.jpeg', 'site 0/pic.png', 'site 2/pic.png']
+    assert not np.array_equal(*(cv2.imread(str(tmp_path / f'pictures/site {i}/pic.png')) for i in (0, 2)))
+
+    result = tool('infer', segmentor.config, segmentor.checkpoint, segmentor.data / 'images/val', '--no-save-vis')
+    assert result.code == 0, result.err[-3000:]
+    assert written(tmp_path / 'outputs/preds') == [f'{name}.png' for name in names]
+    for name in names:
+        maps = [np.asarray(Image.open(folder / f'{name}.png')) for folder in (tmp_path / 'out',
+                                                                              tmp_path / 'outputs/preds')]
+        assert np.array_equal(*maps) and len(np.unique(maps[0])) > 1
+
+    metrics = json.loads((tmp_path / 'wd/metrics.json').read_text())
+    for predictions in (tmp_path / 'out', tmp_path / 'outputs/preds', segmentor.checkpoint):
+        result = tool('confusion', segmentor.config, predictions, '--work-dir', tmp_path / 'wd2', '--out-dir',
+                      tmp_path / 'confusion')
+        assert result.code == 0, result.err[-3000:]
+        found = json.loads((tmp_path / 'confusion/confusion.json').read_text())
+        counts = np.array(found['counts'])
+        assert 100 * np.trace(counts) / counts.sum() == pytest.approx(metrics['aAcc'], abs=0.006)
+        assert 100 * np.mean(found['per_class']['IoU']) == pytest.approx(metrics['mIoU'], abs=0.006)
+
+
+def test_a_detector(tool, detector, tmp_path):
+    result = tool('test', detector.config, detector.checkpoint, '--work-dir', 'wd', '--show-dir', 'pictures')
+    assert result.code == 0, result.err[-3000:]
+    assert written(tmp_path / 'pictures') == ['deep/er 1/pic.png', 'deep/er 3/pic.png', 'pic 0.jpg', 'pic 2.jpg']
+    assert 'expected a folder' in tool('test', detector.config, detector.checkpoint, '--show-dir', detector.config).err
