@@ -1,10 +1,17 @@
 # Cascade Mask R-CNN, MambaVision-T, on your own data: a folder with COCO annotations, boxes and masks. Give its path in
-# the environment variable CUSTOM_ROOT or as --cfg-options data_root=...; docs/custom_dataset.md has the details.
+# the environment variable CUSTOM_ROOT or as --cfg-options data_root=...; docs/data.md has the details.
 _base_ = './cascade_mask_rcnn_mambavision_t_fit_coco.py'
 
 data_root = '{{$CUSTOM_ROOT:data/custom}}'
-# A command finds the annotation files, image folders and classes when it starts. train and val choose files.
-custom_data = dict(format='coco', train=None, val=None)
+# A command finds the annotation files, image folders and classes when it starts. train, val and test
+# choose files.
+custom_data = dict(format='coco', train=None, val=None, test=None)
+# None: found, and kept where you set it.
+train_dataloader = dict(dataset=dict(ann_file=None, data_prefix=dict(img=None)))
+val_dataloader = dict(dataset=dict(ann_file=None, data_prefix=dict(img=None)))
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=None)
+test_evaluator = val_evaluator
 
 # The warm-up lasts the first epoch, however short that is.
 param_scheduler = [

@@ -1,10 +1,11 @@
 # UperNet, MambaVision-T, on your own data: a folder of images and masks. Give its path in the environment variable
-# CUSTOM_ROOT or as --cfg-options data_root=...; docs/custom_dataset.md has the details.
+# CUSTOM_ROOT or as --cfg-options data_root=...; docs/data.md has the details.
 _base_ = './upernet_mambavision_t_fit_ade20k.py'
 
 data_root = '{{$CUSTOM_ROOT:data/custom}}'
-# A command finds the folders, classes and their pixel values when it starts. train and val choose lists of names.
-custom_data = dict(format='image_mask', train=None, val=None)
+# A command finds the folders, classes and their pixel values when it starts. train, val
+# and test choose lists of names.
+custom_data = dict(format='image_mask', train=None, val=None, test=None)
 
 dataset_type = 'mmvision_mamba.datasets.image_mask.ImageMaskDataset'
 # Pixel value 0 is a class here, so the pipelines load annotations without reduce_zero_label.
@@ -17,8 +18,11 @@ tta_pipeline[1].transforms[0] = [
     dict(type='Resize', scale_factor=ratio, keep_ratio=True) for ratio in (0.75, 1.0, 1.25)
 ]
 tta_pipeline[1].transforms[2] = [dict(type='LoadAnnotations')]
-train_dataloader = dict(batch_size=4, dataset=dict(type=dataset_type, pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(type=dataset_type, pipeline=test_pipeline))
+# None: found, and kept where you set it.
+folders = dict(img_path=None, seg_map_path=None)
+train_dataloader = dict(
+    batch_size=4, dataset=dict(type=dataset_type, ann_file=None, data_prefix=folders, pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(type=dataset_type, ann_file=None, data_prefix=folders, pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
 train_cfg = dict(max_iters=20000, val_interval=1000)

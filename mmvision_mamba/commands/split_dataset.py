@@ -18,7 +18,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from ..datasets.split import check_unsplit, write_split
-    from ..preflight.custom_data import find_coco, find_image_mask
+    from ..preflight.coco_folder import find_coco
+    from ..preflight.mask_folder import find_image_mask
 
     if not osp.isdir(args.folder):
         raise DataError(f'{args.folder}: no such folder')
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
 def _split_coco(annotations: str, val: float, seed: int) -> tuple[dict[str, int], dict[str, str]]:
     """Number of images, and content of the file, of each split."""
     from ..datasets.split import split_coco
-    from ..preflight.custom_data import read_coco
+    from ..preflight.coco_folder import read_coco
     parts = split_coco(read_coco(annotations), val, seed)
     return ({split: len(part['images']) for split, part in parts.items()},
             {split: json.dumps(part) for split, part in parts.items()})
@@ -48,9 +49,9 @@ def _split_coco(annotations: str, val: float, seed: int) -> tuple[dict[str, int]
 
 def _split_image_mask(folders: list[str], val: float, seed: int) -> tuple[dict[str, int], dict[str, str]]:
     """As `_split_coco`, for a folder of images and one of masks."""
-    from ..datasets.image_mask import image_mask_pairs
+    from ..datasets.image_mask import find_pairs
     from ..datasets.split import split_names
-    names = [osp.splitext(osp.relpath(image, folders[0]))[0] for image, _ in image_mask_pairs(*folders)]
+    names = [osp.splitext(osp.relpath(image, folders[0]))[0] for image, _ in find_pairs(*folders).pairs]
     parts = dict(zip(('train', 'val'), split_names(names, val, seed)))
     return ({split: len(part) for split, part in parts.items()},
             {split: '\n'.join(part) + '\n' for split, part in parts.items()})

@@ -1,30 +1,31 @@
 """Folders of images and masks: any image format, nested folders, any pixel values for the classes."""
 import os.path as osp
+import posixpath
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 from mmseg.datasets import BaseSegDataset
-from PIL import Image
 
 from ..errors import DataError
+from .folders import IMAGES, find_files, other_kinds, plain_name, read_lines
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
-MASKS = ('.png', '.bmp', '.tif', '.tiff', '.gif')
+MASKS = ('.png', '.bmp', '.tif', '.tiff', '.gif', '.webp', '.jpg', '.jpeg')
 
 
 class ImageMaskDataset(BaseSegDataset):
     """mmseg's `BaseSegDataset` for images and masks of the same relative name, whatever their suffixes.
 
+    An image or mask that isn't there is listed all the same: loading it is an error that names it.
+
     Args:
         values: pixel value of each class, in the order of `metainfo['classes']`. Default: 0, 1, 2, …
         ignored: further pixel values that count as unlabelled, like 255. Default: none.
-        ann_file: text file with the relative names of the images to use, without suffix, one a line. Default: all.
+        ann_file: text file with the relative names of the images to use, one a line, their suffixes left out or not.
+            Default: all.
         **settings: as for `BaseSegDataset`.
 
     Raises:
-        DataError: an image without a mask.
+        DataError: there is no image, or the list can't be read.
     """
 
     def __init__(self, values: Sequence[int] | None = None, ignored: Sequence[int] = (), **settings):
@@ -37,56 +38,83 @@ class ImageMaskDataset(BaseSegDataset):
             label_map.update({v: i for i, v in enumerate(self.values)})
         if all(value == label for value, label in label_map.items()):
             label_map = None
-        images, masks = self.data_prefix['img_path'], self.data_prefix['seg_map_path']
+        pairs = find_pairs(self.data_prefix['img_path'], self.data_prefix['seg_map_path'], self.ann_file or None).pairs
         return [dict(img_path=image, seg_map_path=mask, label_map=label_map, reduce_zero_label=self.reduce_zero_label,
-                     seg_fields=[]) for image, mask in image_mask_pairs(images, masks, self.ann_file or None)]
+                     seg_fields=[]) for image, mask in pairs]
 
 
-def image_mask_pairs(images: str, masks: str, names_file: str | None = None) -> list[tuple[str, str]]:
-    """(image, mask) paths of the same relative name below two folders: of the names in a file, or of all, sorted.
+class Pairs(NamedTuple):
+    """Images and their masks.
+
+    Attributes:
+        pairs: (image, mask) paths, in the order of the list, or else sorted; there may be no such file.
+        masks: paths of the masks that are there.
+        notes: on files that are no part of the pairs, for the user.
+    """
+    pairs: list[tuple[str, str]]
+    masks: list[str]
+    notes: list[str]
+
+
+def find_pairs(images: str, masks: str, names_file: str | None = None) -> Pairs:
+    """Pairs of the same relative name below two folders: of the names in a file, or of all images.
 
     Raises:
-        DataError: there is no image, an image has no mask, or a name in the file has no image.
+        DataError: there is no image, or the list can't be read or is one of pairs.
     """
-    files = {suffixes: {str(path.relative_to(folder).with_suffix('')): str(path) for path in Path(folder).rglob('*')
-                        if path.suffix.lower() in suffixes} for folder, suffixes in ((images, IMAGES), (masks, MASKS))}
-    names = sorted(files[IMAGES])
+    image_files, mask_files = find_files(images), find_files(masks)
+    named, mask_of = {}, {}  # {name without suffix: the images}, {…: the mask}
+    for file in image_files:
+        stem, suffix = posixpath.splitext(file)
+        if suffix.lower() in IMAGES:
+            named.setdefault(stem, []).append(file)
+    for file in sorted(mask_files, key=_preference):
+        stem, suffix = posixpath.splitext(file)
+        if suffix.lower() in MASKS:
+            mask_of.setdefault(stem, file)
+    notes = [f'{osp.basename(folder)}: {others} left out' for folder, files, kinds in (
+        (images, image_files, IMAGES), (masks, mask_files, MASKS)) if (others := other_kinds(files, kinds))]
     if names_file:
-        names = [line.strip() for line in Path(names_file).read_text().splitlines() if line.strip()]
-        names = [osp.splitext(name)[0] if name.lower().endswith(IMAGES) else name for name in names]
-    if not names:
+        lines = read_lines(names_file)
+        if lines and all(map(_is_pair, lines)):
+            raise DataError(f'{names_file}: its lines are pairs of an image and a mask, such as {lines[0]!r}.\nA line '
+                            "is an image's name alone; the mask has the same in the folder of masks")
+        chosen = [file for line in lines for file in _images_of(line, named, images)]
+    else:
+        chosen = sorted(file for files in named.values() for file in files)
+        if unused := len(set(mask_of) - set(named)):
+            notes.append(f'{unused} masks have no image')
+    if not chosen:
         raise DataError(f'{names_file or images}: there are no images')
-    for kind, suffixes, folder in (('image', IMAGES, images), ('mask', MASKS, masks)):
-        missing = [name for name in names if name not in files[suffixes]]
-        if missing:
-            raise DataError(f'{len(missing)} of {len(names)} names have no {kind} in {folder}: {missing[0]} is the '
-                            f'first.\nA mask has its image\'s name, and one of the suffixes {", ".join(MASKS)}')
-    return [(files[IMAGES][name], files[MASKS][name]) for name in names]
+    stems = [posixpath.splitext(file)[0] if file.lower().endswith(IMAGES) else file for file in chosen]
+    pairs = [(posixpath.join(images, file), posixpath.join(masks, mask_of.get(stem, f'{stem}{MASKS[0]}')))
+             for file, stem in zip(chosen, stems)]
+    return Pairs(pairs, [mask for (_, mask), stem in zip(pairs, stems) if stem in mask_of], notes)
 
 
-def pixel_values(masks: Sequence[str]) -> dict[int, str]:
-    """{pixel value: the first mask that has it}, over all mask images.
+def _preference(file: str) -> tuple:
+    suffix = posixpath.splitext(file)[1].lower()
+    return MASKS.index(suffix) if suffix in MASKS else len(MASKS), file
 
-    Raises:
-        DataError: a file that is no image, has several channels, or values above 255.
+
+def _is_pair(line: str) -> bool:
+    """Whether a line names two files."""
+    names = line.replace(',', ' ').replace('\t', ' ').split(' ')
+    return len(names) == 2 and all(name.lower().endswith((*IMAGES, *MASKS)) for name in names)
+
+
+def _images_of(line: str, named: dict[str, list[str]], folder: str) -> list[str]:
+    """The image files that a line of a list means, or the name itself where there is none.
+
+    A line is a path from the folder of images, with or without a suffix, or one that names that folder too.
     """
-    def values_of(path):
-        try:
-            with Image.open(path) as image:
-                pixels = np.asarray(image)
-        except Exception as error:
-            raise DataError(f'{path}: it is not an image, or damaged ({error})') from error
-        if pixels.ndim > 2:
-            raise DataError(f'{path}: the mask is a colour picture ({pixels.shape[2]} channels).\nA mask has one '
-                            "channel: each pixel's value, 0 to 255, is the number of its class")
-        return path, np.unique(pixels).astype(int).tolist()
-
-    first = {}
-    with ThreadPoolExecutor() as pool:
-        for path, values in pool.map(values_of, masks):
-            for value in values:
-                first.setdefault(value, path)
-    if first and (max(first) > 255 or min(first) < 0):
-        value = max(first) if max(first) > 255 else min(first)
-        raise DataError(f'{first[value]}: the mask has the value {value}; mmseg takes 0 to 255')
-    return dict(sorted(first.items()))
+    name = plain_name(line)
+    parts = posixpath.normpath(folder).split('/')
+    for above in ('', *('/'.join(parts[-i:]) + '/' for i in range(1, min(len(parts), 3) + 1))):
+        candidate = name.removeprefix(above)
+        if candidate in named:
+            return named[candidate]
+        stem, suffix = posixpath.splitext(candidate)
+        if suffix.lower() in IMAGES and stem in named:
+            return [candidate] if candidate in named[stem] else named[stem]
+    return [name]

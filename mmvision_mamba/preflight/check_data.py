@@ -9,10 +9,13 @@ from mmengine import Config
 from mmengine.logging import print_log
 
 from ..datasets.coco_annotations import coco_problems
+from ..datasets.folders import missing_files
 from ..datasets.problems import KINDS
 from ..errors import DataError
+from ..files import read_text
 from ..text import shortened
 from .datasets import SPLITS, data_root_advice, datasets_of, loads_seg_maps, metainfo_of
+from .missing import check_masks_present, check_present
 
 # A part of a data path: how to get that data.
 _SOURCES = {
@@ -27,7 +30,7 @@ _SOURCES = {
 _COCO_KEYS = ('images', 'annotations', 'categories')
 
 
-def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS) -> None:
+def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, skip_missing: bool = False) -> None:
     """Check files, folders and COCO categories of a config's data sets and evaluators; reads no image.
 
     Rejects only what is known to be wrong: data sets that aren't mmengine's, or lie on other storage than the local
@@ -36,6 +39,7 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS) -> None:
     Args:
         cfg: the data sets of its `{split}_dataloader`, inside any wrappers, and its `{split}_evaluator` are checked.
         splits: of 'train', 'val', 'test'.
+        skip_missing: let images and masks be missing, which are left out later. Default: False.
 
     Raises:
         DataError: a path does not exist (the message shows the expected layout), an annotation file is no JSON, lacks
@@ -50,6 +54,8 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS) -> None:
     for where, dataset, cls in datasets:
         path = annotation_file(dataset)
         if not path:
+            if not skip_missing:
+                check_masks_present(cfg, dataset, cls)
             continue
         if not reads_coco(cls):
             annotations.read(path)
@@ -58,7 +64,7 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS) -> None:
         labelled = where.startswith('train') and 'LoadAnnotations' in str(dataset.get('pipeline'))
         summary = annotations.coco(path, _COCO_KEYS if labelled else ('images', 'categories'))
         check_classes(path, summary['categories'], dataset, cls, orders)
-        _check_file_names(path, summary['file_names'], image_folder(dataset))
+        _check_file_names(path, summary['file_names'], dataset, skip_missing)
     for metric in metrics:
         if metric['ann_file'].endswith('.json'):
             if _is_coco_evaluation(metric):
@@ -169,7 +175,7 @@ class _Annotations:
         self._summaries, self._uses = {}, uses
 
     def read(self, path: str) -> dict:
-        """Summary of a JSON file, with the keys of its lists and the names of its first, middle and last image:
+        """Summary of a JSON file, with the keys of its lists and the names of its images:
         {'keys': [...], 'file_names': [...], 'categories': [...], 'errors': {kind: problems}}."""
         if path not in self._summaries:
             content = read_json(path)
@@ -178,9 +184,8 @@ class _Annotations:
                 summary['keys'] = [key for key, value in content.items() if isinstance(value, list)]
                 summary['categories'] = content.get('categories', [])
                 images = content.get('images')
-                if isinstance(images, list) and images:
-                    sample = (images[0], images[len(images) // 2], images[-1])
-                    summary['file_names'] = [i['file_name'] for i in sample if isinstance(i, dict)
+                if isinstance(images, list):
+                    summary['file_names'] = [i['file_name'] for i in images if isinstance(i, dict)
                                              and isinstance(i.get('file_name'), str)]
                 if path in self._uses and {'images', 'categories'} <= set(summary['keys']):
                     for problem in coco_problems(content, **self._uses[path]):
@@ -211,8 +216,7 @@ class _Annotations:
 def read_json(path: str):
     """Content of a JSON annotation file; raises DataError with the place where it breaks off."""
     try:
-        with open(path, encoding='utf-8') as file:
-            text = file.read()
+        text = read_text(path)
         return json.loads(text)
     except json.JSONDecodeError as e:
         end = len(text.rstrip())
@@ -265,8 +269,15 @@ def check_classes(path: str, categories: list[dict], dataset: dict, cls: type, o
                   "the file's order, so names drawn on images will be wrong", logger='current', level=logging.WARNING)
 
 
-def _check_file_names(path: str, file_names: list[str], folder: str | None) -> None:
-    if folder is not None and osp.isdir(folder) and not any(
-            osp.exists(osp.join(folder, name)) for name in file_names):
+def _check_file_names(path: str, file_names: list[str], dataset: dict, skip_missing: bool) -> None:
+    folder = image_folder(dataset)
+    if folder is None or not osp.isdir(folder):
+        return
+    paths = [osp.join(folder, name) for name in file_names]
+    if not any(map(osp.exists, (paths[0], paths[len(paths) // 2], paths[-1]))) and \
+            len(missing_files(paths)) == len(paths):
         raise DataError(f'{path}: its images are not in {folder}; looked for {shortened(file_names)}. '
                         "Set the data set's data_prefix=dict(img=FOLDER).")
+    if not skip_missing:
+        left_out = set(map(osp.normpath, dataset.get('left_out') or ()))
+        check_present(path, [image for image in paths if osp.normpath(image) not in left_out])

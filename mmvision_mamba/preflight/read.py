@@ -15,7 +15,7 @@ from .keys import check_keys
 
 
 def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: Sequence[str] = ('model',),
-                find_data: bool = True) -> Config:
+                find_data: bool = True, refuse_broken: bool = False) -> Config:
     """Read the config of an experiment, and import its toolbox.
 
     Args:
@@ -23,6 +23,7 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
         options: settings to override, by dotted keys; `data_root` moves every path below the old one. Default: none.
         needs: top-level keys that must be there. Default: ('model',).
         find_data: replace `custom_data` by what lies below `data_root`; see `use_custom_data`. Default: True.
+        refuse_broken: raise for broken masks among that data, rather than leave them to later checks. Default: False.
 
     Raises:
         ConfigError: the file is missing, is no valid config, lacks a key, or an override can't be applied.
@@ -63,6 +64,6 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
         if (known := problem(error, str(path))) is not None:
             raise known from error
         raise ConfigError(f'{path} needs {cfg.default_scope}: {error}') from error
-    if find_data and (summary := use_custom_data(cfg)):
+    if find_data and (summary := use_custom_data(cfg, refuse_broken)):
         print_once(summary)
     return cfg

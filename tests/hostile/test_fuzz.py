@@ -11,7 +11,7 @@ import pytest
 
 from mmvision_mamba.datasets.split import split_coco
 from mmvision_mamba.errors import DataError
-from mmvision_mamba.preflight.custom_data import read_coco
+from mmvision_mamba.preflight.coco_folder import read_coco
 
 from ..helpers import ROOT
 from ..helpers.tiny_datasets import coco_content, detection_config

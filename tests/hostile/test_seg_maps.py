@@ -80,7 +80,7 @@ def test_works(name, tmp_path, run):
 def test_no_map_at_all(tmp_path, run):
     cfg = segmentation_config(tmp_path)
     (tmp_path / 'ade/ADEChallengeData2016/annotations/training/1.png').unlink()
-    assert '1.png: the file is missing' in run(cfg).refused
+    assert '1 of 3 masks are missing' in run(cfg).refused
 
 
 def test_label_0_that_means_no_class(tmp_path, run):

@@ -220,7 +220,7 @@ def test_masks_of_other_kinds(tmp_path):
     with pytest.raises(DataError, match=r'is a colour picture \(3 channels\)'):
         read(SEGMENTOR, root)
     path.unlink()
-    with pytest.raises(DataError, match=r'1 of 4 names have no mask in .*masks/train'):
+    with pytest.raises(DataError, match=r'images/train: 1 of 4 masks are missing'):
         read(SEGMENTOR, root)
 
 
@@ -234,7 +234,7 @@ def test_lists_of_names(tmp_path):
     assert len(built(cfg, 'train')) == 2
     assert built(cfg, 'val').get_data_info(0)['seg_map_path'].endswith('site 2/pic.png')
     (root / 'val.txt').write_text('pic 77\n')
-    with pytest.raises(DataError, match=r'1 of 1 names have no image in .*: pic 77'):
+    with pytest.raises(DataError, match=r'val.txt: 1 of 1 images are missing, the first: .*pic 77'):
         read(SEGMENTOR, root)
     with pytest.raises(DataError, match='no folders of images and masks'):
         read(SEGMENTOR, root / 'masks')

@@ -27,7 +27,8 @@ def load_config(args: argparse.Namespace, dataloader: str) -> Config:
         ConfigError: the file is missing, is no valid config, or an override can't be applied.
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = read_config(args.config, args.cfg_options, ('model', dataloader))
+    cfg = read_config(args.config, args.cfg_options, ('model', dataloader),
+                      refuse_broken=not getattr(args, 'skip_bad_images', False))
     cfg.launcher = args.launcher
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
     return cfg
@@ -35,7 +36,7 @@ def load_config(args: argparse.Namespace, dataloader: str) -> Config:
 
 def prepare_data(cfg: Config, splits: tuple[str, ...], skip_bad_images: bool) -> None:
     """Check the data sets of `splits`, and the model against them, before anything is written."""
-    check_datasets(cfg, splits)
+    check_datasets(cfg, splits, skip_missing=skip_bad_images)
     check_model(cfg, splits)
     if skip_bad_images:
         bad = leave_out_bad_images(cfg, splits)

@@ -1,0 +1,94 @@
+"""The pixel values of mask images, and whether smoothing has left values between them."""
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from ..errors import DataError
+from ..text import shortened
+
+_FEW = 4  # values between others that may be classes: thin lines of a few classes lie between areas, too
+
+
+class MaskValues(NamedTuple):
+    """The pixel values of a set of masks.
+
+    Attributes:
+        first: {value: the first mask that has it}, sorted.
+        pixels: (256,), pixels of each value.
+        between: (256,), those of them with a lower and a higher value among their eight neighbours.
+        broken: {mask that can't be read: why}.
+    """
+    first: dict[int, str]
+    pixels: np.ndarray
+    between: np.ndarray
+    broken: dict[str, str]
+
+    def check_resampled(self) -> None:
+        """Raise DataError where the values look like levels, smoothed where two of them meet.
+
+        In areas of a class neighbours are equal; a pixel that a resize, a blur or JPEG's compression has made lies
+        between a lower and a higher one.
+        """
+        present = np.flatnonzero(self.pixels)
+        mixed = [int(v) for v in present if self.between[v] >= self.pixels[v] / 2]
+        levels = [int(v) for v in present if v not in mixed]
+        mixed = [v for v in mixed if levels and levels[0] < v < levels[-1]]
+        if len(mixed) < max(_FEW, len(levels) // 2):
+            return
+        share = self.pixels[mixed].sum() / self.pixels.sum()
+        way = f'a threshold at {sum(levels) // 2}' if len(levels) == 2 else 'each value set to the nearest level'
+        raise DataError(f'{self.first[mixed[0]]}: these look like resampled masks: {len(levels)} levels '
+                        f'({shortened(levels)}), {len(mixed)} in-between values, {100 * share:.2g}% of the pixels.\n'
+                        'Way out: export them again as PNG without smoothing (resize with nearest neighbour, no JPEG), '
+                        f'or restore the levels: {way}')
+
+
+def mask_values(masks: Sequence[str]) -> MaskValues:
+    """The pixel values of all mask images.
+
+    Raises:
+        DataError: a mask has several channels, or values outside of 0 to 255.
+    """
+    first: dict[int, str] = {}
+    pixels, between, broken = np.zeros(256, np.int64), np.zeros(256, np.int64), {}
+    with ThreadPoolExecutor() as pool:
+        for path, read in zip(masks, pool.map(_read, masks)):
+            if isinstance(read, str):
+                broken[path] = read
+                continue
+            counts, mixed = read
+            pixels += counts
+            between += mixed
+            for value in np.flatnonzero(counts).tolist():
+                first.setdefault(value, path)
+    return MaskValues(dict(sorted(first.items())), pixels, between, broken)
+
+
+def _read(path: str) -> tuple[np.ndarray, np.ndarray] | str:
+    """(pixels of each value, those between a lower and a higher neighbour) of a mask, or why it is broken."""
+    try:
+        with Image.open(path) as image:
+            mask = np.asarray(image)
+    except Exception as error:  # Pillow's plug-ins may raise anything
+        return f'it is not an image, or damaged ({error})'
+    if mask.ndim > 2:
+        equal = mask.shape[2] >= 3 and (mask[..., :1] == mask[..., :3]).all()
+        raise DataError(
+            f'{path}: the mask is a colour picture ({mask.shape[2]} channels).\nA mask has one channel: each pixel\'s '
+            'value, 0 to 255, is the number of its class. ' + (
+                'Its channels are equal: save it as a grey PNG' if equal else
+                'Export the masks as class numbers, or convert each colour to the number of its class'))
+    if mask.min(initial=0) < 0 or mask.max(initial=0) > 255:
+        value = mask.max() if mask.max() > 255 else mask.min()
+        raise DataError(f'{path}: the mask has the value {value}; mmseg takes 0 to 255')
+    mask = mask.astype(np.uint8)
+    counts = np.bincount(mask.ravel(), minlength=256)
+    if np.count_nonzero(counts) <= 2 or not mask.size:
+        return counts, np.zeros(256, np.int64)
+    kernel = np.ones((3, 3), np.uint8)
+    inside = (cv2.erode(mask, kernel) < mask) & (mask < cv2.dilate(mask, kernel))
+    return counts, np.bincount(mask[inside], minlength=256)

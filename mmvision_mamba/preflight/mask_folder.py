@@ -1,0 +1,132 @@
+"""A folder of images and masks: its splits, the lists of their names, the classes of the masks' pixel values."""
+import os.path as osp
+import posixpath
+from collections.abc import Sequence
+
+from ..datasets.folders import IMAGES, read_lines, walk
+from ..errors import DataError
+from ..text import shortened
+from .splits import SPLIT_NAMES, split_of, words
+
+LAYOUT = """Expected: images, and masks of the same names whose pixel values are class numbers:
+  images/{train,val}/   masks/{train,val}/          or
+  {train,val}/images/   {train,val}/masks/          or
+  images/   masks/   train.txt   val.txt (names without suffix)"""
+# Names of folders, and below them words in names; a mask's word counts before an image's.
+_NAMES = dict(mask=('masks', 'mask', 'annotations', 'annotation', 'labels', 'label', 'ann_dir', 'segmentationclass',
+                    'gt', 'gtfine', 'semantic', 'segmentation'),
+              image=('images', 'image', 'imgs', 'img', 'img_dir', 'jpegimages', 'leftimg8bit', 'rgb'))
+_WORDS = dict(mask={*_NAMES['mask'], 'ann', 'anno', 'groundtruth', 'seg', 'labelmaps'},
+              image={*_NAMES['image'], 'photos'})
+_DEPTH = 3
+
+
+def find_image_mask(root: str, settings: dict | None = None) -> dict[str, dict]:
+    """{split: arguments for `ImageMaskDataset`} of a folder of images and masks; 'all' where nothing splits it.
+
+    Args:
+        root: the folder.
+        settings: {'train', 'val' or 'test': a text file of names to take, whatever else there is}. Default: none.
+
+    Raises:
+        DataError: a file in `settings` isn't there.
+    """
+    folders, lists = _contents(root)
+    one_for_all = not any(('mask', split) in folders for split in SPLIT_NAMES)
+
+    def pair(split):
+        images = folders.get(('image', split))
+        masks = folders.get(('mask', None if one_for_all else split))
+        return dict(data_prefix=dict(img_path=images, seg_map_path=masks)) if images and masks else None
+
+    splits, whole = {}, pair(None)
+    for split in SPLIT_NAMES:
+        if (given := (settings or {}).get(split)) and not osp.isfile(osp.join(root, given)):
+            raise DataError(f'{osp.join(root, given)}: no such file (custom_data.{split})')
+        names_file = given or lists.get(split)
+        if whole and names_file:
+            splits[split] = dict(ann_file=names_file, **whole)
+        elif found := pair(split):
+            splits[split] = found
+    if not splits and whole:
+        splits['all'] = whole
+    return splits
+
+
+def _contents(root: str) -> tuple[dict[tuple, str], dict[str, str]]:
+    """({('image' or 'mask', split or None): the folder}, {split: its list of names}) below a folder."""
+    holds, lists = {}, {}  # {folder: whether images lie in it or below}
+    for folder, names in walk(root):
+        if any(name.lower().endswith(IMAGES) for name in names):
+            parts = folder.split('/')
+            holds.update(dict.fromkeys('/'.join(parts[:i]) for i in range(1, len(parts) + 1)))
+        for name in names:
+            stem, suffix = posixpath.splitext(name.lower())
+            for split in SPLIT_NAMES if suffix == '.txt' and len(folder.split('/')) <= _DEPTH else ():
+                if stem in SPLIT_NAMES[split]:
+                    lists.setdefault(split, []).append(posixpath.join(folder, name))
+    candidates: dict[tuple, list] = {}
+    for folder in holds:
+        if folder and len(folder.split('/')) <= _DEPTH:
+            (kind, preference), split = _kind(folder), split_of(folder)
+            if kind or split:  # a folder named after a split alone holds images
+                candidates.setdefault((kind or 'image', split), []).append((preference, folder))
+    inside = tuple(f'{folder}/' for found in candidates.values() for _, folder in found)
+    chosen = {}
+    for split, files in lists.items():
+        if outside := [file for file in files if not file.startswith(inside)]:
+            chosen[split] = min(outside, key=lambda file: (
+                not file.startswith('splits/'), 'segmentation' not in file.lower(), file.count('/'), file))
+    return {key: min(found)[-1] for key, found in candidates.items()}, chosen
+
+
+def _kind(folder: str) -> tuple[str | None, tuple]:
+    """('image', 'mask' or None, key that sorts folders of one kind) of a relative path."""
+    parts = folder.split('/')
+    for kind in ('mask', 'image'):
+        if any(part.lower() in _NAMES[kind] for part in parts):
+            return kind, (0, len(parts))
+    for kind in ('mask', 'image'):
+        if any(not _WORDS[kind].isdisjoint(words(part)) for part in parts):
+            return kind, (1, len(parts))
+    return None, (2, len(parts))
+
+
+def class_names(root: str) -> tuple[str, ...] | None:
+    """The names in `root`/classes.txt, one a line; None without that file."""
+    path = osp.join(root, 'classes.txt')
+    return tuple(read_lines(path)) if osp.isfile(path) else None
+
+
+def classes_of_values(root: str, mask_with: dict[int, str], names: Sequence[str] | None) -> tuple[tuple, tuple, tuple]:
+    """(classes, pixel value of each, further values that count as unlabelled); 255 is a class only if it must be.
+
+    Args:
+        root: of the data.
+        mask_with: {pixel value: a mask that has it}.
+        names: of the classes, from classes.txt or the config. None: made up.
+
+    Raises:
+        DataError: there are not as many names as values, or there is one class alone.
+    """
+    present, labels = list(mask_with), [v for v in mask_with if v != 255]
+    binary, ignored = present == [0, 255], ()
+    if names is None:
+        names, values = ('background', 'foreground') if binary else tuple(f'class_{v}' for v in labels), labels
+    elif set(labels) <= set(range(len(names))):
+        values = range(len(names))
+    elif set(labels) <= set(range(len(names) + 1)):
+        values, ignored = range(1, len(names) + 1), (0,)
+    elif len(names) in (len(labels), len(present)):
+        values = labels if len(names) == len(labels) else present
+    else:
+        surplus = next((v for v in labels if v >= len(names)), labels[-1])
+        raise DataError(f'{root}: classes.txt or metainfo.classes names {len(names)} classes, but the masks have the '
+                        f'values {shortened(present, 20)}: {surplus} is in {mask_with[surplus]}.\nName as many classes '
+                        'as there are values other than 255, in their order')
+    if binary and len(names) == 2:
+        values = present
+    if len(names) < 2:
+        raise DataError(f'{root}: the masks tell {len(names)} class from nothing else (pixel values '
+                        f'{", ".join(map(str, present))}).\nGive the background a class of its own, such as 0')
+    return tuple(names), tuple(values), ignored

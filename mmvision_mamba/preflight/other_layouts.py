@@ -1,0 +1,97 @@
+"""What a folder holds that has not what a config looks for, and the way to that."""
+import os.path as osp
+import posixpath
+
+from ..datasets.folders import IMAGES, walk
+from ..text import shortened
+from .coco_folder import find_coco, other_json
+from .mask_folder import find_image_mask
+
+_TO_COCO = 'Export them as COCO from the label tool, or convert them: globox and label tools do that'
+
+
+def seen_instead(root: str, wanted: str) -> str:
+    """' (these look like …: way out)' of the first known kind of data in a folder; '' where there is none.
+
+    Args:
+        root: the folder.
+        wanted: 'coco' or 'image_mask', which has not been found.
+    """
+    for look in (_masks if wanted == 'coco' else _coco, _yolo, _xml, _json, _classes, _images):
+        if found := look(root):
+            what, way = found
+            return f': {what}.\n{way}'
+    return ''
+
+
+def _masks(root: str) -> tuple[str, str] | None:
+    splits = find_image_mask(root)
+    if not splits:
+        return None
+    prefix = next(iter(splits.values()))['data_prefix']
+    return (f'these look like images and masks ({prefix["img_path"]}, {prefix["seg_map_path"]})',
+            'Take upernet_mambavision_t_custom for them')
+
+
+def _coco(root: str) -> tuple[str, str] | None:
+    files = find_coco(root)
+    if not files:
+        return None
+    return (f'these look like COCO annotations ({shortened(files.values(), 3)})',
+            'Take cascade_mask_rcnn_mambavision_t_custom or faster_rcnn_mambavision_t_custom for them')
+
+
+def _first(root: str, suffix: str, accept) -> str | None:
+    """The first file below `root` with a suffix whose first line of text `accept` takes."""
+    for folder, names in walk(root):
+        for name in names:
+            if name.lower().endswith(suffix):
+                try:
+                    with open(osp.join(root, folder, name), encoding='utf-8-sig', errors='replace') as file:
+                        if accept(file.read(1000)):
+                            return posixpath.join(folder, name)
+                except OSError:
+                    continue
+    return None
+
+
+def _yolo(root: str) -> tuple[str, str] | None:
+    def is_label(text):
+        try:
+            label, *fractions = text.split('\n', 1)[0].split()
+            return label.isdigit() and len(fractions) >= 4 and all(-0.5 <= float(f) <= 1.5 for f in fractions)
+        except ValueError:
+            return False
+    label = _first(root, '.txt', is_label)
+    return (f'these look like YOLO labels ({label})', _TO_COCO) if label else None
+
+
+def _xml(root: str) -> tuple[str, str] | None:
+    voc = _first(root, '.xml', lambda text: '<annotation' in text)
+    if voc:
+        return f'these look like Pascal VOC annotations ({voc})', _TO_COCO
+    cvat = _first(root, '.xml', lambda text: '<annotations' in text)
+    return (f'these look like CVAT annotations ({cvat})', _TO_COCO) if cvat else None
+
+
+def _json(root: str) -> tuple[str, str] | None:
+    found = other_json(root)
+    if not found:
+        return None
+    kind = max(found, key=lambda kind: len(found[kind]))
+    return f'the .json files are {kind} ({shortened(found[kind], 2)})', _TO_COCO
+
+
+def _classes(root: str) -> tuple[str, str] | None:
+    images = [folder for folder, names in walk(root, 2) if folder and any(n.lower().endswith(IMAGES) for n in names)]
+    if len({posixpath.basename(folder) for folder in images}) < 2:
+        return None
+    return (f'there are images alone, in folders ({shortened(images, 3)})',
+            'Where each folder is a class, take a classifier: docs/classification.md')
+
+
+def _images(root: str) -> tuple[str, str] | None:
+    image = next((posixpath.join(folder, name) for folder, names in walk(root) for name in names
+                  if name.lower().endswith(IMAGES)), None)
+    return (f'there are images without annotations ({image})', 'Annotate them, and export that beside them') if image \
+        else None
