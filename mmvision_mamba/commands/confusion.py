@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
 def _test(cfg, checkpoint: str, out_dir: Path) -> str:
     """Test the checkpoint; returns the path of the predictions, in `out_dir`."""
     from .steps.prepare import add_hooks, build_runner, prepare_device
-    from .steps.testing import check_out, keep_predictions, write_metrics
+    from .steps.testing import check_out, keep_predictions, measure
     out = str(out_dir / ('predictions.pkl' if cfg.default_scope == 'mmdet' else 'predictions'))
     cfg.load_from, cfg.resume = checkpoint, False
     add_hooks(cfg, dict(type='CheckpointFitHook'))
@@ -60,7 +60,7 @@ def _test(cfg, checkpoint: str, out_dir: Path) -> str:
         check_out(cfg, out)
         start.runner = build_runner(cfg)
         keep_predictions(cfg, start.runner, out)
-        write_metrics(start.runner.test(), cfg.work_dir)
+        measure(start.runner, cfg.work_dir)
     return out
 
 

@@ -21,7 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from .steps.prepare import add_hooks, build_runner, load_config, prepare_data, prepare_device
-    from .steps.testing import check_drawing, check_out, draw_predictions, keep_predictions, use_tta, write_metrics
+    from .steps.testing import check_drawing, check_out, draw_predictions, keep_predictions, measure, use_tta
 
     cfg = load_config(args, 'test_dataloader')
     cfg.load_from, cfg.resume = args.checkpoint, False
@@ -38,4 +38,4 @@ def run(args: argparse.Namespace) -> None:
         if args.out:
             keep_predictions(cfg, start.runner, args.out)
         draw_predictions(cfg, start.runner, args.show, args.show_dir, args.wait_time)
-        write_metrics(start.runner.test(), cfg.work_dir)
+        measure(start.runner, cfg.work_dir)

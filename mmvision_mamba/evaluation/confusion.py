@@ -18,6 +18,7 @@ from ..datasets.image_names import image_names
 from ..datasets.label_maps import read_segment_map
 from ..datasets.loading import CheckedAnnotations, known_labels
 from ..errors import ConfigError, DataError
+from .digits import keep_digits
 
 # Names that a pickle of predictions may use; others are refused, since they could run code.
 _ALLOWED = {('collections', 'OrderedDict'), ('torch', 'Size'), ('torch._utils', '_rebuild_tensor_v2')}
@@ -151,6 +152,7 @@ def average_precisions(dataset: BaseDataset, predictions: list[dict]) -> dict[st
     precisions = {}
     for name, iou_type in (('box AP', 'bbox'), ('mask AP', 'segm'))[:1 + masks]:
         metric = CocoMetric(metric=iou_type, classwise=True)  # with both types, one would overwrite the other's results
+        keep_digits(metric)
         metric.dataset_meta = dataset.metainfo
         metric.process({}, samples)
         with contextlib.redirect_stdout(io.StringIO()):

@@ -80,7 +80,7 @@ def test_average_precisions():
     found = confusion.average_precisions(data, [predicted(0, (A, 0, 0.9)), predicted(1, (B, 1, 0.9))])
     assert list(found) == ['box AP']
     a, b, c = found['box AP']
-    assert a == pytest.approx(51 / 101, abs=1e-3) and b == 1 and np.isnan(c)
+    assert a == pytest.approx(51 / 101) and b == pytest.approx(1) and np.isnan(c)
 
 
 @pytest.mark.parametrize('items', [[], [predicted(0), predicted(0)], [predicted(0), predicted(7)]])

@@ -9,6 +9,7 @@ from mmengine.registry import RUNNERS
 
 from ...engine import MambaVisionRunner
 from ...engine.hooks.checked_loading import CheckedLoadingHook
+from ...evaluation.empty_results import ExplainEmptyResults
 from ...preflight.bad_images import leave_out_bad_images
 from ...preflight.check_data import check_datasets
 from ...preflight.check_model import check_model
@@ -84,9 +85,8 @@ def add_hooks(cfg: Config, *hooks: dict) -> None:
 
 def build_runner(cfg: Config):
     """Build the config's runner: a MambaVisionRunner, or the `runner_type` that it names."""
-    if 'runner_type' not in cfg:
-        return MambaVisionRunner.from_cfg(cfg)
-    runner = RUNNERS.build(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else MambaVisionRunner.from_cfg(cfg)
     if not isinstance(runner, MambaVisionRunner):
         runner.register_hook(CheckedLoadingHook())
+    runner.logger.addFilter(ExplainEmptyResults(runner))
     return runner

@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 from ...datasets.image_names import image_names
 from ...datasets.label_maps import meaning
 from ...errors import ConfigError
+from ...evaluation.digits import keep_digits
 from ...evaluation.label_maps import LabelMaps
 from ...files import replace
 from ...inference.display import check_display
@@ -146,11 +147,16 @@ def keep_predictions(cfg: Config, runner, out: str) -> None:
         print_once(f'label maps: {out} ({meaning(reduced)})')
 
 
-def write_metrics(metrics: dict, work_dir: str) -> Path:
-    """Write a test's metrics to `work_dir`/metrics.json, NaN as null, and print that path. Returns the path."""
-    path = Path(work_dir) / 'metrics.json'
+def measure(runner, work_dir: str) -> Path:
+    """Run the test and write its metrics, unrounded, to `work_dir`/metrics.json; prints and returns that path.
+
+    What is no number, such as the IoU of a class that is nowhere, is null there.
+    """
+    for metric in runner.test_evaluator.metrics:
+        keep_digits(metric)
+    metrics, path = runner.test(), Path(work_dir) / 'metrics.json'
     if is_main_process():
-        values = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in metrics.items()}
+        values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
         replace(path, lambda temporary: temporary.write_text(json.dumps(values, indent=2, default=float) + '\n'))
-        print(f'metrics: {path}')
+        print(f'metrics: {path}{"" if values else " (empty: nothing could be measured)"}')
     return path
