@@ -20,3 +20,6 @@ model = dict(
 
 train_dataloader = dict(batch_size=1)
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=8e-5, weight_decay=0.05))
+# The published config files' intervals.
+train_cfg = dict(val_interval=5000)
+default_hooks = dict(checkpoint=dict(interval=10000))

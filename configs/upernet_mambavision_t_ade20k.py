@@ -9,3 +9,6 @@ _base_ = [
 ]
 
 train_dataloader = dict(batch_size=1)
+# The published config files' intervals.
+train_cfg = dict(val_interval=10000)
+default_hooks = dict(checkpoint=dict(interval=10000))

@@ -47,11 +47,17 @@ def test_detection_schedule(name):
 @each_segmentor
 def test_segmentation_schedule(name):
     cfg = load(name)
-    assert cfg.train_cfg == dict(type='IterBasedTrainLoop', max_iters=160000, val_interval=16000)
+    assert cfg.train_cfg == dict(
+        type='IterBasedTrainLoop', max_iters=160000, val_interval=RECIPES[name].val_interval)
     assert cfg.param_scheduler == [
         dict(type='LinearLR', start_factor=1e-6, by_epoch=False, begin=0, end=1500),
         dict(type='PolyLR', power=1.0, eta_min=0., by_epoch=False, begin=1500, end=160000)]
     assert cfg.default_hooks.checkpoint == dict(
-        type='CheckpointHook', by_epoch=False, interval=16000, save_best='mIoU', max_keep_ckpts=2)
+        type='CheckpointHook', by_epoch=False, interval=10000, save_best='mIoU', max_keep_ckpts=2)
     assert not cfg.log_processor.by_epoch
     assert cfg.env_cfg.cudnn_benchmark
+
+
+def test_other_segmentors_keep_the_bases_intervals():
+    cfg = load('pspnet_mambavision_t_ade20k')
+    assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == 16000

@@ -30,6 +30,7 @@ class Recipe(NamedTuple):
     batch_size: int = 2
     crop: int = 512
     optim_wrapper: str = 'AmpOptimWrapper'
+    val_interval: int = 10000  # of segmentors
 
 
 TINY = f'{HUB}/MambaVision-T-1K/resolve/main/mambavision_tiny_1k.pth.tar'
@@ -55,7 +56,7 @@ SEGMENTORS = {
         'base', 128, (64, 32), BASE, 5e-5, 131.20, 'mIoU 49.1', weight_decay=0.01, batch_size=1),
     'upernet_mambavision_l3_ade20k-640x640': Recipe(
         'large3', 256, (64, 32), LARGE3, 8e-5, 780.51, 'mIoU 53.2', batch_size=1, crop=640,
-        optim_wrapper='OptimWrapper'),
+        optim_wrapper='OptimWrapper', val_interval=5000),
 }
 RECIPES = DETECTORS | SEGMENTORS
 each = pytest.mark.parametrize('name', RECIPES)
