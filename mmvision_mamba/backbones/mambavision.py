@@ -20,6 +20,7 @@ from ..ops import Linear, check_backend
 from ..text import check_names
 from .family import PADDINGS, resolve_arch
 from .mixers import MambaVisionMixer, mixer_class  # noqa: F401  (models that were pickled whole look for it here)
+from .padding_norm import PaddingNorm
 from .patterns import hybrid_patterns
 from .recompute import checkpoint_block
 from .weights import load_pretrained
@@ -120,11 +121,12 @@ class Block(nn.Module):
     all ``B · L`` tokens; without `real` the MLP runs on the padding too.
     """
 
-    def __init__(self, dim: int, mixer: nn.Module, mlp_ratio: float, drop_path: float, layer_scale: float | None):
+    def __init__(self, dim: int, mixer: nn.Module, mlp_ratio: float, drop_path: float, layer_scale: float | None,
+                 norm: type[nn.LayerNorm] = nn.LayerNorm):
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim)
+        self.norm1 = norm(dim)
         self.mixer = mixer
-        self.norm2 = nn.LayerNorm(dim)
+        self.norm2 = norm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.gamma_1, self.gamma_2 = (
             None if layer_scale is None else nn.Parameter(layer_scale * torch.ones(dim)) for _ in range(2))
@@ -276,7 +278,8 @@ class MambaVision(nn.Module):
             for j in range(depths[i]):
                 token_mixer = mixer(channels, arch['d_state'], arch['d_conv'], scan_backend) \
                     if patterns[i - 2][j] == 'M' else Attention(channels, arch['num_heads'][i])
-                blocks.append(Block(channels, token_mixer, arch['mlp_ratio'], next(rates), arch['layer_scale']))
+                blocks.append(Block(channels, token_mixer, arch['mlp_ratio'], next(rates), arch['layer_scale'],
+                                    PaddingNorm if window_padding == 'zeros' else nn.LayerNorm))
             self.levels.append(WindowStage(blocks, downsample, with_cp, window_size[i - 2], window_padding))
         for i in self.out_indices:
             self.add_module(f'outnorm{i}', FEATURE_NORMS[norm_layer](self.num_features[i]))
