@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+_MARKS = {codecs.BOM_UTF32_LE: 'utf-32', codecs.BOM_UTF32_BE: 'utf-32', codecs.BOM_UTF8: 'utf-8-sig',
+          codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'}
 
 def replace(path: Path, make: Callable[[Path], object]) -> None:
     """Write a file atomically: `path` holds its old content or all of the new.
@@ -23,11 +25,20 @@ def replace(path: Path, make: Callable[[Path], object]) -> None:
 
 
 def read_text(path: str | os.PathLike) -> str:
-    """Text of a file in UTF-8, or of one whose byte order mark says UTF-16, without that mark.
+    """Text of a file in UTF-8, or in what its byte order mark says, without that mark.
 
     Raises:
-        OSError, UnicodeDecodeError: it can't be read, or holds something else.
+        OSError, UnicodeError: it can't be read, or holds something else.
     """
-    content = Path(path).read_bytes()
-    is_utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return content.decode('utf-16' if is_utf16 else 'utf-8-sig')
+    return Path(path).read_text(encoding_of(path))
+
+
+def encoding_of(path: str | os.PathLike) -> str:
+    """Encoding of a text file by its byte order mark: 'utf-8' without one, 'utf-8-sig', 'utf-16' or 'utf-32'.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with open(path, 'rb') as file:
+        start = file.read(4)
+    return next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), 'utf-8')

@@ -16,9 +16,9 @@ from ..version import __version__
 from .errors import user_errors
 
 # In the order of the help.
-COMMANDS = ('train', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset', 'make-shapes',
-            'plot-curves', 'confusion', 'attention-maps', 'model-info', 'batch-infer', 'benchmark', 'ablate', 'demo',
-            'demo-app', 'config', 'publish', 'doctor', 'setup-mmcv')
+COMMANDS = ('train', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset',
+            'repair-annotations', 'make-shapes', 'plot-curves', 'confusion', 'attention-maps', 'model-info',
+            'batch-infer', 'benchmark', 'ablate', 'demo', 'demo-app', 'config', 'publish', 'doctor', 'setup-mmcv')
 
 
 def main(command: str | None = None, argv: Sequence[str] | None = None) -> int:

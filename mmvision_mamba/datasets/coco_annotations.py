@@ -2,11 +2,14 @@
 import math
 from collections.abc import Iterator
 
+from .coco_boxes import contradictions
+from .coco_masks import rle_problem
+from .json_numbers import is_id, is_integer, is_number
 from .problems import Contents, Problem
 
 
 def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...] = (),
-                  contents: Contents | None = None) -> Iterator[Problem]:
+                  contents: Contents | None = None, boxes: str | float | None = None) -> Iterator[Problem]:
     """Yield every problem in the content of a COCO annotation file.
 
     Args:
@@ -14,6 +17,7 @@ def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...]
         masks: whether segmentations are loaded. Default: False.
         evaluated: types of COCO's evaluation that read this file: 'bbox', 'segm'. Default: none.
         contents: statistics to fill in. Default: none.
+        boxes: what they were read as, if the user said so; with 'xywh' nothing speaks against that. Default: none.
     """
     contents = Contents() if contents is None else contents
     images, names = {}, {}
@@ -21,11 +25,15 @@ def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...]
     yield from _category_problems(content['categories'], names)
     contents.images = len(content['images'])
     contents.classes.update(dict.fromkeys(names.values(), 0))
+    if boxes != 'xywh':
+        yield from contradictions(content)
     ids, images_with_objects = set(), set()
     annotations = content.get('annotations')
+    for key, known in (('category_id', names), ('image_id', images)):
+        yield from _shifted_ids(key, known, annotations)
     for index, ann in enumerate(annotations if isinstance(annotations, list) else ()):
         problems = list(_annotation_problems(ann, images, names, masks, evaluated))
-        if isinstance(ann, dict) and _is_id(ann.get('id')):
+        if isinstance(ann, dict) and is_id(ann.get('id')):
             if ann['id'] in ids:
                 problems.append(Problem('duplicate annotation id', '', f'id {ann["id"]}'))
             ids.add(ann['id'])
@@ -54,9 +62,9 @@ def _image_problems(records, images: dict) -> Iterator[Problem]:
         where = name or where
         if not name:
             yield Problem('image record', where, 'no file_name')
-        elif not _is_id(image.get('id')):
+        elif not is_id(image.get('id')):
             yield Problem('image record', where, f'id is {image.get("id")!r}')
-        elif not all(_is_number(image.get(key)) and 1 <= image[key] <= 1e6 for key in ('width', 'height')):
+        elif not all(is_number(image.get(key)) and 1 <= image[key] <= 1e6 for key in ('width', 'height')):
             yield Problem('image record', where, f'width × height is {image.get("width")!r} × {image.get("height")!r}')
         elif _differs(image['id'], images):
             yield Problem('image record', where, f'id is {image["id"]!r}, the first is {next(iter(images))!r}')
@@ -81,7 +89,7 @@ def _category_problems(records, names: dict) -> Iterator[Problem]:
     """Yield the problems of `categories`; fill in {id: name} of the usable ones."""
     for index, category in enumerate(records):
         named = isinstance(category, dict) and isinstance(category.get('name'), str)
-        if not named or not _is_id(category.get('id')):
+        if not named or not is_id(category.get('id')):
             yield Problem('category record', f'categories[{index}]', f'{category!r:.60}')
         elif _differs(category['id'], names):
             yield Problem('category record', f'categories[{index}]',
@@ -98,10 +106,26 @@ def _differs(item_id: int | str, known: dict) -> bool:
     return bool(known) and type(item_id) is not type(next(iter(known)))
 
 
+def _shifted_ids(key: str, known: dict, annotations) -> Iterator[Problem]:
+    """Yield a problem where annotations refer to one id beyond one end of the known ids, and to none at the other end.
+    """
+    if not known or not isinstance(annotations, list) or not all(map(is_integer, known)):
+        return
+    used = {ann[key] for ann in annotations if isinstance(ann, dict) and is_integer(ann.get(key))}
+    unknown = used - known.keys()
+    for step in (1, -1):
+        if len(unknown) == 1 and all(i + step in known for i in used):
+            what = key.removesuffix('_id')
+            yield Problem('ids shifted', f'annotations, {key}', f'they run from {min(used)} to {max(used)}, the ids of '
+                          f'{"categories" if what == "category" else "images"} from {min(known)} to {max(known)}',
+                          f'add {step} to each {key}, which mmvision-mamba repair-annotations FILE NEW_FILE '
+                          f'--shift-{what}-ids {step} does; or remove the annotations of {what} {unknown.pop()}')
+
+
 def _place(ann, index: int, images: dict) -> str:
-    if not isinstance(ann, dict) or not _is_id(ann.get('id')):
+    if not isinstance(ann, dict) or not is_id(ann.get('id')):
         return f'annotations[{index}]'
-    image = images.get(ann['image_id']) if _is_id(ann.get('image_id')) else None
+    image = images.get(ann['image_id']) if is_id(ann.get('image_id')) else None
     return f'annotation {ann["id"]}' + (f' ({image[0]})' if image else '')
 
 
@@ -114,7 +138,7 @@ def _annotation_problems(ann, images: dict, names: dict, masks: bool,
     if ann['id'] == 0 and evaluated:
         yield Problem('annotation id 0', '')
     box = ann['bbox']
-    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, box)):
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         yield Problem('box not finite', '', f'bbox is {box!r:.60}')
         return
     if ann['category_id'] not in names:
@@ -143,7 +167,7 @@ def _key_problem(ann, evaluated) -> str | None:
     """The first key of an annotation that is missing or has a value of the wrong type, as a phrase; None if none is."""
     if not isinstance(ann, dict):
         return f'is {type(ann).__name__}'
-    required = {'id': _is_integer, 'image_id': _is_id, 'category_id': _is_id, 'area': _is_number, 'bbox': bool}
+    required = {'id': is_integer, 'image_id': is_id, 'category_id': is_id, 'area': is_number, 'bbox': bool}
     for key, is_right in required.items():
         if key not in ann:
             return f'no {key}'
@@ -177,58 +201,7 @@ def _mask_problems(mask, width: float, height: float, required: bool, evaluated:
         yield Problem('polygon broken', '', f'{mask!r:.60}')
 
 
-def rle_problem(rle: dict, width: float, height: float) -> str | None:
-    """Problem of a COCO run-length encoding, its counts a list or a compressed string; None if it is sound.
-
-    pycocotools is no judge: it decodes an encoding that ends early into whatever lies in memory.
-    """
-    if rle.get('size') != [height, width]:
-        return f'size is {rle.get("size")!r:.40}, the image is {height} high and {width} wide'
-    counts = rle.get('counts')
-    try:
-        runs = counts if isinstance(counts, list) else _run_lengths(counts)
-    except (TypeError, ValueError, AttributeError):
-        return f'counts is {counts!r:.40}'
-    if not all(_is_integer(run) and run >= 0 for run in runs):
-        return 'counts has runs that are no lengths'
-    total = sum(runs)
-    return None if total == width * height else f'counts cover {total} of {width * height} pixels'
-
-
-def _run_lengths(counts: str) -> list[int]:
-    """Decode the COCO API's compressed string: groups of five bits, least significant first; from the fourth run on,
-    differences from the last run but one."""
-    runs, value, shift = [], 0, 0
-    for char in counts.encode('ascii'):
-        bits = char - 48
-        if not 0 <= bits < 64 or shift > 60:
-            raise ValueError('not a character of run lengths')
-        value |= (bits & 31) << shift
-        shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
-        value = shift = 0
-    if shift:
-        raise ValueError('ends within a run')
-    return runs
-
-
 def _are_within(values: list, reach: float) -> bool:
     """Whether all are numbers from -reach to reach; fast, since a file may have hundreds of thousands of polygons."""
     return {*map(type, values)} <= {int, float} and -reach <= min(values, default=0) \
         and max(values, default=0) <= reach and not math.isnan(sum(values))
-
-
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15  # NaN compares false
-
-
-def _is_integer(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_id(value) -> bool:
-    return _is_integer(value) or isinstance(value, str)

@@ -10,6 +10,11 @@ class Problem(NamedTuple):
     kind: str  # a key of KINDS
     where: str  # the file, or 'annotation ID (file)'
     detail: str = ''
+    fix: str = ''  # in place of the kind's; FILE in it stands for the file's path
+
+    def way_out(self, path: str) -> str:
+        """What mends it, in the file at `path`."""
+        return (self.fix or KINDS[self.kind].fix).replace(' FILE ', f' {path} ')
 
 
 class Kind(NamedTuple):
@@ -22,10 +27,17 @@ class Kind(NamedTuple):
     level: str
     what: str  # the items that have the problem, in the plural
     fix: str
+    of_file: bool = False  # the file as a whole has it: `what` is a sentence
 
 
 _DROPPED = 'mmdet leaves them out; correct or remove them'
 KINDS = {
+    'boxes in another format': Kind('error', 'its boxes are not x, y, width, height', 'convert them', True),
+    'boxes as fractions': Kind('error', 'its boxes are fractions, not pixels', 'convert them', True),
+    'boxes unlike masks': Kind('warning', 'its boxes contradict its masks', 'convert them', True),
+    'boxes of another scale': Kind('warning', 'its boxes seem to be made for pictures of another size', 'convert them',
+                                   True),
+    'ids shifted': Kind('error', 'ids seem to be shifted by one', 'export it again with matching ids', True),
     'image record': Kind('error', 'items of images without a usable id, file_name, width and height',
                          'export the annotation file again with these keys: width and height in pixels'),
     'duplicate image id': Kind('error', 'images with the id of another', 'give each image an id of its own'),
@@ -47,7 +59,9 @@ KINDS = {
     'box not finite': Kind('error', 'boxes that are not four finite numbers', 'correct or remove them'),
     'box empty': Kind('warning', 'boxes less than a pixel wide or high, or with area ≤ 0', _DROPPED),
     'box outside': Kind('warning', 'boxes that lie outside their image', _DROPPED),
-    'box sticks out': Kind('warning', 'boxes that stick out of their image by more than a pixel', 'clip them'),
+    'box sticks out': Kind('warning', 'boxes that stick out of their image by more than a pixel',
+                           'clip them; if the numbers are x1, y1, x2, y2, convert them: mmvision-mamba '
+                           'repair-annotations FILE NEW_FILE --boxes xyxy'),
     'unknown category': Kind('warning', 'annotations of a category that is not among the categories', _DROPPED),
     'unknown image': Kind('warning', 'annotations of an image that is not among the images', _DROPPED),
     'no mask': Kind('error', 'objects without a mask, and the pipeline loads masks',

@@ -1,19 +1,31 @@
 """Check a config's data sets before a run: the files exist, the annotations are sound and fit the config's classes."""
-import json
 import logging
 import os
 import os.path as osp
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from mmengine import Config
 from mmengine.logging import print_log
 
-from ..datasets.coco_annotations import coco_problems
 from ..datasets.folders import missing_files
-from ..datasets.problems import KINDS
+from ..datasets.problems import Problem
+from ..datasets.usage import Usage
 from ..errors import DataError
-from ..files import read_text
 from ..text import shortened
+from .annotation_files import (
+    Annotations,
+    annotation_file,
+    coco_uses,
+    image_folder,
+    is_coco_evaluation,
+    is_remote,
+    joined,
+    loads_annotations,
+    mended_by,
+    mends,
+    reads_coco,
+)
 from .datasets import SPLITS, data_root_advice, datasets_of, loads_seg_maps, metainfo_of
 from .missing import check_masks_present, check_present
 
@@ -30,7 +42,7 @@ _SOURCES = {
 _COCO_KEYS = ('images', 'annotations', 'categories')
 
 
-def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, skip_missing: bool = False) -> None:
+def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, skip_missing: bool = False) -> list['CheckedData']:
     """Check files, folders and COCO categories of a config's data sets and evaluators; reads no image.
 
     Rejects only what is known to be wrong: data sets that aren't mmengine's, or lie on other storage than the local
@@ -41,6 +53,9 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, skip_missing: bo
         splits: of 'train', 'val', 'test'.
         skip_missing: let images and masks be missing, which are left out later. Default: False.
 
+    Returns:
+        For each data set what its loader uses, see `usage.check_usage`.
+
     Raises:
         DataError: a path does not exist (the message shows the expected layout), an annotation file is no JSON, lacks
             a list, or has a problem that would stop or spoil the run, or its categories are not the config's classes.
@@ -49,62 +64,54 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, skip_missing: bo
     metrics = [metric for split in splits for metric in metrics_of(cfg, split)]
     check_paths(cfg, datasets, metrics)
 
-    annotations = _Annotations(coco_uses(datasets, metrics))
-    orders = {}
+    annotations = Annotations(coco_uses(datasets, metrics))
+    orders, checked = {}, []
     for where, dataset, cls in datasets:
         path = annotation_file(dataset)
         if not path:
             if not skip_missing:
                 check_masks_present(cfg, dataset, cls)
-            continue
-        if not reads_coco(cls):
-            annotations.read(path)
+            checked.append(CheckedData(where, dataset, cls))
             continue
         # Test sets have no annotations, nor have the unlabelled images of semi-supervised training.
-        labelled = where.startswith('train') and 'LoadAnnotations' in str(dataset.get('pipeline'))
-        summary = annotations.coco(path, _COCO_KEYS if labelled else ('images', 'categories'))
-        check_classes(path, summary['categories'], dataset, cls, orders)
-        _check_file_names(path, summary['file_names'], dataset, skip_missing)
+        labelled = where.startswith('train') and loads_annotations(dataset)
+        if reads_coco(cls):
+            summary = annotations.coco(path, _COCO_KEYS if labelled else ('images', 'categories'))
+            check_classes(path, summary.categories, dataset, cls, orders)
+            _check_file_names(path, summary.file_names, dataset, skip_missing, mends(cls))
+        else:
+            summary = annotations.read(path)
+        checked.append(CheckedData(where, dataset, cls, path, summary.usages.get(where), summary.notes,
+                                   summary.warnings, summary.mendable))
     for metric in metrics:
         if metric['ann_file'].endswith('.json'):
-            if _is_coco_evaluation(metric):
+            if is_coco_evaluation(metric):
                 annotations.coco(metric['ann_file'], _COCO_KEYS)
             else:
                 annotations.read(metric['ann_file'])
+    return checked
 
 
-def reads_coco(cls: type) -> bool:
-    """Whether a data set class reads its annotation file as mmdet's CocoDataset does; most inherit that method."""
-    return cls.load_data_list.__qualname__ == 'CocoDataset.load_data_list'
+@dataclass
+class CheckedData:
+    """A data set of a config that passed the checks.
 
-
-def annotation_file(dataset: dict) -> str | None:
-    """Path of a data set's JSON annotation file on the local file system; None where it has none there."""
-    path = joined(dataset, dataset.get('ann_file'))
-    return path if path and path.endswith('.json') and not _is_remote(dataset, path) else None
-
-
-def image_folder(dataset: dict) -> str | None:
-    """The folder that the file names of a COCO annotation file start from."""
-    return joined(dataset, (dataset.get('data_prefix') or {}).get('img', ''))
-
-
-def coco_uses(datasets: list, metrics: list[dict]) -> dict[str, dict]:
-    """{annotation file: arguments for `coco_problems`}: whether its masks are loaded, and which metrics evaluate it."""
-    uses = {}
-    for _, dataset, _ in datasets:
-        use = uses.setdefault(annotation_file(dataset), dict(masks=False, evaluated=()))
-        use['masks'] |= "'with_mask': True" in str(dataset.get('pipeline'))
-    for metric in metrics:
-        if _is_coco_evaluation(metric):
-            evaluated = metric.get('metric', 'bbox')
-            uses.setdefault(metric['ann_file'], dict(masks=False))['evaluated'] = \
-                (evaluated,) if isinstance(evaluated, str) else tuple(evaluated)
-    return uses
-
-
-def _is_coco_evaluation(metric: dict) -> bool:
-    return metric.get('type') == 'CocoMetric' and not metric.get('format_only')
+    Attributes:
+        where, dataset, cls: its place in the config, config and class.
+        path: its JSON annotation file. None: it has none on the local file system.
+        usage: what its loader uses; in validation and testing, what its evaluation counts. None: not known.
+        notes: repairs of its annotation file.
+        warnings: problems of the file as a whole that don't stop a run.
+        mendable: whether `repair` would mend what stops the run.
+    """
+    where: str
+    dataset: dict
+    cls: type
+    path: str | None = None
+    usage: Usage | None = None
+    notes: list[str] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    mendable: bool = False
 
 
 def metrics_of(cfg: Config, split: str) -> list[dict]:
@@ -114,19 +121,7 @@ def metrics_of(cfg: Config, split: str) -> list[dict]:
         evaluator = evaluator.get('metrics', [evaluator])
     metrics = [evaluator] if isinstance(evaluator, dict) else evaluator or []
     return [m for m in metrics if isinstance(m, dict) and isinstance(m.get('ann_file'), str) and m['ann_file']
-            and not _is_remote(m, m['ann_file'])]
-
-
-def joined(dataset: dict, path: str | None) -> str | None:
-    """A path of a data set below its `data_root`, as mmengine's `BaseDataset` joins them."""
-    if not isinstance(path, str) or osp.isabs(path) or '://' in path or not dataset.get('data_root'):
-        return path
-    return osp.join(dataset['data_root'], path)
-
-
-def _is_remote(item: dict, path: str) -> bool:
-    backend = (item.get('backend_args') or {}).get('backend', 'local')
-    return '://' in path or backend not in ('local', 'disk')
+            and not is_remote(m, m['ann_file'])]
 
 
 def check_paths(cfg: Config, datasets: list, metrics: list) -> None:
@@ -139,7 +134,7 @@ def check_paths(cfg: Config, datasets: list, metrics: list) -> None:
             keys += ['seg', 'seg_map_path']
         for path in (dataset.get('ann_file') or None, *map(prefixes.get, keys)):
             path = joined(dataset, path)
-            if isinstance(path, str) and not _is_remote(dataset, path):
+            if isinstance(path, str) and not is_remote(dataset, path):
                 expected.setdefault(path or '.', where)
     for metric in metrics:
         expected.setdefault(metric['ann_file'], 'the evaluator')
@@ -168,72 +163,6 @@ def _layout(cfg: Config, expected: dict[str, str], missing: list[str], roots: li
     return '\n'.join(lines)
 
 
-class _Annotations:
-    """Parses each annotation file once, and keeps only the summary that the checks use."""
-
-    def __init__(self, uses: dict[str, dict]):
-        self._summaries, self._uses = {}, uses
-
-    def read(self, path: str) -> dict:
-        """Summary of a JSON file, with the keys of its lists and the names of its images:
-        {'keys': [...], 'file_names': [...], 'categories': [...], 'errors': {kind: problems}}."""
-        if path not in self._summaries:
-            content = read_json(path)
-            summary = {'keys': [], 'file_names': [], 'categories': [], 'errors': {}}
-            if isinstance(content, dict):
-                summary['keys'] = [key for key, value in content.items() if isinstance(value, list)]
-                summary['categories'] = content.get('categories', [])
-                images = content.get('images')
-                if isinstance(images, list):
-                    summary['file_names'] = [i['file_name'] for i in images if isinstance(i, dict)
-                                             and isinstance(i.get('file_name'), str)]
-                if path in self._uses and {'images', 'categories'} <= set(summary['keys']):
-                    for problem in coco_problems(content, **self._uses[path]):
-                        if KINDS[problem.kind].level == 'error':
-                            summary['errors'].setdefault(problem.kind, []).append(problem)
-            self._summaries[path] = summary
-        return self._summaries[path]
-
-    def coco(self, path: str, keys: Sequence[str]) -> dict:
-        """Summary of a COCO annotation file; raises DataError where it lacks a list of `keys` or has an error."""
-        summary = self.read(path)
-        missing = [key for key in keys if key not in summary['keys']]
-        if missing:
-            raise DataError(f'{path}: a COCO annotation file has the lists {", ".join(keys)}; '
-                            f'this one has no {" and no ".join(missing)}')
-        if not all(isinstance(c, dict) and 'id' in c and 'name' in c for c in summary['categories']):
-            raise DataError(f'{path}: every item of categories needs an id and a name')
-        if not summary['file_names']:
-            raise DataError(f'{path}: images is empty or its items have no file_name')
-        if summary['errors']:
-            kind, problems = next(iter(summary['errors'].items()))
-            detail = f': {problems[0].detail}' if problems[0].detail else ''
-            raise DataError(f'{path}: {len(problems)} {KINDS[kind].what}; the first: {problems[0].where}{detail}.\n'
-                            f'Way out: {KINDS[kind].fix}. `mmvision-mamba check-dataset CONFIG` lists all problems.')
-        return summary
-
-
-def read_json(path: str):
-    """Content of a JSON annotation file; raises DataError with the place where it breaks off."""
-    try:
-        text = read_text(path)
-        return json.loads(text)
-    except json.JSONDecodeError as e:
-        end = len(text.rstrip())
-        if not end:
-            problem = 'is empty'
-        elif e.pos >= end or e.msg.startswith('Unterminated string'):
-            problem = 'is truncated'
-        else:
-            problem = f'is not JSON: {e.msg}'
-        raise DataError(f'{path}: the annotation file {problem} (line {e.lineno}, byte {len(text[:e.pos].encode())} of '
-                        f'{os.path.getsize(path)}). Download or export it again.') from e
-    except (UnicodeDecodeError, RecursionError) as e:
-        raise DataError(f'{path}: the annotation file is not JSON ({e}). Download or export it again.') from e
-    except OSError as e:
-        raise DataError(f'{path}: the annotation file cannot be read ({e.strerror or e})') from e
-
-
 def check_classes(path: str, categories: list[dict], dataset: dict, cls: type, orders: dict) -> None:
     """Check that the classes of a data set's config are among the categories of its annotation file.
 
@@ -251,6 +180,8 @@ def check_classes(path: str, categories: list[dict], dataset: dict, cls: type, o
         return
     names = [c['name'] for c in categories]
     missing = [name for name in classes if name not in names]
+    if mends(cls) and len(missing) < len(classes):
+        return  # it has the classes in the config's order, and none of the objects of a missing one
     if missing:
         names_value = f'({", ".join(map(repr, names))},)' if len(names) <= 8 else "(the file's names)"
         raise DataError(
@@ -269,15 +200,16 @@ def check_classes(path: str, categories: list[dict], dataset: dict, cls: type, o
                   "the file's order, so names drawn on images will be wrong", logger='current', level=logging.WARNING)
 
 
-def _check_file_names(path: str, file_names: list[str], dataset: dict, skip_missing: bool) -> None:
+def _check_file_names(path: str, file_names: list[str], dataset: dict, skip_missing: bool, mended: bool) -> None:
     folder = image_folder(dataset)
     if folder is None or not osp.isdir(folder):
         return
     paths = [osp.join(folder, name) for name in file_names]
     if not any(map(osp.exists, (paths[0], paths[len(paths) // 2], paths[-1]))) and \
             len(missing_files(paths)) == len(paths):
-        raise DataError(f'{path}: its images are not in {folder}; looked for {shortened(file_names)}. '
-                        "Set the data set's data_prefix=dict(img=FOLDER).")
+        way_out = mended_by(path) if not mended and osp.exists(paths[0].replace('\\', '/')) else \
+            "Set the data set's data_prefix=dict(img=FOLDER)."
+        raise DataError(f'{path}: its images are not in {folder}; looked for {shortened(file_names)}.\n{way_out}')
     if not skip_missing:
         left_out = set(map(osp.normpath, dataset.get('left_out') or ()))
         check_present(path, [image for image in paths if osp.normpath(image) not in left_out])

@@ -5,10 +5,10 @@ import os.path as osp
 import posixpath
 from collections.abc import Sequence
 
+from ..datasets import coco_files
 from ..datasets.folders import IMAGES, missing_files, plain_name, walk
 from ..errors import DataError
 from ..text import shortened
-from .check_data import read_json
 from .splits import SPLIT_NAMES, split_of, words
 
 LAYOUT = """Expected: COCO annotation files with 'train' and 'val' in their names or folders, the images anywhere below:
@@ -116,12 +116,13 @@ def other_json(root: str) -> dict[str, list[str]]:
 
 def read_coco(path: str) -> dict:
     """Content of a COCO annotation file; raises DataError where its images, annotations or categories can't be used."""
-    content = read_json(path)
-    has_lists = isinstance(content, dict) and all(
-        isinstance(content.get(key), list) for key in ('images', 'categories'))
-    if not has_lists or not all(isinstance(c, dict) and isinstance(c.get('name'), str) for c in content['categories']):
-        raise DataError(f'{path}: a COCO annotation file has the lists images, annotations and categories, whose items '
-                        'have an id and a name')
+    content, _ = coco_files.read_coco(path)
+    wrong = next((c for c in content['categories'] if not isinstance(c, dict) or not isinstance(c.get('name'), str)),
+                 None)
+    if wrong is not None:
+        name = wrong.get('name') if isinstance(wrong, dict) else wrong
+        raise DataError(f'{path}: a category has the name {name!r} ({type(name).__name__}), where a text is expected.\n'
+                        'Write names in quotes, such as "name": "1"')
     if not content['images'] or not all(isinstance(i, dict) and isinstance(i.get('file_name'), str)
                                         and isinstance(i.get('id'), int | str) for i in content['images']):
         raise DataError(f'{path}: images is empty, or its items have no file_name or no id')

@@ -13,7 +13,7 @@ from mmengine import Config
 from ..errors import ConfigError, DataError
 from ..text import check_names, shortened
 from . import coco_folder, mask_folder
-from .check_data import joined
+from .annotation_files import joined, use_mended_coco
 from .check_model import class_counts, weights_of_classes
 from .datasets import SPLITS, data_root_advice, datasets_of
 from .given import Given
@@ -46,7 +46,7 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
     Args:
         cfg: changed in place: data sets, evaluators, the heads' numbers of classes. Its `custom_data` holds `format`
             and, where the search should not decide, `train`, `val` and `test`: an annotation file, or a text file of
-            names.
+            names. Its `boxes` says what the boxes of COCO files are, see `convert_boxes`.
         refuse_broken: raise for broken masks now, rather than leave them to later checks. Default: False.
 
     Returns:
@@ -59,7 +59,7 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
     if not cfg.get('custom_data'):
         return None
     settings = dict(cfg.custom_data)
-    check_names(settings, ('format', *SPLITS), 'custom_data has no key')
+    check_names(settings, ('format', *SPLITS, 'boxes'), 'custom_data has no key')
     if settings.get('format') not in _LAYOUTS:
         raise ConfigError(f"custom_data.format must be one of {', '.join(map(repr, _LAYOUTS))}, got "
                           f'{settings.get("format")!r}')
@@ -77,6 +77,8 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
                 settings[split] = file
     found = _coco(cfg, root, settings, given) if settings['format'] == 'coco' else \
         _image_mask(cfg, root, settings, given, refuse_broken)
+    if settings['format'] == 'coco':
+        use_mended_coco(cfg, settings.get('boxes'))
     for split in SPLITS:
         for where, dataset, _ in datasets_of(cfg, split):
             _fill(dataset, dict(data_root=root, metainfo=dict(classes=found.classes), **found.splits[split]), where,

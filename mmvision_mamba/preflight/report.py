@@ -13,14 +13,17 @@ from mmengine.utils import ProgressBar
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from ..datasets.coco_annotations import coco_problems, file_name
+from ..datasets.coco_annotations import file_name
 from ..datasets.image_files import image_problem, label_map_problem
 from ..datasets.loading import known_labels
 from ..datasets.problems import KINDS, Contents, Problem
+from ..datasets.usage import Usage, built_usage, coco_usage
 from ..errors import DataError, UserError
 from ..text import shortened
 from . import check_data as checks
+from .annotation_files import Use, annotation_file, coco_uses, image_folder, joined, reads_coco
 from .datasets import build_without_pipeline, datasets_of, loads_seg_maps
+from .usage import needs_objects, nothing_left
 
 _EXIF_ORIENTATION = 0x0112  # its values 5 to 8: turned by 90°
 
@@ -33,12 +36,14 @@ class DatasetReport:
         type: class of the data set.
         path: annotation file, or folder.
         contents: its statistics, `Contents`.
+        usage: what its loader uses, `Usage`. None: not known.
+        notes: repairs of its annotation file.
         problems: list of `Problem`.
     """
 
     def __init__(self, where: str, kind: str, path: str):
         self.where, self.type, self.path = where, kind, path
-        self.contents, self.problems = Contents(), []
+        self.contents, self.usage, self.notes, self.problems = Contents(), None, [], []
 
     def count(self, level: str) -> int:
         return sum(KINDS[problem.kind].level == level for problem in self.problems)
@@ -49,7 +54,9 @@ class DatasetReport:
         return dict(
             where=self.where, type=self.type, path=self.path, images=contents.images, objects=contents.objects,
             crowds=contents.crowds, images_without_objects=contents.empty, classes=dict(contents.classes),
-            box_sides=self.box_sides(), problems=[
+            box_sides=self.box_sides(), repairs=self.notes, used=self.usage and dict(
+                images=self.usage.used_images, objects=self.usage.used_objects, not_used=self.usage.reasons),
+            problems=[
                 dict(level=KINDS[p.kind].level, kind=p.kind, where=p.where, detail=p.detail) for p in self.problems])
 
     def box_sides(self) -> dict[str, float] | None:
@@ -70,14 +77,18 @@ class DatasetReport:
             total = max(1, sum(c.classes.values()))
             lines.append('  classes: ' + shortened([
                 f'{name} {n}' if sides else f'{name} {n / total:.1%}' for name, n in c.classes.most_common()], 20))
+        if self.usage:
+            lines.append(f'  {self.usage.line()}')
+        if self.notes:
+            lines.append(f'  mended: {"; ".join(self.notes)}')
         for name, kind in KINDS.items():
             problems = [problem for problem in self.problems if problem.kind == name]
             if problems:
-                lines.append(f'  {kind.level}: {len(problems)} {kind.what}')
+                lines.append(f'  {kind.level}: ' + ('' if kind.of_file else f'{len(problems)} ') + kind.what)
                 lines += [f'    {p.where}' + (f': {p.detail}' if p.detail else '') for p in problems[:shown]]
                 if len(problems) > shown:
                     lines.append(f'    … and {len(problems) - shown} more')
-                lines.append(f'    → {kind.fix}')
+                lines.append(f'    → {problems[0].way_out(self.path)}')
         return lines if self.problems else [*lines, '  no problems']
 
 
@@ -93,29 +104,34 @@ def check_config(cfg: Config, splits: Sequence[str], workers: int = 0, files: bo
     Raises:
         DataError: the config has no data set in these splits that could be checked.
     """
-    reports, seen, orders = [], [], {}
+    reports, seen, orders, used = [], [], {}, {}
     metrics = [metric for split in splits for metric in checks.metrics_of(cfg, split)]
-    uses = checks.coco_uses([leaf for split in splits for leaf in datasets_of(cfg, split)], metrics)
+    uses = coco_uses([leaf for split in splits for leaf in datasets_of(cfg, split)], metrics)
     for split in splits:
         for where, dataset, cls in datasets_of(cfg, split):
             source = [dataset.get(key) for key in ('type', 'data_root', 'ann_file', 'data_prefix')]
             if source in seen:
                 continue
             seen.append(source)
-            path = checks.joined(dataset, dataset.get('ann_file')) or dataset.get('data_root') or ''
+            path = joined(dataset, dataset.get('ann_file')) or dataset.get('data_root') or ''
             report = DatasetReport(where, cls.__name__, path)
             reports.append(report)
             try:
                 checks.check_paths(cfg, [(where, dataset, cls)], checks.metrics_of(cfg, split))
-                if checks.reads_coco(cls) and checks.annotation_file(dataset):
-                    image_files = _check_coco(report, dataset, cls, uses[checks.annotation_file(dataset)], orders)
+                if reads_coco(cls) and annotation_file(dataset):
+                    image_files = _check_coco(report, dataset, cls, uses[annotation_file(dataset)], orders)
                 else:
                     image_files = _check_built(report, cfg, dataset, cls)
+                if report.usage and needs_objects(cfg, split, dataset):
+                    used.setdefault(split, []).append(report)
             except UserError as error:
                 report.problems.append(Problem('data set', path or where, str(error).replace('\n', ' ')))
                 continue
             if files:
                 _check_files(report, image_files, workers)
+    for split, parts in used.items():
+        if why := nothing_left(split, sum((report.usage for report in parts), Usage())):
+            parts[0].problems.append(Problem('data set', parts[0].path, why.replace('\n', ' ')))
     if not reports:
         raise DataError(f'the config has no data set of mmengine in {", ".join(splits)}: nothing to check')
     return reports
@@ -131,21 +147,22 @@ class _File(NamedTuple):
     labels: range | None = None  # allowed in the map, 255 besides; None: any
 
 
-def _check_coco(report: DatasetReport, dataset: dict, cls: type, uses: dict, orders: dict) -> list[_File]:
+def _check_coco(report: DatasetReport, dataset: dict, cls: type, use: Use, orders: dict) -> list[_File]:
     """Check a COCO annotation file; returns its images, and the sizes of those with annotations."""
-    content = checks.read_json(report.path)
+    content, report.notes = use.read(report.path)
     missing = [key for key in ('images', 'categories') if not isinstance(content, dict)
                or not isinstance(content.get(key), list)]
     if missing:
         raise DataError(f'a COCO annotation file has the lists images, annotations and categories; this one has no '
                         f'{" and no ".join(missing)}')
-    report.problems += coco_problems(content, **uses, contents=report.contents)
+    report.problems += use.problems(content, report.contents)
+    report.usage = coco_usage(content, **dict(use.datasets)[report.where])
     categories = [c for c in content['categories'] if isinstance(c, dict) and isinstance(c.get('name'), str)]
     try:
         checks.check_classes(report.path, categories, dataset, cls, orders)
     except DataError as error:
         report.problems.append(Problem('data set', report.path, str(error).replace('\n', ' ')))
-    folder = checks.image_folder(dataset) or ''
+    folder = image_folder(dataset) or ''
     annotated = {ann['image_id'] for ann in content.get('annotations') or [] if isinstance(ann, dict)
                  and isinstance(ann.get('image_id'), int | str)}
     files = {}
@@ -165,6 +182,7 @@ def _check_built(report: DatasetReport, cfg: Config, dataset: dict, cls: type) -
         raise DataError(f'{cls.__name__} cannot read it: {type(error).__name__}: {error}') from error
     names = built.metainfo.get('classes') or ()
     contents = report.contents
+    report.usage = built_usage(built, learns=not loads_seg_maps(dataset, cls))
     contents.images = len(built)
     contents.classes.update(dict.fromkeys(names, 0))
     load_map = _map_loader(dataset, cfg) if loads_seg_maps(dataset, cls) else None

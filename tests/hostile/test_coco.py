@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from mmvision_mamba.datasets.coco_annotations import coco_problems, rle_problem
+from mmvision_mamba.datasets.coco_annotations import coco_problems
+from mmvision_mamba.datasets.coco_masks import rle_problem
 from mmvision_mamba.datasets.problems import KINDS
 
 from ..helpers.tiny_datasets import coco_content, detection_config

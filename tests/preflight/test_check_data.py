@@ -4,6 +4,7 @@ import pytest
 from mmengine import Config
 
 from mmvision_mamba.errors import DataError
+from mmvision_mamba.preflight import annotation_files
 from mmvision_mamba.preflight import check_data as data_checks
 from mmvision_mamba.preflight.check_data import check_datasets
 from mmvision_mamba.preflight.datasets import data_root_variable, override_data_root
@@ -210,7 +211,7 @@ class TestAnnotations:
 
     def test_each_file_is_parsed_once(self, coco, monkeypatch):
         parsed = []
-        read = data_checks.read_json
-        monkeypatch.setattr(data_checks, 'read_json', lambda path: parsed.append(path) or read(path))
+        read = annotation_files.read_json
+        monkeypatch.setattr(annotation_files, 'read_json', lambda path: parsed.append(path) or read(path))
         check_datasets(coco)
         assert sorted(parsed) == [f'{coco.data_root}/annotations/{split}.json' for split in ('train', 'val')]

@@ -14,6 +14,7 @@ from ...preflight.bad_images import leave_out_bad_images
 from ...preflight.check_data import check_datasets
 from ...preflight.check_model import check_model
 from ...preflight.read import read_config
+from ...preflight.usage import check_usage
 from ...processes import print_once
 
 
@@ -37,7 +38,7 @@ def load_config(args: argparse.Namespace, dataloader: str) -> Config:
 
 def prepare_data(cfg: Config, splits: tuple[str, ...], skip_bad_images: bool) -> None:
     """Check the data sets of `splits`, and the model against them, before anything is written."""
-    check_datasets(cfg, splits, skip_missing=skip_bad_images)
+    check_usage(cfg, check_datasets(cfg, splits, skip_missing=skip_bad_images), splits)
     check_model(cfg, splits)
     if skip_bad_images:
         bad = leave_out_bad_images(cfg, splits)

@@ -1,0 +1,53 @@
+"""mmdet's CocoDataset over annotation files as label tools write them."""
+from functools import partial
+
+from mmdet.datasets import CocoDataset
+from mmdet.datasets.api_wrappers import COCO
+
+from .coco_files import read_coco
+
+
+class MendedCOCO(COCO):
+    """The COCO API over `read_coco`; categories come in the order in which their names are asked for.
+
+    Args:
+        annotation_file: path of the JSON file.
+        boxes: what its boxes are, see `convert_boxes`. Default: x, y, width, height in pixels.
+    """
+
+    def __init__(self, annotation_file: str, boxes: str | float | None = None):
+        super().__init__()
+        self.dataset, _ = read_coco(annotation_file, boxes)
+        self.dataset.setdefault('annotations', [])
+        self.createIndex()
+        self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
+
+    def get_cat_ids(self, cat_names=(), sup_names=(), cat_ids=()) -> list:
+        """Ids of the categories, as in mmdet; of `cat_names` alone, in that order: one that the file lacks gets a new
+        id, so that all files of a config number its classes alike."""
+        if len(cat_names) == 0 or len(sup_names) or len(cat_ids) or isinstance(cat_names, str):
+            return super().get_cat_ids(cat_names, sup_names, cat_ids)
+        ids = {category['name']: category['id'] for category in self.dataset['categories']}
+        for name in cat_names:
+            if name not in ids:
+                numbers = [i for i in self.cats if isinstance(i, int)]
+                new = max(numbers, default=0) + 1 if len(numbers) == len(self.cats) else f'absent: {name}'
+                ids[name] = new
+                self.cats[new] = dict(id=new, name=name)
+                self.dataset['categories'].append(self.cats[new])
+        return [ids[name] for name in cat_names]
+
+
+class MendedCocoDataset(CocoDataset):
+    """mmdet's `CocoDataset`, which reads its file through `read_coco` and numbers labels in the order of its classes.
+
+    Sound files give the same samples as there.
+
+    Args:
+        boxes: what the file's boxes are, see `convert_boxes`. Default: x, y, width, height in pixels.
+        *args, **settings: as for `CocoDataset`.
+    """
+
+    def __init__(self, *args, boxes: str | float | None = None, **settings):
+        self.COCOAPI = partial(MendedCOCO, boxes=boxes)
+        super().__init__(*args, **settings)

@@ -1,0 +1,68 @@
+"""Read COCO annotation files as label tools write them, into the form that mmdet and pycocotools expect."""
+import gc
+import json
+import os
+
+from ..errors import DataError
+from ..files import encoding_of, read_text
+from .coco_boxes import convert_boxes
+from .coco_repairs import repair
+
+
+def read_coco(path: str | os.PathLike, boxes: str | float | None = None) -> tuple[dict, list[str]]:
+    """Read a COCO annotation file, and mend what can be mended without a guess.
+
+    Args:
+        path: of the file.
+        boxes: what its boxes are, see `convert_boxes`. Default: x, y, width, height in pixels.
+
+    Returns:
+        Its content, of which `coco_problems` says what is still wrong; and a note for each kind of repair, with counts.
+
+    Raises:
+        DataError: it can't be read, is no JSON, or no object with the lists images and categories.
+    """
+    content = read_json(path)
+    missing = [key for key in ('images', 'categories')
+               if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    if missing:
+        raise DataError(f'{path}: a COCO annotation file has the lists images, annotations and categories; this one '
+                        f'has no {" and no ".join(missing)}')
+    notes = repair(content)
+    if boxes is not None and (note := convert_boxes(content, boxes)):
+        notes.append(note)
+    mark = encoding_of(path)
+    return content, [f'it begins with a byte order mark ({mark})', *notes] if mark != 'utf-8' else notes
+
+
+def read_json(path: str | os.PathLike):
+    """Content of a JSON annotation file, in UTF-8 or with a byte order mark.
+
+    Raises:
+        DataError: the file can't be read, or is no JSON; with the place where it breaks off.
+    """
+    collecting = gc.isenabled()
+    gc.disable()  # it would look at millions of new objects again and again, and find no garbage
+    try:
+        text = read_text(path)
+        return json.loads(text)
+    except json.JSONDecodeError as e:
+        end = len(text.rstrip())
+        if not end:
+            problem = 'is empty'
+        elif e.pos >= end or e.msg.startswith('Unterminated string'):
+            problem = 'is truncated'
+        else:
+            problem = f'is not JSON: {e.msg}'
+        raise DataError(f'{path}: the annotation file {problem} (line {e.lineno}, byte {len(text[:e.pos].encode())} of '
+                        f'{os.path.getsize(path)}). Download or export it again.') from e
+    except UnicodeError as e:
+        raise DataError(f'{path}: the annotation file is no text in UTF-8 ({e}). Save it as UTF-8, or export it '
+                        'again.') from e
+    except RecursionError as e:
+        raise DataError(f'{path}: the annotation file is not JSON ({e}). Download or export it again.') from e
+    except OSError as e:
+        raise DataError(f'{path}: the annotation file cannot be read ({e.strerror or e})') from e
+    finally:
+        if collecting:
+            gc.enable()
