@@ -21,11 +21,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from .steps.prepare import add_hooks, build_runner, load_config, prepare_data, prepare_device
-    from .steps.testing import check_drawing, check_out, draw_predictions, keep_predictions, measure, use_tta
+    from .steps.testing import check_out, draw_predictions, keep_predictions, measure, prepare_drawing, use_tta
 
     cfg = load_config(args, 'test_dataloader')
     cfg.load_from, cfg.resume = args.checkpoint, False
-    check_drawing(cfg, args.show, args.show_dir)
+    prepare_drawing(cfg, args.show, args.show_dir)
     if args.tta:
         use_tta(cfg)
     add_hooks(cfg, dict(type='CheckpointFitHook'))

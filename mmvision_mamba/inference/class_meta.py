@@ -30,7 +30,7 @@ def dataset_meta(model: nn.Module, cfg: Config, meta: Mapping) -> dict:
     classes += tuple(f'class {i}' for i in range(len(classes), number))
     palette = next((list(p) for p in palettes if isinstance(p, (list, tuple, np.ndarray)) and len(p)), [])
     palette = [tuple(int(v) for v in colour) for colour in palette][:number]
-    palette += [_hue(i) for i in range(len(palette), number)]
+    palette += [hue(i) for i in range(len(palette), number)]
     return dict(classes=classes, palette=palette)
 
 
@@ -42,6 +42,6 @@ def _config_meta(cfg: Config) -> dict:
         return dict(cfg.test_dataloader.dataset.get('metainfo') or {})
 
 
-def _hue(i: int) -> tuple[int, int, int]:
+def hue(i: int) -> tuple[int, int, int]:
     """RGB colour i of a sequence in which neighbours differ: hues turn by the golden ratio."""
     return tuple(round(255 * v) for v in colorsys.hsv_to_rgb(i * 0.618034 % 1, 0.75, 0.95))

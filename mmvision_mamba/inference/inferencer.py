@@ -16,10 +16,10 @@ from mmengine.structures import BaseDataElement
 from PIL.Image import Image
 
 from ..configs import config_of_run, is_checkpoint
-from ..datasets.label_maps import IGNORED
 from ..errors import ConfigError, DataError
 from ..preflight.read import read_config
 from .display import check_display, show_picture
+from .enlarging import enlarge
 from .images import as_bgr
 from .kept_classes import keep_labels, labels_of, without_void_panoptic
 from .progress import progress_bar
@@ -28,6 +28,8 @@ from .sources import Source, find_sources
 from .toolboxes import build_toolbox
 
 ImageLike: TypeAlias = str | os.PathLike | np.ndarray | Image
+
+PICTURE_SIDE = 320  # pixels; smaller images are enlarged in the pictures of a run, so that labels can be read
 
 # Errors of a single image: it is reported as failed, and the run goes on with the next one.
 IMAGE_ERRORS = (DataError, cv2.error, MemoryError, torch.cuda.OutOfMemoryError)
@@ -131,25 +133,25 @@ class Inferencer:
             return data['inputs'], tuple(new / old for new, old in zip(meta['img_shape'], meta['ori_shape']))
         return data['inputs'], (float(factor[1]), float(factor[0]))
 
-    def draw(self, image: ImageLike, sample: BaseDataElement, score_thr: float = 0.3) -> np.ndarray:
-        """The prediction over its image: uint8 ``(H, W, 3)``, **RGB**, by the toolbox's visualiser.
+    def draw(self, image: ImageLike, sample: BaseDataElement, score_thr: float = 0.3, side: int = 0) -> np.ndarray:
+        """The prediction over its image: uint8 ``(H, W, 3)``, **RGB**.
+
+        mmdet's and mmseg's visualisers draw as `ScalingVisualizer` does, others in their own way.
 
         Args:
             image: as for `predict`.
             sample: what `predict` returned for it.
-            score_thr: instances with a lower score are not drawn. Default: 0.3.
+            score_thr: instances are drawn whose score is higher. Default: 0.3.
+            side: an image whose longer side has fewer pixels is enlarged, by a whole factor. Default: 0, never.
         """
-        image = np.ascontiguousarray(self.read(image)[..., ::-1])
+        image, sample = enlarge(np.ascontiguousarray(self.read(image)[..., ::-1]), sample, side)
         visualizer = self.toolbox.visualizer
         options = dict(pred_score_thr=score_thr) if self.scope == 'mmdet' else {}
         with self.lock:
             visualizer.dataset_meta = dict(classes=self.classes, palette=self.palette)
             visualizer.add_datasample('image', image, without_void_panoptic(sample, len(self.classes)),
                                       draw_gt=False, **options)
-            picture = visualizer.get_image()
-        if self.scope == 'mmseg' and self.kept is not None:  # pixels of other classes aren't darkened either
-            picture = np.where((sample.pred_sem_seg.data[0] == IGNORED)[..., None], image, picture)
-        return picture
+            return visualizer.get_image()
 
     def stream(self, inputs: Any, batch_size: int = 1,
                leave_out: str | os.PathLike | None = None) -> Iterator[Prediction]:
@@ -187,7 +189,8 @@ class Inferencer:
             wait_time: seconds a picture is shown; 0: until a key is pressed. Videos don't wait. Default: 0.
 
         Yields:
-            (prediction, RGB picture): the picture is None unless it is written, shown or returned.
+            (prediction, RGB picture): the picture is None unless it is written, shown or returned. An image under 320
+                pixels is enlarged in it, see `draw`.
 
         Raises:
             DataError: no inputs, or `out_dir` can't be written to.
@@ -200,7 +203,7 @@ class Inferencer:
             for prediction in self._stream(sources, batch_size):
                 picture = None
                 if return_vis or show or results.draws:
-                    picture = self.draw(prediction.image, prediction.sample, score_thr)
+                    picture = self.draw(prediction.image, prediction.sample, score_thr, PICTURE_SIDE)
                 results.add(prediction, picture)
                 yield prediction, picture
                 if show and not show_picture(picture, wait_time, prediction.source.is_video):  # type: ignore[arg-type]

@@ -142,7 +142,7 @@ def to_dict(sample: BaseDataElement) -> dict:
     if 'pred_instances' in sample:
         instances = sample.pred_instances
         result = dict(labels=instances.labels.tolist(), scores=instances.scores.tolist(),
-                      bboxes=_boxes(instances).tolist())
+                      bboxes=boxes_of(instances).tolist())
         if 'masks' in instances:
             result['masks'] = rle(instances.masks)
     if 'pred_sem_seg' in sample:
@@ -162,13 +162,13 @@ def coco_results(instances, image_id: int) -> list[dict]:
     results = []
     masks = rle(instances.masks) if 'masks' in instances else [None] * len(instances)
     for (x1, y1, x2, y2), label, score, mask in zip(
-            _boxes(instances).tolist(), instances.labels.tolist(), instances.scores.tolist(), masks):
+            boxes_of(instances).tolist(), instances.labels.tolist(), instances.scores.tolist(), masks):
         result = dict(image_id=image_id, category_id=label + 1, bbox=[x1, y1, x2 - x1, y2 - y1], score=score)
         results.append(result if mask is None else dict(result, segmentation=mask))
     return results
 
 
-def _boxes(instances) -> torch.Tensor:
+def boxes_of(instances) -> torch.Tensor:
     """Boxes ``(n, 4)``; drawn around the masks where the model predicts none (SOLO's are zeros)."""
     boxes = instances.get('bboxes')
     if 'masks' in instances and (boxes is None or not boxes.any()):

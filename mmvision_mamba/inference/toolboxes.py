@@ -8,9 +8,12 @@ from ..errors import ConfigError
 from ..installation import needing
 from ..preflight.datasets import datasets_of
 from ..preflight.pretrained import drop_pretrained
+from ..text import class_name
 from .toolbox_base import ToolboxBase
 
 VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer')
+SCALING_VISUALIZERS = dict(mmdet='mmvision_mamba.inference.det_toolbox.ScalingDetVisualizer',
+                           mmseg='mmvision_mamba.inference.seg_toolbox.ScalingSegVisualizer')
 
 
 def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
@@ -39,7 +42,7 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
     if not datasets:
         raise ConfigError('the config has no test_dataloader with a data set, whose pipeline prepares the images')
     cfg.test_dataloader.dataset = datasets[0][1]  # without the data sets wrapped around it
-    cfg.setdefault('visualizer', dict(type=VISUALIZERS[scope], name='visualizer'))
+    use_scaling_visualizer(cfg)
     cfg.visualizer.pop('vis_backends', None)
     cfg.visualizer.pop('save_dir', None)
     if weights is not None:
@@ -47,3 +50,14 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='.*save_dir.*')
         return Toolbox(cfg, weights, device, scope)
+
+
+def use_scaling_visualizer(cfg: Config) -> None:
+    """Let mmdet's or mmseg's visualiser draw as `ScalingVisualizer` does, in place in the config.
+
+    A visualiser of another type, and one with settings of its own such as `line_width`, stays as it is.
+    """
+    visualizer = cfg.setdefault('visualizer', dict(type=VISUALIZERS[cfg.default_scope], name='visualizer'))
+    settings = set(visualizer) - {'type', 'name', 'vis_backends', 'save_dir'}
+    if class_name(visualizer['type']) == VISUALIZERS[cfg.default_scope] and not settings:
+        visualizer['type'] = SCALING_VISUALIZERS[cfg.default_scope]

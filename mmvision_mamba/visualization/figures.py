@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from matplotlib.patches import Rectangle
 
 from ..errors import ConfigError
 from ..files import replace
+from ..inference.fonts import use_fonts
 
 SUFFIXES = ('.png', '.jpg', '.svg', '.pdf')
 
@@ -33,13 +35,16 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save(figure: Figure, out: str | os.PathLike) -> None:
-    """Write a figure, and make missing folders above it.
+    """Write a figure, and make missing folders above it; its texts are drawn in any script that a font has.
 
     Raises:
         ConfigError: the figure can't be written there.
     """
+    use_fonts(figure)
     try:
-        replace(Path(out), lambda temporary: figure.savefig(temporary, dpi=120))
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'Glyph .* missing from font')  # `use_fonts` names them all
+            replace(Path(out), lambda temporary: figure.savefig(temporary, dpi=120))
     except OSError as error:
         raise ConfigError(f'{out} can not be written: {error.strerror or error}') from error
 

@@ -72,7 +72,7 @@ def test_what_a_detector_writes_is_read_by_pycocotools(detector, shapes, tmp_pat
             assert instance['bbox'] == pytest.approx([x1, y1, x2 - x1, y2 - y1])
             assert found.annToMask(instance).sum() == coco_mask.area(rle)
     for i in range(3):
-        assert cv2.imread(str(tmp_path / f'out/vis/00000{i}.png')).shape == (72, 88, 3)
+        assert cv2.imread(str(tmp_path / f'out/vis/00000{i}.png')).shape == (288, 352, 3), 'enlarged'
 
 
 def test_what_a_segmentor_writes_are_maps_with_the_palette(segmentor, shapes, tmp_path):

@@ -19,6 +19,7 @@ from ...files import replace
 from ...inference.display import check_display
 from ...inference.images import read_image
 from ...inference.results import picture_suffix
+from ...inference.toolboxes import use_scaling_visualizer
 from ...preflight.datasets import innermost
 from ...processes import print_once
 from ...text import class_name
@@ -27,8 +28,12 @@ _PICKLED = dict(mmdet='detector', mmengine='classifier')  # scope -> model whose
 _DRAWN = 'mmdet', 'mmseg'  # scopes whose predictions can be drawn
 
 
-def check_drawing(cfg: Config, show: bool, show_dir: str | None) -> None:
-    """Raise ConfigError where --show or --show-dir can't work: a toolbox that draws nothing, no display, a file."""
+def prepare_drawing(cfg: Config, show: bool, show_dir: str | None) -> None:
+    """Let the config's visualiser draw as `infer` does.
+
+    Raises:
+        ConfigError: --show or --show-dir can't work: a toolbox that draws nothing, no display, a file.
+    """
     if not show and not show_dir:
         return
     if show:
@@ -37,6 +42,7 @@ def check_drawing(cfg: Config, show: bool, show_dir: str | None) -> None:
         raise ConfigError(f'--show and --show-dir work with mmdet and mmseg configs, not with {cfg.default_scope!r}')
     if show_dir and Path(show_dir).is_file():
         raise ConfigError(f'--show-dir: {show_dir} is a file, expected a folder')
+    use_scaling_visualizer(cfg)
 
 
 def draw_predictions(cfg: Config, runner, show: bool, show_dir: str | None, wait_time: float) -> None:

@@ -1,0 +1,34 @@
+"""Small images and their predictions, enlarged for drawing: labels need pixels to be read."""
+import math
+
+import numpy as np
+import torch
+from mmengine.structures import BaseDataElement, PixelData
+
+
+def enlarge(image: np.ndarray, sample: BaseDataElement, side: int) -> tuple[np.ndarray, BaseDataElement]:
+    """An image ``(H, W, 3)`` and its prediction, by the least whole factor that makes the longer side `side` or more.
+
+    Both are returned as they are where no factor is needed; else each pixel is repeated.
+    """
+    factor = math.ceil(side / max(image.shape[:2]))
+    if factor <= 1:
+        return image, sample
+    return image.repeat(factor, axis=0).repeat(factor, axis=1), _enlarged(sample, factor)
+
+
+def _enlarged(sample: BaseDataElement, factor: int) -> BaseDataElement:
+    def repeated(values: torch.Tensor) -> torch.Tensor:
+        return values.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
+    sample = sample.clone()
+    for name, kind in (('pred_sem_seg', 'data'), ('pred_sem_seg', 'sem_seg'), ('pred_panoptic_seg', 'sem_seg')):
+        if name in sample and kind in sample.get(name):
+            setattr(sample, name, PixelData(**{kind: repeated(sample.get(name).get(kind))}))
+    if 'pred_instances' in sample:
+        instances = sample.pred_instances.clone()
+        if 'bboxes' in instances:
+            instances.bboxes = getattr(instances.bboxes, 'tensor', instances.bboxes) * factor
+        if 'masks' in instances:
+            instances.masks = repeated(torch.as_tensor(instances.masks))
+        sample.pred_instances = instances
+    return sample
