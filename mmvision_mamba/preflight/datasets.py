@@ -9,9 +9,20 @@ from mmengine import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
+from ..datasets.folders import read_lines
 from ..errors import ConfigError
 
 SPLITS = ('train', 'val', 'test')
+
+
+def value_at(cfg, place: str):
+    """The value at a dotted place of a config, None where there is none."""
+    for key in place.split('.'):
+        if isinstance(cfg, list | tuple):
+            cfg = cfg[int(key)] if key.isdigit() and int(key) < len(cfg) else None
+        else:
+            cfg = cfg.get(key) if isinstance(cfg, dict | Config) else None
+    return cfg
 
 
 def datasets_of(cfg: Config, split: str) -> list[tuple[str, dict, type]]:
@@ -136,3 +147,59 @@ def _data_roots(value, where: str = '') -> Iterator[tuple[str, str]]:
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
             yield from _data_roots(item, f'{where}{i}.')
+
+
+def unwrap_data_roots(cfg: Config) -> None:
+    """Let a `data_root` be the very folder that the paths of its data set begin with.
+
+    An ADE20K_ROOT may name the folder that holds ADEChallengeData2016, or that folder itself, whatever it is called.
+
+    Args:
+        cfg: changed in place: paths lose their first folder where they only exist without it.
+    """
+    for split in SPLITS:
+        for _, dataset, _ in datasets_of(cfg, split):
+            root, prefixes = dataset.get('data_root'), dataset.get('data_prefix') or {}
+            holders = [dataset.get('ann_file'), *prefixes.values()]
+            paths = [path for path in holders if isinstance(path, str) and path]
+            if not isinstance(root, str) or not paths or any(map(osp.isabs, paths)):
+                continue
+            first = {path.split('/')[0] for path in paths}
+            inner = [path.partition('/')[2] for path in paths]
+            if len(first) == 1 and all(inner) and not osp.exists(osp.join(root, *first)) and all(
+                    osp.exists(osp.join(root, path)) for path in inner):
+                prefixes.update({key: path.partition('/')[2] for key, path in prefixes.items() if path})
+                if dataset.get('ann_file'):
+                    dataset['ann_file'] = dataset['ann_file'].partition('/')[2]
+
+
+def read_class_names(cfg: Config) -> list[str]:
+    """Turn classes that a config gives as text into a tuple: the lines of a file of that name, or one class.
+
+    Args:
+        cfg: changed in place, in the `metainfo` of its data sets.
+
+    Returns:
+        A line for each text that is taken for one class.
+
+    Raises:
+        ConfigError: the text looks like a file's name, and there is no such file.
+    """
+    notes = []
+    for split in SPLITS:
+        for where, dataset, _ in datasets_of(cfg, split):
+            metainfo = dataset.get('metainfo') or {}
+            for key, value in metainfo.items() if isinstance(metainfo, dict) else ():
+                if key != 'classes' and not key.endswith('_classes') or not isinstance(value, str):
+                    continue
+                place = f'{where}.metainfo.{key}'
+                if osp.isfile(value):
+                    metainfo[key] = tuple(read_lines(value))
+                elif value.endswith('.txt') or not value.strip():
+                    raise ConfigError(f'{place} is {value!r}: no such file. Expected: a tuple of names, or a text file '
+                                      'with one a line')
+                else:
+                    metainfo[key] = (value,)
+                    notes.append(f"{place} is the text {value!r}: taken for one class (a tuple of one is ('{value}',), "
+                                 'with a comma)')
+    return notes

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from mmengine import Config
 
+from .datasets import value_at
+
 
 class Given:
     """given(place): the value there if the user has set it, else None.
@@ -23,23 +25,13 @@ class Given:
         self.inherited = [_read(base) for base in _bases(source)] if source else []
 
     def __call__(self, place: str):
-        value, source = _value(self.cfg, place), _value(self.source, place)
-        inherited = next((v for base in reversed(self.inherited) if (v := _value(base, place)) is not None), None)
+        value, source = value_at(self.cfg, place), value_at(self.source, place)
+        inherited = next((v for base in reversed(self.inherited) if (v := value_at(base, place)) is not None), None)
         return None if value == source and source == inherited else value
 
 
 def _read(path: Path) -> Config:
     return Config.fromfile(path, import_custom_modules=False)
-
-
-def _value(cfg, place: str):
-    """The value at a dotted place, None where there is none."""
-    for key in place.split('.'):
-        if isinstance(cfg, list | tuple):
-            cfg = cfg[int(key)] if key.isdigit() and int(key) < len(cfg) else None
-        else:
-            cfg = cfg.get(key) if isinstance(cfg, dict | Config) else None
-    return cfg
 
 
 def _source(path: Path) -> Path | None:

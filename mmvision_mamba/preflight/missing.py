@@ -20,8 +20,9 @@ def check_present(source: str, paths: Sequence[str], kind: str = 'images') -> No
     """
     missing = missing_files(paths)
     if missing:
+        some = ', or leave them out: --skip-bad-images' if len(missing) < len(paths) else ''
         raise DataError(f'{source}: {len(missing)} of {len(paths)} {kind} are missing, the first: {missing[0]}.'
-                        f'{_alike(missing[0])}\nWay out: add them, or leave them out: --skip-bad-images')
+                        f'{_alike(missing[0])}\nWay out: add them{some}')
 
 
 def check_masks_present(cfg: Config, dataset: dict, cls: type) -> None:

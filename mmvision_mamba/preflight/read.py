@@ -10,8 +10,9 @@ from ..errors import ConfigError, UserError
 from ..installation import problem
 from ..processes import print_once
 from .custom_data import use_custom_data
-from .datasets import override_data_root
+from .datasets import override_data_root, read_class_names, unwrap_data_roots
 from .keys import check_keys
+from .overrides import check_overrides
 
 
 def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: Sequence[str] = ('model',),
@@ -44,6 +45,7 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
         raise ConfigError(f'{path} can not be read as a config: {type(error).__name__}: {error}') from error
     options = dict(options or {})
     data_root = options.pop('data_root', None)
+    check_overrides(cfg, options)
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, AssertionError, IndexError) as error:
@@ -64,6 +66,9 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
         if (known := problem(error, str(path))) is not None:
             raise known from error
         raise ConfigError(f'{path} needs {cfg.default_scope}: {error}') from error
+    for note in read_class_names(cfg):
+        print_once(note)
     if find_data and (summary := use_custom_data(cfg, refuse_broken)):
         print_once(summary)
+    unwrap_data_roots(cfg)
     return cfg
