@@ -190,7 +190,7 @@ def read_class_names(cfg: Config) -> list[str]:
         for where, dataset, _ in datasets_of(cfg, split):
             metainfo = dataset.get('metainfo') or {}
             for key, value in metainfo.items() if isinstance(metainfo, dict) else ():
-                if key != 'classes' and not key.endswith('_classes') or not isinstance(value, str):
+                if (key != 'classes' and not key.endswith('_classes')) or not isinstance(value, str):
                     continue
                 place = f'{where}.metainfo.{key}'
                 if osp.isfile(value):

@@ -10,8 +10,9 @@ from .keys import KEYS
 
 _READ = KEYS | {'custom_data', 'data_root', 'sync_bn', 'compile', 'activation_checkpointing', 'efficient_conv_bn_eval'}
 # Names in configs of older versions and of other projects: name here.
-_FORMER = dict(samples_per_gpu='batch_size', workers_per_gpu='num_workers', workers='num_workers', epochs='max_epochs',
-               total_epochs='max_epochs', iters='max_iters', total_iters='max_iters', learning_rate='lr', bs='batch_size')
+_FORMER = dict(samples_per_gpu='batch_size', workers_per_gpu='num_workers', workers='num_workers',
+               epochs='max_epochs', total_epochs='max_epochs', iters='max_iters', total_iters='max_iters',
+               learning_rate='lr')
 _MOST = 4  # keys to suggest
 
 
@@ -32,7 +33,7 @@ def check_overrides(cfg: Config, keys: Iterable[str]) -> None:
         way_out = f'Set {", ".join(suggested[:_MOST])}' if suggested else \
             f'Keys that are read begin with {shortened([k for k in cfg if k in _READ], 20)}'
         reason = f'{top} is a variable of the config file, used up when that is read' if top in cfg else \
-            f'there is no such key{did_you_mean(top, _READ)}'
+            f'there is no key {top!r}{did_you_mean(top, _READ)}'
         raise ConfigError(f'the override of {key} would do nothing: {reason}.\n{way_out}')
 
 
@@ -44,7 +45,7 @@ def _read_instead(cfg: Config, key: str) -> list[str]:
               if place.startswith(split)]
     for end in range(1, len(parts) + 1):  # the variable, or the part of it, that stands there
         value = value_at(cfg, '.'.join(parts[:end]))
-        if isinstance(value, dict | list | tuple) and len(value) or isinstance(value, str) and len(value) > 3:
+        if (isinstance(value, dict | list | tuple) and len(value)) or (isinstance(value, str) and len(value) > 3):
             found = [place for place, other in places if other == value and type(other) is type(value)]
             if found:
                 return ['.'.join([place, *parts[end:]]) for place in found]
