@@ -11,7 +11,8 @@ timm            the published classifiers, for `timm.create_model`
 mmengine        the backbones; where mmcv is installed too, runner, hooks, loops, optimiser wrappers; the configs
                 of this package, as bases of others
 mmcv            the loading transforms; classification
-mmdet           test-time augmentation of masks, once mmdet has all that it derives from
+mmdet           test-time augmentation of masks, once mmdet has all that it derives from; data set, loading and metric
+                of COCO's panoptic files, in the place of its own, once mmdet's registries are searched
 ==============  =================================================================================================
 
 The backbones are in mmengine's root registry, where mmdet, mmseg and mmpretrain find them too.
@@ -89,11 +90,26 @@ def _with_mmdet() -> None:
     from .evaluation import tta  # noqa: F401
 
 
+def _with_mmdet_registry() -> None:
+    """Let parts for panoptic files take the place of mmdet's own, which need the package panopticapi."""
+    from mmdet.registry import DATASETS, METRICS, TRANSFORMS
+
+    # mmengine 0.10.7 has no seam here: a registry imports these modules in turn before it is first searched.
+    for registry, module in ((DATASETS, 'datasets.panoptic'), (TRANSFORMS, 'datasets.panoptic'),
+                             (METRICS, 'evaluation.panoptic_metric')):
+        name = f'{__package__}.{module}'
+        if registry._imported:
+            import_module(name)
+        elif name not in registry._locations:
+            registry._locations.append(name)
+
+
 _DEPENDENCIES = 'mmpretrain.utils.dependency'  # nothing is registered with mmpretrain, see `bridges`
 # Library, or the module of it that is imported when all that the parts need is -> function that registers the parts.
 # While mmdet.models is being imported, it may import this package, through the operators of mmcv.
 _PARTS: dict[str, Callable[[], None]] = {
     'timm': _with_timm, 'mmengine': _with_mmengine, 'mmcv': _with_mmcv, 'mmdet.models.test_time_augs': _with_mmdet,
+    'mmdet.registry': _with_mmdet_registry,
     _DEPENDENCIES: bridges.without_multimodal}
 
 

@@ -22,7 +22,8 @@ MOST_MODULES = 60  # 32 are needed, all but five of them Python's own; NumPy alo
 
 TIMM = {'mambavision_tiny'}
 MMENGINE = TIMM | {'MambaVision', 'MM_mamba_vision', 'DivergenceHook', 'PackImage', 'ImageClassifier'}
-MMDET = MMENGINE | {'InstanceSegTTAModel'}
+PANOPTIC = {'CocoPanopticMetric', 'CocoPanopticDataset', 'LoadPanopticAnnotations'}
+MMDET = MMENGINE | {'InstanceSegTTAModel'} | PANOPTIC
 ORDERS = {  # imports, in this order: what is registered then
     'import mmvision_mamba, timm': TIMM,
     'import timm, mmvision_mamba': TIMM,
@@ -67,9 +68,11 @@ def registered() -> set[str]:
             (MODELS, 'MambaVision'), (MODELS, 'MM_mamba_vision'), (HOOKS, 'DivergenceHook'), (TRANSFORMS, 'PackImage'),
             (MODELS, 'ImageClassifier')) if registry.get(name)}
     if sys.modules.get('mmdet'):
-        from mmdet.registry import MODELS
+        from mmdet.registry import DATASETS, METRICS, MODELS, TRANSFORMS
         with contextlib.suppress(RuntimeError):  # a broken mmcv that a test made; get() imports mmdet's models
             found |= {name for name in ('InstanceSegTTAModel',) if MODELS.get(name)}
+            found |= {name for name in PANOPTIC for registry in (DATASETS, METRICS, TRANSFORMS)  # in mmdet's own place
+                      if getattr(registry.get(name), '__module__', '').startswith('mmvision_mamba')}
     return found
 
 

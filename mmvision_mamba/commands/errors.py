@@ -70,7 +70,7 @@ def _user_message(error: Exception) -> str | None:
     if (known := problem(error, 'this command')) is not None:
         return str(known)
     if isinstance(error, ImportError | RuntimeError) and 'is not installed' in str(error):
-        return str(error).strip()  # lvis, panopticapi and the like, each with the way to get it
+        return str(error).strip()  # lvis, pycocoevalcap and the like, each with the way to get it
     built = _class_being_built(error.__traceback__)
     if isinstance(error, KeyError) and 'is not in the' in str(error):
         return str(error.args[0]).split('. Please check')[0]

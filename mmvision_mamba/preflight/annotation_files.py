@@ -23,7 +23,12 @@ _MENDED = dict(CocoDataset='mmvision_mamba.datasets.coco_dataset.MendedCocoDatas
 
 def reads_coco(cls: type) -> bool:
     """Whether a data set class reads its annotation file as mmdet's CocoDataset does; most inherit that method."""
-    return cls.load_data_list.__qualname__ == 'CocoDataset.load_data_list'
+    return cls.load_data_list.__qualname__ == 'CocoDataset.load_data_list' and not reads_panoptic(cls)
+
+
+def reads_panoptic(cls: type) -> bool:
+    """Whether a data set class reads COCO's panoptic files."""
+    return any(base.__name__ == 'CocoPanopticDataset' for base in cls.__mro__)
 
 
 def annotation_file(dataset: dict) -> str | None:
@@ -139,7 +144,7 @@ def coco_uses(datasets: list, metrics: list[dict]) -> dict[str, Use]:
             use.boxes = dataset.get('boxes', use.boxes)
             in_training = where.startswith('train') and not dataset.get('test_mode')
             use.datasets.append((where, dict(
-                classes=metainfo_of(dataset, cls).get('classes') if reads_coco(cls) else None,
+                classes=metainfo_of(dataset, cls).get('classes') if reads_coco(cls) or reads_panoptic(cls) else None,
                 filter_cfg=dataset.get('filter_cfg') if in_training else None, indices=dataset.get('indices'),
                 size_matters=where.startswith('train'),
                 left_out={osp.relpath(file, image_folder(dataset) or '.') for file in dataset.get('left_out') or ()})))

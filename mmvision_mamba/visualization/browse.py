@@ -63,6 +63,7 @@ def model_inputs(cfg: Config, split: str = 'train', count: int = 12,
         for image, sample in zip(data['inputs'], data['data_samples']):
             if unresized:
                 _resize_annotations(sample)
+            _pad_annotations(sample, tuple(image.shape[-2:]))
             samples.append((_as_picture(image, preprocessor), sample))
     return samples, dataset.metainfo
 
@@ -91,8 +92,8 @@ def _loads_after_resizing(dataset: dict) -> bool:
 def _resize_annotations(sample: BaseDataElement) -> None:
     """Resize annotations, in place, from the original image's size to that of the model's input."""
     (height, width), (old_height, old_width) = sample.img_shape[:2], sample.ori_shape[:2]
-    if 'gt_sem_seg' in sample:
-        labels = torch.nn.functional.interpolate(sample.gt_sem_seg.data[None].float(), size=(height, width))[0]
+    if (labels := _semantic_map(sample)) is not None:
+        labels = torch.nn.functional.interpolate(labels[None, None].float(), size=(height, width))[0]
         sample.gt_sem_seg = PixelData(data=labels.long())
     for name in ('gt_instances', 'ignored_instances'):
         truth = sample.get(name)
@@ -101,6 +102,22 @@ def _resize_annotations(sample: BaseDataElement) -> None:
         truth.bboxes = _tensor(truth.bboxes) * torch.tensor([width / old_width, height / old_height] * 2)
         if 'masks' in truth:
             truth.masks = truth.masks.resize((height, width))
+
+
+def _pad_annotations(sample: BaseDataElement, shape: tuple[int, int]) -> None:
+    """Pad annotations, in place, to the shape `(H, W)` of the model's input, where the data preprocessor left them."""
+    labels, truth = _semantic_map(sample), sample.get('gt_instances')
+    if labels is not None:
+        padding = (0, shape[1] - labels.shape[1], 0, shape[0] - labels.shape[0])
+        sample.gt_sem_seg = PixelData(data=torch.nn.functional.pad(labels, padding, value=IGNORED)[None])
+    if truth is not None and 'masks' in truth and (truth.masks.height, truth.masks.width) != shape:
+        truth.masks = truth.masks.pad(shape)
+
+
+def _semantic_map(sample: BaseDataElement) -> torch.Tensor | None:
+    """The labels `(H, W)` of a data sample, mmseg's or mmdet's; None without any."""
+    truth = sample.get('gt_sem_seg')
+    return None if truth is None else (truth.data if 'data' in truth else truth.sem_seg)[0]
 
 
 def _tensor(boxes) -> torch.Tensor:
@@ -161,8 +178,8 @@ def _geometry(image: np.ndarray, sample: BaseDataElement) -> str:
 def _draw_annotations(ax: Axes, image: np.ndarray, sample: BaseDataElement, classes: list[str],
                       colours: np.ndarray) -> Iterator[tuple[str, Sequence[float]]]:
     """Draw the annotations of a data sample; yields the name and colour of each class drawn."""
-    if 'gt_sem_seg' in sample:
-        labels = sample.gt_sem_seg.data[0].cpu().numpy()
+    if (labels := _semantic_map(sample)) is not None:
+        labels = labels.cpu().numpy()
         ignored = (labels == IGNORED) | (labels >= len(classes)) | (labels < 0)
         overlay = np.empty((*labels.shape, 4))
         overlay[...] = (1, 1, 1, 0.9)

@@ -14,9 +14,11 @@ from mmengine.registry import init_default_scope
 from mmvision_mamba.errors import ConfigError
 from mmvision_mamba.visualization.browse import draw_samples, model_inputs
 
+from ..helpers.panoptic_data import make_panoptic, small_config
+
 CLASSES = ('a', 'b')
 PALETTE = [(255, 0, 0), (0, 0, 255)]
-SIZES = [(40, 60), (48, 32), (40, 60)]  # height, width
+SIZES = [(40, 60), (48, 32), (40, 60)]  # height, width, two of them no multiples of the padding's 32
 NORMALISE = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], bgr_to_rgb=True)
 BOX = (10, 8, 30, 24)  # x1, y1, x2, y2
 
@@ -93,11 +95,11 @@ def test_a_batch_is_padded_as_in_training(root):
 def test_annotations_of_a_test_pipeline_are_brought_to_the_inputs_size(masks, root):
     samples, _ = model_inputs(detection(root, masks=masks, split='val', late=[
         dict(type='Resize', scale_factor=2., keep_ratio=True)]), 'val')
-    for _, sample in samples:
+    for image, sample in samples:
         assert sample.gt_instances.bboxes.tolist() == [[2 * side for side in BOX]]
         if masks:
             mask = sample.gt_instances.masks.to_ndarray()[0]
-            assert mask.shape == sample.img_shape
+            assert mask.shape == image.shape[:2]
             rows, columns = np.nonzero(mask)
             assert np.allclose((columns.min(), rows.min(), columns.max() + 1, rows.max() + 1),
                                [2 * side for side in BOX], atol=2)
@@ -162,3 +164,24 @@ def test_several_views_of_an_image_are_refused(root):
         [dict(type='RandomFlip', prob=p) for p in (0., 1.)], [dict(type='PackDetInputs')]])]
     with pytest.raises(ConfigError, match='several views'):
         model_inputs(cfg, 'test')
+
+
+def test_panoptic_annotations(tmp_path):
+    """Instances with masks, and the semantic map around them: as loaded, and as a test pipeline leaves them."""
+    root = make_panoptic(tmp_path / 'coco', train=2, val=2)
+    (tmp_path / 'config.py').write_text(small_config(root))
+    cfg = Config.fromfile(tmp_path / 'config.py')
+    init_default_scope('mmdet')
+    for split in ('train', 'val'):
+        samples, metainfo = model_inputs(cfg, split)
+        for image, sample in samples:
+            (height, width), shape = sample.img_shape, image.shape[:2]
+            assert shape[0] % 32 == shape[1] % 32 == 0 and (height, width) != shape
+            labels, masks = sample.gt_sem_seg.data[0].numpy(), sample.gt_instances.masks.to_ndarray()
+            assert labels.shape == masks.shape[1:] == shape
+            assert set(np.unique(labels[:height, 4:width])) == {0, 1, 2, 3}
+            assert (labels[height:] == 255).all() and not masks[:, height:].any() and not masks[:, :, width:].any()
+            for mask, label in zip(masks, sample.gt_instances.labels.tolist(), strict=True):
+                assert (labels[mask > 0] == label).mean() > 0.9  # resized apart
+        draw_samples(tmp_path / f'{split}.png', samples, metainfo)
+        assert cv2.imread(str(tmp_path / f'{split}.png')).std() > 10

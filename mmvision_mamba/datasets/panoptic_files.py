@@ -1,0 +1,128 @@
+"""COCO's panoptic files: a JSON file with the segments of each image, and PNGs whose colours are the segments' ids,
+R + 256 G + 256² B; 0 is none (void)."""
+import cv2
+import numpy as np
+from mmengine import fileio
+
+from ..errors import DataError
+from .coco_files import read_json
+from .image_files import image_problem
+
+
+def is_panoptic(content) -> bool:
+    """Whether the content of a COCO annotation file is panoptic: a record an image, with its segments."""
+    annotations = content.get('annotations') if isinstance(content, dict) else None
+    return isinstance(annotations, list) and any(
+        isinstance(ann, dict) and 'segments_info' in ann for ann in annotations[:100])
+
+
+def kind_problem(path: str, content, panoptic: bool) -> str | None:
+    """What is wrong, in two lines, with an annotation file of the other kind; None where its kind is right or unknown.
+
+    Args:
+        path: of the file.
+        content: of the file.
+        panoptic: whether a panoptic file is wanted.
+    """
+    annotations = content.get('annotations') if isinstance(content, dict) else None
+    if not annotations or not isinstance(annotations, list) or is_panoptic(content) == panoptic:
+        return None
+    if panoptic:
+        return (f'{path}: no panoptic annotation file: its annotations have no segments_info.\n'
+                'Way out: name the panoptic file, such as panoptic_val2017.json, or read this one with CocoDataset, '
+                'LoadAnnotations and CocoMetric.')
+    return (f'{path}: a panoptic annotation file (its annotations have segments_info) where one of instances is '
+            'wanted.\n'
+            'Way out: name the file of instances, such as instances_val2017.json, or read this one with '
+            'CocoPanopticDataset, LoadPanopticAnnotations and CocoPanopticMetric.')
+
+
+def read_panoptic(path: str) -> dict:
+    """Read a panoptic annotation file, with the keys that exporters leave out: `iscrowd`, 0, and `area`, its box's.
+
+    Raises:
+        DataError: it is no JSON, or no panoptic annotation file.
+    """
+    content = read_json(path)
+    if problem := kind_problem(path, content, panoptic=True):
+        raise DataError(problem)
+    if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ('images', 'categories')):
+        raise DataError(f'{path}: a panoptic annotation file has the lists images, annotations and categories')
+    content.setdefault('annotations', [])
+    for annotation in content['annotations']:
+        for segment in annotation['segments_info']:
+            segment.setdefault('iscrowd', 0)
+            if 'area' not in segment and 'bbox' in segment:
+                segment['area'] = segment['bbox'][2] * segment['bbox'][3]
+    return content
+
+
+def segment_ids(rgb: np.ndarray) -> np.ndarray:
+    """Ids `(H, W)`, int32, of the segments in an RGB image `(H, W, 3)`, uint8."""
+    red, green, blue = (rgb[..., i].astype(np.int32) for i in range(3))
+    return red | green << 8 | blue << 16
+
+
+def id_colours(ids: np.ndarray) -> np.ndarray:
+    """RGB image `(H, W, 3)`, uint8, of segment ids `(H, W)` below 2²⁴."""
+    return np.stack([ids >> shift & 255 for shift in (0, 8, 16)], axis=-1).astype(np.uint8)
+
+
+def read_segment_ids(path: str, shape: tuple[int, int] | None = None, backend_args: dict | None = None) -> np.ndarray:
+    """Read a panoptic PNG.
+
+    Args:
+        path: of the file.
+        shape: height and width of its image, in pixels. Default: any.
+        backend_args: of mmengine's file backend. Default: the local file system.
+
+    Returns:
+        Segment ids `(H, W)`, int32.
+
+    Raises:
+        DataError: the file is missing, no image, has no three channels of 8 bits, or is of another size than `shape`.
+    """
+    try:
+        content = fileio.get(path, backend_args=backend_args)
+    except FileNotFoundError as error:
+        raise DataError(f'{path}: the panoptic PNG is missing. Put it there, or correct data_prefix.seg (of a metric: '
+                        'seg_prefix)') from error
+    problem = image_problem(content, quick=False)
+    picture = None if problem else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if not problem and (picture is None or picture.ndim != 3 or picture.dtype != np.uint8):
+        problem = 'not an RGB image of 8 bits, whose colours are ids of segments: R + 256 G + 256² B'
+    elif not problem and shape and picture.shape[:2] != tuple(shape):
+        problem = (f'the panoptic PNG is {picture.shape[1]} × {picture.shape[0]} pixels, its image '
+                   f'{shape[1]} × {shape[0]}')
+    if problem:
+        raise DataError(f'{path}: {problem}')
+    return segment_ids(picture[..., 2::-1])  # OpenCV has BGR, or BGRA
+
+
+def number_segments(segments: np.ndarray, num_classes: int, instance_offset: int = 1000,
+                    ignored: int | None = None) -> tuple[np.ndarray, list[dict]]:
+    """Number the segments of a prediction for a panoptic PNG.
+
+    Args:
+        segments: `(H, W)`, label + `instance_offset` · instance, as mmdet's panoptic heads predict.
+        num_classes: labels from this one on are void.
+        instance_offset: see `segments`. Default: 1000.
+        ignored: a further label that is void. Default: none.
+
+    Returns:
+        Ids `(H, W)`, int32, from 1 on, 0 for void; and for each its `id`, `label`, `area` in pixels and `bbox`, x, y,
+        width and height.
+    """
+    values, inverse = np.unique(segments, return_inverse=True)
+    inverse = inverse.reshape(segments.shape)
+    labels = values % instance_offset
+    real = (labels < num_classes) & (labels != ignored)
+    numbers = np.where(real, np.cumsum(real), 0).astype(np.int32)
+    infos = []
+    for position in np.flatnonzero(real):
+        mask = inverse == position
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        box = (columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1)
+        infos.append(dict(id=int(numbers[position]), label=int(labels[position]), area=int(mask.sum()),
+                          bbox=[int(side) for side in box]))
+    return numbers[inverse], infos
