@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int | None:
                  weights=args.checkpoint if '://' in args.checkpoint else str(Path(args.checkpoint).absolute()))
     # With Ray too, so that errors in config and checkpoint are reported before any process starts.
     inferencer = Inferencer(**model, device='cpu' if args.ray else args.device, show_progress=False)
-    job = BatchJob(args.inputs, args.out, _settings(model, inferencer), args.shard_size, args.format)
+    job = BatchJob(args.inputs, args.out, _settings(model, inferencer), args.shard_size, args.format, inferencer.ids)
     shards = job.start()
     if len(shards) < len(job):
         print(f'{len(job) - len(shards)} of {len(job)} parts are there already')
@@ -70,8 +70,11 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def _settings(model: dict, inferencer) -> dict:
     """All that the results depend on beside the images. A run continues in a folder only with the same settings."""
+    from ..datasets.label_maps import meaning
     weights = Path(model['weights'])
+    maps = dict(label_maps=meaning(True)) if inferencer.reduce_zero_label else {}  # once they counted from 0
     return dict(
+        **maps,
         config=model['model'], weights=model['weights'], classes=list(inferencer.classes),
         config_sha256=hashlib.sha256(repr(inferencer.model.cfg.model).encode()).hexdigest(),
         weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None)

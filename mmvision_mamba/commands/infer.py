@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int | None:
         print(f'stopped after {done} images', file=sys.stderr)
         return 130
     if not args.no_save_vis or not args.no_save_pred:
-        print(f'{done} image{"s" * (done != 1)} done: {args.out_dir}')
+        print('\n'.join([f'{done} image{"s" * (done != 1)} done: {args.out_dir}', *inferencer.notes]))
     if failures := inferencer.failures:
         raise DataError(f'{len(failures)} of {inferencer.number} inputs failed:\n' + '\n'.join(
             f'  {name}: {reason}' for name, reason in failures))

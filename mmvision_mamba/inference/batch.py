@@ -4,6 +4,8 @@ import io
 import json
 import os
 from collections.abc import Iterator, Sequence
+from copy import copy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ from ..datasets.label_maps import segment_map
 from ..errors import ConfigError, DataError, MissingExtraError
 from ..files import replace
 from . import BATCH_FORMATS
+from .ids import ResultIds
 from .inferencer import Inferencer, Prediction
-from .results import coco_header, coco_results, panoptic_map, rle, to_dict, write_json
+from .results import coco_results, panoptic_map, result_files, rle, to_dict, write_json
 from .sources import VIDEO_SUFFIXES, find_sources
 
 
@@ -21,9 +24,10 @@ class BatchJob:
     """Images, split into shards, and the folder of their results:
 
     - `manifest.json`: settings and inputs; a job resumes in a folder only if they are the same.
-    - `images.txt`: the images' names; the n-th line is the image with the id n.
+    - `images.txt`: the images' names; the n-th line is the image with the id n, unless the data set has ids of its own.
     - `parts/part-00000.parquet` …: a row for each image of a shard, see `parquet_row`; or `part-00000.json` … with
-      `images`, `annotations` and `failures`, as COCO results (segmentors: COCO stuff's, a mask for each class).
+      `images`, `annotations` and `failures`, as COCO results (segmentors: COCO stuff's, a mask for each class), which
+      `finish` joins to `results.json`, `boxes.json` (of models with masks, see `results.Results`) and `images.json`.
 
     A part is written beside its place and moved there once it is complete. If it is made again, after a crash say, it
     has the same content: each image is in the results once.
@@ -34,6 +38,7 @@ class BatchJob:
         settings: all else that determines the results, JSON-ready.
         shard_size: images a part. Default: 256.
         format: 'parquet' or 'coco'. Default: 'parquet'.
+        ids: of images and categories, for the format coco. Default: numbers.
 
     Raises:
         DataError: no images, one that is a video, or a folder with the results of another job.
@@ -41,7 +46,7 @@ class BatchJob:
     """
 
     def __init__(self, inputs: Sequence[str], out: str | os.PathLike, settings: dict, shard_size: int = 256,
-                 format: str = 'parquet'):
+                 format: str = 'parquet', ids: ResultIds | None = None):
         if format not in BATCH_FORMATS:
             raise ConfigError(f'format must be one of {tuple(BATCH_FORMATS)}, got {format!r}')
         if shard_size < 1:
@@ -51,8 +56,15 @@ class BatchJob:
         self.out, self.format, self.shard_size = Path(out).resolve(), format, shard_size
         self.names = list_images(inputs, self.out)
         digest = hashlib.sha256('\n'.join(self.names).encode()).hexdigest()
+        self.ids = copy(ids) if ids else ResultIds(settings.get('classes', ()))
+        numbers = list(range(1, len(self.names) + 1))
+        known = self.ids.assign(self.names) if format == 'coco' else numbers
+        self.image_ids = [self.ids.new() if id_ is None else id_ for id_ in known]
         self.manifest = dict(settings, images=len(self.names), inputs_sha256=digest, shard_size=shard_size,
                              format=format, parts=len(self))
+        if format == 'coco' and (self.ids.source or self.image_ids != numbers):
+            ids_used = json.dumps([self.image_ids, self.ids.categories])
+            self.manifest['ids_sha256'] = hashlib.sha256(ids_used.encode()).hexdigest()
 
     def __len__(self) -> int:
         return -(-len(self.names) // self.shard_size)
@@ -78,10 +90,11 @@ class BatchJob:
         (self.out / 'parts').mkdir(exist_ok=True)
         return [shard for shard in range(len(self)) if self.count(shard) != len(self.shard(shard))]
 
-    def shard(self, index: int) -> list[tuple[int, str]]:
+    def shard(self, index: int) -> list[tuple[int | str, str]]:
         """(image id, name) of a shard's images."""
         first = index * self.shard_size
-        return list(enumerate(self.names[first:first + self.shard_size], first + 1))
+        last = first + self.shard_size
+        return list(zip(self.image_ids[first:last], self.names[first:last]))
 
     def part(self, index: int) -> Path:
         """The part file of a shard."""
@@ -120,20 +133,25 @@ class BatchJob:
         def parts():
             return (json.loads(self.part(index).read_text()) for index in range(len(self)))
 
-        def write(path):
+        def write(path, name):
             separator = '['
             with path.open('w') as file:
                 for part in parts():
-                    images.extend(part['images'])
-                    failures.extend((f['file_name'], f['reason']) for f in part['failures'])
-                    for annotation in part['annotations']:
+                    results = result_files(part['annotations'], masks)[name] if boxes else part['annotations']
+                    for annotation in results:
                         file.write(f'{separator}\n{json.dumps(annotation)}')
                         separator = ','
                 file.write('[]\n' if separator == '[' else '\n]\n')
 
-        replace(self.out / 'results.json', write)
-        write_json(self.out / 'images.json',
-                   dict(coco_header(images, self.manifest.get('classes', ())), annotations=[]))
+        kinds = set()
+        for part in parts():
+            images.extend(part['images'])
+            failures.extend((f['file_name'], f['reason']) for f in part['failures'])
+            kinds.update((('bbox' in a), ('segmentation' in a)) for a in part['annotations'])
+        boxes, masks = (any(kind[i] for kind in kinds) for i in (0, 1))
+        for name in ('results.json', 'boxes.json')[:1 + (boxes and masks)]:
+            replace(self.out / name, partial(write, name=name))
+        write_json(self.out / 'images.json', dict(self.ids.header(images), annotations=[]))
         return failures
 
 
@@ -177,7 +195,7 @@ def infer_shard(inferencer: Inferencer, job: BatchJob, index: int, batch_size: i
     existing = [name for _, name in shard if '://' in name or Path(name).is_file()]
     reasons = {name: 'the file is missing' for _, name in shard if name not in set(existing)}
     records = {}
-    make_record = parquet_row if job.format == 'parquet' else _coco_record
+    make_record = parquet_row if job.format == 'parquet' else partial(_coco_record, categories=job.ids.categories)
     for prediction in inferencer.stream(existing, batch_size) if existing else ():
         records[prediction.source.name] = make_record(prediction, inferencer)
     reasons.update(inferencer.failures if existing else ())
@@ -214,7 +232,7 @@ def parquet_row(prediction: Prediction, inferencer: Inferencer) -> dict:
 
     - `labels`, `scores`, `bboxes` (x1, y1, x2, y2): lists over the instances; `masks`: the `counts` of COCO's
       run-length encoding, whose `size` is [height, width].
-    - `sem_seg`: a PNG file whose pixels are labels (255: none).
+    - `sem_seg`: a PNG file of the label map; see `datasets.label_maps` for the values of pixels.
     - `panoptic`, `segments`: COCO's panoptic PNG file, and its `segments_info` as JSON.
     """
     sample = prediction.sample
@@ -224,21 +242,22 @@ def parquet_row(prediction: Prediction, inferencer: Inferencer) -> dict:
     if 'masks' in values:
         row['masks'] = [mask['counts'] for mask in values['masks']]
     if 'sem_seg' in values:
-        row['sem_seg'] = _png(segment_map(values['sem_seg'], len(inferencer.classes), inferencer.palette))
+        row['sem_seg'] = _png(segment_map(
+            values['sem_seg'], len(inferencer.classes), inferencer.palette, inferencer.reduce_zero_label))
     if 'pred_panoptic_seg' in sample:
-        image, segments = panoptic_map(sample, len(inferencer.classes))
+        image, segments = panoptic_map(sample, inferencer.ids.categories)
         row.update(panoptic=_png(image), segments=json.dumps(segments))
     return row
 
 
-def _coco_record(prediction: Prediction, inferencer: Inferencer) -> dict:
+def _coco_record(prediction: Prediction, inferencer: Inferencer, categories: Sequence[dict]) -> dict:
     """An image's `image` and `annotations` in a JSON part, still without the image's id."""
     sample = prediction.sample
-    annotations = coco_results(sample.pred_instances, 0) if 'pred_instances' in sample else []
+    annotations = coco_results(sample.pred_instances, 0, categories) if 'pred_instances' in sample else []
     labels = to_dict(sample).get('sem_seg')
     if labels is not None and not annotations:
         values = [int(v) for v in np.unique(labels) if v < len(inferencer.classes)]
-        annotations = [dict(category_id=v + 1, segmentation=mask)
+        annotations = [dict(category_id=categories[v]['id'], segmentation=mask)
                        for v, mask in zip(values, rle(np.stack([labels == v for v in values])) if values else ())]
     return dict(image=dict(height=prediction.image.shape[0], width=prediction.image.shape[1]), annotations=annotations)
 

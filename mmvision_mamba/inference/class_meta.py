@@ -1,11 +1,14 @@
 """Names and colours of a model's classes, from its checkpoint or its config."""
 import colorsys
+import inspect
 from collections.abc import Mapping
 
 import numpy as np
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 from torch import nn
+
+from ..preflight.datasets import datasets_of
 
 
 def dataset_meta(model: nn.Module, cfg: Config, meta: Mapping) -> dict:
@@ -32,6 +35,18 @@ def dataset_meta(model: nn.Module, cfg: Config, meta: Mapping) -> dict:
     palette = [tuple(int(v) for v in colour) for colour in palette][:number]
     palette += [hue(i) for i in range(len(palette), number)]
     return dict(classes=classes, palette=palette)
+
+
+def reduces_zero_label(cfg: Config) -> bool:
+    """Whether the masks of a config's test data set count from 1 and call 0 unlabelled, as ADE20K's do."""
+    for _, dataset, cls in datasets_of(cfg, 'test')[:1]:
+        if 'reduce_zero_label' in dataset:
+            return bool(dataset['reduce_zero_label'])
+        for base in cls.__mro__:
+            parameter = inspect.signature(base.__init__).parameters.get('reduce_zero_label')  # type: ignore[misc]
+            if parameter is not None:
+                return parameter.default is True
+    return False
 
 
 def _config_meta(cfg: Config) -> dict:

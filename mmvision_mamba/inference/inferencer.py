@@ -2,7 +2,9 @@
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any, TypeAlias
 
@@ -18,8 +20,10 @@ from PIL.Image import Image
 from ..configs import config_of_run, is_checkpoint
 from ..errors import ConfigError, DataError
 from ..preflight.read import read_config
+from .class_meta import reduces_zero_label
 from .display import check_display, show_picture
 from .enlarging import enlarge
+from .ids import ResultIds, result_ids
 from .images import as_bgr
 from .kept_classes import keep_labels, labels_of, without_void_panoptic
 from .progress import progress_bar
@@ -70,6 +74,8 @@ class Inferencer:
         lock: held while the model or the visualiser is used, which threads share.
         number: after a call, the number of its inputs: images, videos, cameras.
         failures: after a call, a (name, reason) for each input that failed.
+        notes: after a call that wrote predictions, lines that say what ids and pixels in them mean.
+        reduce_zero_label: whether masks of the config's data set count from 1, as ADE20K's.
 
     Raises:
         ConfigError: the config can't be used, a class name is unknown, or the device isn't there.
@@ -89,15 +95,23 @@ class Inferencer:
         if isinstance(model, Config) and cfg_options:
             cfg = cfg.copy()
             cfg.merge_from_dict(cfg_options)
+        self.cfg = cfg
         self.device, self.scope = check_device(device), cfg.get('default_scope')
         self.toolbox = build_toolbox(cfg, None if weights is None else str(weights), self.device)
         self.model = self.toolbox.model
         self.classes, self.palette = (self.model.dataset_meta[key] for key in ('classes', 'palette'))
         self.kept = labels_of(classes, self.classes)
+        self.reduce_zero_label = reduces_zero_label(cfg)
         self.show_progress = show_progress
         self.number = 0
+        self.notes: list[str] = []
         self.failures: list[tuple[str, str]] = []
         self.lock = threading.RLock()
+
+    @cached_property
+    def ids(self) -> ResultIds:
+        """The ids of images and categories in results; reads the annotation file of the config's test data set."""
+        return result_ids(self.cfg, self.classes)
 
     @torch.no_grad()
     def predict(self, images: ImageLike | Sequence[ImageLike], batch_size: int = 1) -> list[BaseDataElement]:
@@ -199,12 +213,15 @@ class Inferencer:
         if show:
             check_display('look at the pictures in the output folder')
         sources = self._find(inputs, batch_size, out_dir or None)  # before a folder is made: there may be no inputs
-        with Results(out_dir, self.classes, self.palette, not no_save_vis, not no_save_pred) as results:
+        ids = copy(self.ids) if out_dir and not no_save_pred else None  # a run gives ids to its own images
+        with Results(out_dir, self.classes, self.palette, not no_save_vis, not no_save_pred, ids,
+                     self.reduce_zero_label, sources) as results:
             for prediction in self._stream(sources, batch_size):
                 picture = None
                 if return_vis or show or results.draws:
                     picture = self.draw(prediction.image, prediction.sample, score_thr, PICTURE_SIDE)
                 results.add(prediction, picture)
+                self.notes = results.describe()
                 yield prediction, picture
                 if show and not show_picture(picture, wait_time, prediction.source.is_video):  # type: ignore[arg-type]
                     return
@@ -236,7 +253,7 @@ class Inferencer:
         """The sources of a new run; resets `number` and `failures`."""
         _check_batch_size(batch_size)
         sources = find_sources(inputs, self.read, leave_out)
-        self.number, self.failures = len(sources), []
+        self.number, self.failures, self.notes = len(sources), [], []
         return sources
 
     def _stream(self, sources: list[Source], batch_size: int) -> Iterator[Prediction]:

@@ -11,9 +11,12 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from ..datasets.label_maps import segment_map
+from ..datasets.label_maps import meaning, segment_map
 from ..errors import DataError
 from ..files import replace
+from .ids import ResultIds
+from .images import is_url
+from .sources import Source
 
 WRITTEN = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')  # a picture keeps its image's format; else .png
 
@@ -22,11 +25,11 @@ class Results:
     """Writes predictions under `out_dir` as they come:
 
     - ``vis/NAME.EXT``: a picture for each image, an mp4 for each video.
-    - ``preds/results.json``: all instances as COCO results, with RLE masks; ``preds/images.json``: the images and
-      categories of their ids, so that ``COCO('images.json').loadRes('results.json')`` works. Label i is category
-      i + 1.
-    - ``preds/NAME.png``: segment maps, a pixel's value being its label (255: none), with the classes' palette; of a
-      video ``preds/NAME/FRAME.png``.
+    - ``preds/results.json``: all instances as COCO results. A model with masks has RLE masks there, without boxes, from
+      which pycocotools would take the areas; its boxes are in ``preds/boxes.json``. ``preds/images.json``: the images
+      and categories of their ids.
+    - ``preds/NAME.png``: segment maps, with the classes' palette; see `datasets.label_maps` for the values of pixels.
+      Of a video ``preds/NAME/FRAME.png``.
     - ``preds/panoptic/NAME.png`` and ``preds/panoptic.json``: COCO's panoptic results.
 
     Each file is written beside its place and moved there once it is complete; leaving the context, by an error too,
@@ -36,19 +39,28 @@ class Results:
         out_dir: '' writes nothing.
         classes, palette: the names and RGB colours of labels.
         pictures, predictions: which of the two to write.
+        ids: of images and categories. Default: numbers.
+        reduce_zero_label: whether masks of the data set count from 1; so will segment maps. Default: False.
+        sources: all inputs, in order: images get the ids of the data set. Default: images are numbered as they come.
 
     Raises:
         DataError: `out_dir` can't be written to.
     """
 
     def __init__(self, out_dir: str | os.PathLike, classes: Sequence[str], palette: Sequence[Sequence[int]],
-                 pictures: bool = True, predictions: bool = True):
+                 pictures: bool = True, predictions: bool = True, ids: ResultIds | None = None,
+                 reduce_zero_label: bool = False, sources: Sequence[Source] = ()):
         self.out_dir = Path(out_dir)
         self.draws, self.predicts = bool(out_dir) and pictures, bool(out_dir) and predictions
         self.classes, self.palette = classes, palette
+        self.ids, self.reduce_zero_label = ids or ResultIds(classes), reduce_zero_label
+        images = [source for source in sources if not source.is_video]
+        self._image_ids = dict(zip((source.output for source in images), self.ids.assign(
+            [source.name if source.folder or is_url(source.name) else None for source in images])))
         self._images: list[dict] = []
         self._panoptic: list[dict] = []
-        self._instances = None  # JSON array being written
+        self._arrays: dict[str, _JsonArray] = {}  # being written
+        self._maps = False  # whether there are segment maps
         self._video = None
         if self.draws or self.predicts:
             try:
@@ -66,9 +78,10 @@ class Results:
         self._end_video()
         if not self.predicts:
             return
-        header = coco_header(self._images, self.classes)
-        if self._instances:
-            self._instances.close()
+        header = self.ids.header(self._images)
+        for array in self._arrays.values():
+            array.close()
+        if self._arrays:
             write_json(self.out_dir / 'preds/images.json', header)
         if self._panoptic:
             write_json(self.out_dir / 'preds/panoptic.json', dict(header, annotations=self._panoptic))
@@ -83,6 +96,11 @@ class Results:
         except OSError as error:
             raise DataError(f'{self.out_dir}: writing the results of {prediction.source.name} failed: '
                             f'{error.strerror or error}') from error
+
+    def describe(self) -> list[str]:
+        """What the numbers in the predictions written so far mean, a line for each kind."""
+        return [self.ids.describe()] * bool(self._arrays or self._panoptic) + \
+            [f'label maps: {meaning(self.reduce_zero_label)}'] * self._maps
 
     def _add_picture(self, prediction, picture: np.ndarray) -> None:
         source, bgr = prediction.source, np.ascontiguousarray(picture[..., ::-1])
@@ -104,23 +122,28 @@ class Results:
 
     def _add_prediction(self, prediction) -> None:
         sample, source = prediction.sample, prediction.source
-        image = dict(id=len(self._images) + 1, file_name=source.name, height=len(prediction.image),
-                     width=prediction.image.shape[1])
+        known = self._image_ids.get(source.output)
+        image = dict(id=self.ids.new() if known is None else known, file_name=source.name,
+                     height=len(prediction.image), width=prediction.image.shape[1])
         name = source.output
         if source.is_video:
             image['frame'] = prediction.frame
             name = f'{name}/{prediction.frame:06}'
         self._images.append(image)
         if 'pred_instances' in sample:
-            self._instances = self._instances or _JsonArray(self.out_dir / 'preds/results.json')
-            for instance in coco_results(sample.pred_instances, image['id']):
-                self._instances.add(instance)
+            for file, values in result_files(coco_results(sample.pred_instances, image['id'], self.ids.categories),
+                                             'masks' in sample.pred_instances).items():
+                if file not in self._arrays:
+                    self._arrays[file] = _JsonArray(self.out_dir / 'preds' / file)
+                for value in values:
+                    self._arrays[file].add(value)
         if 'pred_sem_seg' in sample:
+            self._maps = True
             labels = _sem_seg(sample)
             replace(self.out_dir / 'preds' / f'{name}.png', lambda path: segment_map(
-                labels, len(self.classes), self.palette).save(path))
+                labels, len(self.classes), self.palette, self.reduce_zero_label).save(path))
         if 'pred_panoptic_seg' in sample:
-            picture, segments = panoptic_map(sample, len(self.classes))
+            picture, segments = panoptic_map(sample, self.ids.categories)
             replace(self.out_dir / 'preds/panoptic' / f'{name}.png', picture.save)
             self._panoptic.append(dict(image_id=image['id'], file_name=f'{name}.png', segments_info=segments))
 
@@ -152,20 +175,36 @@ def to_dict(sample: BaseDataElement) -> dict:
     return result
 
 
-def coco_header(images: Sequence[dict], classes: Sequence[str]) -> dict:
-    """COCO's annotation format without annotations: the images, and the classes as categories from 1."""
-    return dict(info={}, images=images, categories=[dict(id=i + 1, name=name) for i, name in enumerate(classes)])
+def coco_results(instances, image_id: int | str, categories: Sequence[dict] | None = None) -> list[dict]:
+    """COCO's results format for the instances of one image: bbox is x, y, width, height, segmentation an RLE.
 
-
-def coco_results(instances, image_id: int) -> list[dict]:
-    """COCO's results format for the instances of one image: bbox is x, y, width, height, segmentation an RLE."""
-    results = []
-    masks = rle(instances.masks) if 'masks' in instances else [None] * len(instances)
-    for (x1, y1, x2, y2), label, score, mask in zip(
-            boxes_of(instances).tolist(), instances.labels.tolist(), instances.scores.tolist(), masks):
-        result = dict(image_id=image_id, category_id=label + 1, bbox=[x1, y1, x2 - x1, y2 - y1], score=score)
-        results.append(result if mask is None else dict(result, segmentation=mask))
+    Args:
+        instances: with `labels`, `scores`, and `bboxes` or `masks`; with `mask_scores`, these are `mask_score`.
+        image_id: of their image.
+        categories: for each label a dict with `id`. Default: label i is category i + 1.
+    """
+    columns = [boxes_of(instances).tolist(), instances.labels.tolist(), instances.scores.tolist()]
+    results = [dict(image_id=image_id, category_id=label + 1 if categories is None else categories[label]['id'],
+                    bbox=[x1, y1, x2 - x1, y2 - y1], score=score) for (x1, y1, x2, y2), label, score in zip(*columns)]
+    for key, values in (('segmentation', rle(instances.masks) if 'masks' in instances else ()),
+                        ('mask_score', instances.mask_scores.tolist() if 'mask_scores' in instances else ())):
+        for result, value in zip(results, values):
+            result[key] = value
     return results
+
+
+def result_files(results: Sequence[dict], masks: bool) -> dict[str, list[dict]]:
+    """The content of `results.json` and, of a model with masks, of `boxes.json`, from `coco_results`.
+
+    Masks and boxes are apart as COCO has them: pycocotools takes the area of a result that has a box from that box.
+    """
+    boxes = [{key: value for key, value in result.items() if key not in ('segmentation', 'mask_score')}
+             for result in results]
+    if not masks:
+        return {'results.json': boxes}
+    segments = [dict(image_id=r['image_id'], category_id=r['category_id'], score=r.get('mask_score', r['score']),
+                     segmentation=r['segmentation']) for r in results]
+    return {'results.json': segments, 'boxes.json': boxes}
 
 
 def boxes_of(instances) -> torch.Tensor:
@@ -190,20 +229,26 @@ def _sem_seg(sample: BaseDataElement) -> np.ndarray:
     return (seg.data if 'data' in seg else seg.sem_seg)[0].numpy()
 
 
-def panoptic_map(sample: BaseDataElement, num_classes: int) -> tuple[Image.Image, list[dict]]:
-    """COCO's panoptic format: an RGB image of segment ids R + 256 G + 256² B, 0 for none, and its `segments_info`."""
+def panoptic_map(sample: BaseDataElement, categories: Sequence[dict]) -> tuple[Image.Image, list[dict]]:
+    """COCO's panoptic format: an RGB image of segment ids R + 256 G + 256² B, 0 for none, and its `segments_info`.
+
+    Args:
+        sample: with `pred_panoptic_seg`.
+        categories: for each label a dict with `id`.
+    """
     from mmdet.evaluation import INSTANCE_OFFSET
     segments = sample.pred_panoptic_seg.sem_seg[0].numpy()
     ids = np.zeros(segments.shape, np.uint32)
     infos = []
     for segment in np.unique(segments):
         label = int(segment % INSTANCE_OFFSET)
-        if label < num_classes:  # else void
+        if label < len(categories):  # else void
             mask = segments == segment
             ids[mask] = len(infos) + 1
             ys, xs = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-            infos.append(dict(id=len(infos) + 1, category_id=label + 1, area=int(mask.sum()), iscrowd=0, bbox=[
-                int(v) for v in (xs[0], ys[0], xs[-1] - xs[0] + 1, ys[-1] - ys[0] + 1)]))
+            box = xs[0], ys[0], xs[-1] - xs[0] + 1, ys[-1] - ys[0] + 1
+            infos.append(dict(id=len(infos) + 1, category_id=categories[label]['id'], area=int(mask.sum()), iscrowd=0,
+                              bbox=[int(v) for v in box]))
     return Image.fromarray(np.stack([ids >> shift & 255 for shift in (0, 8, 16)], -1).astype(np.uint8)), infos
 
 

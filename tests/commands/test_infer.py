@@ -23,7 +23,8 @@ def test_it_lists_what_failed_and_keeps_what_is_done(tool, model_files, images):
     assert f'{images / "bad.png"}: the image is truncated' in run.err
     assert '1 image done' in run.out
     done = sorted(str(p.relative_to(images / 'out')) for p in (images / 'out').rglob('*') if p.is_file())
-    assert done == ['preds/images.json', 'preds/results.json', 'vis/good.png']
+    assert done == ['preds/boxes.json', 'preds/images.json', 'preds/results.json', 'vis/good.png']
+    assert 'ids: images are numbered by this run, and label i is category i + 1' in run.out
     # The second run does not take the first one's pictures for inputs.
     (images / 'bad.png').unlink()
     run = tool('infer', files.config, files.checkpoint, images, '--out-dir', images / 'out', '--no-save-vis')

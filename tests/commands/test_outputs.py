@@ -12,7 +12,12 @@ pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
 from mmengine.registry import MODELS, init_default_scope
+from pycocotools import mask as rle
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
+from mmvision_mamba import Inferencer
+from mmvision_mamba.inference.results import to_dict
 from mmvision_mamba.preflight.read import read_config
 
 from ..helpers import ROOT
@@ -64,8 +69,22 @@ def segmentor(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def detector(tmp_path_factory):
+    """Its objects are what the model finds, but for a few: with random weights it would find none."""
     data = coco(tmp_path_factory.mktemp('det') / 'my data', {'train/a.json': 'train', 'val/a.json': 'val'})
-    return model_on(data, 'cascade_mask_rcnn_mambavision_t_custom', DETECTOR, 'mmdet')
+    files = model_on(data, 'cascade_mask_rcnn_mambavision_t_custom', DETECTOR, 'mmdet')
+    model = Inferencer(files.config, files.checkpoint, 'cpu', show_progress=False)
+    path = data / 'val/a.json'
+    content = json.loads(path.read_text())
+    content['annotations'] = []
+    for image in content['images']:
+        found = to_dict(model.predict(data / 'val' / image['file_name'])[0])
+        objects = [(label, mask) for label, mask in zip(found['labels'], found['masks']) if rle.area(mask) > 30]
+        for label, mask in objects[1::2]:
+            content['annotations'].append(dict(
+                id=len(content['annotations']) + 1, image_id=image['id'], category_id=(7, 90)[label], segmentation=mask,
+                bbox=rle.toBbox(mask).tolist(), area=int(rle.area(mask)), iscrowd=0))
+    path.write_text(json.dumps(content))
+    return files
 
 
 def written(folder):
@@ -102,10 +121,61 @@ def test_a_segmentor(tool, segmentor, tmp_path):
         assert 100 * np.mean(found['per_class']['IoU']) == pytest.approx(metrics['mIoU'])
 
 
+def test_a_segmentor_whose_masks_count_from_one(tool, model_files, shapes, tmp_path):
+    """As ADE20K's: the maps of test and infer do so too, and confusion reads them."""
+    files = model_files.segmentor
+    options = ('--cfg-options', f'data_root={shapes}', 'test_dataloader.dataset.reduce_zero_label=True')
+    result = tool('test', files.config, files.checkpoint, '--work-dir', 'wd', '--out', 'out', *options)
+    assert result.code == 0, result.err[-3000:]
+    expected = 'a pixel has its label + 1, as in the masks of the data set (reduce_zero_label); 0: none'
+    assert f'label maps: out ({expected})' in result.out
+    result = tool('infer', files.config, files.checkpoint, shapes / 'val', '--no-save-vis', *options)
+    assert result.code == 0 and f'label maps: {expected}' in result.out, result.err[-3000:]
+    inferencer = Inferencer(files.config, files.checkpoint, 'cpu', show_progress=False)
+    for name in ('000000.png', '000001.png', '000002.png'):
+        labels = inferencer.predict(shapes / f'val/{name}')[0].pred_sem_seg.data[0].numpy()
+        for folder in ('out', 'outputs/preds'):
+            assert np.array_equal(np.asarray(Image.open(tmp_path / folder / name)), labels + 1)
+    with Image.open(tmp_path / 'outputs/preds/000000.png') as image:
+        assert image.getpalette()[:6] == [0, 0, 0, *inferencer.palette[0]]
+    metrics = json.loads((tmp_path / 'wd/metrics.json').read_text())
+    for predictions in ('out', 'outputs/preds'):
+        result = tool('confusion', files.config, predictions, '--work-dir', 'wd', *options)
+        assert result.code == 0, result.err[-3000:]
+        counts = np.array(json.loads((tmp_path / 'wd/confusion/confusion.json').read_text())['counts'])
+        assert 100 * np.trace(counts) / counts.sum() == pytest.approx(metrics['aAcc'])
+
+
+def scored(truth, results, kind):
+    """The APs that pycocotools finds, by the recipe of docs/inference.md."""
+    evaluation = COCOeval(truth, truth.loadRes(str(results)), kind)
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    return evaluation.stats[:6]
+
+
 def test_a_detector(tool, detector, tmp_path):
     result = tool('test', detector.config, detector.checkpoint, '--work-dir', 'wd', '--show-dir', 'pictures')
     assert result.code == 0, result.err[-3000:]
     assert written(tmp_path / 'pictures') == ['deep/er 1/pic.png', 'deep/er 3/pic.png', 'pic 0.jpg', 'pic 2.jpg']
+    # What infer and batch-infer write has the data set's own ids, and pycocotools finds what test measures.
+    metrics = json.loads((tmp_path / 'wd/metrics.json').read_text())
+    truth, images = COCO(detector.data / 'val/a.json'), detector.data / 'val'
+    result = tool('infer', detector.config, detector.checkpoint, images, '--no-save-vis')
+    assert result.code == 0 and f'ids: categories are those of {detector.data}/val/a.json, images too' in result.out
+    result = tool('batch_infer', detector.config, detector.checkpoint, images, '--out', 'batch', '--format', 'coco')
+    assert result.code == 0, result.err[-3000:]
+    for folder in (tmp_path / 'outputs/preds', tmp_path / 'batch'):
+        header = json.loads((folder / 'images.json').read_text())
+        assert {i['id']: i['file_name'] for i in header['images']} == {
+            id_: str(images / image['file_name']) for id_, image in truth.imgs.items()}
+        assert [c['id'] for c in header['categories']] == [7, 90] and 'val/a.json' in header['info']['description']
+        for kind, name in (('bbox', 'boxes'), ('segm', 'results')):
+            aps = scored(truth, folder / f'{name}.json', kind)
+            assert 0 < aps[0] < 1 and aps.tolist() == pytest.approx([
+                metrics[f'coco/{kind}_{key}'] for key in ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l')])
+
     # Nothing found: what that means, instead of a line that the results are empty.
     result = tool('test', detector.config, detector.checkpoint, '--work-dir', 'wd', '--cfg-options',
                   'model.test_cfg.rcnn.score_thr=1.5')

@@ -61,16 +61,18 @@ def test_path_array_and_pillow_image_are_the_same_image(segmentor, shapes):
 def test_what_a_detector_writes_is_read_by_pycocotools(detector, shapes, tmp_path):
     result = detector(shapes / 'val', batch_size=2, out_dir=tmp_path / 'out')
     truth = COCO(tmp_path / 'out/preds/images.json')
-    found = truth.loadRes(str(tmp_path / 'out/preds/results.json'))
+    masks, boxes = (truth.loadRes(str(tmp_path / f'out/preds/{name}.json')) for name in ('results', 'boxes'))
     assert [image['file_name'] for image in truth.dataset['images']] == [
         str(shapes / f'val/00000{i}.png') for i in range(3)]
     assert [c['name'] for c in truth.dataset['categories']] == list(detector.classes)
     for image_id, prediction in enumerate(result['predictions'], 1):
-        instances = found.imgToAnns[image_id]
-        assert [i['category_id'] - 1 for i in instances] == prediction['labels']
-        for instance, (x1, y1, x2, y2), rle in zip(instances, prediction['bboxes'], prediction['masks']):
+        for results in (masks, boxes):
+            assert [i['category_id'] - 1 for i in results.imgToAnns[image_id]] == prediction['labels']
+            assert [i['score'] for i in results.imgToAnns[image_id]] == prediction['scores']
+        for instance, (x1, y1, x2, y2) in zip(boxes.imgToAnns[image_id], prediction['bboxes'], strict=True):
             assert instance['bbox'] == pytest.approx([x1, y1, x2 - x1, y2 - y1])
-            assert found.annToMask(instance).sum() == coco_mask.area(rle)
+        for instance, rle in zip(masks.imgToAnns[image_id], prediction['masks'], strict=True):
+            assert instance['area'] == masks.annToMask(instance).sum() == coco_mask.area(rle)
     for i in range(3):
         assert cv2.imread(str(tmp_path / f'out/vis/00000{i}.png')).shape == (288, 352, 3), 'enlarged'
 
@@ -232,7 +234,7 @@ def test_panoptic_maps_follow_coco():
     from mmengine.structures import PixelData
     segments = torch.tensor([[1000 + 0, 1000 + 0, 2], [2000 + 0, 3, 2]])  # two of class 0, stuff 2, none (3 classes)
     sample = DetDataSample(pred_panoptic_seg=PixelData(sem_seg=segments[None]))
-    image, about = panoptic_map(sample, num_classes=3)
+    image, about = panoptic_map(sample, [dict(id=i) for i in (1, 2, 3)])
     ids = np.asarray(image).astype(int) @ [1, 256, 256**2]
     assert ids[1, 1] == 0
     found = {(info['category_id'], info['area'], tuple(info['bbox'])) for info in about}
