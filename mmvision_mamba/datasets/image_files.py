@@ -126,6 +126,30 @@ def _cv2_reads(content: bytes) -> bool:
         return False
 
 
+def range_of_16_bits(content: bytes) -> tuple[int, int] | None:
+    """(lowest, highest) value of an image whose values have 16 bits; None for any other image."""
+    if content.startswith((_JPEG, b'GIF8', b'RIFF', b'BM')) or (content.startswith(_PNG) and content[24:25] != b'\x10'):
+        return None
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    return (int(image.min()), int(image.max())) if image is not None and image.dtype == np.uint16 else None
+
+
+def darkness(low: int, high: int) -> str | None:
+    """What becomes of 16-bit values that fill their lower bits alone, as 12-bit cameras' do; None if they do not.
+
+    Args:
+        low, high: the lowest and the highest value, of one image or of several from one camera.
+    """
+    if not 0 < high < 2**15:
+        return None
+    bits = high.bit_length()
+    return (f'the values are {low} to {high} of 65535, {bits} bits in a file of 16, of which the upper 8 are read: '
+            f'{low >> 8} to {high >> 8} of 255, nearly black. Multiply them by {2 ** (16 - bits)}, or save 8 bits')
+
+
 def label_map_problem(seg_map: np.ndarray, image_shape: tuple[int, int] | None = None,
                       labels: Collection[int] | None = None, path: str | None = None) -> str | None:
     """Problem of a loaded segmentation map, with the way out; None if it is sound.

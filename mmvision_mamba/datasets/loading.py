@@ -10,6 +10,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS
 
 from ..errors import DataError
+from ..text import class_name
 from .image_files import image_problem, label_map_problem
 
 
@@ -49,7 +50,7 @@ class CheckedLoadImageFromFile(LoadImageFromFile):
         else:
             problem = image_problem(content)
             if not problem:
-                image, problem = self._decode(content, self.color_type)
+                image, problem = self.decode(content)
             if not problem and results.get('instances') and results.get('height') and results.get('width'):
                 image, problem = self._as_annotated(content, image, (results['height'], results['width']))
         if problem:
@@ -73,14 +74,15 @@ class CheckedLoadImageFromFile(LoadImageFromFile):
         if image.shape[:2] == size:
             return image, None
         if image.shape[:2] == size[::-1] and self.color_type in ('color', 'grayscale'):
-            stored, _ = self._decode(content, f'{self.color_type}_ignore_orientation')
+            stored, _ = self.decode(content, f'{self.color_type}_ignore_orientation')
             if stored is not None and stored.shape[:2] == size:
                 return stored, None
         return image, (f'the image is {image.shape[1]} × {image.shape[0]} pixels, its annotations are for '
                        f'{size[1]} × {size[0]}')
 
-    def _decode(self, content: bytes, flag: str) -> tuple[np.ndarray | None, str | None]:
-        """(image, None) or (None, problem)."""
+    def decode(self, content: bytes, flag: str | None = None) -> tuple[np.ndarray | None, str | None]:
+        """(image, None) or (None, problem) of a file's content; `flag` is the loader's `color_type` by default."""
+        flag = flag or self.color_type
         image = None
         try:
             image = mmcv.imfrombytes(content, flag=flag, backend=self.imdecode_backend)
@@ -162,6 +164,17 @@ class CheckedResize(BaseTransform):
 
     def __repr__(self) -> str:
         return repr(self.resize)
+
+
+def image_loader(dataset: dict) -> CheckedLoadImageFromFile | None:
+    """The loader of images in the pipeline of a data set's config; None where it has another class."""
+    for step in dataset.get('pipeline') or ():
+        if isinstance(step, dict) and class_name(step.get('type')) in ('LoadImageFromFile', 'CheckedLoadImageFromFile'):
+            try:
+                return CheckedLoadImageFromFile(**{key: value for key, value in step.items() if key != 'type'})
+            except TypeError:  # an unknown argument: building the pipeline says it best
+                return None
+    return None
 
 
 def known_labels(cfg) -> range | None:

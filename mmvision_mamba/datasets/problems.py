@@ -55,6 +55,8 @@ KINDS = {
                        'replace them, or leave them out with --skip-bad-images in training and testing'),
     'image size': Kind('error', 'images of another size than their annotations say',
                        'put the images back for which the annotations were made, or annotate these'),
+    'nearly black': Kind('warning', 'data sets whose images come out nearly black',
+                         'scale their values to the whole range of 16 bits, or save 8 bits'),
     'segmentation map': Kind('error', 'segmentation maps that cannot be used', 'see each; correct the maps'),
     'box not finite': Kind('error', 'boxes that are not four finite numbers', 'correct or remove them'),
     'box empty': Kind('warning', 'boxes less than a pixel wide or high, or with area ≤ 0', _DROPPED),

@@ -1,5 +1,6 @@
 """Reads one image of any kind as the array that a test pipeline starts from: BGR, uint8, upright."""
 import io
+import logging
 import os
 import urllib.request
 from contextlib import suppress
@@ -9,13 +10,15 @@ from urllib.error import URLError
 import cv2
 import mmcv
 import numpy as np
+from mmengine.logging import print_log
 from PIL import Image, ImageOps
 
-from ..datasets.image_files import image_problem
+from ..datasets.image_files import darkness, image_problem, range_of_16_bits
 from ..errors import DataError
 
 MAX_DOWNLOAD = 2**28  # bytes of an image at a URL
 TIMEOUT = 30  # seconds without an answer
+_warned: list[str] = []
 
 
 def as_bgr(image, color_type: str = 'color', backend: str | None = None) -> np.ndarray:
@@ -64,6 +67,8 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
         raise DataError(f'{path}: can not be read ({reason})') from None
     if problem := image_problem(content):
         raise DataError(f'{path}: {problem}')
+    if not color_type.startswith('unchanged') and (values := range_of_16_bits(content)):
+        _warn_if_dark(str(path), *values)
     image = None
     with suppress(cv2.error, OSError, SyntaxError, ValueError):  # reported below if Pillow fails too
         image = mmcv.imfrombytes(content, flag=color_type, backend=backend)
@@ -74,6 +79,13 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
             return from_pil(opened)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f'{path}: {image_problem(content, quick=False) or f"can not be decoded ({error})"}') from None
+
+
+def _warn_if_dark(name: str, low: int, high: int) -> None:
+    """Log a warning of the first image of 16 bits that comes out nearly black."""
+    if (problem := darkness(low, high)) and not _warned:
+        _warned.append(name)
+        print_log(f'{name}: {problem}', logger='current', level=logging.WARNING)
 
 
 def is_url(path: str | os.PathLike) -> bool:
@@ -112,6 +124,7 @@ def from_array(image: np.ndarray) -> np.ndarray:
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)) or not image.size:
         raise DataError(f'an image array must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {image.shape}')
     if image.dtype == np.uint16:
+        _warn_if_dark('an array', int(image.min()), int(image.max()))
         image = (image >> 8).astype(np.uint8)
     elif image.dtype == bool:
         image = image.astype(np.uint8) * 255

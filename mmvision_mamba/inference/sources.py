@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ..datasets.folders import IMAGES, is_leftover
 from ..errors import DataError
 from ..naming import output_names, relative_paths
 from .images import from_array, from_pil, is_url, read_image
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.ppm', '.bmp', '.pgm', '.tif', '.tiff', '.webp')  # mmdet's list
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
 DEFAULT_FPS = 25.  # of a video that doesn't say
 
@@ -103,7 +103,7 @@ def _sources(given, read: Callable, leave_out) -> Iterator[Source]:
         paths = list(_find_files(Path(text), leave_out))
         if not paths:
             raise DataError(f'{text}: no image or video in this folder or below it; such are '
-                            f'{", ".join((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))}')
+                            f'{", ".join((*IMAGES, *VIDEO_SUFFIXES))}')
         yield from (_file(str(path), str(path), read, text) for path in paths)
     elif Path(text).exists():
         yield _file(text, text, read, str(Path(text).parent))
@@ -121,9 +121,9 @@ def _find_files(folder: Path, leave_out) -> Iterator[Path]:
     """Images and videos in `folder` and below it, sorted, hidden ones and the folder `leave_out` left out."""
     left_out = Path(leave_out).resolve() if leave_out else None
     for root, folders, files in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith('.') and Path(root, f).resolve() != left_out)
+        folders[:] = sorted(f for f in folders if not is_leftover(f) and Path(root, f).resolve() != left_out)
         for name in sorted(files):
-            if not name.startswith('.') and name.lower().endswith((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)):
+            if not is_leftover(name) and name.lower().endswith((*IMAGES, *VIDEO_SUFFIXES)):
                 yield Path(root, name)
 
 

@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
 
 from ..datasets.image_files import image_problem
+from ..datasets.loading import CheckedLoadImageFromFile, image_loader
 from ..errors import DataError
 from .datasets import SPLITS, build_without_pipeline, datasets_of, loads_seg_maps
 
@@ -19,12 +20,14 @@ _WITHOUT_IMAGES = f'{__name__}.dataset_without_images'
 _EVALUATE_LOADED = f'{__name__}.EvaluateLoadedImages'
 
 
-def bad_images(dataset: BaseDataset, seg_maps: bool = True) -> list[tuple[str, str]]:
+def bad_images(dataset: BaseDataset, seg_maps: bool = True,
+               loader: CheckedLoadImageFromFile | None = None) -> list[tuple[str, str]]:
     """Decode every image and segmentation map of a built data set.
 
     Args:
         dataset: of mmdet, mmseg or any other toolbox, not a wrapper. Its pipeline is not used.
         seg_maps: look at the segmentation maps too.
+        loader: of the images, which must be able to decode them. Default: none.
 
     Returns:
         (path, problem) for each file that is missing, truncated, damaged or not an image, in the order of the data
@@ -34,11 +37,17 @@ def bad_images(dataset: BaseDataset, seg_maps: bool = True) -> list[tuple[str, s
 
     def problem_of(path: str) -> str | None:
         try:
-            return image_problem(fileio.get(path, backend_args) if backend_args else path, quick=False)
+            if loader is None or path in maps:
+                return image_problem(fileio.get(path, backend_args) if backend_args else path, quick=False)
+            content = fileio.get(path, backend_args)
+            return image_problem(content, quick=False) or loader.decode(content)[1]
+        except FileNotFoundError:
+            return 'the file is missing'
         except Exception as e:  # other storage than the local file system raises its own
             return f'the file cannot be read ({e})'
 
     keys = _FILE_KEYS if seg_maps else _FILE_KEYS[:1]
+    maps = {path for i in range(len(dataset)) for path in _files(dataset.get_data_info(i), _FILE_KEYS[1:])}
     paths = list(dict.fromkeys(path for i in range(len(dataset)) for path in _files(dataset.get_data_info(i), keys)))
     with ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4)) as pool:
         return [(path, problem) for path, problem in zip(paths, pool.map(problem_of, paths)) if problem]
@@ -69,7 +78,7 @@ def leave_out_bad_images(cfg: Config, splits: Sequence[str] = SPLITS) -> list[tu
     for split in splits:
         for _, dataset, cls in datasets_of(cfg, split):
             built = build_without_pipeline(cfg, dataset)
-            bad = dict(bad_images(built, loads_seg_maps(dataset, cls)))
+            bad = dict(bad_images(built, loads_seg_maps(dataset, cls), image_loader(dataset)))
             if not bad:
                 continue
             problems.update(bad)

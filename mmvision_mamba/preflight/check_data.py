@@ -26,6 +26,7 @@ from .annotation_files import (
     mends,
     reads_coco,
 )
+from .bit_depth import warn_of_depth
 from .datasets import SPLITS, data_root_advice, datasets_of, loads_seg_maps, metainfo_of
 from .missing import check_masks_present, check_present
 
@@ -210,6 +211,7 @@ def _check_file_names(path: str, file_names: list[str], dataset: dict, skip_miss
         way_out = mended_by(path) if not mended and osp.exists(paths[0].replace('\\', '/')) else \
             "Set the data set's data_prefix=dict(img=FOLDER)."
         raise DataError(f'{path}: its images are not in {folder}; looked for {shortened(file_names)}.\n{way_out}')
+    warn_of_depth(path, paths, dataset)
     if not skip_missing:
         left_out = set(map(osp.normpath, dataset.get('left_out') or ()))
         check_present(path, [image for image in paths if osp.normpath(image) not in left_out])

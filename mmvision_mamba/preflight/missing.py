@@ -7,6 +7,7 @@ from mmengine import Config
 
 from ..datasets.folders import is_leftover, missing_files
 from ..errors import DataError
+from .bit_depth import warn_of_depth
 from .datasets import build_without_pipeline, loads_seg_maps
 
 
@@ -43,6 +44,7 @@ def check_masks_present(cfg: Config, dataset: dict, cls: type) -> None:
     if leftovers:
         raise DataError(f'{source}: {len(leftovers)} images lie in hidden folders that a program has left there, which '
                         f'{cls.__name__} reads: {leftovers[0]}.\nRemove that folder')
+    warn_of_depth(source, [info['img_path'] for info in infos if info.get('img_path')], dataset)
     for kind, key in (('images', 'img_path'), ('masks', 'seg_map_path')):
         check_present(source, [info[key] for info in infos if info.get(key)], kind)
 

@@ -14,8 +14,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from ..datasets.coco_annotations import file_name
-from ..datasets.image_files import image_problem, label_map_problem
-from ..datasets.loading import known_labels
+from ..datasets.image_files import darkness, image_problem, label_map_problem, range_of_16_bits
+from ..datasets.loading import CheckedLoadImageFromFile, image_loader, known_labels
 from ..datasets.problems import KINDS, Contents, Problem
 from ..datasets.usage import Usage, built_usage, coco_usage
 from ..errors import DataError, UserError
@@ -144,6 +144,7 @@ class _File(NamedTuple):
     size: tuple | None = None  # width, height; None: not checked
     read_map: Callable | None = None  # loads its segmentation map
     map_path: str | None = None
+    loader: CheckedLoadImageFromFile | None = None  # of the pipeline
     labels: range | None = None  # allowed in the map, 255 besides; None: any
 
 
@@ -165,12 +166,12 @@ def _check_coco(report: DatasetReport, dataset: dict, cls: type, use: Use, order
     folder = image_folder(dataset) or ''
     annotated = {ann['image_id'] for ann in content.get('annotations') or [] if isinstance(ann, dict)
                  and isinstance(ann.get('image_id'), int | str)}
-    files = {}
+    files, loader = {}, image_loader(dataset)
     for image in content['images']:
         if isinstance(image, dict) and file_name(image):
             size = (image.get('width'), image.get('height')) if isinstance(image.get('id'), int | str) \
                 and image['id'] in annotated else None
-            files[file_name(image)] = _File(fileio.join_path(folder, file_name(image)), size)
+            files[file_name(image)] = _File(fileio.join_path(folder, file_name(image)), size, loader=loader)
     return list(files.values())
 
 
@@ -201,7 +202,7 @@ def _check_built(report: DatasetReport, cfg: Config, dataset: dict, cls: type) -
                 contents.crowds += bool(instance.get('ignore_flag'))
         size = (info['width'], info['height']) if instances and info.get('width') and info.get('height') else None
         files.append(_File(path, size, load_map and _MapReader(load_map, info), info.get('seg_map_path'),
-                           known_labels(cfg) if load_map else None))
+                           image_loader(dataset), known_labels(cfg) if load_map else None))
     return files
 
 
@@ -228,13 +229,17 @@ def _check_files(report: DatasetReport, files: list[_File], workers: int) -> Non
     """Decode the files, and add their problems and the pixels of each label to the report."""
     labels = Counter()
     bar = ProgressBar(len(files), file=sys.stderr) if sys.stderr.isatty() and files else None
-    for problems, counts in DataLoader(_DecodedFiles(files), batch_size=None, num_workers=workers):
+    ranges = []
+    for problems, counts, values in DataLoader(_DecodedFiles(files), batch_size=None, num_workers=workers):
         report.problems += [Problem(*problem) for problem in problems]
         labels.update(counts)
+        ranges += [values] if values else []
         if bar:
             bar.update()
     if bar:
         print(file=sys.stderr)
+    if ranges and (problem := darkness(min(low for low, _ in ranges), max(high for _, high in ranges))):
+        report.problems.append(Problem('nearly black', report.path, f'{len(ranges)} images of 16 bits: {problem}'))
     if labels:
         names = list(report.contents.classes)
         for label, count in labels.items():
@@ -243,17 +248,21 @@ def _check_files(report: DatasetReport, files: list[_File], workers: int) -> Non
 
 
 class _DecodedFiles(list):
-    """PyTorch data set that decodes a file for each item: (its problems, {label: pixels})."""
+    """PyTorch data set that decodes a file for each item: (its problems, {label: pixels}, range of 16-bit values)."""
 
-    def __getitem__(self, index: int) -> tuple[list[tuple], dict[int, int]]:
+    def __getitem__(self, index: int) -> tuple[list[tuple], dict[int, int], tuple[int, int] | None]:
         file = super().__getitem__(index)
         problems, counts = [], {}
-        stored, upright = None, None
+        stored, upright, values = None, None, None
         try:
             content = fileio.get(file.path)
             problem = image_problem(content, quick=False)
             if not problem:
                 stored, upright = _sizes(content)
+                if file.loader is not None:
+                    _, problem = file.loader.decode(content)
+                    if not file.loader.color_type.startswith('unchanged'):
+                        values = range_of_16_bits(content)
         except FileNotFoundError:
             problem = 'the file is missing'
         except OSError as error:
@@ -267,7 +276,7 @@ class _DecodedFiles(list):
             problem, counts = self._check_map(file, upright)
             if problem:
                 problems.append(('segmentation map', file.map_path, problem))
-        return problems, counts
+        return problems, counts, values
 
     def _check_map(self, file: _File, size: tuple | None) -> tuple[str | None, dict[int, int]]:
         problem = image_problem(file.map_path, quick=False)
