@@ -5,23 +5,27 @@ import math
 import os
 import time
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from mmengine.structures import PixelData
 from PIL import Image
 
 from ..errors import ConfigError, DataError
 from ..inference import Inferencer
-from ..visualization.backbone_maps import BackboneMaps, overlay
+from ..inference.drawing import score_text
+from ..inference.enlarging import enlarge
+from ..inference.kept_classes import keep_labels, labels_of
+from ..inference.results import boxes_of
 
 DRAWN_SIDE = 640  # pixels; pictures are enlarged until their longer side has that many
-LOWEST_SCORE = 0.05  # instances with a lower score are dropped
-INSTANCE_COLUMNS = ('class', 'score', 'x1', 'y1', 'x2', 'y2', 'mask area (pixels)')
-AREA_COLUMNS = ('class', 'pixels', 'share (%)')
+LOWEST_SCORE = 0.05  # instances with a lower score are not shown
+DIMMED = 0.3  # brightness of what is not selected
+INSTANCE_COLUMNS = ('#', 'class', 'score', 'x1', 'y1', 'x2', 'y2', 'mask area (pixels)')
+AREA_COLUMNS = ('#', 'class', 'pixels', 'share (%)')
 
 
 def load_image(path: str | os.PathLike, model: Inferencer, max_pixels: int, max_side: int) -> tuple[np.ndarray, float]:
@@ -54,15 +58,23 @@ def load_image(path: str | os.PathLike, model: Inferencer, max_pixels: int, max_
     return image, scale
 
 
+def looks_otherwise(path: str | os.PathLike) -> bool:
+    """Whether browsers show an image otherwise than models see it: with transparent pixels, or not at all."""
+    with Image.open(path) as image:
+        return image.has_transparency_data or image.format not in ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP')
+
+
 @dataclass
 class Answer:
     """A model's prediction for one image, which is drawn and listed several times but computed once.
 
+    Instances are numbered by their score, segments by their area, from 1: the numbers of table and picture.
+
     Attributes:
         model: the model that is asked.
         image: BGR, uint8.
-        scale: size of the image relative to the uploaded one.
-        sample: the prediction.
+        scale: size of the image relative to the uploaded one. Tables have the pixels of the latter.
+        sample: the prediction, as the model made it.
         seconds: duration of the prediction.
     """
     model: Inferencer
@@ -70,91 +82,145 @@ class Answer:
     scale: float = 1.
     sample: object = field(init=False)
     seconds: float = field(init=False)
-    _maps: BackboneMaps | None = None
 
     def __post_init__(self):
         start = time.perf_counter()
         self.sample = self.model.predict(self.image)[0]
         self.seconds = time.perf_counter() - start
+        self._numbered = self.sample.clone()
+        self._regions: list[tuple[int, int, int]] = []  # (segment, label, pixels), of the largest first
         if 'pred_instances' in self.sample:
             instances = self.sample.pred_instances
-            self.sample.pred_instances = instances[instances.scores >= LOWEST_SCORE]
+            instances = instances[instances.scores.argsort(descending=True)]
+            instances.numbers = torch.arange(1, len(instances) + 1)
+            self._numbered.pred_instances = instances[instances.scores >= LOWEST_SCORE]
+        if (segments := self._segments()) is not None:
+            found = zip(*np.unique(segments, return_counts=True))
+            self._regions = sorted(((int(segment), self._label(segment), int(pixels)) for segment, pixels in found),
+                                   key=lambda region: -region[2])
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether there are instances, which have scores, and no segments."""
+        return not self._regions
+
+    @property
+    def found(self) -> list[str]:
+        """The names of the classes that are there, in the order of their labels."""
+        labels = {label for _, label, _ in self._regions}
+        if self.has_scores and 'pred_instances' in self._numbered:
+            labels = set(self._numbered.pred_instances.labels.tolist())
+        return [name for label, name in enumerate(self.model.classes) if label in labels]
 
     def point(self, x: float, y: float) -> tuple[int, int]:
         """A point of the uploaded image, in pixels, as a pixel of this one."""
         height, width = self.image.shape[:2]
         return min(int(x * self.scale), width - 1), min(int(y * self.scale), height - 1)
 
-    def picture(self, score_thr: float) -> np.ndarray:
-        """The prediction over the image, RGB; a small image is enlarged to make room for the labels."""
-        factor = max(1, math.ceil(DRAWN_SIDE / max(self.image.shape[:2])))
-        if factor == 1:
-            return self.model.draw(self.image, self.sample, score_thr)
-        image = self.image.repeat(factor, axis=0).repeat(factor, axis=1)
-        return self.model.draw(image, _enlarged(self.sample, factor), score_thr)
+    def picture(self, score_thr: float, classes: Collection[str] = (), selected: int | None = None) -> np.ndarray:
+        """The prediction over the image, RGB; a small image is enlarged to make room for the labels.
 
-    def table(self, score_thr: float) -> tuple[tuple[str, ...], list[list]]:
-        """Column titles and rows: a detector's instances, best first, or a segmentor's classes, largest area first."""
-        names = self.model.classes
-        if 'pred_sem_seg' in self.sample:
-            labels, pixels = np.unique(self.sample.pred_sem_seg.data.numpy(), return_counts=True)
-            rows = [[names[label] if label < len(names) else 'none', int(count), round(100 * count / pixels.sum(), 2)]
-                    for label, count in zip(labels, pixels)]
-            return AREA_COLUMNS, sorted(rows, key=lambda row: -row[1])
-        instances = self.sample.get('pred_instances')
-        if instances is None:
-            return INSTANCE_COLUMNS[:6], []
-        instances = instances[instances.scores >= score_thr]
-        masks = instances.get('masks')
-        rows = [[names[label], round(score, 3), *(round(side, 1) for side in box)] for label, score, box in zip(
-            instances.labels.tolist(), instances.scores.tolist(), instances.bboxes.tolist())]
-        if masks is not None:
-            rows = [[*row, int(area)] for row, area in zip(rows, np.asarray(masks).sum((1, 2)))]
-        return INSTANCE_COLUMNS[:6 + (masks is not None)], sorted(rows, key=lambda row: -row[1])
-
-    def maps(self, point: tuple[float, float] | None = None) -> list[tuple[np.ndarray, str]]:
-        """RGB pictures with captions: attention (of `point`, in pixels, or on average), Δ and features of the stages.
-
-        Raises:
-            ConfigError: the model has no MambaVision, or the point lies outside the image.
+        Args:
+            score_thr: instances are drawn whose score is higher.
+            classes: the names of those to draw. Default: all.
+            selected: the number of an instance or segment; the rest of the picture is dimmed. Default: none.
         """
-        if self._maps is None:
-            self._maps = BackboneMaps(self.model, self.image)
-        maps, rgb = self._maps, np.ascontiguousarray(self.image[..., ::-1])
-        windowed = maps.stages[2:]
-        pictures = []
-        for stage in windowed:
-            values = maps.attention(stage, point)
-            if point is None:
-                picture = overlay(rgb, values - values.min())
-            else:
-                picture = overlay(rgb, values)
-                radius = max(2, max(picture.shape) // 100)
-                cv2.drawMarker(picture, tuple(map(int, point)), (0, 229, 255), cv2.MARKER_CROSS, 4 * radius,
-                               radius // 2 + 1)
-            pictures.append((picture, f'stage {stage}: attention'))
-        for stage in windowed:
-            values = maps.delta(stage)
-            pictures.append((overlay(rgb, values - values.min()), f'stage {stage}: Δ'))
-        return pictures + [((255 * maps.components(stage)).astype(np.uint8), f'stage {stage}: features')
-                           for stage in maps.stages]
+        sample = self._kept(classes)
+        picture = self.model.draw(self.image, sample, score_thr, DRAWN_SIDE)
+        region = None if selected is None else self._region(selected)
+        if region is None:
+            return picture
+        region = region.repeat(self._factor, 0).repeat(self._factor, 1)[..., None]
+        if not self.has_scores:
+            return np.where(region, picture, (DIMMED * picture).astype(np.uint8))
+        instances = sample.pred_instances
+        sample.pred_instances = instances[instances.numbers == selected]
+        image, sample = enlarge(self.image, sample, DRAWN_SIDE)
+        image = np.where(region, image, (DIMMED * picture[..., ::-1]).astype(np.uint8))
+        return self.model.draw(image, sample, score_thr)
 
+    def table(self, score_thr: float, classes: Collection[str] = ()) -> tuple[tuple[str, ...], list[list]]:
+        """Column titles and rows: a detector's instances, best first, or segments, largest area first.
 
-def _enlarged(sample, factor: int):
-    """A copy of a prediction, for its image with every pixel `factor` times as wide and high."""
-    def repeated(values):
-        return values.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
-    sample = sample.clone()
-    for name, kind in (('pred_sem_seg', 'data'), ('pred_panoptic_seg', 'sem_seg')):
-        if name in sample:
-            setattr(sample, name, PixelData(**{kind: repeated(sample.get(name).get(kind))}))
-    if 'pred_instances' in sample:
-        instances = sample.pred_instances.clone()
-        instances.bboxes = instances.bboxes * factor
+        Args:
+            score_thr: instances are listed whose score is higher.
+            classes: the names of those to list. Default: all.
+        """
+        names, area = self.model.classes, self.scale ** 2
+        if not self.has_scores:
+            total = self.image.shape[0] * self.image.shape[1]
+            rows = [[number, names[label] if label < len(names) else 'none', round(pixels / area),
+                     f'{100 * pixels / total:.2f}'] for number, (_, label, pixels) in enumerate(self._regions, 1)]
+            return AREA_COLUMNS, [row for row in rows if not classes or row[1] in classes]
+        instances = self._kept(classes).get('pred_instances')
+        if instances is None:
+            return INSTANCE_COLUMNS[:7], []
+        instances = instances[instances.scores > score_thr]
+        masks = instances.get('masks')
+        rows = [[number, names[label], score_text(score), *(round(side / self.scale, 1) for side in box)]
+                for number, label, score, box in zip(instances.numbers.tolist(), instances.labels.tolist(),
+                                                     instances.scores.tolist(), boxes_of(instances).tolist())]
+        if masks is not None:
+            rows = [[*row, round(int(pixels) / area)] for row, pixels in zip(rows, np.asarray(masks).sum((1, 2)))]
+        return INSTANCE_COLUMNS[:7 + (masks is not None)], rows
+
+    def nothing(self, score_thr: float, classes: Collection[str] = ()) -> str:
+        """A sentence where the table is empty; else ''."""
+        if self.table(score_thr, classes)[1]:
+            return ''
+        best = self.table(0, classes)[1] if self.has_scores else []
+        return (f'Nothing{" of these classes" if classes else ""} found above {score_thr:.2f}'
+                + (f'; the best score is {best[0][2]}.' if best else '.'))
+
+    def number_at(self, x: float, y: float, score_thr: float, classes: Collection[str] = ()) -> int | None:
+        """The number of the smallest thing at a pixel of `picture`; None where there is none."""
+        column, row = (int(side / self._factor) for side in (x, y))
+        hits = [(region.sum(), number) for number, *_ in self.table(score_thr, classes)[1]
+                if (region := self._region(number)) is not None and region[row, column]]
+        return min(hits)[1] if hits else None
+
+    @property
+    def _factor(self) -> int:
+        """How much `picture` is enlarged."""
+        return max(1, math.ceil(DRAWN_SIDE / max(self.image.shape[:2])))
+
+    def _kept(self, classes: Collection[str]):
+        """A copy of the prediction with numbers, reduced to some classes."""
+        sample = self._numbered.clone()
+        if not classes:
+            return sample
+        for name in ('pred_sem_seg', 'pred_panoptic_seg'):
+            if name in sample:  # else `keep_labels` would change the original's
+                setattr(sample, name, sample.get(name).clone())
+        return keep_labels(sample, labels_of(list(classes), self.model.classes), len(self.model.classes))
+
+    def _segments(self) -> np.ndarray | None:
+        """The segment of each pixel, or None for a detector: labels, or mmdet's ids of panoptic segments."""
+        if 'pred_panoptic_seg' in self.sample:
+            return self.sample.pred_panoptic_seg.sem_seg[0].numpy()
+        seg = self.sample.get('pred_sem_seg')
+        return None if seg is None else seg.get('data' if 'data' in seg else 'sem_seg')[0].numpy()
+
+    def _label(self, segment: int) -> int:
+        if 'pred_panoptic_seg' not in self.sample:
+            return int(segment)
+        from mmdet.evaluation import INSTANCE_OFFSET
+        return int(segment % INSTANCE_OFFSET)
+
+    def _region(self, number: int) -> np.ndarray | None:
+        """The pixels of an instance or segment, bool ``(H, W)``: its mask, or else its box."""
+        if not self.has_scores:
+            return self._segments() == self._regions[number - 1][0] if 0 < number <= len(self._regions) else None
+        instances = self._numbered.pred_instances
+        instances = instances[instances.numbers == number]
+        if not len(instances):
+            return None
         if 'masks' in instances:
-            instances.masks = repeated(torch.as_tensor(instances.masks))
-        sample.pred_instances = instances
-    return sample
+            return np.asarray(instances.masks[0], bool)
+        region = np.zeros(self.image.shape[:2], bool)
+        x1, y1, x2, y2 = boxes_of(instances)[0].clamp(min=0).tolist()
+        region[int(y1):math.ceil(y2), int(x1):math.ceil(x2)] = True
+        return region
 
 
 def trained_by_demo(folder: Path) -> list[tuple[str, Path]]:

@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Sequence
+from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,13 +20,31 @@ if find_spec('gradio') is None:
 import gradio as gr
 
 from ..inference import Inferencer
-from .answers import LOWEST_SCORE, Answer, load_image
+from ..visualization.backbone_maps import BackboneMaps
+from .answers import LOWEST_SCORE, Answer, load_image, looks_otherwise
+from .downloads import write_picture, write_results
+from .maps import maps_html
+from .model_facts import model_facts
 
 STATE_SECONDS = 1800  # an answer is forgotten after that long
+WELCOME = 'Upload a picture, or pick an example.'
 SESSIONS = 50  # most sessions whose answer is kept
 CSS = '''
-#maps img {image-rendering: pixelated}
-#picture img, #maps img {object-fit: contain}
+#picture img {object-fit: contain; max-height: 75vh}
+.facts {font-size: 0.9em} .facts b {font-weight: 600}
+.notice {padding: 0.8em 1em; border-radius: 8px; border: 1px solid #999}
+.notice.error {border: 2px solid #c62828; background: #fdecea; color: #7f1d1d; font-weight: 600}
+.maps {display: grid; gap: 1.2em; grid-template-columns: repeat(auto-fill, minmax(min(100%, 300px), 1fr))}
+.maps figure {margin: 0} .maps img {width: 100%; image-rendering: pixelated}
+.maps .bar {height: 0.9em; margin-top: 0.3em} .maps .numbers {display: flex; justify-content: space-between}
+.maps .flat {padding: 2em 1em; text-align: center; border: 1px dashed #999}
+@media (max-width: 760px) {
+  #columns {display: flex; flex-direction: column}
+  #inputs, #outputs, #controls {width: 100%; min-width: 0 !important}
+  #inputs {display: contents}
+  #upload {order: 1; height: 240px !important} #seen {order: 2} #status {order: 3} #outputs {order: 4}
+  #controls {order: 5}
+}
 '''
 
 
@@ -36,39 +56,64 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
         models: name of a task, as the page shows it, -> its model.
         examples: images to pick from. Default: none.
         max_pixels: most pixels of an upload. Default: 40 million.
-        max_side: longest side in pixels; a larger upload is scaled down. Default: 1600.
+        max_side: longest side in pixels; a larger upload is scaled down for the model. Default: 1600.
         score_thr: initial position of the slider. Default: 0.3.
     """
     tasks = list(models)
 
-    def answer(path, task):
-        """-> answer, status line."""
-        if path is None:
-            return None, ''
-        try:
-            model = models[task]
-            new = Answer(model, *load_image(path, model, max_pixels, max_side))
-        except UserError as error:
-            return None, f'⚠ {error}'
-        height, width = new.image.shape[:2]
-        return new, f'{Path(path).name}: {width} × {height} pixels, {1000 * new.seconds:.0f} ms on {new.model.device}'
+    def about(task):
+        facts = ''.join(f'<div><b>{escape(what)}</b>: {escape(text)}</div>' for what, text in model_facts(models[task]))
+        return f'<div class="facts">{facts}</div>'
 
-    def show(current, threshold):
-        """-> picture, table."""
+    def answer(path, task):
+        """-> answer, what the model sees, status line, class filter, selected number, notice."""
+        hidden, empty = gr.update(value=None, visible=False), gr.update(choices=[], value=[])
+        if path is None:
+            return None, hidden, '', empty, None, _shown(_notice(WELCOME))
+        try:
+            new = Answer(models[task], *load_image(path, models[task], max_pixels, max_side))
+        except UserError as error:
+            return None, hidden, '', empty, None, _shown(_notice(str(error), 'error'))
+        status = f'{Path(path).name}: {_size(new.image, new.scale)}, {1000 * new.seconds:.0f} ms on {new.model.device}'
+        if new.scale < 1:
+            status += f'; scaled down to {_size(new.image)} for the model'
+        visible = gr.update(value=new.image[..., ::-1], visible=True) if looks_otherwise(path) else hidden
+        return new, visible, escape(status), gr.update(choices=new.found, value=[]), None, _shown('')
+
+    def show(current, threshold, classes, selected):
+        """-> picture, table, notice."""
         if current is None:
-            return None, gr.update(headers=['class'], value=[])
-        titles, rows = current.table(threshold)
-        return current.picture(threshold), gr.update(headers=list(titles), value=rows)
+            return None, gr.update(headers=['class'], value=[]), gr.skip()
+        titles, rows = current.table(threshold, classes)
+        if selected not in [row[0] for row in rows]:
+            selected = None
+        return (current.picture(threshold, classes, selected), gr.update(headers=list(titles), value=rows),
+                _shown(_notice(current.nothing(threshold, classes))))
+
+    def files(current, path, threshold, classes):
+        """-> the files to download."""
+        if current is None:
+            return gr.update(value=[], visible=False)
+        folder, name = _folder(downloads), Path(path).name
+        paths = [write_picture(current.picture(threshold, classes), folder, f'{Path(name).stem}_prediction')]
+        return gr.update(value=[str(file) for file in paths + write_results(current, folder, name)], visible=True)
+
+    def select_row(current, event: gr.SelectData):
+        return int(event.row_value[0]) if current is not None and event.row_value else None
+
+    def select_place(current, threshold, classes, event: gr.SelectData):
+        """The number of what lies at the place that was clicked in the picture."""
+        return current and current.number_at(*event.index, threshold, classes)
 
     def maps(current, point=None):
         """-> pictures, caption."""
         if current is None:
-            return [], 'No image yet.'
+            return '', 'No image yet.'
         try:
-            pictures = current.maps(point)
+            pictures = maps_html(BackboneMaps(current.model, current.image), point)
         except UserError as error:
-            return [], f'⚠ {error}'
-        return pictures, ('Averaged over all places. Click the image on the left to see what a place looks at.'
+            return '', _notice(str(error), 'error')
+        return pictures, ('Averaged over all places. Click the uploaded image to see what a place looks at.'
                           if point is None else f'What the place at {point[0]:g}, {point[1]:g} looks at.')
 
     def maps_of_point(current, event: gr.SelectData):
@@ -77,38 +122,79 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
     busy = dict(concurrency_id='model', concurrency_limit=1)
     with gr.Blocks(title='mmvision_mamba', analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown('# mmvision_mamba')
+        facts = gr.HTML(about(tasks[0]), elem_id='facts')
         current = gr.State(time_to_live=STATE_SECONDS)  # the `Answer` of the session
-        with gr.Row():
-            with gr.Column(scale=2, min_width=280):
+        selected = gr.State()  # the number of a row
+        with gr.Row(elem_id='columns'):
+            with gr.Column(scale=2, min_width=280, elem_id='inputs'):
                 upload = gr.Image(type='filepath', sources=['upload', 'clipboard'], label='Image', height=340,
                                   elem_id='upload', buttons=['fullscreen'])
-                # The file as it is: `load_image` reports what is broken or too large, not Gradio's decoder.
+                # The file as it is: `load_image` reports what is broken or too large, not Gradio's decoder. (It has to
+                # be no output of any event: for these, Gradio makes components anew.)
                 upload.preprocess = lambda payload: None if payload is None else payload.path
-                task = gr.Radio(tasks, value=tasks[0], label='Task', elem_id='task', interactive=len(tasks) > 1)
-                threshold = gr.Slider(LOWEST_SCORE, 1, score_thr, step=0.01, elem_id='threshold',
-                                      label='Score threshold (instances)')
-                status = gr.Markdown(elem_id='status')
-                if examples:
-                    gr.Examples([[str(path)] for path in examples], [upload], label='Examples', examples_per_page=12)
-            with gr.Column(scale=3, min_width=320), gr.Tabs():
+                seen = gr.Image(label='As the model sees it: no pixel is transparent', interactive=False, height=240,
+                                elem_id='seen', format='png', visible=False, buttons=[])
+                status = gr.HTML(elem_id='status')
+                with gr.Column(elem_id='controls'):
+                    task = gr.Radio(tasks, value=tasks[0], label='Task', elem_id='task', visible=len(tasks) > 1)
+                    threshold = gr.Slider(LOWEST_SCORE, 1, score_thr, step=0.01, elem_id='threshold',
+                                          label='Score threshold (instances)',
+                                          visible=any(model.scope == 'mmdet' for model in models.values()))
+                    classes = gr.Dropdown([], multiselect=True, label='Only these classes', elem_id='classes')
+                    if examples:
+                        gr.Examples([[str(path)] for path in examples], [upload], label='Examples',
+                                    examples_per_page=12)
+            with gr.Column(scale=3, min_width=320, elem_id='outputs'), gr.Tabs():
                 with gr.Tab('Prediction', elem_id='prediction-tab'):
-                    picture = gr.Image(label='Prediction', interactive=False, elem_id='picture', format='png',
-                                       height=420, buttons=['download', 'fullscreen'])
-                    table = gr.Dataframe(headers=['class'], interactive=False, elem_id='table', label='What was found',
-                                         max_height=320)
+                    notice = gr.HTML(_notice(WELCOME), elem_id='notice')
+                    picture = gr.Image(show_label=False, interactive=False, elem_id='picture', format='png',
+                                       buttons=['download', 'fullscreen'])
+                    table = gr.Dataframe(headers=['class'], interactive=False, elem_id='table', max_height=320,
+                                         label='What was found: select a row, or click in the picture, to see it alone')
+                    everything = gr.Button('Show all again', elem_id='all', size='sm')
+                    downloads = gr.Files(label='Downloads: the picture, and the results as mmvision-mamba infer writes',
+                                         interactive=False, elem_id='downloads', visible=False)
                 with gr.Tab('Attention', elem_id='attention-tab') as attention:
-                    caption = gr.Markdown('No image yet.', elem_id='about')
-                    gallery = gr.Gallery(show_label=False, elem_id='maps', columns=4, format='png', height=400,
-                                         object_fit='contain', buttons=['download', 'fullscreen'])
+                    caption = gr.HTML('No image yet.', elem_id='about')
+                    pictures = gr.HTML(elem_id='maps')
+        view = dict(fn=show, inputs=[current, threshold, classes, selected], outputs=[picture, table, notice], **busy)
+        offer = dict(fn=files, inputs=[current, upload, threshold, classes], outputs=downloads, **busy)
+        task.change(about, task, facts)
         for event in (upload.change, task.change):
             # The page shows a new answer at once, but computes its maps only when their tab is opened.
-            event(answer, [upload, task], [current, status], **busy).then(
-                show, [current, threshold], [picture, table], **busy).then(
-                lambda: ([], 'Open this tab anew, or click the image on the left.'), None, [gallery, caption])
-        threshold.release(show, [current, threshold], [picture, table], **busy)
-        attention.select(maps, [current], [gallery, caption], **busy)
-        upload.select(maps_of_point, [current], [gallery, caption], **busy)
+            event(answer, [upload, task], [current, seen, status, classes, selected, notice], **busy).then(
+                **view).then(**offer).then(
+                lambda: ('', 'Open this tab anew, or click the uploaded image.'), None, [pictures, caption])
+        for event in (threshold.release, classes.input):
+            event(**view).then(**offer)
+        table.select(select_row, current, selected).then(**view)
+        picture.select(select_place, [current, threshold, classes], selected).then(**view)
+        everything.click(lambda: None, None, selected).then(**view)
+        attention.select(maps, [current], [pictures, caption], **busy)
+        upload.select(maps_of_point, [current], [pictures, caption], **busy)
     return page
+
+
+def _notice(text: str, kind: str = '') -> str:
+    """A message where the picture is expected; nothing for ''."""
+    return f'<div class="notice {kind}" role="status">{escape(text)}</div>' if text else ''
+
+
+def _shown(html: str) -> dict:
+    """The update of an HTML component that takes no room where it is empty."""
+    return gr.update(value=html, visible=bool(html))
+
+
+def _size(image, scale: float = 1.) -> str:
+    height, width = (round(side / scale) for side in image.shape[:2])
+    return f'{width} × {height} pixels'
+
+
+def _folder(component: gr.components.Component) -> Path:
+    """A new folder in a component's cache, whose files Gradio serves and deletes after an hour."""
+    cache = Path(component.GRADIO_CACHE)
+    cache.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=cache))
 
 
 def serve(page: gr.Blocks, host: str, port: int, max_bytes: int) -> str:

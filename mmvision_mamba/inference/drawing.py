@@ -19,8 +19,8 @@ Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in pixels, the last two exclus
 
 
 def font_size(shape: Sequence[int]) -> int:
-    """Pixels of the text over an image of height and width `shape`: 2.2% of its geometric mean side, 9 or more."""
-    return max(MIN_FONT, round(0.022 * math.sqrt(shape[0] * shape[1])))
+    """Pixels of the text over an image of height and width `shape`: 2.6% of its geometric mean side, 9 or more."""
+    return max(MIN_FONT, round(0.026 * math.sqrt(shape[0] * shape[1])))
 
 
 def score_text(score: float) -> str:

@@ -35,11 +35,13 @@ class ToolboxBase(BaseInferencer):
 
     Attributes:
         image_loader: the settings of the test pipeline's LoadImageFromFile.
+        meta: the checkpoint's `meta`, empty where it has none.
     """
 
     def __init__(self, cfg: Config, weights: str | None, device: str, scope: str):
         self.weights = weights  # read while the model is built
         self.image_loader: dict[str, Any] = {}
+        self.meta: Mapping[str, Any] = {}
         mmengine_loader.enforce()
         super().__init__(cfg, weights, device=device, scope=scope)
 
@@ -53,7 +55,8 @@ class ToolboxBase(BaseInferencer):
             check_fit(model, checkpoint, str(self.weights))
             load_state_dict(model, extract_state_dict(checkpoint, prefix=''), strict=False, logger='silent')
         meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
-        model.dataset_meta = dataset_meta(model, cfg, meta if isinstance(meta, Mapping) else {})
+        self.meta = meta if isinstance(meta, Mapping) else {}
+        model.dataset_meta = dataset_meta(model, cfg, self.meta)
 
     def _init_pipeline(self, cfg):
         dataset = cfg.test_dataloader.dataset

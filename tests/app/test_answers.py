@@ -5,8 +5,9 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from mmvision_mamba.app.answers import Answer, load_image, trained_by_demo
+from mmvision_mamba.app.answers import Answer, load_image, looks_otherwise, trained_by_demo
 from mmvision_mamba.errors import ConfigError, DataError
 
 
@@ -59,38 +60,89 @@ def test_large_uploads_are_scaled_down(models, tmp_path):
 def test_instances(models):
     answer = Answer(models['Instances'], picture())
     titles, rows = answer.table(0.05)
-    assert titles[:2] == ('class', 'score') and rows and len(rows[0]) == len(titles)
-    scores = [row[1] for row in rows]
-    assert scores == sorted(scores, reverse=True) and scores[-1] >= 0.05
+    assert titles == ('#', 'class', 'score', 'x1', 'y1', 'x2', 'y2', 'mask area (pixels)')
+    assert rows and all(len(row) == len(titles) for row in rows)
+    assert [row[0] for row in rows] == list(range(1, len(rows) + 1))
+    scores = [float(row[2]) for row in rows]
+    assert scores == sorted(scores, reverse=True) and scores[-1] >= 0.05 and all(len(row[2]) == 4 for row in rows)
     between = (scores[0] + scores[-1]) / 2
     fewer = answer.table(between)[1]
-    assert fewer == [row for row in rows if row[1] >= between] and 0 < len(fewer) < len(rows)
+    assert fewer == rows[:len(fewer)] and 0 < len(fewer) < len(rows)
     instances = answer.sample.pred_instances
     best = int(instances.scores.argmax())
-    assert rows[0][2:6] == [round(side, 1) for side in instances.bboxes[best].tolist()]
-    assert rows[0][6] == int(np.asarray(instances.masks[best]).sum())
+    assert rows[0][3:7] == [round(side, 1) for side in instances.bboxes[best].tolist()]
+    assert rows[0][7] == int(np.asarray(instances.masks[best]).sum())
     assert answer.table(1.)[1] == []
     empty, drawn = answer.picture(1.), answer.picture(0.05)
     assert empty.shape == drawn.shape == (512, 640, 3), 'enlarged'
     assert np.array_equal(empty[::8, ::8], picture()[..., ::-1]) and (drawn != empty).any()
 
 
+def test_picture_and_table_have_one_threshold(models):
+    answer = Answer(models['Instances'], picture())
+    score = float(answer.sample.pred_instances.scores.max())  # nothing is above it
+    assert answer.table(score)[1] == [] and np.array_equal(answer.picture(score), answer.picture(1.))
+    assert answer.nothing(0.05) == ''
+    assert answer.nothing(0.995) == f'Nothing found above 0.99; the best score is {answer.table(0)[1][0][2]}.' or (
+        'Nothing found above 1.00' in answer.nothing(0.995))
+
+
+def test_classes_are_filtered_and_rows_keep_their_numbers(models):
+    answer = Answer(models['Instances'], picture())
+    name = answer.found[0]
+    rows = answer.table(0.05, [name])[1]
+    assert rows == [row for row in answer.table(0.05)[1] if row[1] == name] and rows
+    others = set(models['Instances'].classes) - set(answer.found)
+    for other in others:
+        assert 'of these classes' in answer.nothing(0.05, [other])
+    areas = Answer(models['Semantic map'], picture())
+    kept = areas.table(0.3, areas.found[:1])[1]
+    assert [row[1] for row in kept] == areas.found[:1] and kept[0] in areas.table(0.3)[1]
+    assert (areas.picture(0.3, areas.found[:1]) != areas.picture(0.3)).any() or len(areas.found) == 1
+
+
+@pytest.mark.parametrize('task', ['Instances', 'Semantic map'])
+def test_a_selected_row_stands_out(task, models):
+    answer = Answer(models[task], picture())
+    number = answer.table(0.05)[1][0][0]
+    everything, alone = answer.picture(0.05), answer.picture(0.05, selected=number)
+    assert alone.shape == everything.shape
+    if task == 'Instances':
+        mask = np.asarray(answer.sample.pred_instances.masks[answer.sample.pred_instances.scores.argmax()], bool)
+    else:
+        labels = answer.sample.pred_sem_seg.data[0].numpy()
+        mask = labels == np.bincount(labels.ravel()).argmax()
+    mask = mask.repeat(8, 0).repeat(8, 1)
+    assert (~mask).sum() == 0 or alone[~mask].mean() < 0.6 * everything[~mask].mean(), 'the rest is dimmed'
+    assert np.array_equal(answer.picture(0.05, selected=9999), everything), 'no such row'
+    ys, xs = np.nonzero(mask)
+    found = answer.number_at(int(xs[0]), int(ys[0]), 0.05)
+    assert found is not None, 'something is at a place of it'
+
+
 def test_areas(models):
     titles, rows = Answer(models['Semantic map'], picture()).table(0.3)
-    assert titles == ('class', 'pixels', 'share (%)')
-    assert sum(row[1] for row in rows) == 64 * 80 and sum(row[2] for row in rows) == pytest.approx(100, abs=0.1)
+    assert titles == ('#', 'class', 'pixels', 'share (%)')
+    assert sum(row[2] for row in rows) == 64 * 80
+    assert sum(float(row[3]) for row in rows) == pytest.approx(100, abs=0.1)
 
 
-def test_maps(models):
-    answer = Answer(models['Semantic map'], picture())
-    captions = [caption for _, caption in answer.maps()]
-    assert captions == [f'stage {i}: {what}' for what in ('attention', 'Δ') for i in (3, 4)] + [
-        f'stage {i}: features' for i in (1, 2, 3, 4)]
-    pictures = [image for image, _ in answer.maps((10, 20))]
-    assert all(image.shape == (64, 80, 3) and image.dtype == np.uint8 for image in pictures)
-    assert (pictures[0] != answer.maps()[0][0]).any(), 'of a point, not on average'
-    with pytest.raises(ConfigError, match='outside the image'):
-        answer.maps((80, 20))
+def test_tables_have_the_pixels_of_the_upload(models):
+    image = picture(60, 200)
+    small = cv2.resize(image, (100, 30), interpolation=cv2.INTER_AREA)
+    scaled, whole = (Answer(models['Instances'], small, scale) for scale in (0.5, 1.))
+    for row, half in zip(scaled.table(0.05)[1], whole.table(0.05)[1]):
+        assert row[:3] == half[:3] and row[3:7] == pytest.approx([2 * side for side in half[3:7]], abs=0.2)
+        assert row[7] == 4 * half[7]
+    areas = Answer(models['Semantic map'], small, 0.5)
+    assert sum(row[2] for row in areas.table(0.3)[1]) == 200 * 60
+
+
+@pytest.mark.parametrize(('mode', 'suffix', 'otherwise'), [
+    ('RGB', 'png', False), ('RGBA', 'png', True), ('L', 'jpg', False), ('RGB', 'tif', True), ('P', 'png', False)])
+def test_images_that_browsers_show_otherwise(mode, suffix, otherwise, tmp_path):
+    Image.new(mode, (8, 6)).save(tmp_path / f'x.{suffix}')
+    assert looks_otherwise(tmp_path / f'x.{suffix}') is otherwise
 
 
 def test_what_the_demo_trained(tmp_path):

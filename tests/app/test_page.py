@@ -28,6 +28,8 @@ def files(tmp_path_factory):
     image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     Image.fromarray(image).save(folder / 'my image.png')
     Image.fromarray(image[:, :64]).save(folder / 'other.png')
+    alpha = np.where(np.arange(96) < 48, 0, 255).astype(np.uint8)
+    Image.fromarray(np.dstack([image, np.tile(alpha, (64, 1))])).save(folder / 'transparent.png')
     (folder / 'broken.png').write_bytes((folder / 'other.png').read_bytes()[:300])
     return folder
 
@@ -74,16 +76,26 @@ def test_in_a_browser(browser, address, files):
     overlay = wait(lambda: source('#picture img'))
     wait(lambda: 'score' in find('#table')[0].text and 'triangle' in find('#table')[0].text)
 
-    # threshold: the same image, nothing over it, no row left
+    # the model, what to download, and a row that is selected
+    assert 'CascadeRCNN' in find('#facts')[0].text and 'random' in find('#facts')[0].text
+    links = wait(lambda: [link.get_attribute('href') for link in find('#downloads a[href]')])
+    assert {link.rsplit('/', 1)[-1] for link in links} == {
+        'my%20image_prediction.png', 'results.json', 'boxes.json', 'images.json'}
+    find('#table [data-testid="cell-0-1"]')[0].click()
+    selected = wait(lambda: source('#picture img') != overlay and source('#picture img'))
+    find('#all')[0].click()
+    wait(lambda: source('#picture img') != selected)
+
+    # threshold: the same image, nothing over it, a sentence instead of rows
     field = find('#threshold input[type=number]')[0]
     field.send_keys(Keys.CONTROL, 'a')
     field.send_keys('1', Keys.ENTER, Keys.TAB)
-    wait(lambda: source('#picture img') != overlay)
-    wait(lambda: 'triangle' not in find('#table')[0].text)
+    wait(lambda: 'Nothing found above 1.00; the best score is 0.' in find('#notice')[0].text)
+    assert 'triangle' not in find('#table')[0].text
 
     # attention: all maps, and those of the place that is clicked
     find('button[role=tab]')[1].click()
-    wait(lambda: len(find('#maps img')) == 8)
+    wait(lambda: len(find('#maps figure')) == 8)
     assert 'Averaged over all places' in find('#about')[0].text
     OUTPUT.mkdir(parents=True, exist_ok=True)
     assert browser.save_screenshot(str(OUTPUT / 'demo_app.png'))
@@ -99,14 +111,40 @@ def test_in_a_browser(browser, address, files):
     find('#upload button[aria-label*="lear"], #upload button[aria-label*="emove"]')[0].click()
     wait(lambda: not find('#picture img'))
     upload('broken.png')
-    wait(lambda: 'broken.png: the image is truncated' in find('#status')[0].text)
+    wait(lambda: 'broken.png: the image is truncated' in find('#notice')[0].text)
     assert not find('#picture img') and 'Traceback' not in browser.page_source
+
+    # transparent pixels: what the model sees stands beside the upload
+    find('#upload button[aria-label*="lear"], #upload button[aria-label*="emove"]')[0].click()
+    upload('transparent.png')
+    wait(lambda: find('#seen img') and 'transparent.png: 96 × 64 pixels' in find('#status')[0].text)
 
     requests = [json.loads(entry['message'])['message'] for entry in browser.get_log('performance')]
     urls = {request['params']['request']['url'] for request in requests
             if request['method'] == 'Network.requestWillBeSent'}
     urls = {url for url in urls if url.startswith(('http:', 'https:', 'ws:', 'wss:'))}  # not the browser's own
     assert urls and not {url for url in urls if not url.startswith(address)}
+
+
+def test_on_a_phone_the_prediction_follows_the_upload(browser, address, files):
+    browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=390, height=844, deviceScaleFactor=1,
+                                                                       mobile=True))
+    browser.get(address)
+    wait = WebDriverWait(browser, 120, ignored_exceptions=[Exception]).until
+    wait(lambda _: browser.find_elements(By.CSS_SELECTOR, '#upload input[type=file]'))[0].send_keys(
+        str(files / 'other.png'))
+    wait(lambda _: browser.find_elements(By.CSS_SELECTOR, '#picture img'))
+    boxes = [browser.find_element(By.CSS_SELECTOR, name).rect for name in ('#upload', '#outputs', '#controls')]
+    assert [box['y'] for box in boxes] == sorted(box['y'] for box in boxes)
+    assert all(box['x'] >= 0 and box['x'] + box['width'] <= 390 for box in boxes)
+
+
+def test_one_task_is_no_choice(models):
+    from mmvision_mamba.app.page import build_page
+    for names, visible in ((['Instances'], False), (list(models), True)):
+        page = build_page({name: models[name] for name in names})
+        task, = (block for block in page.blocks.values() if block.elem_id == 'task')
+        assert task.visible is visible
 
 
 def test_uploads_that_are_too_large_are_refused(address):
