@@ -9,7 +9,7 @@ from torch import Tensor
 from ..checkpoints.reading import extract_state_dict, read_checkpoint
 from ..errors import CheckpointError
 from ..text import shortened
-from .family import FAMILY
+from .family import FAMILY, FIRST_CONV
 
 # Prefixes of keys that a checkpoint may lack, besides buffers that torch itself doesn't insist on: heads that only
 # training uses.
@@ -48,6 +48,8 @@ def load_weights(backbone: nn.Module, state: dict[str, Tensor], path: str | os.P
         kept = {k for k in kept if not k.startswith('outnorm')}
     unexpected = set(state) - set(expected) - dropped
     misshapen = {k for k in expected if k in state and expected[k].shape != state[k].shape}
+    if channels := _other_channels(state, expected):
+        raise CheckpointError(f'{path} does not fit the backbone: {channels}')
     problems = [f'{name}: {shortened(sorted(keys), 6)}' for name, keys in (
         ('missing', missing - kept), ('unexpected', unexpected), ('of another shape', misshapen)) if keys]
     if problems:
@@ -84,6 +86,8 @@ def check_fit(model: nn.Module, checkpoint: dict, name: str, strict: bool = True
                 and (strict or k.startswith('backbone.'))}
     missing = sorted(required - set(state))
     misshapen = sorted(k for k in required & set(state) if expected[k].shape != state[k].shape)
+    if channels := _other_channels(state, expected):
+        raise CheckpointError(f'{name} does not fit the model of this config: {channels}')
     if not missing and not misshapen:
         return
     in_file, in_config = (guess_variant({k.removeprefix('backbone.'): tuple(v.shape) for k, v in s.items()
@@ -94,6 +98,19 @@ def check_fit(model: nn.Module, checkpoint: dict, name: str, strict: bool = True
                 (('keys missing', missing), ('of another shape', misshapen)) if keys]
     raise CheckpointError(f'{name} does not fit the model of this config{hint}: {"; ".join(problems)}.\n'
                           'Use the config it was trained with.')
+
+
+def _other_channels(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
+    """What to say of weights for images of another number of channels than the model takes; None if they are not."""
+    for key in expected:
+        if not key.endswith(f'{FIRST_CONV}.weight') or key not in state:
+            continue
+        found, wanted = tuple(state[key].shape), tuple(expected[key].shape)
+        if len(found) == len(wanted) and found[1] != wanted[1] and (found[0], *found[2:]) == (wanted[0], *wanted[2:]):
+            return (f'{key} is {found} in the file and {wanted} in the model.\nThe file is for images of {found[1]} '
+                    f"channels and the model for {wanted[1]}: set the backbone's arch.in_channels={found[1]} and as "
+                    'many mean and std, or train without these weights (--no-pretrained)')
+    return None
 
 
 def drop_other_shapes(model: nn.Module, checkpoint: dict) -> list[str]:

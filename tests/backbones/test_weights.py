@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmvision_mamba import MambaVision, MM_mamba_vision
+from mmvision_mamba.backbones.weights import check_fit, load_pretrained
 from mmvision_mamba.errors import CheckpointError, ConfigError
 
 from ..data.golden.weights import fill
@@ -121,3 +122,22 @@ def test_a_file_without_weights(tmp_path):
     model = MambaVision(SMALL, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'w.pth')))
     with pytest.raises(CheckpointError, match='no weights under state_dict'):
         model.init_weights()
+
+
+@pytest.mark.parametrize(('file_channels', 'channels'), [(3, 4), (3, 1), (6, 3)])
+def test_weights_for_other_channels_are_named_in_two_lines(file_channels, channels, tmp_path):
+    """Of a backbone's file and of a whole model's, as train, test, infer and export check them."""
+    state = MambaVision(dict(SMALL, in_channels=file_channels)).state_dict()
+    torch.save(state, tmp_path / 'weights.pth')
+    backbone = MambaVision(dict(SMALL, in_channels=channels))
+    whole = torch.nn.ModuleDict(dict(backbone=backbone))
+    key = 'patch_embed.conv_down.0.weight'
+    for check in (lambda: load_pretrained(backbone, tmp_path / 'weights.pth'),
+                  lambda: check_fit(whole, {f'backbone.{k}': v for k, v in state.items()}, 'weights.pth'),
+                  lambda: check_fit(whole, {f'backbone.{k}': v for k, v in state.items()}, 'weights.pth', False)):
+        with pytest.raises(CheckpointError) as error:
+            check()
+        first, second = str(error.value).splitlines()
+        assert 'weights.pth does not fit' in first and key in first
+        assert f'is (8, {file_channels}, 3, 3) in the file and (8, {channels}, 3, 3) in the model' in first
+        assert f'arch.in_channels={file_channels}' in second and '--no-pretrained' in second
