@@ -11,7 +11,8 @@ from torchvision.ops import box_iou
 
 from ..runtime.standalone import Detections
 from .detector import mask_threshold
-from .preprocess import Preprocess, paste
+from .preprocess import paste
+from .reference import Reference
 from .verify import Row
 
 SCORES = dict(float32=1e-3, float16=1e-2)  # largest difference of matched scores
@@ -87,67 +88,48 @@ class Agreement:
             self.unmatched += float(side.scores[i]) > lowest + self.tolerance
 
 
-@torch.no_grad()
-def reference(model: nn.Module, preprocess: Preprocess, image: np.ndarray) -> Detections:
-    """The PyTorch model's detections in an RGB image ``(h, w, 3)`` uint8, in pixels of that image."""
-    from mmdet.structures import DetDataSample
-
-    x, size = preprocess(torch.from_numpy(image))
-    size, original = tuple(size[0].tolist()), image.shape[:2]
-    sample = DetDataSample(metainfo=dict(
-        img_shape=size, ori_shape=original, scale_factor=(size[1] / original[1], size[0] / original[0]),
-        batch_input_shape=tuple(x.shape[2:]), pad_shape=tuple(x.shape[2:])))
-    predicted = model.predict(x, [sample], rescale=True)[0].pred_instances
-    return Detections(*(predicted[key].numpy() for key in ('bboxes', 'scores', 'labels')),
-                      predicted.masks.numpy() if 'masks' in predicted else None)
+def limits(model: nn.Module) -> tuple[float, int]:
+    """The score below which a detector drops detections, and how many it keeps of an image at most."""
+    cfg = model.test_cfg.rcnn if hasattr(model, 'roi_head') else model.test_cfg
+    return cfg.get('score_thr', 0), cfg.max_per_img
 
 
 @torch.no_grad()
-def instances(outputs: Sequence[torch.Tensor], size: Sequence[int], shape: Sequence[int],
+def instances(outputs: Sequence[torch.Tensor], factor: Sequence[float], shape: Sequence[int],
               threshold: float) -> Detections:
     """The first image's detections, in its own pixels, from a `DetectorGraph`'s outputs.
 
     Args:
         outputs: boxes, scores, labels and perhaps masks, filled up with instances of label -1.
-        size: height and width of the image in the model's input.
+        factor: by which the image was resized, horizontally and vertically.
         shape: height and width of the original image.
         threshold: mask probability from which a pixel belongs to an instance.
     """
     boxes, scores, labels, *masks = (torch.as_tensor(out)[0] for out in outputs)
     valid = labels >= 0
-    boxes = boxes[valid] / boxes.new_tensor([size[1] / shape[1], size[0] / shape[0]] * 2)
+    boxes = boxes[valid] / boxes.new_tensor([*factor] * 2)
     masks = [(paste(mask[valid].float(), boxes, *shape) >= threshold).numpy() for mask in masks]
     return Detections(boxes.numpy(), scores[valid].numpy(), labels[valid].numpy(), *masks)
 
 
-def compare(model: nn.Module, run: Callable, preprocess: Preprocess, images: Sequence[np.ndarray],
-            expected: Sequence[Detections] | None = None, batch: int = 1, whole: bool = False,
-            precision: str = 'float32') -> Agreement:
-    """Run a detector and its exported form on images and match their detections.
+def compare(model: nn.Module, run: Callable, reference: Reference, images: Sequence[np.ndarray],
+            expected: Sequence[Detections], precision: str = 'float32') -> Agreement:
+    """Run an exported detector on images at once and match its detections with mmdet's.
 
     Args:
         model: mmdet's detector, in eval mode.
         run: the exported detector: a function of arrays, in the order of its inputs, that returns its outputs.
-        preprocess: prepares an image for the exported shape.
-        images: RGB ``(h, w, 3)`` uint8, of any sizes.
-        expected: the results of `reference` for them. Default: computed here.
-        batch: images per call of `run`; the first ones fill up the last batch. Default: 1.
-        whole: `run` takes the images themselves, one per call, and prepares them. Default: False.
+        reference: prepares images for the exported shape.
+        images: as `reference` takes them, of any sizes.
+        expected: what `reference` finds in them.
         precision: a key of `SCORES`.
     """
-    cfg = model.test_cfg.rcnn if hasattr(model, 'roi_head') else model.test_cfg
     agreement = Agreement(SCORES[precision])
-    if expected is None:
-        expected = [reference(model, preprocess, image) for image in images]
-    for start in range(0, len(images), batch):
-        filled = [images[i % len(images)] for i in range(start, start + batch)]
-        if whole:
-            results = [Detections(*run(filled[0]))]
-        else:
-            inputs, sizes = map(torch.cat, zip(*(preprocess(torch.from_numpy(image)) for image in filled)))
-            outputs = run(inputs.numpy(), sizes.numpy())
-            results = [instances([out[i:i + 1] for out in outputs], size, image.shape[:2], mask_threshold(model))
-                       for i, (size, image) in enumerate(zip(sizes.tolist(), filled))]
-        for detections, result in zip(expected[start:start + batch], results):
-            agreement.add(detections, result, cfg.get('score_thr', 0), cfg.max_per_img)
+    prepared = [reference.prepare(image) for image in images]
+    inputs = torch.cat([inputs for inputs, _ in prepared])
+    outputs = run(inputs.numpy(), np.array([sample.img_shape for _, sample in prepared], np.int64))
+    for i, ((_, sample), wanted) in enumerate(zip(prepared, expected)):
+        found = instances([out[i:i + 1] for out in outputs], sample.scale_factor, sample.ori_shape,
+                          mask_threshold(model))
+        agreement.add(wanted, found, *limits(model))
     return agreement

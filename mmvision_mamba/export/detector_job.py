@@ -2,17 +2,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 from ..errors import ConfigError, ExportError
+from ..runtime import loaders
+from ..runtime.standalone import Detections
 from . import verify
-from .agreement import compare, reference
+from .agreement import SCORES, Agreement, compare, limits
 from .detector import mask_threshold
 from .job import Export
-from .preprocess import ImageDetector
+from .preprocess import ImageDetector, Preprocess
 
 
 class DetectorExport(Export):
@@ -33,16 +36,15 @@ class DetectorExport(Export):
                               'width; use --dynamic batch, or --with-preprocess, which takes images of any size')
 
     def _inputs(self) -> list[tuple[str, np.ndarray]]:
+        """(name, image) of pictures that are checked through the runtime, see `_check_files`."""
         height, width = self.shape
-        rng = np.random.default_rng(0)
-        noise = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        sizes = [self.shape, *self.sizes()]
+        noise = np.random.default_rng(0).integers(0, 256, (height, width, self.channels), dtype=np.uint8)
         return [(f'random, {height} × {width}', noise),
-                *((f'drawn, {h} × {w}', verify.verification_images((h, w), 1, seed)[0])
-                  for seed, (h, w) in enumerate(sizes)), *self.photos]
+                *((f'drawn, {h} × {w}', verify.verification_images((h, w), 1, seed, self.channels)[0])
+                  for seed, (h, w) in enumerate([self.shape, *self.sizes()]))]
 
-    def _reference(self, image: np.ndarray):
-        return reference(self.model, self.preprocess, image)
+    def _reference(self, image: np.ndarray) -> Detections:
+        return self.reference(image)
 
     def _graph(self) -> nn.Module:
         graph = self.what.graph.half_backbone() if self.args.fp16 else self.what.graph
@@ -51,26 +53,43 @@ class DetectorExport(Export):
         return graph
 
     def _example(self, inputs) -> list[torch.Tensor]:
+        image = inputs[-1][1]
         if self.args.with_preprocess:
-            return [torch.from_numpy(inputs[-1][1])]
-        images, sizes = self.preprocess(torch.from_numpy(inputs[-1][1]))
+            return [torch.from_numpy(image)]
+        images, sizes, _ = Preprocess(self.shape, **self.settings | dict(interpolation='bilinear'))(
+            torch.from_numpy(image))
         return [images.repeat(self.args.batch, 1, 1, 1), sizes.repeat(self.args.batch, 1)]
 
     def _check(self, inputs, expected, run) -> list[verify.Row]:
-        if not any(len(detections.scores) for detections in expected):
+        """Compare the file on all pictures at once, where it takes any number; one by one see `_check_files`."""
+        self.expected = list(zip(inputs, expected))
+        if not self.free:
+            return []
+        agreement = compare(self.model, run, self.reference, [image for _, image in inputs], expected,
+                            self.precision)
+        return agreement.rows(f'all {len(inputs)} at once', 'masks' in self.what.outputs, self.precision)
+
+    def _check_files(self, path: Path) -> list[verify.Row]:
+        model, rows, found = loaders.load_model(path, self.args.format), [], 0
+        pictures = [(name, verify.save_picture(image, path.with_name(f'{i}')), expected)
+                    for i, ((name, image), expected) in enumerate(self.expected)]
+        for name, file, expected in pictures + [(name, file, self.reference(file)) for name, file in self.photos]:
+            agreement = Agreement(SCORES[self.precision])
+            agreement.add(expected, model(file), *limits(self.model))
+            found += len(expected.scores)
+            rows += agreement.rows(name, 'masks' in self.what.outputs, self.precision)
+        for _, file, _ in pictures:
+            file.unlink()
+        if not found:
             raise ExportError('the model finds nothing in any of the pictures, so nothing can be compared: name photos '
                               'in which it does with --images')
-        masks = 'masks' in self.what.outputs
-        rows = []
-        for (name, image), detections in zip(inputs, expected):
-            agreement = compare(self.model, run, self.preprocess, [image], [detections], self.args.batch,
-                                self.args.with_preprocess, self.precision)
-            rows += agreement.rows(name, masks, self.precision)
-        if self.free:
-            agreement = compare(self.model, run, self.preprocess, [image for _, image in inputs], expected, len(inputs),
-                                precision=self.precision)
-            rows += agreement.rows(f'all {len(inputs)} at once', masks, self.precision)
         return rows
+
+    def _about_inputs(self) -> dict[str, dict]:
+        about = super()._about_inputs()
+        if self.args.with_preprocess:
+            return about
+        return dict(image=about['images'], image_size=dict(type='int64', shape=[about['images']['shape'][0], 2]))
 
     def _metadata(self) -> dict[str, str]:
         return super()._metadata() | dict(mask_threshold=json.dumps(mask_threshold(self.model)))

@@ -17,12 +17,18 @@ from ..checkpoints.reading import extract_state_dict, read_checkpoint
 from ..errors import ConfigError, ExportError
 from ..preflight.pretrained import drop_pretrained
 from ..runtime import loaders
+from ..runtime.standalone import RuntimeInputError
 from . import INT8_IMAGES, formats, quantize, tensorrt, verify
 from .onnx_file import operators
 from .parts import Exportable
 from .photos import find_photos
-from .preprocess import Preprocess, pipeline_settings
+from .pipeline import input_channels, pipeline_settings
+from .preprocess import Preprocess
+from .reference import Reference, has_pipeline
+from .shapes import warn_of_shape
 from .wrappers import Half, Images, halve
+
+SMALLEST = 32  # pixels a side that MambaVision takes
 
 
 def build_model(cfg, checkpoint: str) -> tuple[nn.Module, object]:
@@ -30,7 +36,9 @@ def build_model(cfg, checkpoint: str) -> tuple[nn.Module, object]:
 
     Raises:
         CheckpointError: the checkpoint can't be read, or is of another model.
+        ConfigError: the data preprocessor is for another number of channels than the backbone.
     """
+    pipeline_settings(cfg, input_channels(cfg), strict=False)  # before anything is built
     drop_pretrained(cfg.model)
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     content = read_checkpoint(checkpoint)
@@ -52,12 +60,18 @@ class Export:
 
     def __init__(self, what: Exportable, model: nn.Module, args: argparse.Namespace, cfg: Config, meta: dict):
         self.what, self.model, self.args, self.cfg, self.meta = what, model, args, cfg, meta
-        self.settings = pipeline_settings(cfg)
+        self.channels = input_channels(cfg)
+        self.settings = pipeline_settings(cfg, self.channels, strict=what.part != 'backbone')
         self.shape = tuple(args.shape)
         self.free = dict(all=(0, 2, 3), batch=(0,)).get(args.dynamic, ())
+        if 2 not in self.free and not has_pipeline(cfg):
+            self.settings['scale'] = list(self.shape)  # a classifier's images fill the input
         self.precision = 'float16' if args.fp16 else 'float32'
-        self.preprocess = Preprocess(self.shape, **self.settings)
-        self.photos = find_photos(cfg, args.images)
+        self.photos = find_photos(cfg, args.images, self.channels)
+        if args.with_preprocess:
+            self.preprocess = Preprocess(self.shape, **self.settings)
+        self.reference = Reference(model, what.part, cfg, self.settings,
+                                   None if self._as_config else self.shape, self.channels)
 
     def write(self, path: Path) -> list[verify.Row]:
         """Write the file, check it, and give it its name. Nothing is left of a file that fails.
@@ -69,11 +83,14 @@ class Export:
             ExportError: the file doesn't agree with the model; the message lists the checks that failed.
         """
         args = self.args
+        self._warn_of_shape()
         inputs = self._inputs()
         expected = [self._reference(images) for _, images in inputs]
         self.what.graph = self._graph().eval()
         if args.with_preprocess:
             self.what.inputs = ('image',)
+            if self.what.part == 'segmentor':
+                self.what.outputs = self.what.outputs[:1]
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = path.with_name(f'.{path.stem}.{os.getpid()}')
         folder.mkdir()
@@ -82,6 +99,7 @@ class Export:
             formats.write(self.what, unfinished, args.format, self._example(inputs), self.free, self._metadata(),
                           args.opset, args.simplify)
             rows = self._check(inputs, expected, loaders.load(unfinished, args.format))
+            rows += self._check_files(unfinished)
             if args.int8:
                 rows += self._to_int8(unfinished)
             if failed := [row for row in rows if not row.passed]:
@@ -99,16 +117,43 @@ class Export:
     def sizes(self) -> list[tuple[int, int]]:
         """(height, width) of pictures to check on, of several aspect ratios, none of the exported height and width."""
         height, width = self.shape
-        return [(height + 37, width + 90), (max(32, height // 2 + 1), max(32, width // 2)), (height * 3 // 2, width)]
+        return [(height + 37, width + 90), (max(32, height // 2 + 1), max(32, width // 2)),
+                (height * 3 // 2 + 5, width)]
+
+    @property
+    def _as_config(self) -> bool:
+        """Whether the runtime prepares images just as the config does: no size of the file's own is in the way."""
+        return 2 in self.free and has_pipeline(self.cfg)
+
+    def _warn_of_shape(self) -> None:
+        if not ({2, 3} & set(self.free)) and has_pipeline(self.cfg):
+            warn_of_shape(self.model, self.what.part, self.cfg, self.settings, self.shape, self.photos, self.channels)
 
     def _inputs(self) -> list[tuple[str, np.ndarray]]:
-        """(name, array) of what to check the file on: batches, or images if the graph prepares them."""
+        """(name, array) of what to check the graph on: batches, or images if it prepares them."""
         if not self.args.with_preprocess:
-            photos = [(name, self.preprocess(torch.from_numpy(photo))[0].repeat(self.args.batch, 1, 1, 1).numpy())
-                      for name, photo in self.photos]
-            return verify.batches(self.shape, self.settings, self.args.batch, self.free) + photos
-        return [(f'drawn, {h} × {w}', verify.verification_images((h, w), 1, seed)[0])
-                for seed, (h, w) in enumerate(self.sizes())] + self.photos
+            return verify.batches(self.shape, self.settings, self.args.batch, self.free, self.channels)
+        return [(f'drawn, {h} × {w}', verify.verification_images((h, w), 1, seed, self.channels)[0])
+                for seed, (h, w) in enumerate(self.sizes())]
+
+    def _check_files(self, path: Path) -> list[verify.Row]:
+        """Compare what `runtime.Model` makes of image files with what PyTorch does: from the file to the result."""
+        model, rows = loaders.load_model(path, self.args.format), []
+        pictures = []
+        for seed, (height, width) in enumerate(self.sizes()):
+            picture = verify.verification_images((height, width), 1, seed, self.channels)[0]
+            pictures.append((f'file, {height} × {width}', verify.save_picture(picture, path.with_name(f'{seed}'))))
+        for name, file in pictures + self.photos:
+            try:
+                rows += self._compare_results(name, self.reference(file), model(file))
+            except RuntimeInputError as error:
+                raise ExportError(f'the runtime can not run the file, which is not kept: {error}') from error
+        for _, file in pictures:
+            file.unlink()
+        return rows
+
+    def _compare_results(self, name: str, expected, found) -> list[verify.Row]:
+        return verify.compare_results(self.what.part, self.what.outputs, name, expected, found, self.precision)
 
     def _graph(self) -> nn.Module:
         graph = halve(self.what.graph) if self.args.fp16 else self.what.graph
@@ -141,8 +186,8 @@ class Export:
         float32 = path.with_name('float32.onnx')
         path.rename(float32)
         quantize.quantize(float32, path, self.args.int8, (
-            images for images, _, _ in quantize.labelled(self.cfg, 'train', self.preprocess, calibration)))
-        rows = quantize.check(self.cfg, float32, path, self.preprocess, len(self.meta['classes']), test)
+            self.reference.prepare(file)[0].numpy() for file, _ in quantize.labelled(self.cfg, 'train', calibration)))
+        rows = quantize.check(self.cfg, float32, path, len(self.meta['classes']), test)
         float32.unlink()
         return rows
 
@@ -150,15 +195,27 @@ class Export:
         """The metadata that `runtime.Model` reads, each value as JSON."""
         task = dict(backbone='features', segmentor='segmentation', detector='detection')[self.what.part]
         values = dict(task=task, classes=list(self.meta['classes']), palette=[list(c) for c in self.meta['palette']],
-                      **{key: self.settings[key] for key in ('mean', 'std', 'channel_order', 'pad_value')},
+                      **{key: value for key, value in self.settings.items() if key not in ('scale', 'keep_ratio')},
                       resize={key: self.settings[key] for key in ('scale', 'keep_ratio')},
-                      shape=list(self.shape), precision=self.precision)
+                      shape=list(self.shape), precision=self.precision, outputs=list(self.what.outputs),
+                      inputs=self._about_inputs())
         if 2 in self.free:
-            values['largest'] = formats.LARGEST
+            values.update(smallest=SMALLEST, largest=formats.LARGEST)
+        if self.what.part == 'segmentor':
+            values['align_corners'] = self.model.decode_head.align_corners
         threshold = getattr(getattr(self.model, 'decode_head', None), 'threshold', None)
         if threshold is not None:
             values['threshold'] = threshold
         return {key: json.dumps(value) for key, value in values.items()}
+
+
+    def _about_inputs(self) -> dict[str, dict]:
+        """Type and shape of each input, None for an open side."""
+        if self.args.with_preprocess:
+            return dict(image=dict(type='uint8', shape=[None, None, self.channels]))
+        shape = [None if axis in self.free else n
+                 for axis, n in enumerate((self.args.batch, self.channels, *self.shape))]
+        return dict(images=dict(type='float32', shape=shape))
 
 
 def about_file(path: Path, format: str, model: nn.Module, part: str) -> str:

@@ -41,7 +41,7 @@ def build_exportable(model: nn.Module, part: str, output: str = 'map') -> Export
         return Exportable(part, graph, ('image', 'image_size'), tuple(graph.output_names))
     if part == 'segmentor':
         graph = SegmentorGraph(model, output)
-        return Exportable(part, graph.eval(), ('images',), (output,))
+        return Exportable(part, graph.eval(), ('images',), graph.output_names)
     backbone = getattr(model, 'backbone', model)
     if not isinstance(backbone, MambaVision):
         raise ConfigError(f'--part backbone: {type(backbone).__name__} is not a MambaVision')

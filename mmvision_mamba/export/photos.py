@@ -8,34 +8,39 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from ..errors import DataError, UserError
-from ..inference.images import read_image
 from ..preflight.check_data import check_datasets
 from ..preflight.datasets import datasets_of
+from ..runtime.standalone import RuntimeInputError, read_image
 
 COUNT = 2  # photos from the test data set
 
 
-def find_photos(cfg: Config, paths: Sequence[str] | None = None) -> list[tuple[str, np.ndarray]]:
-    """(file name, RGB image ``(h, w, 3)`` uint8) of each photo to check on.
+def find_photos(cfg: Config, paths: Sequence[str] | None = None, channels: int = 3) -> list[tuple[str, Path]]:
+    """(file name, path) of each photo to check on.
 
     Args:
         cfg: the model's config.
         paths: image files. None: two of the config's test data set, or no photos where it isn't there. Default: None.
+        channels: that the model takes. Default: 3.
 
     Raises:
-        DataError: one of `paths` is missing or no image.
+        DataError: one of `paths` is missing, no image, or of another number of channels.
     """
     if paths is not None:
-        return [_read(path) for path in paths]
+        return [_checked(path, channels) for path in paths]
     photos = []
     for path in _test_images(cfg):
         with suppress(DataError):
-            photos.append(_read(path))
+            photos.append(_checked(path, channels))
     return photos
 
 
-def _read(path: str) -> tuple[str, np.ndarray]:
-    return Path(path).name, np.ascontiguousarray(read_image(path)[..., ::-1])
+def _checked(path: str, channels: int) -> tuple[str, Path]:
+    try:
+        read_image(path, channels)
+    except RuntimeInputError as error:
+        raise DataError(str(error)) from None
+    return Path(path).name, Path(path)
 
 
 def _test_images(cfg: Config) -> list[str]:

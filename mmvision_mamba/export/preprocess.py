@@ -6,72 +6,127 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..backbones.family import MEAN, STD
-from ..text import class_name
+from ..errors import ConfigError
 
 
 class Preprocess(nn.Module):
     """Resize, normalise and pad one image of any size to the one shape that the model takes.
 
-    Resizing is bilinear between pixel centres without smoothing, rounded to whole values, as OpenCV's default is. It
-    gathers rows and columns at computed positions, without a resize operator, so that only the image's own shape is
-    symbolic.
+    Resizing is bilinear between pixel centres without smoothing, in the fixed-point arithmetic of OpenCV's default: the
+    same pixels, bit for bit. It gathers rows and columns at computed positions, without a resize operator, so that only
+    the image's own shape is symbolic.
 
     Args:
-        shape: height and width that the model takes.
-        mean, std: per channel, on the scale 0 to 255.
-        channel_order: 'RGB' or 'BGR', the order that the model takes. Default: 'RGB'.
-        scale, keep_ratio: the config's Resize, as `pipeline_settings` reads it; no image gets larger than `shape`.
-        pad_value: value of the padding on the scale 0 to 255. Default: one that is 0 once normalised.
+        shape: height and width that the model takes; no image gets larger.
+        mean, std: per channel of the input.
+        channel_order: 'RGB' or 'BGR', the order of an input of 3 channels. Default: 'RGB'.
+        scale, keep_ratio, scale_factor, interpolation, to_float32, pad, batch_pad: see `pipeline.pipeline_settings` and
+            the metadata in `runtime/standalone.py`; `interpolation` is 'bilinear'. Default: images as they are.
 
     Returns:
-        forward: an RGB image ``(h, w, 3)`` uint8 -> the model's input ``(1, 3, H, W)`` float32, and the height and
-        width of the resized image in it, ``(1, 2)`` int64.
+        forward: an image ``(h, w, C)`` uint8, RGB if it has 3 channels -> the model's input ``(1, C, H, W)`` float32;
+        height and width of the image in it, with the test pipeline's padding, ``(1, 2)`` int64; and without.
     """
 
     def __init__(self, shape: Sequence[int], mean: Sequence[float], std: Sequence[float], channel_order: str = 'RGB',
-                 scale: Sequence[int] | None = None, keep_ratio: bool = True, pad_value: float | None = None):
+                 scale: Sequence[int] | None = None, keep_ratio: bool = True,
+                 scale_factor: Sequence[float] | None = None, interpolation: str = 'bilinear',
+                 to_float32: bool = False, pad: dict | None = None, batch_pad: dict | None = None):
         super().__init__()
+        if interpolation != 'bilinear':
+            raise ConfigError(f"--with-preprocess resizes with interpolation='bilinear', and the test pipeline with "
+                              f'{interpolation!r}: export without it, and the runtime does so')
         self.shape, self.scale, self.keep_ratio, self.channel_order = tuple(shape), scale, keep_ratio, channel_order
+        self.scale_factor, self.to_float32, self.pad = scale_factor, to_float32, pad
+        self.fill = (batch_pad or {}).get('value', 0.)
         self.register_buffer('mean', torch.tensor(mean, dtype=torch.float32))
         self.register_buffer('std', torch.tensor(std, dtype=torch.float32))
-        self.register_buffer('padding', torch.zeros(3) if pad_value is None else (pad_value - self.mean) / self.std)
+        if pad:
+            self.register_buffer('padding', torch.tensor(pad['value'], dtype=torch.float32))
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         old_size = [torch.as_tensor(side, dtype=torch.float64) for side in image.shape[:2]]
         new_size = self.resized(*old_size)
-        x = image.to(torch.float32)
-        for axis in range(2):
-            low, high, weight = taps(old_size[axis], new_size[axis], self.shape[axis])
+        x = image.to(torch.float32 if self.to_float32 else torch.int32)
+        for axis in (1, 0):  # columns first, as OpenCV
+            low, high, weight = taps(old_size[axis], new_size[axis], self.shape[axis], clamped=axis == 1)
             weight = weight.view(-1, *[1] * (2 - axis))
-            x = x.index_select(axis, low) * (1 - weight) + x.index_select(axis, high) * weight
-        x = x.round()
-        if self.channel_order == 'BGR':
+            start, end = x.index_select(axis, low), x.index_select(axis, high)
+            if self.to_float32:
+                x = start * (1 - weight) + end * weight
+                continue
+            a, b = ((w * 2048).round().to(torch.int32) for w in (1 - weight, weight))
+            if axis == 1:
+                x = start * a + end * b
+            else:
+                x = _divided(_divided(_divided(start, 16) * a, 65536) + _divided(_divided(end, 16) * b, 65536) + 2, 4)
+        x = x.to(torch.float32)
+        if self.channel_order == 'BGR' and x.shape[-1] == 3:
             x = x.flip(-1)
+        size = new_size
+        if self.pad:
+            size = self.padded(*new_size)
+            x = torch.where(self._inside(new_size), x, self.padding)
         x = (x - self.mean) / self.std
-        rows, columns = (torch.arange(side, device=x.device) < n for side, n in zip(self.shape, new_size))
-        x = torch.where((rows[:, None] & columns).unsqueeze(-1), x, self.padding)
-        return x.permute(2, 0, 1).unsqueeze(0), torch.stack(new_size).to(torch.int64).unsqueeze(0)
+        x = torch.where(self._inside(size), x, self.fill)
+        size, new_size = (torch.stack(tuple(sides)).to(torch.int64).unsqueeze(0) for sides in (size, new_size))
+        return x.permute(2, 0, 1).unsqueeze(0), size, new_size
+
+    def _inside(self, size: Sequence[Tensor]) -> Tensor:
+        rows, columns = (torch.arange(side, device=n.device) < n for side, n in zip(self.shape, size))
+        return (rows[:, None] & columns).unsqueeze(-1)
 
     def resized(self, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
         """Height and width after the resize, in double precision like the config's Resize, which computes in Python."""
+        scale = self.scale
+        if self.scale_factor is not None:
+            scale = [(side * factor + 0.5).floor() for side, factor in zip((width, height), self.scale_factor)]
+        elif scale is not None:
+            scale = [torch.as_tensor(side, dtype=torch.float64) for side in scale]
+        limit = [torch.as_tensor(side, dtype=torch.float64) for side in self.shape]
         if not self.keep_ratio:
-            target = self.shape if self.scale is None else self.scale[::-1]
-            return tuple(torch.full_like(height, min(pair)) for pair in zip(target, self.shape))
-        ratio = torch.minimum(self.shape[0] / height, self.shape[1] / width)
-        if self.scale is not None:
+            return tuple(map(torch.minimum, (height, width) if scale is None else scale[::-1], limit))
+        ratio = torch.ones_like(height)
+        if scale is not None:
             longer, shorter = torch.maximum(height, width), torch.minimum(height, width)
-            ratio = torch.minimum(ratio, torch.minimum(max(self.scale) / longer, min(self.scale) / shorter))
-        return tuple((side * ratio + 0.5).floor().clamp(min=1) for side in (height, width))
+            ratio = torch.minimum(torch.maximum(*scale) / longer, torch.minimum(*scale) / shorter)
+        smaller = torch.minimum(ratio, torch.minimum(limit[0] / height, limit[1] / width))
+        sizes = [[(side * factor + 0.5).floor().clamp(min=1) for side in (height, width)]
+                 for factor in (ratio, smaller)]
+        fits = (sizes[0][0] <= limit[0]) & (sizes[0][1] <= limit[1])
+        return tuple(torch.where(fits, *pair) for pair in zip(*sizes))
+
+    def padded(self, height: Tensor, width: Tensor) -> tuple[Tensor, ...]:
+        """Height and width after the test pipeline's Pad, at most the model's."""
+        sides = [height, width]
+        if self.pad['square']:
+            sides = [torch.maximum(height, width)] * 2
+        if self.pad['size']:
+            sides = [side.clamp(min=least) for side, least in zip(sides, self.pad['size'])]
+        divisor = self.pad['divisor'] or 1
+        return tuple(((side / divisor).ceil() * divisor).clamp(max=most) for side, most in zip(sides, self.shape))
 
 
-def taps(old: Tensor, new: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """For `count` positions on an axis resized from `old` to `new`: both neighbours, and the weight of the second."""
-    position = (torch.arange(count, dtype=torch.float32, device=old.device) + 0.5) * (old / new).to(torch.float32) - 0.5
+def _divided(x: Tensor, by: int) -> Tensor:
+    """The whole part of non-negative integers' quotients."""
+    return torch.div(x, by, rounding_mode='trunc')
+
+
+def taps(old: Tensor, new: Tensor, count: int, clamped: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """For `count` positions on an axis resized from `old` to `new`: both neighbours, and the weight of the second.
+
+    Beyond the border a single pixel has all the weight if `clamped`; else it is both neighbours.
+    """
+    position = (torch.arange(count, dtype=torch.float64, device=old.device) + 0.5) * (1 / (new / old)) - 0.5
+    position = position.to(torch.float32)
     last = (old - 1).to(torch.float32)
-    position = torch.minimum(position.clamp(min=0), last)
     low = position.floor()
-    return low.to(torch.int64), torch.minimum(low + 1, last).to(torch.int64), position - low
+    weight = position - low
+    if clamped:
+        weight = torch.where((low < 0) | (low >= last), 0., weight)
+        low = low.clamp(min=0)
+    low, high = (torch.minimum(side.clamp(min=0), last).to(torch.int64) for side in (low, low + 1))
+    return low, high, weight
 
 
 def paste(masks: Tensor, boxes: Tensor, height: Tensor | int, width: Tensor | int) -> Tensor:
@@ -113,35 +168,10 @@ class ImageDetector(nn.Module):
         self.output_names = detector.output_names
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        x, size = self.preprocess(image)
+        x, size, resized = self.preprocess(image)
         boxes, scores, labels, *masks = (out[0] for out in self.detector(x, size))
         valid = (labels >= 0).nonzero()[:, 0]
         old_size = torch.stack([torch.as_tensor(side) for side in (image.shape[1], image.shape[0])])
-        boxes = boxes[valid] / (size[0].flip(0).to(boxes) / old_size.to(boxes)).repeat(2)
+        boxes = boxes[valid] / (resized[0].flip(0).to(boxes) / old_size.to(boxes)).repeat(2)
         masks = [paste(mask[valid], boxes, *image.shape[:2]) >= self.mask_threshold for mask in masks]
         return boxes, scores[valid], labels[valid], *masks
-
-
-def pipeline_settings(cfg) -> dict:
-    """The arguments of `Preprocess`, except for the shape, from a config's test pipeline and data preprocessor.
-
-    A data preprocessor without mean and std leaves pixels from 0 to 255; a model without one, a classifier, takes
-    images as timm's transforms make them.
-    """
-    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor') or dict(
-        mean=MEAN, std=STD, bgr_to_rgb=True)
-    pipeline = (cfg.get('test_dataloader') or {}).get('dataset', {}).get('pipeline') or cfg.get('test_pipeline') or []
-    resize = next((t for t in pipeline if class_name(t['type']) == 'Resize'), {})
-    pad = next((t for t in pipeline if class_name(t['type']) == 'Pad'), {})
-    pad_value = pad.get('pad_val')
-    if isinstance(pad_value, dict):
-        pad_value = pad_value.get('img')
-    if isinstance(pad_value, Sequence):
-        pad_value = pad_value[0]
-    # Images are read as BGR.
-    order = 'RGB' if preprocessor.get('bgr_to_rgb') else 'BGR'
-    return dict(mean=list(preprocessor.get('mean') or [0.] * 3), std=list(preprocessor.get('std') or [1.] * 3),
-                channel_order=order,
-                scale=list(resize['scale']) if resize.get('scale') else None,
-                keep_ratio=resize.get('keep_ratio', False) if resize else True,
-                pad_value=pad_value)

@@ -1,5 +1,5 @@
 """int8 ONNX files for onnxruntime, calibrated on the config's training data and judged by mIoU on its test data."""
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,8 @@ from torch import Tensor
 
 from ..datasets.loading import known_labels, use_checked_loading
 from ..errors import ConfigError
-from ..inference.images import read_image
 from ..preflight.datasets import innermost
 from ..runtime import loaders
-from .preprocess import Preprocess
 from .verify import Row
 
 MOST_LOST = 1.  # points of mIoU that a file may lose
@@ -44,12 +42,11 @@ def quantize(source: Path, path: Path, kind: str, images: Iterable[np.ndarray]) 
                         weight_type=QuantType.QInt8, extra_options=options)
 
 
-def labelled(cfg: Config, split: str, preprocess: Preprocess, most: int) -> Iterator[tuple[np.ndarray, Tensor, tuple]]:
+def labelled(cfg: Config, split: str, most: int) -> Iterator[tuple[Path, Tensor]]:
     """Yields at most `most` samples, spread evenly over the config's 'train' or 'test' split.
 
     Yields:
-        the model's input ``(1, 3, H, W)`` float32; the ground truth map ``(h, w)`` in the image's own size; height and
-        width of the resized image in the input.
+        the image's path; the ground truth map ``(h, w)`` in the image's own size.
     """
     dataset = innermost(cfg[f'{split}_dataloader'].dataset)
     pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
@@ -59,25 +56,23 @@ def labelled(cfg: Config, split: str, preprocess: Preprocess, most: int) -> Iter
         raise ConfigError(f'--int8: the {split} data set is empty: {dataset.data_prefix}')
     for i in np.linspace(0, len(dataset) - 1, min(most, len(dataset))).astype(int).tolist():
         sample = dataset[i]['data_samples']
-        image = np.ascontiguousarray(read_image(sample.img_path)[..., ::-1])
-        images, size = preprocess(torch.from_numpy(image))
-        yield images.numpy(), sample.gt_sem_seg.data[0], tuple(size[0].tolist())
+        yield Path(sample.img_path), sample.gt_sem_seg.data[0]
 
 
-def mean_iou(run, data: Iterable[tuple[np.ndarray, Tensor, tuple]], classes: int, ignore: int = 255) -> float:
-    """mIoU, in points, of the label maps that `run` returns, resized to the size of the ground truth."""
+def mean_iou(run: Callable[[Path], np.ndarray], data: Iterable[tuple[Path, Tensor]], classes: int,
+             ignore: int = 255) -> float:
+    """mIoU, in points, of the label maps ``(h, w)`` that `run` makes of image files."""
     from mmseg.evaluation import IoUMetric
     totals = 0
-    for images, truth, (height, width) in data:
-        labels = torch.from_numpy(run(images)[0])[:, :height, :width]
-        labels = torch.nn.functional.interpolate(labels[None].double(), truth.shape, mode='nearest')[0, 0].long()
+    for path, truth in data:
+        labels = torch.from_numpy(run(path))
         totals = totals + torch.stack(IoUMetric.intersect_and_union(labels, truth, classes, ignore)[:2])
     return 100 * float((totals[0] / totals[1])[totals[1] > 0].mean())
 
 
-def check(cfg: Config, whole: Path, path: Path, preprocess: Preprocess, classes: int, most: int) -> list[Row]:
+def check(cfg: Config, whole: Path, path: Path, classes: int, most: int) -> list[Row]:
     """The mIoU that the int8 file `path` loses against the float32 file `whole`, on at most `most` test images."""
-    scores = [mean_iou(loaders.load(file, 'onnx'), labelled(cfg, 'test', preprocess, most), classes)
+    scores = [mean_iou(loaders.load_model(file, 'onnx'), labelled(cfg, 'test', most), classes)
               for file in (whole, path)]
     return [Row(f'mIoU lost, of {scores[0]:.2f}', f'{most} of the test data at most', scores[0] - scores[1], MOST_LOST,
                 True)]

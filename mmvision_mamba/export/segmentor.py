@@ -15,7 +15,10 @@ SEGMENTOR_HEADS = ('UPerHead', 'FCNHead', 'PSPHead', 'ASPPHead', 'DepthwiseSepar
 
 
 class SegmentorGraph(nn.Module):
-    """mmseg's EncoderDecoder on the whole image: the map of labels ``(B, H, W)`` int64, or logits ``(B, C, H, W)``.
+    """mmseg's EncoderDecoder on the whole image, or on a window of it.
+
+    Its outputs are the map of labels ``(B, H, W)`` int64 and the head's own logits ``(B, C, h, w)``, of which the
+    runtime makes the map in the photo's size as mmseg does; or logits ``(B, C, H, W)`` in the images' size alone.
 
     The graph is made of a copy of `model`: the backbone's BatchNorm is folded; adaptive pooling becomes matrix
     products, which every format has for every size; UPerHead's last convolution runs on smaller maps (see `uper`).
@@ -33,8 +36,14 @@ class SegmentorGraph(nn.Module):
         replace_adaptive_pools(self.model)
         speed_up(self.model.decode_head)
 
-    def forward(self, images: Tensor) -> tuple[Tensor]:
-        return self.result(self.logits(images)),
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return ('map', 'logits') if self.output == 'map' else ('logits',)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        small = self.model.decode_head(self.model.extract_feat(images))
+        result = self.result(self.resize(small, images.shape[2:]))
+        return (result, small) if self.output == 'map' else (result,)
 
     def logits(self, images: Tensor) -> Tensor:
         """Logits ``(B, C, H, W)`` in the images' size."""

@@ -1,10 +1,12 @@
 """Compares the outputs of an exported file with those of PyTorch."""
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
 from ..datasets.shapes import draw_scene
@@ -36,10 +38,22 @@ class Row:
         return [self.what, self.images, number, bound, 'ok' if self.passed else 'FAILED']
 
 
-def verification_images(shape: tuple[int, int], count: int = 2, seed: int = 0) -> list[np.ndarray]:
-    """Generated pictures (see `datasets.shapes`), RGB ``(h, w, 3)`` uint8."""
+def verification_images(shape: tuple[int, int], count: int = 2, seed: int = 0, channels: int = 3) -> list[np.ndarray]:
+    """Generated pictures (see `datasets.shapes`), ``(h, w, channels)`` uint8, RGB again and again."""
     rng = np.random.default_rng(seed)
-    return [np.ascontiguousarray(draw_scene(rng, shape).image[..., ::-1]) for _ in range(count)]
+    pictures = [draw_scene(rng, shape).image[..., ::-1] for _ in range(count)]
+    return [np.ascontiguousarray(picture[..., np.arange(channels) % 3]) for picture in pictures]
+
+
+def save_picture(picture: np.ndarray, path: Path) -> Path:
+    """Save an image ``(h, w, C)`` without loss: as PNG if it has 3 channels, else as .npy; returns the file's path."""
+    if picture.shape[2] == 3:
+        path = path.with_suffix('.png')
+        Image.fromarray(picture).save(path)
+    else:
+        path = path.with_suffix('.npy')
+        np.save(path, picture)
+    return path
 
 
 def other_sizes(shape: tuple[int, int]) -> list[tuple[int, int]]:
@@ -51,19 +65,20 @@ def other_sizes(shape: tuple[int, int]) -> list[tuple[int, int]]:
 def normalise(images: Sequence[np.ndarray], settings: dict) -> np.ndarray:
     """RGB images of one size -> the model's input, ``(B, 3, H, W)`` float32."""
     pixels = np.stack(images).astype(np.float32)
-    if settings['channel_order'] == 'BGR':
+    if settings['channel_order'] == 'BGR' and pixels.shape[-1] == 3:
         pixels = pixels[..., ::-1]
     pixels = (pixels - np.float32(settings['mean'])) / np.float32(settings['std'])
     return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
 
 
-def batches(shape: tuple[int, int], settings: dict, batch: int, free: Sequence[int]) -> list[tuple[str, np.ndarray]]:
+def batches(shape: tuple[int, int], settings: dict, batch: int, free: Sequence[int],
+            channels: int = 3) -> list[tuple[str, np.ndarray]]:
     """(name, input) pairs to compare on: noise and drawn images, in other sizes and numbers where these are free."""
     rng = np.random.default_rng(0)
 
     def both(name, size, count):
-        yield f'random, {name}', rng.standard_normal((count, 3, *size), dtype=np.float32)
-        yield f'drawn, {name}', normalise(verification_images(size, count, seed=count), settings)
+        yield f'random, {name}', rng.standard_normal((count, channels, *size), dtype=np.float32)
+        yield f'drawn, {name}', normalise(verification_images(size, count, count, channels), settings)
     named = [*both(_name(batch, shape), shape, batch)]
     if 0 in free:
         named += [*both(_name(batch + 1, shape), shape, batch + 1)][1:]
@@ -139,21 +154,24 @@ def image_reference(model: nn.Module, part: str, image: np.ndarray, preprocess: 
         features, or logits ``(1, C, h, w)`` in the image's own size; the image as OpenCV resizes it; and as
         `preprocess` does, both RGB ``(height, width, 3)`` float32.
     """
-    images, size = preprocess(torch.from_numpy(image))
+    images, size, resized = preprocess(torch.from_numpy(image))
     outputs = reference(model, part, images)
     if part == 'segmentor':
         height, width = size[0].tolist()
         corners = model.decode_head.align_corners
         outputs = [F.interpolate(torch.from_numpy(outputs[0])[:, :, :height, :width], image.shape[:2], mode='bilinear',
                                  align_corners=corners).numpy()]
-    return [*outputs, *_resized_pixels(image, images, size[0].tolist(), preprocess)]
+    return [*outputs, *_resized_pixels(image, images, resized[0].tolist(), preprocess)]
 
 
 def _resized_pixels(image, images, size, preprocess):
     import cv2
     by_opencv = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    by_opencv = by_opencv.reshape(*size, -1)
     pixels = images[0, :, :size[0], :size[1]].permute(1, 2, 0) * preprocess.std + preprocess.mean
-    return by_opencv, (pixels.flip(-1) if preprocess.channel_order == 'BGR' else pixels).numpy()
+    if preprocess.channel_order == 'BGR' and pixels.shape[-1] == 3:
+        pixels = pixels.flip(-1)
+    return by_opencv, pixels.numpy()
 
 
 def compare_images(model: nn.Module, part: str, names: Sequence[str], inputs: Sequence[tuple[str, np.ndarray]],
@@ -167,6 +185,24 @@ def compare_images(model: nn.Module, part: str, names: Sequence[str], inputs: Se
         rows.append(Row('pixels, from OpenCV\'s', name, float(np.abs(by_opencv - pixels).max()), 1.01, True))
         rows += compare(model, part, names, [(name, image)], [outputs], run_batch, precision)
     return rows
+
+
+def compare_results(part: str, names: Sequence[str], image: str, expected, found, precision: str) -> list[Row]:
+    """Compare what the runtime makes of an image file with PyTorch's: a backbone's features or a segmentor's map.
+
+    Args:
+        part: 'backbone' or 'segmentor'.
+        names: of the file's outputs.
+        image: the file, for the table.
+        expected: from `reference.Reference`.
+        found: from `runtime.Model`.
+        precision: a key of `RELATIVE`.
+    """
+    if part == 'backbone':
+        return [Row(name, image, difference(a, b), RELATIVE[precision], True)
+                for name, a, b in zip(names, expected, found, strict=True)]
+    agreement = float((expected == found).mean()) if expected.shape == found.shape else 0.
+    return [Row('labels', image, agreement, AGREEMENT[precision], False)]
 
 
 def table(rows: Sequence[Row]) -> str:

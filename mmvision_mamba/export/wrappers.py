@@ -58,7 +58,7 @@ class Images(nn.Module):
         self.preprocess, self.graph = preprocess, graph
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        images, size = self.preprocess(image)
+        images, size, _ = self.preprocess(image)
         images = images.to(next(self.graph.parameters()).dtype)
         if not isinstance(self.graph, SegmentorGraph):
             return self.graph(images)

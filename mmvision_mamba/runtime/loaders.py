@@ -1,7 +1,13 @@
-"""Load exported files of any format as functions of NumPy arrays, run by torch or onnxruntime."""
+"""Load exported files of any format, run by torch or onnxruntime: as functions of NumPy arrays, or as `Model`s.
+
+    python -m mmvision_mamba.runtime.loaders model.pt2 photo.jpg more_photos/ --out-dir out
+"""
 import contextlib
+import json
 import logging
+import sys
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +15,7 @@ import numpy as np
 import torch
 
 from ..errors import require
+from .standalone import Model, RuntimeInputError, Session, main
 
 
 def load(path: Path, format: str) -> Callable[..., list[np.ndarray]]:
@@ -26,19 +33,70 @@ def load(path: Path, format: str) -> Callable[..., list[np.ndarray]]:
         session = onnx_session(path)
         names = [entry.name for entry in session.get_inputs()]
         return lambda *inputs: session.run(None, dict(zip(names, inputs)))
+    return _torch_module(path, format)[0]
+
+
+def load_model(path: str | Path, format: str | None = None, threads: int | None = None) -> Model:
+    """Load an exported file of any format as a `runtime.standalone.Model`, which takes images.
+
+    Args:
+        path: the file.
+        format: as for `load`. Default: told by the file.
+        threads: of torch or onnxruntime. Default: their own choice.
+
+    Raises:
+        RuntimeInputError: no such file, or none that `mmvision-mamba export` wrote.
+        MissingExtraError: onnxruntime isn't installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RuntimeInputError(f'{path}: no such file')
+    format = format or _format_of(path)
+    if format == 'onnx':
+        return Model(path, threads=threads)
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        run, metadata = _torch_module(path, format)
+    except (RuntimeError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise RuntimeInputError(f'{path} can not be loaded: {" ".join(str(error).split())[:300]}') from error
+    about = {key: json.loads(metadata.get(key, 'null')) for key in ('inputs', 'outputs')}
+    if None in about.values():
+        raise RuntimeInputError(f'{path}: no inputs in its metadata, which earlier versions did not write: export it '
+                                'again, or prepare its input with your own code')
+    inputs = {name: (entry['type'], entry['shape']) for name, entry in about['inputs'].items()}
+    return Model(path, session=Session(lambda feed: run(*map(np.ascontiguousarray, feed.values())), inputs,
+                                       about['outputs'], metadata))
+
+
+def _format_of(path: Path) -> str:
+    if path.suffix != '.pt2':
+        return 'torchscript' if path.suffix == '.pt' else 'onnx'
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return 'aot-inductor' if any('aotinductor' in name for name in archive.namelist()) else 'torch-export'
+    except (zipfile.BadZipFile, OSError) as error:
+        raise RuntimeInputError(f'{path} can not be loaded: {error}') from error
+
+
+def _torch_module(path: Path, format: str) -> tuple[Callable[..., list[np.ndarray]], dict[str, str]]:
+    """A file of one of torch's formats as a function of arrays, and its metadata, each value as JSON."""
+    files = {'metadata.json': ''}
     with quiet():
-        if format == 'torchscript':
-            module = torch.jit.load(str(path))
-        elif format == 'torch-export':
-            module = torch.export.load(str(path)).module()
-        else:
+        if format == 'aot-inductor':
             from torch._inductor import aoti_load_package
             module = aoti_load_package(str(path))
+            metadata = dict(module.loader.get_metadata())
+        else:
+            module = torch.jit.load(str(path), _extra_files=files) if format == 'torchscript' else \
+                torch.export.load(str(path), extra_files=files).module()
+            text = files['metadata.json'] or '{}'
+            metadata = {key: json.dumps(value) for key, value in json.loads(text).items()}
 
     def run(*inputs):
         with torch.no_grad():
             return [out.numpy() for out in module(*map(torch.from_numpy, inputs))]
-    return run
+    return run, metadata
 
 
 def onnx_session(path: Path, threads: int | None = None):
@@ -61,3 +119,7 @@ def quiet() -> Iterator[None]:
             yield
         finally:
             logging.disable(level)
+
+
+if __name__ == '__main__':
+    sys.exit(main(load=load_model))

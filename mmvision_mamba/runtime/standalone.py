@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Run a model that `mmvision-mamba export` wrote as ONNX: boxes, masks and maps, without torch and without OpenMMLab.
 
-This file needs onnxruntime, NumPy and Pillow, and nothing else of its package: copy it anywhere.
+This file needs onnxruntime, NumPy and Pillow, and nothing else of its package: copy it anywhere. Files of the other
+formats are run by the same code on torch, see `mmvision_mamba/runtime/loaders.py`.
 
     python runtime.py model.onnx photo.jpg more_photos/ --out-dir out
 
@@ -10,20 +11,34 @@ This file needs onnxruntime, NumPy and Pillow, and nothing else of its package: 
     found = model('photo.jpg')            # a path, a PIL image, or an RGB array (H, W, 3) uint8
     found.boxes, found.scores, found.labels, found.masks
 
-The ONNX file's metadata says how to prepare an image and read the outputs; every value is JSON:
+The file's metadata says how to prepare an image and read the outputs, as the config's test pipeline and data
+preprocessor do it; every value is JSON:
 
     task            "detection", "segmentation" or "features"
     classes         names by label
     palette         [[r, g, b], …] by label
-    mean, std       of the input's channels, on the scale 0 to 255
-    channel_order   "RGB" or "BGR", of the input
+    mean, std       of the input's channels, on the scale of the image's values
+    channel_order   "RGB" or "BGR", of an input of 3 channels
     resize          {"scale": [w, h], "keep_ratio": true}: the longer side becomes at most the greater of the two and
-                    the shorter at most the lesser; with "keep_ratio": false the image becomes w × h. Never larger than
-                    the model's input; without a scale, as large as that. Padding fills the input's right and bottom
-    pad_value       of the padding, on the scale 0 to 255; null: the value that is normalised to 0
+                    the shorter at most the lesser; with "keep_ratio": false the image becomes w × h; without a scale
+                    it stays as it is. It never becomes larger than an input of one size
+    scale_factor    [x, y] in place of a scale: the image's sides are multiplied by them
+    interpolation   of the resize: "bilinear", "nearest" or "bicubic", as in OpenCV
+    to_float32      true: pixels are not rounded after the resize
+    pad             {"size": [h, w], "divisor": n, "square": true, "value": [v, …]}: the resized image is padded right
+                    and below to at least that size, to a square, to multiples of n, with a value per channel of the
+                    input; null: it is not
+    batch_pad       {"size": [h, w], "divisor": n, "value": v}: then the normalised image, to at least that size or to
+                    multiples of n, with the value v. An input of one size is filled up with v too
+    align_corners   whether logits are resized with aligned corners
     mask_threshold  probability from which a pixel belongs to an instance
     threshold       of a segmentor with a single logit: probability from which a pixel is of class 1
-    largest         most pixels a side, if height and width are dynamic
+    slide           {"crop": [h, w], "stride": [h, w]}: the model's windows slide over the prepared image
+    smallest, largest   pixels a side, if height and width are open
+    inputs, outputs     names of both, {name: {"type": "float32", "shape": [n, c, h, w]}} and [name, …], null: any
+
+Files of earlier versions lack `batch_pad`: of open sizes, a segmentor takes the image as it is, from 32 pixels a side
+up, a backbone multiples of 32, with `pad_value` (scale 0 to 255; null: what is normalised to 0) as padding.
 
 A model whose input is uint8 (exported --with-preprocess) takes any image as it is and does all of this itself.
 """
@@ -38,15 +53,15 @@ from pathlib import Path
 
 try:
     import numpy as np
-    import onnxruntime
     from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 except ImportError as missing:
     if __name__ != '__main__':
         raise
     sys.exit(f'error: {missing.name} is not installed: pip install onnxruntime numpy pillow')
 
-SUFFIXES = '.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'
-TYPES = {'tensor(float)': np.float32, 'tensor(float16)': np.float16, 'tensor(double)': np.float64}
+SUFFIXES = '.bmp', '.gif', '.jpeg', '.jpg', '.npy', '.png', '.tif', '.tiff', '.webp'
+TYPES = {'tensor(float)': 'float32', 'tensor(float16)': 'float16', 'tensor(double)': 'float64',
+         'tensor(uint8)': 'uint8', 'tensor(int64)': 'int64'}
 
 
 class RuntimeInputError(ValueError):
@@ -87,95 +102,187 @@ class Detections:
         return instances
 
 
+@dataclass
+class Session:
+    """A loaded file.
+
+    Attributes:
+        run: called with an array per input, by name; returns the list of the outputs.
+        inputs: name -> type, such as 'float32', and shape, with None for an open side.
+        outputs: names.
+        metadata: see above, values as JSON.
+    """
+    run: Callable[[dict[str, np.ndarray]], list[np.ndarray]]
+    inputs: dict[str, tuple[str, list[int | None]]]
+    outputs: list[str]
+    metadata: dict[str, str]
+
+
+def onnx_session(path: str | Path, providers: Sequence[str], threads: int | None) -> Session:
+    """Load an ONNX file, see `Model`."""
+    try:
+        import onnxruntime  # only here: torch runs the other formats
+    except ImportError:
+        raise RuntimeInputError('onnxruntime is not installed: pip install onnxruntime') from None
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if threads:
+        options.intra_op_num_threads = threads
+    try:
+        loaded = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+    except Exception as error:  # onnxruntime's own exceptions have no common base
+        raise RuntimeInputError(f'{path} can not be loaded: {_one_line(error)}') from error
+    return Session(lambda feed: loaded.run(None, feed),
+                   {entry.name: (TYPES.get(entry.type, entry.type), [n if isinstance(n, int) else None
+                                                                     for n in entry.shape])
+                    for entry in loaded.get_inputs()},
+                   [entry.name for entry in loaded.get_outputs()], loaded.get_modelmeta().custom_metadata_map)
+
+
 class Model:
-    """A detector, segmentor or backbone in an ONNX file written by `mmvision-mamba export`.
+    """A detector, segmentor or backbone in a file written by `mmvision-mamba export`.
 
     Args:
-        path: the file.
+        path: the ONNX file.
         providers: onnxruntime's execution providers. Default: the CPU.
         threads: to compute with. Default: onnxruntime's choice, one per core.
+        session: the file if it is loaded already; the path is then for messages alone. Default: it is not.
 
     Raises:
         RuntimeInputError: no such file, not an ONNX model, or one that `mmvision-mamba export` did not write.
     """
 
     def __init__(self, path: str | Path, providers: Sequence[str] = ('CPUExecutionProvider',),
-                 threads: int | None = None):
+                 threads: int | None = None, session: Session | None = None):
         if not Path(path).is_file():
             raise RuntimeInputError(f'{path}: no such file')
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        if threads:
-            options.intra_op_num_threads = threads
+        self.session = session or onnx_session(path, providers, threads)
         try:
-            self.session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-        except Exception as error:  # onnxruntime's own exceptions have no common base
-            raise RuntimeInputError(f'{path} can not be loaded: {_one_line(error)}') from error
-        meta = self.session.get_modelmeta().custom_metadata_map
-        try:
-            meta = {key: json.loads(value) for key, value in meta.items() if key in METADATA}
+            meta = {key: json.loads(value) for key, value in self.session.metadata.items() if key in METADATA}
             self.task = meta['task']
         except (ValueError, KeyError):
             raise RuntimeInputError(f"{path}: no 'task' in its metadata: `mmvision-mamba export` writes one") from None
         self.classes, self.palette = meta.get('classes') or [], meta.get('palette') or []
         self.mean, self.std = (np.array(meta.get(key, value), np.float32) for key, value in (('mean', 0), ('std', 1)))
         self.channel_order = meta.get('channel_order', 'RGB')
-        self.resize_rule, self.pad_value = meta.get('resize') or {}, meta.get('pad_value')
+        self.resize_rule = dict(meta.get('resize') or {}, scale_factor=meta.get('scale_factor'))
+        self.interpolation, self.to_float32 = meta.get('interpolation', 'bilinear'), meta.get('to_float32', False)
+        self.pad, self.batch_pad = meta.get('pad'), meta.get('batch_pad')
+        if self.batch_pad is None:  # of an earlier version
+            value = meta.get('pad_value')
+            self.batch_pad = dict(value=0. if value is None else (value - self.mean) / self.std, size=[32, 32],
+                                  divisor=32 if self.task == 'features' else 1)
+        self.align_corners = meta.get('align_corners', False)
         self.mask_threshold, self.threshold = meta.get('mask_threshold', 0.5), meta.get('threshold', 0.5)
-        self.largest = meta.get('largest')
-        first = self.session.get_inputs()[0]
-        self.input_names = [entry.name for entry in self.session.get_inputs()]
-        self.output_names = [entry.name for entry in self.session.get_outputs()]
-        self.takes_images = first.type == 'tensor(uint8)'  # resizes and normalises by itself
-        self.dtype = TYPES.get(first.type)
-        if not self.takes_images:
-            self.batch, _, *sides = (n if isinstance(n, int) else None for n in first.shape)
+        self.slide = meta.get('slide')
+        self.smallest, self.largest = meta.get('smallest', 1), meta.get('largest')
+        dtype, shape = next(iter(self.session.inputs.values()))
+        self.takes_images = dtype == 'uint8'  # resizes and normalises by itself
+        self.dtype = dtype
+        if self.takes_images:
+            self.channels = shape[2] or 3
+        else:
+            self.batch, self.channels, *sides = shape
             self.input_size = tuple(sides)  # height, width; None: any
+            if 'batch_pad' not in meta and None not in sides and not self.resize_rule.get('scale'):
+                self.resize_rule['scale'] = sides  # of an earlier version: as large as the input
 
     def __call__(self, image) -> Detections | np.ndarray | list[np.ndarray]:
         """Predict on one image.
 
         Args:
-            image: a path, a PIL image, or an RGB array ``(H, W, 3)`` uint8.
+            image: a path, a PIL image, or an RGB array ``(H, W, 3)`` uint8; for a model of other than 3 channels see
+                `read_image`.
 
         Returns:
             For a detector `Detections`; for a segmentor the label map ``(H, W)`` int64 of the image; for a backbone the
             feature maps ``(1, C_i, H_i, W_i)`` of the padded input.
 
         Raises:
-            RuntimeInputError: not an image, or one larger than the model takes.
+            RuntimeInputError: not an image, or one smaller or larger than the model takes.
         """
-        image = read_image(image)
+        image = read_image(image, self.channels)
         if self.takes_images:
-            outputs = self.session.run(None, {self.input_names[0]: image})
-            return self._result_on_image(dict(zip(self.output_names, outputs)), image.shape[:2])
-        tensor, size = self.prepare(image)
-        feed = {self.input_names[0]: np.repeat(tensor, self.batch or 1, 0).astype(self.dtype)}
-        if 'image_size' in self.input_names:
-            feed['image_size'] = np.repeat(np.array([size], np.int64), self.batch or 1, 0)
-        outputs = [value[:1] for value in self.session.run(None, feed)]
+            if image.dtype != np.uint8:
+                raise RuntimeInputError(f'the model takes uint8 images, got {image.dtype}')
+            outputs = self.session.run({next(iter(self.session.inputs)): image})
+            return self._result_on_image(dict(zip(self.session.outputs, outputs)), image.shape[:2])
+        tensor, size, resized = self.prepare(image)
+        if self.slide:
+            return self._label_map(self._slide(tensor)[:, :size[0], :size[1]], image.shape[:2])
+        outputs = self._run(tensor, size)
         if self.task == 'features':
-            return outputs
-        if self.task == 'segmentation':
-            return self._label_map(outputs[0], size, tensor.shape[2:], image.shape[:2])
-        return self._detections(dict(zip(self.output_names, outputs)), size, image.shape[:2])
+            return list(outputs.values())
+        if self.task == 'detection':
+            return self._detections(outputs, resized, image.shape[:2])
+        maps = next(iter(outputs.values()))
+        if maps.dtype.kind != 'f' and size == image.shape[:2]:
+            return maps.reshape(maps.shape[-2:])[:size[0], :size[1]].astype(np.int64)
+        if maps.dtype.kind != 'f' and 'logits' not in outputs:  # of an earlier version
+            return _nearest(maps.reshape(maps.shape[-2:])[:size[0], :size[1]], image.shape[:2])
+        logits = bilinear(outputs.get('logits', maps)[0], tensor.shape[2:], self.align_corners)
+        return self._label_map(logits[:, :size[0], :size[1]], image.shape[:2])
 
-    def prepare(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-        """RGB ``(H, W, 3)`` -> the model's input, float32 ``(1, 3, h, w)``, and its (height, width) without padding."""
+    def _run(self, tensor: np.ndarray, size: Sequence[int]) -> dict[str, np.ndarray]:
+        """The outputs, by name, for an input ``(1, C, h, w)`` whose image has this height and width in it."""
+        images, *others = self.session.inputs
+        feed = {images: np.repeat(tensor, self.batch or 1, 0).astype(self.dtype)}
+        if others:
+            feed[others[0]] = np.repeat(np.array([size], np.int64), self.batch or 1, 0)
+        return {name: value[:1] for name, value in zip(self.session.outputs, self.session.run(feed))}
+
+    def prepare(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
+        """An image ``(H, W, C)``, RGB if it has 3 channels, as the model takes it.
+
+        Returns:
+            The input, float32 ``(1, C, h, w)``; the height and width of the image in it, with the padding of the test
+            pipeline, which the model takes for a part of the image; and without.
+
+        Raises:
+            RuntimeInputError: it is smaller or larger than the model takes.
+        """
         height, width = resized(*image.shape[:2], self.input_size, **self.resize_rule)
-        if self.largest and max(height, width) > self.largest:
-            raise RuntimeInputError(f'the model takes {self.largest} pixels a side at most, got {height} × {width}: '
+        if self.channel_order == 'BGR' and self.channels == 3:
+            image = image[..., ::-1]
+        pixels = resize(image.astype(np.float32) if self.to_float32 else image, height, width, self.interpolation)
+        size = padded(height, width, **{key: (self.pad or {}).get(key) for key in ('size', 'divisor', 'square')})
+        size = tuple(min(n, limit or n) for n, limit in zip(size, self.input_size))
+        if size != (height, width):
+            pixels = _filled(pixels, size, self.pad['value'])
+        pixels = (pixels.astype(np.float32) - self.mean) / self.std
+        out = padded(*size, **{key: self.batch_pad.get(key) for key in ('size', 'divisor')})
+        out = tuple(limit or n for n, limit in zip(out, self.input_size))
+        if self.largest and max(out) > self.largest:
+            raise RuntimeInputError(f'the model takes {self.largest} pixels a side at most, got {out[0]} × {out[1]}: '
                                     'scale the image down')
-        pixels = resize(image, height, width)
-        if self.channel_order == 'BGR':
-            pixels = pixels[..., ::-1]
-        pixels = (pixels - self.mean) / self.std
-        out = [n if n else side for n, side in zip(self.input_size, (_multiple_of_32(height), _multiple_of_32(width)))]
-        tensor = np.zeros((1, *out, 3), np.float32)
-        if self.pad_value is not None:
-            tensor += (self.pad_value - self.mean) / self.std
-        tensor[0, :height, :width] = pixels
-        return np.ascontiguousarray(tensor.transpose(0, 3, 1, 2)), (height, width)
+        if min(out) < self.smallest and None in self.input_size:
+            raise RuntimeInputError(f'the model takes {self.smallest} pixels a side or more, and this image of '
+                                    f'{image.shape[0]} × {image.shape[1]} is {out[0]} × {out[1]} in its input: crop or '
+                                    'enlarge it')
+        tensor = _filled(pixels, out, self.batch_pad['value']).transpose(2, 0, 1)[None]
+        return np.ascontiguousarray(tensor), size, (height, width)
+
+    def _slide(self, tensor: np.ndarray) -> np.ndarray:
+        """Logits ``(C, h, w)`` of the input, the mean over windows that slide over it."""
+        shape = tensor.shape[2:]
+        total, count = 0., np.zeros(shape, np.float32)
+        places = []
+        for side, crop, stride in zip(shape, self.slide['crop'], self.slide['stride']):
+            ends = [min(side, i * stride + crop) for i in range(max(side - crop + stride - 1, 0) // stride + 1)]
+            places.append([slice(max(0, end - crop), end) for end in ends])
+        for rows in places[0]:
+            for columns in places[1]:
+                window = tensor[:, :, rows, columns]
+                inside = window.shape[2:]
+                if None not in self.input_size:  # a window of one size: images smaller than it are padded
+                    window = _filled(window[0].transpose(1, 2, 0), self.input_size,
+                                     self.batch_pad['value']).transpose(2, 0, 1)[None]
+                logits = bilinear(self._run(window, inside)['logits'][0], window.shape[2:], self.align_corners)
+                if not count.any():
+                    total = np.zeros((len(logits), *shape), np.float32)
+                total[:, rows, columns] += logits[:, :inside[0], :inside[1]]
+                count[rows, columns] += 1
+        return total / count
 
     def _result_on_image(self, outputs: dict[str, np.ndarray], shape: tuple[int, int]):
         """Result of a model with its own pre- and postprocessing, whose outputs are in the image's coordinates."""
@@ -184,7 +291,9 @@ class Model:
             return Detections(outputs['boxes'], outputs['scores'], outputs['labels'],
                               None if masks is None else masks.astype(bool), self.classes)
         values = list(outputs.values())
-        return values if self.task == 'features' else self._label_map(values[0], shape, shape, shape)
+        if self.task == 'features':
+            return values
+        return values[0] if values[0].dtype.kind != 'f' else self._label_map(values[0], shape)
 
     def _detections(self, outputs: dict[str, np.ndarray], size: tuple[int, int], shape: tuple[int, int]) -> Detections:
         """Boxes and masks of the image ``shape`` from those of the input, in which it has the ``size``."""
@@ -199,19 +308,14 @@ class Model:
         return Detections(boxes, outputs['scores'][0][valid].astype(np.float32), outputs['labels'][0][valid], masks,
                           self.classes)
 
-    def _label_map(self, output: np.ndarray, size: tuple[int, int], padded: tuple[int, int],
-                   shape: tuple[int, int]) -> np.ndarray:
-        """The label map of the image from logits ``(1, C, h, w)`` or labels ``(1, [1,] h, w)`` of the padded input."""
-        maps = output.reshape(-1, *output.shape[-2:])
-        height, width = (max(1, round(n * side / full)) for n, side, full in zip(size, maps.shape[1:], padded))
-        maps = maps[:, :height, :width]
-        if output.dtype.kind == 'f':
-            logits = resize(maps.transpose(1, 2, 0).astype(np.float32), *shape)
-            if logits.shape[2] > 1:
-                return logits.argmax(-1)
-            return (0.5 * np.tanh(0.5 * logits[..., 0]) + 0.5 > self.threshold).astype(np.int64)
-        rows, columns = ((np.arange(n) + 0.5) * side // n for n, side in zip(shape, (height, width)))
-        return maps[0][rows.astype(int)[:, None], columns.astype(int)].astype(np.int64)
+    def _label_map(self, logits: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """The label map of the image from its logits ``(C, h, w)``, some rows at a time."""
+        labels, step = np.empty(shape, np.int64), max(1, 2**24 // (len(logits) * shape[1]))
+        for start in range(0, shape[0], step):
+            rows = slice(start, start + step)
+            part = bilinear(logits.astype(np.float32, copy=False), shape, self.align_corners, rows)
+            labels[rows] = part.argmax(0) if len(part) > 1 else 0.5 * np.tanh(0.5 * part[0]) + 0.5 > self.threshold
+        return labels
 
     def draw(self, image, found, score_thr: float = 0.3, alpha: float = 0.5) -> Image.Image:
         """Draw a result of the model on its image.
@@ -222,7 +326,7 @@ class Model:
             score_thr: instances with a lower score are left out.
             alpha: opacity of masks and maps.
         """
-        image = read_image(image)
+        image = as_picture(read_image(image, self.channels))
         if not isinstance(found, Detections):
             return Image.fromarray(_blend(image, self.colours(found.max() + 1)[found], alpha, True))
         found = found.above(score_thr)
@@ -252,64 +356,200 @@ class Model:
         return np.concatenate([palette, (np.clip(spread, 0, 1) * 200 + 30).astype(np.uint8)])
 
 
-METADATA = ('task', 'classes', 'palette', 'mean', 'std', 'channel_order', 'resize', 'pad_value', 'mask_threshold',
-            'threshold', 'largest')
+METADATA = ('task', 'classes', 'palette', 'mean', 'std', 'channel_order', 'resize', 'scale_factor', 'interpolation',
+            'to_float32', 'pad', 'batch_pad', 'pad_value', 'align_corners', 'mask_threshold', 'threshold', 'slide',
+            'smallest', 'largest')
 
 
-def read_image(image) -> np.ndarray:
-    """A path, a PIL image or an array -> RGB ``(H, W, 3)`` uint8, turned as its EXIF says.
+def read_image(image, channels: int = 3) -> np.ndarray:
+    """A path, a PIL image or an array as the array ``(H, W, channels)`` that a model is given.
+
+    Args:
+        image: of 3 channels, RGB uint8; files are turned as their EXIF says, and 16 bits become 8. Of another number,
+            an array, a .npy file of one or an image whose file has as many (.tif, .png), uint8, uint16 or float, in the
+            order and on the scale that the model was trained with.
+        channels: of the model. Default: 3.
 
     Raises:
-        RuntimeInputError: what can't be read as an image.
+        RuntimeInputError: what can't be read as an image, or has another number of channels.
     """
+    name = 'an image array' if isinstance(image, np.ndarray) else str(image)
     if isinstance(image, np.ndarray):
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-            raise RuntimeInputError(f'an image array is RGB (H, W, 3) uint8, got {image.shape} {image.dtype}')
-        return image
+        array = image
+    elif str(image).lower().endswith('.npy'):
+        array = _opened(image, lambda: np.load(image, allow_pickle=False))
+    else:
+        array = _opened(image, lambda: _decoded(image, channels))
+    if channels != 3 and array.ndim == 2:
+        array = array[..., None]
+    if channels == 3:
+        if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
+            raise RuntimeInputError(f'{name}: an image array is RGB (H, W, 3) uint8, got {array.shape} {array.dtype}')
+    elif array.ndim != 3 or array.shape[2] != channels or 0 in array.shape \
+            or array.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
+        raise RuntimeInputError(f'{name}: the model takes (H, W, {channels}), uint8, uint16 or float, got '
+                                f'{array.shape} {array.dtype}')
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _opened(path, read: Callable[[], np.ndarray]) -> np.ndarray:
     try:
-        picture = image if isinstance(image, Image.Image) else Image.open(image)
-        picture = ImageOps.exif_transpose(picture)
-        if picture.mode.startswith('I'):  # 16 bits
-            picture = Image.fromarray((np.asarray(picture) / 256).clip(0, 255).astype(np.uint8))
-        return np.array(picture.convert('RGB'))
+        return read()
     except FileNotFoundError:
-        raise RuntimeInputError(f'{image}: no such file') from None
+        raise RuntimeInputError(f'{path}: no such file') from None
     except UnidentifiedImageError:
-        raise RuntimeInputError(f'{image} is not an image that Pillow reads') from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise RuntimeInputError(f'{image} can not be read as an image: {_one_line(error)}') from None
+        raise RuntimeInputError(f'{path} is not an image that Pillow reads; one of many channels can be a .npy file, '
+                                'or a TIFF with tifffile installed') from None
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise RuntimeInputError(f'{path} can not be read as an image: {_one_line(error)}') from None
+
+
+def _decoded(image, channels: int) -> np.ndarray:
+    """The array of a PIL image or an image file."""
+    if channels != 3 and str(image).lower().endswith(('.tif', '.tiff')):
+        try:  # where it is installed: Pillow has no images of many channels
+            import tifffile
+        except ImportError:
+            pass
+        else:
+            array = tifffile.imread(image)
+            return array.transpose(1, 2, 0) if array.ndim == 3 and array.shape[2] != channels == array.shape[0] \
+                else array
+    picture = image if isinstance(image, Image.Image) else Image.open(image)
+    picture = ImageOps.exif_transpose(picture)
+    if channels != 3:
+        if channels == 1 and picture.mode in ('RGB', 'P', '1'):
+            picture = picture.convert('L')
+        array = np.array(picture)
+        return array.astype(np.uint16) if array.dtype == np.int32 else array  # 16 bits, as Pillow has them
+    if picture.mode.startswith('I'):  # 16 bits
+        picture = Image.fromarray((np.asarray(picture) / 256).clip(0, 255).astype(np.uint8))
+    return np.array(picture.convert('RGB'))
+
+
+def as_picture(image: np.ndarray) -> np.ndarray:
+    """An image ``(H, W, C)`` to draw on, RGB uint8: its first three channels, or its first, stretched to 8 bits."""
+    bands = np.repeat(image[..., :1], 3, 2) if image.shape[2] < 3 else image[..., :3]
+    if bands.dtype == np.uint8:
+        return bands
+    low, high = float(np.nanmin(bands)), float(np.nanmax(bands))
+    return np.nan_to_num((bands - low) / ((high - low) or 1) * 255).astype(np.uint8)
 
 
 def resized(height: int, width: int, limit: Sequence[int | None], scale: Sequence[int] | None = None,
-            keep_ratio: bool = True) -> tuple[int, int]:
-    """Height and width of an image in the input, see `resize` above; `limit` is the input's size, None: dynamic."""
+            keep_ratio: bool = True, scale_factor: Sequence[float] | None = None) -> tuple[int, int]:
+    """Height and width of an image in the input, see `resize` above; `limit` is the input's size, None: open."""
+    if scale_factor:
+        scale = [int(n * factor + 0.5) for n, factor in zip((width, height), scale_factor)]
     if not keep_ratio:
-        target = (scale[1], scale[0]) if scale else [side or n for n, side in zip((height, width), limit)]
+        target = (scale[1], scale[0]) if scale else (height, width)
         return tuple(min(n, side or n) for n, side in zip(target, limit))
-    ratios = [side / n for side, n in zip(limit, (height, width)) if side]
-    if scale:
-        ratios += [max(scale) / max(height, width), min(scale) / min(height, width)]
-    ratio = min(ratios, default=1.)
+    ratio = min(max(scale) / max(height, width), min(scale) / min(height, width)) if scale else 1.
+    size = tuple(max(1, int(n * ratio + 0.5)) for n in (height, width))
+    if all(n <= (side or n) for n, side in zip(size, limit)):
+        return size
+    ratio = min([ratio] + [side / n for side, n in zip(limit, (height, width)) if side])
     return tuple(max(1, int(n * ratio + 0.5)) for n in (height, width))
 
 
-def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize ``(H, W, C)`` as OpenCV does: bilinear between pixel centres, without smoothing, of the same type."""
+def padded(height: int, width: int, size: Sequence[int] | None = None, divisor: int | None = None,
+           square: bool | None = False) -> tuple[int, int]:
+    """Height and width after padding: at least `size`, or square, then multiples of `divisor`."""
+    if square:
+        height = width = max(height, width)
+    if size:
+        height, width = max(height, size[0]), max(width, size[1])
+    divisor = divisor or 1
+    return -(-height // divisor) * divisor, -(-width // divisor) * divisor
+
+
+def _filled(image: np.ndarray, size: Sequence[int], value) -> np.ndarray:
+    """An image ``(H, W, C)`` padded right and below to a size with a value, or one per channel."""
+    if image.shape[:2] == tuple(size):
+        return image
+    out = np.empty((*size, image.shape[2]), image.dtype)
+    out[:] = value
+    out[:image.shape[0], :image.shape[1]] = image
+    return out
+
+
+def resize(image: np.ndarray, height: int, width: int, interpolation: str = 'bilinear') -> np.ndarray:
+    """Resize ``(H, W, C)`` as OpenCV does, without smoothing; uint8, uint16 or float32, and of the same type.
+
+    Bilinear and nearest pixels of 8 bits are OpenCV's, bit for bit, as its fixed-point arithmetic has them.
+    """
     if image.shape[:2] == (height, width):
         return image
-    out = image
-    for axis, side in enumerate((height, width)):
-        low, high, weight = _taps(image.shape[axis], side)
-        weight = weight.reshape(-1, *[1] * (2 - axis))
-        out = out.take(low, axis) * (1 - weight) + out.take(high, axis) * weight
-    return np.rint(out).astype(image.dtype) if image.dtype == np.uint8 else out
+    if interpolation == 'nearest':
+        rows, columns = (np.minimum((np.arange(new) * (1 / (new / old))).astype(int), old - 1)
+                         for old, new in zip(image.shape, (height, width)))
+        return image[rows[:, None], columns]
+    whole = image.dtype == np.uint8
+    out = image.astype(np.int32 if whole else np.float32)
+    for axis, side in ((1, width), (0, height)):
+        neighbours = []
+        for index, weight in _taps(image.shape[axis], side, interpolation, axis == 1):
+            if whole:
+                weight = np.rint(weight * 2048).astype(np.int32)
+            neighbours.append((out.take(index, axis), weight.reshape(-1, *[1] * (2 - axis))))
+        if whole and interpolation == 'bilinear' and axis == 0:
+            (low, a), (high, b) = neighbours
+            return ((((low >> 4) * a >> 16) + ((high >> 4) * b >> 16) + 2) >> 2).astype(np.uint8)
+        if axis == 0 and whole:
+            out = sum(pixels.astype(np.float64) * weight for pixels, weight in neighbours) / 2**22
+        else:
+            out = sum(pixels * weight for pixels, weight in neighbours)
+    if image.dtype.kind == 'f':
+        return out
+    return np.rint(out).clip(0, np.iinfo(image.dtype).max).astype(image.dtype)
 
 
-def _taps(old: int, new: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of ``new`` pixels the two of ``old`` ones that it lies between, and the weight of the second."""
-    at = ((np.arange(new, dtype=np.float32) + 0.5) * np.float32(old / new) - 0.5).clip(0, old - 1)
+def _taps(old: int, new: int, interpolation: str, clamped: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each of ``new`` pixels the ``old`` ones that it is made of, and their weights.
+
+    Args:
+        old, new: pixels of the side.
+        interpolation: 'bilinear', of two pixels, or 'bicubic', of four.
+        clamped: beyond the border a single pixel has all the weight, instead of twice a part: as OpenCV has columns.
+    """
+    at = ((np.arange(new) + 0.5) * (1 / (new / old)) - 0.5).astype(np.float32)
     low = np.floor(at).astype(int)
-    return low, np.minimum(low + 1, old - 1), at - low
+    x = at - low.astype(np.float32)
+    if interpolation == 'bilinear':
+        if clamped:
+            x[(low < 0) | (low >= old - 1)] = 0
+            low = low.clip(0)
+        return [(index.clip(0, old - 1), weight) for index, weight in ((low, 1 - x), (low + 1, x))]
+    a = np.float32(-0.75)
+    first, second = ((a * (x + 1) - 5 * a) * (x + 1) + 8 * a) * (x + 1) - 4 * a, ((a + 2) * x - (a + 3)) * x * x + 1
+    third = ((a + 2) * (1 - x) - (a + 3)) * (1 - x) * (1 - x) + 1
+    weights = first, second, third, 1 - first - second - third
+    return [((low + i - 1).clip(0, old - 1), weight) for i, weight in enumerate(weights)]
+
+
+def bilinear(maps: np.ndarray, size: Sequence[int], align_corners: bool = False,
+             rows: slice = slice(None)) -> np.ndarray:
+    """Maps ``(C, h, w)`` resized as torch does; of the result ``(C, *size)`` these rows."""
+    for axis, side, part in ((1, size[0], rows), (2, size[1], slice(None))):
+        old = maps.shape[axis]
+        if old == side:
+            maps = maps[(slice(None),) * axis + (part,)]
+            continue
+        at = np.arange(side, dtype=np.float32)[part]
+        if align_corners:
+            at *= np.float32((old - 1) / max(side - 1, 1))
+        else:
+            at = ((at + np.float32(0.5)) * np.float32(old / side) - np.float32(0.5)).clip(0)
+        low = at.astype(int).clip(0, old - 1)
+        weight = (at - low).astype(np.float32).reshape(-1, *[1] * (2 - axis))
+        start = maps.take(low, axis)
+        maps = start + (maps.take((low + 1).clip(0, old - 1), axis) - start) * weight
+    return maps
+
+
+def _nearest(labels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    rows, columns = (((np.arange(n) + 0.5) * side // n).astype(int) for n, side in zip(shape, labels.shape))
+    return labels[rows[:, None], columns].astype(np.int64)
 
 
 def paste(mask: np.ndarray, box: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -334,10 +574,6 @@ def _blend(image: np.ndarray, colour: np.ndarray, alpha: float, where: np.ndarra
     return mixed if where is True else np.where(where[..., None], mixed, image)
 
 
-def _multiple_of_32(side: int) -> int:
-    return -(-side // 32) * 32
-
-
 def _name(classes: Sequence[str], label: int) -> str:
     return classes[label] if label < len(classes) else str(label)
 
@@ -346,7 +582,8 @@ def _one_line(error: BaseException) -> str:
     return ' '.join(str(error).split())
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, load: Callable[..., Model] = Model) -> int:
+    """The command line; `load` makes a model of a path and the number of threads."""
     parser = argparse.ArgumentParser(description='Run an ONNX file of `mmvision-mamba export` on images, with '
                                      'onnxruntime, NumPy and Pillow only.')
     parser.add_argument('model', help='the ONNX file')
@@ -359,7 +596,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument('--threads', type=int, metavar='N', help='default: one per core')
     args = parser.parse_args(argv)
     try:
-        model = Model(args.model, threads=args.threads)
+        model = load(args.model, threads=args.threads)
         if model.task == 'features':
             raise RuntimeInputError(f'{args.model} is a backbone: it has features, nothing to draw')
         paths, out_dir = _image_files(args.images), Path(args.out_dir)

@@ -22,8 +22,8 @@ def lines(run):
 def test_onnx(tool, segmentor_files, tmp_path):
     run = tool('export', *segmentor_files, *SHAPE, '--verify', '--out', tmp_path / 'new folder' / 'model.onnx')
     assert run.code == 0, run.err
-    assert [line.split()[0] for line in lines(run)] == ['labels'] * 2
-    assert '2 checks passed' in run.out
+    assert [line.split()[0] for line in lines(run)] == ['labels'] * 5
+    assert '5 checks passed' in run.out
     assert [p.name for p in (tmp_path / 'new folder').iterdir()] == ['model.onnx']
     model = onnx.load(tmp_path / 'new folder' / 'model.onnx')
     onnx.checker.check_model(model)
@@ -32,8 +32,8 @@ def test_onnx(tool, segmentor_files, tmp_path):
     assert meta['task'] == 'segmentation' and meta['classes'] == ['background', 'ellipse', 'rectangle', 'triangle']
     assert meta['mean'] == [123.675, 116.28, 103.53] and meta['channel_order'] == 'RGB' and meta['shape'] == [64, 96]
     session = onnxruntime.InferenceSession(tmp_path / 'new folder' / 'model.onnx')
-    out, = session.run(None, dict(images=np.zeros((1, 3, 64, 96), np.float32)))
-    assert out.shape == (1, 64, 96) and out.dtype == np.int64
+    out, logits = session.run(None, dict(images=np.zeros((1, 3, 64, 96), np.float32)))
+    assert out.shape == (1, 64, 96) and out.dtype == np.int64 and logits.shape == (1, 4, 16, 24)
 
 
 def test_any_size(tool, segmentor_files, tmp_path):
@@ -61,8 +61,8 @@ def test_photos(tool, segmentor_files, shapes, tmp_path, monkeypatch):
     """Those of the test data where they are there; those that are named instead."""
     monkeypatch.setenv('SHAPES_ROOT', str(shapes))
     run = tool('export', *segmentor_files, *SHAPE, '--verify', '--out', tmp_path / 'm.onnx')
-    assert [line.split('labels')[1].split()[0] for line in lines(run)] == ['random,', 'drawn,', '000000.png',
-                                                                          '000002.png']
+    assert [line.split('labels')[1].split()[0] for line in lines(run)] == [
+        'random,', 'drawn,', 'file,', 'file,', 'file,', '000000.png', '000002.png']
     cv2.imwrite(str(tmp_path / 'my photo.png'), verify.verification_images((200, 90), 1)[0])
     run = tool('export', *segmentor_files, *SHAPE, '--verify', '--with-preprocess', '--out', tmp_path / 'm.onnx',
                '--images', tmp_path / 'my photo.png')

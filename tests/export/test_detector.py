@@ -8,11 +8,12 @@ from mmengine.registry import MODELS, init_default_scope
 
 from mmvision_mamba.errors import ConfigError, ExportError
 from mmvision_mamba.export import detector_job, verify
-from mmvision_mamba.export.agreement import compare, reference
+from mmvision_mamba.export.agreement import Agreement
 from mmvision_mamba.export.detector import DetectorGraph
-from mmvision_mamba.export.preprocess import Preprocess, paste
+from mmvision_mamba.export.preprocess import paste
+from mmvision_mamba.runtime.standalone import Model
 
-from ..helpers.detectors import HEADS, SETTINGS, SHAPE, build, cascade, export, images, samples, single_stage
+from ..helpers.detectors import HEADS, SHAPE, build, cascade, export, images, in_pytorch, samples, single_stage
 
 CONFIGS = {**{kind: lambda kind=kind: single_stage(kind) for kind in HEADS},
            'small boxes and few': lambda: single_stage('FCOS', min_bbox_size=20, nms_pre=1000, max_per_img=1000),
@@ -70,15 +71,16 @@ def test_what_is_checked(name, exported):
     assert sum(int(row.images.split()[-2]) for row in rows if row.what == 'scores') > 60, 'a check of nothing'
     # The check can fail: the file is another model's.
     other = build(cascade() if name == 'cascade' else single_stage('RetinaNet'), seed=1)
-    picture = verify.verification_images(SHAPE, 1)
-    wrong = compare(other, runner(path), Preprocess(SHAPE, **SETTINGS), picture, whole=name == 'retinanet')
+    picture, = verify.verification_images(SHAPE, 1)
+    wrong = Agreement()
+    wrong.add(in_pytorch(other)(picture), Model(path)(picture), 0.05, 15 if name == 'cascade' else 30)
     assert wrong.detections > 5 and wrong.unmatched > 5
 
 
 def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
     model = build(single_stage('FCOS'))
-    monkeypatch.setattr(detector_job, 'reference', lambda model, preprocess, image: reference(
-        build(single_stage('FCOS'), seed=1), preprocess, image))
+    monkeypatch.setattr(detector_job.DetectorExport, '_reference', lambda self, image: in_pytorch(
+        build(single_stage('FCOS'), seed=1))(image))
     with pytest.raises(ExportError, match='unmatched'):
         export(model, tmp_path / 'new' / 'fcos.onnx')
     assert not [path for path in tmp_path.rglob('*') if path.is_file()]
@@ -123,7 +125,7 @@ def test_nothing_in_the_picture(exported, tmp_path, monkeypatch):
     model.test_cfg.rcnn.score_thr = model.roi_head.test_cfg.score_thr = 0.9999
     with pytest.raises(ExportError, match='nothing can be compared: name photos'):
         export(model, tmp_path / 'empty.onnx', with_preprocess=True)
-    monkeypatch.setattr(detector_job.DetectorExport, '_check', lambda *args: [])
+    monkeypatch.setattr(detector_job.DetectorExport, '_check_files', lambda *args: [])
     export(model, tmp_path / 'empty.onnx', with_preprocess=True)
     boxes, scores, labels, masks = runner(tmp_path / 'empty.onnx')(np.zeros((50, 70, 3), np.uint8))
     assert boxes.shape == (0, 4) and len(scores) == len(labels) == 0 and masks.shape == (0, 50, 70)

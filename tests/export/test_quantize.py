@@ -2,7 +2,6 @@ import pytest
 import torch
 
 from mmvision_mamba.export import quantize
-from mmvision_mamba.export.preprocess import Preprocess, pipeline_settings
 from mmvision_mamba.preflight.read import read_config
 
 
@@ -11,12 +10,12 @@ def test_mean_iou_is_mmsegs(configs, shapes, monkeypatch):
     from mmseg.evaluation import IoUMetric
     monkeypatch.setenv('SHAPES_ROOT', str(shapes))
     cfg = read_config(configs.segmentor)
-    data = list(quantize.labelled(cfg, 'test', Preprocess((64, 64), **pipeline_settings(cfg)), 3))
-    maps = [torch.randint(0, 4, (1, 64, 64)).numpy() for _ in data]
+    data = list(quantize.labelled(cfg, 'test', 3))
+    maps = [torch.randint(0, 4, (64, 64)).numpy() for _ in data]
     metric = IoUMetric(iou_metrics=['mIoU'])
     metric.dataset_meta = dict(classes=list('abcd'))
-    metric.process({}, [dict(pred_sem_seg=dict(data=torch.from_numpy(found)), gt_sem_seg=dict(data=truth[None]))
-                        for found, (_, truth, _) in zip(maps, data)])
+    metric.process({}, [dict(pred_sem_seg=dict(data=torch.from_numpy(found)[None]), gt_sem_seg=dict(data=truth[None]))
+                        for found, (_, truth) in zip(maps, data)])
     found = iter(maps)
     wanted = metric.evaluate(3)['mIoU']
-    assert quantize.mean_iou(lambda images: [next(found)], data, 4) == pytest.approx(wanted, abs=0.01)
+    assert quantize.mean_iou(lambda path: next(found), data, 4) == pytest.approx(wanted, abs=0.01)

@@ -13,7 +13,8 @@ from mmengine.structures import InstanceData
 
 from mmvision_mamba.export.detector_job import DetectorExport
 from mmvision_mamba.export.parts import build_exportable
-from mmvision_mamba.export.preprocess import pipeline_settings
+from mmvision_mamba.export.pipeline import pipeline_settings
+from mmvision_mamba.export.reference import Reference
 
 from . import ROOT
 
@@ -152,9 +153,14 @@ def images(*sizes: tuple[int, int], seed: int = 0) -> list[torch.Tensor]:
 
 
 SHAPE = 96, 128
-CFG = Config(dict(model=dict(data_preprocessor=PREPROCESSOR),
+CFG = Config(dict(model=dict(data_preprocessor=PREPROCESSOR), default_scope='mmdet',
                   test_pipeline=[dict(type='Resize', scale=(128, 96), keep_ratio=True)]))
 SETTINGS = pipeline_settings(CFG)
+
+
+def in_pytorch(model):
+    """What mmdet finds in images that are made to fit `SHAPE`, see `Reference`."""
+    return Reference(model, 'detector', CFG, SETTINGS, SHAPE)
 
 
 def export(model, path, **options):
