@@ -21,8 +21,8 @@ def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...]
     """
     contents = Contents() if contents is None else contents
     images, names = {}, {}
-    yield from _image_problems(content['images'], images)
-    yield from _category_problems(content['categories'], names)
+    yield from image_problems(content['images'], images)
+    yield from category_problems(content['categories'], names)
     contents.images = len(content['images'])
     contents.classes.update(dict.fromkeys(names.values(), 0))
     if boxes != 'xywh':
@@ -50,7 +50,7 @@ def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...]
 _HARMLESS = ('annotation id 0', 'box sticks out', 'polygon short')
 
 
-def _image_problems(records, images: dict) -> Iterator[Problem]:
+def image_problems(records, images: dict) -> Iterator[Problem]:
     """Yield the problems of `images`; fill in {id: (file name, width, height)} of the usable ones."""
     file_names = set()
     for index, image in enumerate(records):
@@ -85,7 +85,7 @@ def file_name(image: dict) -> str | None:
     return '/'.join(url.split('/')[-2:]) if isinstance(url, str) else None
 
 
-def _category_problems(records, names: dict) -> Iterator[Problem]:
+def category_problems(records, names: dict) -> Iterator[Problem]:
     """Yield the problems of `categories`; fill in {id: name} of the usable ones."""
     for index, category in enumerate(records):
         named = isinstance(category, dict) and isinstance(category.get('name'), str)

@@ -29,6 +29,20 @@ def repair(content: dict) -> list[str]:
     return notes
 
 
+def repair_panoptic(content: dict) -> list[str]:
+    """Mend the content of a panoptic annotation file in place, as `repair` does; returns notes as that does."""
+    images, categories, records = (
+        [item for item in items if isinstance(item, dict)] if isinstance(items := content.get(key), list) else []
+        for key in ('images', 'categories', 'annotations'))
+    segments = [segment for record in records if isinstance(record.get('segments_info'), list)
+                for segment in record['segments_info'] if isinstance(segment, dict)]
+    for segment in segments:
+        if 'id' in segment:
+            segment['id'] = whole_number(segment['id'])
+    return [*_file_names(images), *_file_names(records), *_sizes(images), *_categories(categories),
+            *_ids('image', images, records), *_ids('category', categories, segments), *_missing_keys(segments)]
+
+
 def _count(number_: int, what: str) -> str:
     """'1 box' or '3 boxes', for the forms 'box|boxes' of `what`."""
     one, many = what.split('|')

@@ -26,7 +26,8 @@ class PanopticCOCO(COCOPanoptic):
 
     def __init__(self, annotation_file: str):
         super().__init__()
-        self.dataset = read_panoptic(annotation_file)
+        self.dataset, _ = read_panoptic(annotation_file)
+        self.dataset.setdefault('annotations', [])
         self.maps = {ann['image_id']: ann['file_name'] for ann in self.dataset['annotations']}
         self.createIndex()
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs

@@ -6,6 +6,7 @@ from mmengine import fileio
 
 from ..errors import DataError
 from .coco_files import read_json
+from .coco_repairs import repair_panoptic
 from .image_files import image_problem
 
 
@@ -37,24 +38,24 @@ def kind_problem(path: str, content, panoptic: bool) -> str | None:
             'CocoPanopticDataset, LoadPanopticAnnotations and CocoPanopticMetric.')
 
 
-def read_panoptic(path: str) -> dict:
-    """Read a panoptic annotation file, with the keys that exporters leave out: `iscrowd`, 0, and `area`, its box's.
+def read_panoptic(path: str) -> tuple[dict, list[str]]:
+    """Read a panoptic annotation file, and mend what can be mended without a guess.
+
+    Returns:
+        Its content, whose `annotations` may be missing; and a note for each kind of repair, with counts.
 
     Raises:
-        DataError: it is no JSON, or no panoptic annotation file.
+        DataError: it can't be read, is no JSON, or no panoptic annotation file.
     """
     content = read_json(path)
     if problem := kind_problem(path, content, panoptic=True):
         raise DataError(problem)
-    if not isinstance(content, dict) or not all(isinstance(content.get(k), list) for k in ('images', 'categories')):
-        raise DataError(f'{path}: a panoptic annotation file has the lists images, annotations and categories')
-    content.setdefault('annotations', [])
-    for annotation in content['annotations']:
-        for segment in annotation['segments_info']:
-            segment.setdefault('iscrowd', 0)
-            if 'area' not in segment and 'bbox' in segment:
-                segment['area'] = segment['bbox'][2] * segment['bbox'][3]
-    return content
+    missing = [key for key in ('images', 'categories')
+               if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    if missing:
+        raise DataError(f'{path}: a panoptic annotation file has the lists images, annotations and categories; this '
+                        f'one has no {" and no ".join(missing)}')
+    return content, repair_panoptic(content)
 
 
 def segment_ids(rgb: np.ndarray) -> np.ndarray:

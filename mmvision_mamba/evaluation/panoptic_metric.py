@@ -56,8 +56,8 @@ class CocoPanopticMetric(BaseMetric):
         self.ann_file, self.content = ann_file, None
         if ann_file is not None:
             with get_local_path(ann_file, backend_args=backend_args) as path:
-                self.content = read_panoptic(path)
-            self.annotations = {ann['image_id']: ann for ann in self.content['annotations']}
+                self.content, _ = read_panoptic(path)
+            self.annotations = {ann['image_id']: ann for ann in self.content.get('annotations') or ()}
             self.maps = _map_names(self.content)
 
     @property
@@ -151,4 +151,4 @@ def _map_names(content: dict) -> dict:
     maps = {i: str(PurePosixPath(name).with_suffix('.png')) for i, name in names.items()}
     if len(set(maps.values())) < len(maps):  # a.jpg and a.png
         maps = {i: f'{name}.png' for i, name in names.items()}
-    return {**maps, **{ann['image_id']: ann['file_name'] for ann in content['annotations']}}
+    return {**maps, **{ann['image_id']: ann['file_name'] for ann in content.get('annotations') or ()}}

@@ -9,6 +9,8 @@ from ..datasets.coco_annotations import coco_problems
 from ..datasets.coco_boxes import check_format
 from ..datasets.coco_files import read_coco, read_json
 from ..datasets.coco_repairs import repair
+from ..datasets.panoptic_annotations import panoptic_problems
+from ..datasets.panoptic_files import is_panoptic, kind_problem, read_panoptic
 from ..datasets.problems import KINDS, Contents, Problem
 from ..datasets.usage import Usage, coco_usage
 from ..errors import DataError
@@ -103,6 +105,7 @@ class Use:
         evaluated: types of COCO's evaluation that read it.
         mended: whether all of them mend it as they read it.
         checked: whether one of them reads it as mmdet's CocoDataset does.
+        panoptic: whether one of them reads COCO's panoptic files.
         boxes: what its boxes are, as the config says.
         datasets: (place in the config, arguments for `coco_usage`) of each data set.
     """
@@ -110,11 +113,18 @@ class Use:
     evaluated: tuple[str, ...] = ()
     mended: bool = True
     checked: bool = False
+    panoptic: bool = False
     boxes: str | float | None = None
     datasets: list[tuple[str, dict]] = field(default_factory=list)
 
     def read(self, path: str) -> tuple[dict, list[str]]:
         """Content of the file as these read it, and notes on its repair."""
+        content, notes = read_panoptic(path) if self.panoptic else self._read(path)
+        if self.checked and (problem := kind_problem(path, content, panoptic=False)):
+            raise DataError(problem)
+        return content, notes
+
+    def _read(self, path: str) -> tuple[dict, list[str]]:
         if self.mended:
             return read_coco(path, self.boxes)
         mark = encoding_of(path)
@@ -125,6 +135,8 @@ class Use:
 
     def problems(self, content: dict, contents: Contents | None = None) -> Iterator[Problem]:
         """Yield the problems of the content; fills in `contents`."""
+        if self.panoptic:
+            return panoptic_problems(content, contents)
         return coco_problems(content, self.masks, self.evaluated, contents, self.boxes)
 
 
@@ -141,6 +153,7 @@ def coco_uses(datasets: list, metrics: list[dict]) -> dict[str, Use]:
             use.masks |= "'with_mask': True" in str(dataset.get('pipeline'))
             use.mended &= mends(cls)
             use.checked |= reads_coco(cls)
+            use.panoptic |= reads_panoptic(cls)
             use.boxes = dataset.get('boxes', use.boxes)
             in_training = where.startswith('train') and not dataset.get('test_mode')
             use.datasets.append((where, dict(
@@ -149,6 +162,8 @@ def coco_uses(datasets: list, metrics: list[dict]) -> dict[str, Use]:
                 size_matters=where.startswith('train'),
                 left_out={osp.relpath(file, image_folder(dataset) or '.') for file in dataset.get('left_out') or ()})))
     for metric in metrics:
+        if is_panoptic_evaluation(metric):
+            uses.setdefault(metric['ann_file'], Use()).panoptic = True
         if is_coco_evaluation(metric):
             evaluated = metric.get('metric', 'bbox')
             use = uses.setdefault(metric['ann_file'], Use(boxes=metric.get('boxes')))
@@ -162,6 +177,10 @@ def is_coco_evaluation(metric: dict) -> bool:
     return class_name(metric.get('type')) in ('CocoMetric', 'MendedCocoMetric') and not metric.get('format_only')
 
 
+def is_panoptic_evaluation(metric: dict) -> bool:
+    return class_name(metric.get('type')) == 'CocoPanopticMetric' and not metric.get('format_only')
+
+
 @dataclass
 class Summary:
     """What the checks keep of an annotation file.
@@ -169,6 +188,7 @@ class Summary:
     Attributes:
         keys: of its lists.
         file_names: of its images.
+        maps: file names of its panoptic PNGs.
         categories: its items.
         errors: {kind: problems}.
         mendable: whether `repair` would leave no error.
@@ -176,6 +196,7 @@ class Summary:
     """
     keys: list[str] = field(default_factory=list)
     file_names: list[str] = field(default_factory=list)
+    maps: list[str] = field(default_factory=list)
     categories: list = field(default_factory=list)
     errors: dict[str, list[Problem]] = field(default_factory=dict)
     mendable: bool = False
@@ -203,12 +224,15 @@ class Annotations:
                 if isinstance(images, list):
                     summary.file_names = [i['file_name'] for i in images if isinstance(i, dict)
                                           and isinstance(i.get('file_name'), str)]
+                if is_panoptic(content):
+                    summary.maps = [a['file_name'] for a in content['annotations'] if isinstance(a, dict)
+                                    and isinstance(a.get('file_name'), str)]
                 if use and {'images', 'categories'} <= set(summary.keys):
                     self._check(content, use, summary)
         return self._summaries[path]
 
     def _check(self, content: dict, use: Use, summary: Summary) -> None:
-        for problem in use.problems(content) if use.checked else ():
+        for problem in use.problems(content) if use.checked or use.panoptic else ():
             if KINDS[problem.kind].level == 'error':
                 summary.errors.setdefault(problem.kind, []).append(problem)
             elif KINDS[problem.kind].of_file:

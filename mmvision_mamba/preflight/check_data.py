@@ -19,16 +19,19 @@ from .annotation_files import (
     coco_uses,
     image_folder,
     is_coco_evaluation,
+    is_panoptic_evaluation,
     is_remote,
     joined,
     loads_annotations,
     mended_by,
     mends,
     reads_coco,
+    reads_panoptic,
 )
 from .bit_depth import warn_of_depth
 from .datasets import SPLITS, data_root_advice, datasets_of, loads_seg_maps, metainfo_of
 from .missing import check_masks_present, check_present
+from .panoptic import check_maps_present, check_panoptic_classes
 
 # A part of a data path: how to get that data.
 _SOURCES = {
@@ -37,6 +40,9 @@ _SOURCES = {
     'imagenet': 'unpack ILSVRC2012_img_{{train,val}}.tar of https://image-net.org into one folder per class',
     'ADEChallengeData2016':
         'unpack http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip so that these paths exist',
+    'panoptic_val2017':
+        'unpack train2017.zip, val2017.zip and panoptic_annotations_trainval2017.zip of '
+        'https://cocodataset.org/#download, and in it panoptic_train2017.zip and panoptic_val2017.zip',
     '2017.json': 'unpack train2017.zip, val2017.zip and annotations_trainval2017.zip of '
                  'https://cocodataset.org/#download so that these paths exist',
 }
@@ -80,13 +86,19 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, skip_missing: bo
             summary = annotations.coco(path, _COCO_KEYS if labelled else ('images', 'categories'))
             check_classes(path, summary.categories, dataset, cls, orders)
             _check_file_names(path, summary.file_names, dataset, skip_missing, mends(cls))
+        elif reads_panoptic(cls):
+            summary = annotations.coco(path, _COCO_KEYS if labelled else ('images', 'categories'))
+            check_panoptic_classes(path, summary.categories, dataset, cls)
+            _check_file_names(path, summary.file_names, dataset, skip_missing, mended=True)
+            if not skip_missing:
+                check_maps_present(path, summary.maps, dataset)
         else:
             summary = annotations.read(path)
         checked.append(CheckedData(where, dataset, cls, path, summary.usages.get(where), summary.notes,
                                    summary.warnings, summary.mendable))
     for metric in metrics:
         if metric['ann_file'].endswith('.json'):
-            if is_coco_evaluation(metric):
+            if is_coco_evaluation(metric) or is_panoptic_evaluation(metric):
                 annotations.coco(metric['ann_file'], _COCO_KEYS)
             else:
                 annotations.read(metric['ann_file'])
@@ -138,7 +150,9 @@ def check_paths(cfg: Config, datasets: list, metrics: list) -> None:
             if isinstance(path, str) and not is_remote(dataset, path):
                 expected.setdefault(path or '.', where)
     for metric in metrics:
-        expected.setdefault(metric['ann_file'], 'the evaluator')
+        for path in (metric['ann_file'], metric.get('seg_prefix')):
+            if isinstance(path, str) and path:
+                expected.setdefault(path, 'the evaluator')
 
     missing = [path for path in expected if not osp.exists(path)]
     if missing:

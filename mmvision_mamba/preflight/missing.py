@@ -17,7 +17,7 @@ def check_present(source: str, paths: Sequence[str], kind: str = 'images') -> No
     Args:
         source: the annotation file, list or folder that names them.
         paths: of the files.
-        kind: what they are: 'images' or 'masks'.
+        kind: what they are: 'images', 'masks', …
     """
     missing = missing_files(paths)
     if missing:

@@ -21,8 +21,9 @@ from ..datasets.usage import Usage, built_usage, coco_usage
 from ..errors import DataError, UserError
 from ..text import shortened
 from . import check_data as checks
-from .annotation_files import Use, annotation_file, coco_uses, image_folder, joined, reads_coco
+from .annotation_files import Use, annotation_file, coco_uses, image_folder, joined, reads_coco, reads_panoptic
 from .datasets import build_without_pipeline, datasets_of, loads_seg_maps
+from .panoptic import PanopticMap, check_panoptic_classes, maps_of
 from .usage import needs_objects, nothing_left
 
 _EXIF_ORIENTATION = 0x0112  # its values 5 to 8: turned by 90°
@@ -118,7 +119,7 @@ def check_config(cfg: Config, splits: Sequence[str], workers: int = 0, files: bo
             reports.append(report)
             try:
                 checks.check_paths(cfg, [(where, dataset, cls)], checks.metrics_of(cfg, split))
-                if reads_coco(cls) and annotation_file(dataset):
+                if (reads_coco(cls) or reads_panoptic(cls)) and annotation_file(dataset):
                     image_files = _check_coco(report, dataset, cls, uses[annotation_file(dataset)], orders)
                 else:
                     image_files = _check_built(report, cfg, dataset, cls)
@@ -146,6 +147,7 @@ class _File(NamedTuple):
     map_path: str | None = None
     loader: CheckedLoadImageFromFile | None = None  # of the pipeline
     labels: range | None = None  # allowed in the map, 255 besides; None: any
+    panoptic: PanopticMap | None = None
 
 
 def _check_coco(report: DatasetReport, dataset: dict, cls: type, use: Use, orders: dict) -> list[_File]:
@@ -160,18 +162,23 @@ def _check_coco(report: DatasetReport, dataset: dict, cls: type, use: Use, order
     report.usage = coco_usage(content, **dict(use.datasets)[report.where])
     categories = [c for c in content['categories'] if isinstance(c, dict) and isinstance(c.get('name'), str)]
     try:
-        checks.check_classes(report.path, categories, dataset, cls, orders)
+        if use.panoptic:
+            check_panoptic_classes(report.path, categories, dataset, cls)
+        else:
+            checks.check_classes(report.path, categories, dataset, cls, orders)
     except DataError as error:
         report.problems.append(Problem('data set', report.path, str(error).replace('\n', ' ')))
     folder = image_folder(dataset) or ''
     annotated = {ann['image_id'] for ann in content.get('annotations') or [] if isinstance(ann, dict)
                  and isinstance(ann.get('image_id'), int | str)}
-    files, loader = {}, image_loader(dataset)
+    files, loader, maps = {}, image_loader(dataset), maps_of(content, dataset) if use.panoptic else {}
     for image in content['images']:
         if isinstance(image, dict) and file_name(image):
-            size = (image.get('width'), image.get('height')) if isinstance(image.get('id'), int | str) \
-                and image['id'] in annotated else None
-            files[file_name(image)] = _File(fileio.join_path(folder, file_name(image)), size, loader=loader)
+            known = isinstance(image.get('id'), int | str) and image['id'] in annotated
+            files[file_name(image)] = _File(
+                fileio.join_path(folder, file_name(image)),
+                (image.get('width'), image.get('height')) if known else None, loader=loader,
+                panoptic=maps.get(image['id']) if known else None)
     return list(files.values())
 
 
@@ -272,6 +279,8 @@ class _DecodedFiles(list):
         elif file.size and file.size not in (upright, stored):
             problems.append(('image size', file.path, f'{upright[0]} × {upright[1]} pixels, annotated as '
                              f'{file.size[0]} × {file.size[1]}'))
+        if file.panoptic:
+            problems += file.panoptic.problems(upright)
         if file.read_map and file.map_path:
             problem, counts = self._check_map(file, upright)
             if problem:
