@@ -58,7 +58,7 @@ def is_remote(item: dict, path: str) -> bool:
 
 def loads_annotations(dataset: dict) -> bool:
     """Whether a data set's pipeline loads annotations: not that of unlabelled images."""
-    return 'LoadAnnotations' in str(dataset.get('pipeline'))
+    return any(name in str(dataset.get('pipeline')) for name in ('LoadAnnotations', 'LoadPanopticAnnotations'))
 
 
 def mends(kind) -> bool:

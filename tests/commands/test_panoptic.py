@@ -6,6 +6,9 @@ from PIL import Image
 
 pytest.importorskip('mmdet')
 
+from mmvision_mamba.datasets.panoptic_files import read_segment_ids
+from mmvision_mamba.evaluation.panoptic_quality import Counts, count_segments, mean_quality
+
 from ..helpers.panoptic_data import make_panoptic, small_config
 
 
@@ -21,6 +24,22 @@ def config(root, tmp_path):
     return path
 
 
+def quality_of(folder):
+    """PQ of the written predictions, from the files alone."""
+    truth = json.loads((folder / 'coco/annotations/panoptic_val2017.json').read_text())['annotations']
+    written = json.loads((folder / 'out/mine.panoptic.json').read_text())['annotations']
+    total = {}
+    for true, found in zip(truth, written, strict=True):
+        counts = count_segments(
+            read_segment_ids(str(folder / 'coco/annotations/panoptic_val2017' / true['file_name'])),
+            {s['id']: (s['category_id'], bool(s['iscrowd'])) for s in true['segments_info']},
+            read_segment_ids(str(folder / 'out/mine.panoptic' / found['file_name'])),
+            {s['id']: s['category_id'] for s in found['segments_info']})
+        for category, count in counts.items():
+            total[category] = total.get(category, Counts()) + count
+    return mean_quality(total, total)['pq']
+
+
 @pytest.mark.timeout(600)
 def test_trained_and_tested(tool, config, tmp_path):
     """PQ chooses the best checkpoint and is printed; predictions are written in COCO's format, and drawn."""
@@ -28,7 +47,7 @@ def test_trained_and_tested(tool, config, tmp_path):
     assert result.code == 0 and '0 errors, 0 warnings' in result.out
     result = tool('train', config, '--work-dir', tmp_path / 'wd')
     assert result.code == 0, result.err[-3000:]
-    assert 'train: 4 of 4 images, 19 of 20 objects used' in result.out
+    assert 'train: 4 of 4 images, 18 of 19 objects used' in result.out
     best, = (tmp_path / 'wd').glob('best_coco_panoptic_PQ_iter_2.pth')
     result = tool('test', config, best, '--work-dir', tmp_path / 'test', '--show-dir', tmp_path / 'shown',
                   '--cfg-options', f'test_evaluator.outfile_prefix={tmp_path}/out/mine')
@@ -40,6 +59,8 @@ def test_trained_and_tested(tool, config, tmp_path):
     images = {image['id']: image for image in json.loads(
         (tmp_path / 'coco/annotations/panoptic_val2017.json').read_text())['images']}
     assert [record['image_id'] for record in written] == list(images)
+    assert any(record['segments_info'] for record in written)
+    assert metrics['coco_panoptic/PQ'] == pytest.approx(100 * quality_of(tmp_path), abs=1e-9)
     for record in written:
         size = images[record['image_id']]['width'], images[record['image_id']]['height']
         assert Image.open(tmp_path / 'out/mine.panoptic' / record['file_name']).size == size

@@ -112,7 +112,8 @@ model = dict(
             self_attn_cfg=dict(embed_dims=32), cross_attn_cfg=dict(embed_dims=32),
             ffn_cfg=dict(embed_dims=32, feedforward_channels=32)))),
     panoptic_fusion_head=dict({', '.join(f'{key}={value}' for key, value in heads.items())}),
-    train_cfg=dict(num_points=64), test_cfg=dict(filter_low_score=False, max_per_image=10))
+    train_cfg=dict(num_points=64), # Hardly trained: without these thresholds all it predicts is void.
+    test_cfg=dict(filter_low_score=False, object_mask_thr=0., iou_thr=0.1, max_per_image=10))
 image = dict(type='LoadImageFromFile')
 annotations = dict(type='LoadPanopticAnnotations')
 resize = dict(type='Resize', scale=(99, 77), keep_ratio=True)

@@ -18,6 +18,7 @@ from ...evaluation.label_maps import LabelMaps
 from ...files import replace
 from ...inference.display import check_display
 from ...inference.images import read_image
+from ...inference.kept_classes import without_void_panoptic
 from ...inference.results import picture_suffix
 from ...inference.toolboxes import use_scaling_visualizer
 from ...preflight.datasets import innermost
@@ -74,7 +75,9 @@ class _PicturesHook(Hook):
             runner.visualizer._vis_backends = {}  # mmengine 0.10.7 has no seam here: what is shown, it also records
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        classes = (runner.visualizer.dataset_meta or {}).get('classes') or ()
         for sample in outputs:
+            sample = without_void_panoptic(sample, len(classes))
             image = np.ascontiguousarray(read_image(sample.img_path)[..., ::-1])
             name = self.names[sample.img_path]
             draw = partial(runner.visualizer.add_datasample, name, image, data_sample=sample, **self.options)
