@@ -56,7 +56,7 @@ def convert_boxes(content: dict, boxes: str | float) -> str | None:
             box = size and _as_sizes(ann['bbox'], size, boxes)
         else:
             box = [value * boxes for value in ann['bbox']]
-        if box:
+        if box is not None:
             ann['bbox'] = [round(float(value), 6) for value in box]
             if not ann.get('segmentation'):
                 ann['area'] = ann['bbox'][2] * ann['bbox'][3]

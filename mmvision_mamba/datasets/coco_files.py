@@ -2,6 +2,8 @@
 import gc
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ..errors import DataError
 from ..files import encoding_of, read_text
@@ -22,6 +24,11 @@ def read_coco(path: str | os.PathLike, boxes: str | float | None = None) -> tupl
     Raises:
         DataError: it can't be read, is no JSON, or no object with the lists images and categories.
     """
+    with _not_collecting():
+        return _read_coco(path, boxes)
+
+
+def _read_coco(path: str | os.PathLike, boxes: str | float | None) -> tuple[dict, list[str]]:
     content = read_json(path)
     missing = [key for key in ('images', 'categories')
                if not isinstance(content, dict) or not isinstance(content.get(key), list)]
@@ -41,11 +48,10 @@ def read_json(path: str | os.PathLike):
     Raises:
         DataError: the file can't be read, or is no JSON; with the place where it breaks off.
     """
-    collecting = gc.isenabled()
-    gc.disable()  # it would look at millions of new objects again and again, and find no garbage
     try:
         text = read_text(path)
-        return json.loads(text)
+        with _not_collecting():
+            return json.loads(text)
     except json.JSONDecodeError as e:
         end = len(text.rstrip())
         if not end:
@@ -63,6 +69,15 @@ def read_json(path: str | os.PathLike):
         raise DataError(f'{path}: the annotation file is not JSON ({e}). Download or export it again.') from e
     except OSError as e:
         raise DataError(f'{path}: the annotation file cannot be read ({e.strerror or e})') from e
+
+
+@contextmanager
+def _not_collecting() -> Iterator[None]:
+    """Garbage collection off: it would look at millions of new objects again and again, and find none to free."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()

@@ -146,10 +146,15 @@ def _missing_keys(annotations: list[dict]) -> Iterator[str]:
             changed['bbox'] += 1
         if not (isinstance(box, list) and len(box) == 4):
             continue
-        if any(type(value) is str for value in box):
+        x, y, w, h = box
+        if type(x) is str or type(y) is str or type(w) is str or type(h) is str:
             box[:] = map(number, box)
             changed['text'] += 1
-        area = ann['area'] = number(ann.get('area'))
+        area = ann.get('area')
+        if type(area) is str:
+            area = ann['area'] = number(area)
+        if type(area) in (int, float) and area > 0:
+            continue
         if (area is None or (is_number(area) and area <= 0)) and all(map(is_number, box)) and min(box[2:]) >= 1:
             from_mask = mask_area(ann.get('segmentation'))
             ann['area'] = from_mask or box[2] * box[3]

@@ -135,8 +135,8 @@ def _kept_images(images: dict, min_size: float, left_out: Collection[str], usage
 
 def _why_unused(ann, images: dict, kept: set, names: dict, size_matters: bool) -> str | None:
     """Why an annotation is not learned from, in the plural; None if it is, or has a category."""
-    if not isinstance(ann, dict) or not isinstance(ann.get('bbox'), list) or len(ann['bbox']) != 4 \
-            or not all(map(is_number, ann['bbox'])):
+    box = ann.get('bbox') if isinstance(ann, dict) else None
+    if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
         return 'without a usable box'
     if not _is_in(ann, 'image_id', images):
         return 'of unknown images'
@@ -150,15 +150,15 @@ def _why_unused(ann, images: dict, kept: set, names: dict, size_matters: bool) -
         return 'on images that are not used'
     if not size_matters:
         return None
-    image = images[ann['image_id']]
-    x, y, w, h = ann['bbox']
-    width, height, area = (value if is_number(value) else default for value, default in (
-        (image.get('width'), 0), (image.get('height'), 0), (ann.get('area'), 0)))
+    image, area, (x, y, w, h) = images[ann['image_id']], ann.get('area'), box
+    width, height = image.get('width'), image.get('height')
+    if not is_number(width) or not is_number(height):
+        return 'on images of unknown size'
     if w < 1 or h < 1:
         return 'under a pixel'
     if min(x + w, width) <= max(x, 0) or min(y + h, height) <= max(y, 0):
         return 'outside their image'
-    return 'of area 0' if area <= 0 else None
+    return None if is_number(area) and area > 0 else 'of area 0'
 
 
 def _objects(annotations) -> list:

@@ -21,3 +21,18 @@ class MendedCocoMetric(CocoMetric):
         if ann_file is not None:
             with get_local_path(ann_file, backend_args=self.backend_args) as path:
                 self._coco_api = MendedCOCO(path, boxes)
+
+    def compute_metrics(self, results: list) -> dict:
+        if self.cat_ids is None and self._coco_api is not None:
+            self.cat_ids = _CategoryIds(self._coco_api.get_cat_ids(cat_names=self.dataset_meta['classes']))
+        return super().compute_metrics(results)
+
+
+class _CategoryIds(list):
+    """Category ids by label, which come in ascending order when they are iterated over.
+
+    mmdet numbers results by label, and goes through the APs of classes in this order; pycocotools sorts them by id.
+    """
+
+    def __iter__(self):
+        return iter(sorted(super().__iter__()))

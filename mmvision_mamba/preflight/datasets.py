@@ -11,6 +11,7 @@ from mmengine.registry import DATASETS
 
 from ..datasets.folders import read_lines
 from ..errors import ConfigError
+from .keys import arguments_of
 
 SPLITS = ('train', 'val', 'test')
 
@@ -55,6 +56,9 @@ def build_without_pipeline(cfg: Config, dataset: dict) -> BaseDataset:
     """Build a data set of a config to look at its annotations: no pipeline, and never lazily."""
     settings = dict(copy.deepcopy(dataset), pipeline=[], lazy_init=False)
     settings.setdefault('_scope_', cfg.get('default_scope'))
+    cls = _dataset_class(dataset, cfg.get('default_scope'))
+    if isinstance(cls, type) and 'serialize_data' in arguments_of(cls):
+        settings['serialize_data'] = False  # which fails without any item
     return DATASETS.build(settings)
 
 

@@ -56,16 +56,16 @@ def unknown_argument(error: TypeError, built: type | None) -> str | None:
 
 
 def _valid_arguments(name: str, cls: type) -> str:
-    valid = _arguments(cls)
+    valid = arguments_of(cls)
     return f'{did_you_mean(name, valid)}; valid ones: {", ".join(valid) or "none"}'
 
 
 def _dataloader_suggestion(name: str) -> str:
     from torch.utils.data import DataLoader
-    return f'{did_you_mean(name, _arguments(DataLoader))} (a dataloader of the config)'
+    return f'{did_you_mean(name, arguments_of(DataLoader))} (a dataloader of the config)'
 
 
-def _arguments(cls: type) -> list[str]:
+def arguments_of(cls: type) -> list[str]:
     """Names of a constructor's arguments, and of its bases' where `**kwargs` pass theirs on."""
     names = []
     for base in cls.__mro__:

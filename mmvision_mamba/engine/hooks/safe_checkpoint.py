@@ -3,6 +3,7 @@
 See also, for killed processes: preemption.py, checkpoints/{writing,resuming}.py, commands/steps/restart.py.
 """
 import hashlib
+import math
 import os
 import pickle
 from collections import deque
@@ -26,8 +27,8 @@ class SafeCheckpointHook(CheckpointHook):
     mmengine's hook deletes the oldest and the best checkpoint before it writes their successors. This one writes a
     checkpoint under another name, syncs it, reads it back against its checksums and renames it; then it moves the
     pointer `last_checkpoint`; then it removes what the new one replaces. If a checkpoint can't be written, it reports
-    that and removes nothing, and training goes on. `MambaVisionRunner` builds this hook for configs that say
-    `CheckpointHook`.
+    that and removes nothing, and training goes on. A score that means 'nothing to measure' is never the best.
+    `MambaVisionRunner` builds this hook for configs that say `CheckpointHook`.
 
     Checkpoints also hold `resume_state`, see `MambaVisionRunner.resume_state`.
 
@@ -138,6 +139,9 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner, metrics) -> None:
         if not self.save_best:
             return
+        if not metrics:  # mmdet's, where nothing was found in any image
+            runner.logger.warning('Validation measured nothing: no checkpoint is the best')
+            return
         if 'auto' in self.key_indicators:
             # mmengine 0.10.7 has no seam here: 'auto' gets its metric in the method that this one replaces.
             self._init_rule(self.rules, [next(iter(metrics))])
@@ -150,7 +154,11 @@ class SafeCheckpointHook(CheckpointHook):
             suffix = '' if single else f'_{key}'
             score = metrics[key]
             best = runtime_info.get(f'best_score{suffix}', self.init_value_map[rule])
-            if score is None or not self.is_better_than[key](score, best):
+            if not _is_measured(score, rule):
+                runner.logger.warning(f'{key} is {score}, which means that there is nothing to measure: no checkpoint '
+                                      'is the best by it')
+                continue
+            if not self.is_better_than[key](score, best):
                 continue
             name = f'best_{key}_{self.filename_tmpl.format(step)}'.replace('/', '_')
             path = self.file_backend.join_path(self.out_dir, name)
@@ -206,6 +214,11 @@ class SafeCheckpointHook(CheckpointHook):
             if os.path.realpath(os.path.dirname(path)) == folder and path.endswith(suffix) \
                     and self.file_backend.isfile(path):
                 self.file_backend.remove(path)
+
+
+def _is_measured(score, rule: str) -> bool:
+    """Whether a score is one: where there are no objects, COCO's evaluation says -1, others None, NaN or infinity."""
+    return score is not None and math.isfinite(score) and not (rule == 'greater' and score == -1)
 
 
 def _update(hub, changes: dict):

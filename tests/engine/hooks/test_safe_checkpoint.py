@@ -77,6 +77,32 @@ def test_options_are_those_of_the_stock_hook(tmp_path, options):
     assert found[0][0]
 
 
+@pytest.mark.parametrize(('scores', 'rule', 'best'), [
+    ([-1., float('nan'), 0.3, -1., 0.2, float('nan'), 0.1], 'greater', 0.3),
+    ([-1., float('nan'), None, -1., -1., float('inf'), -1.], 'greater', None),
+    ([float('nan'), float('-inf'), 3., -1., 2., 5., 4.], 'less', -1.)])
+def test_a_score_that_means_nothing_is_never_the_best(scores, rule, best, tmp_path):
+    """-1 is COCO's for a set without objects; a loss may be -1."""
+    checkpoint = dict(type='CheckpointHook', by_epoch=True, interval=1, max_keep_ckpts=1, save_best='acc', rule=rule)
+    run = runner(tmp_path, by_epoch=True, val_evaluator=dict(type='Scripted', acc=scores),
+                 train_cfg=dict(by_epoch=True, max_epochs=6, val_interval=1),
+                 default_hooks=dict(logger=dict(type='LoggerHook'), checkpoint=checkpoint))
+    run.train()
+    assert run.message_hub.runtime_info.get('best_score') == best
+    assert len(list(tmp_path.glob('best_*'))) == (best is not None)
+    log = next(tmp_path.glob('*/*.log')).read_text()
+    assert 'acc is nan, which means that there is nothing to measure' in log
+
+
+def test_a_validation_that_finds_nothing_gives_no_metrics(tmp_path):
+    checkpoint = dict(type='CheckpointHook', by_epoch=True, interval=1, save_best='auto')
+    run = runner(tmp_path, by_epoch=True, val_evaluator=dict(type='Scripted'),
+                 train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=1),
+                 default_hooks=dict(logger=dict(type='LoggerHook'), checkpoint=checkpoint))
+    run.train()
+    assert not list(tmp_path.glob('best_*')) and list(tmp_path.glob('epoch_2.pth'))
+
+
 def test_stands_in_for_the_stock_hook(tmp_path):
     built = runner(tmp_path)
     for type_ in ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook):
