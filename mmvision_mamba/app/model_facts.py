@@ -31,7 +31,8 @@ def model_facts(model: Inferencer) -> list[tuple[str, str]]:
              ('classes', f'{len(model.classes)}: {shortened(model.classes)}')]
     if weights is None:
         return facts
-    steps = [f'{meta[key]} {unit}' for key, unit in (('epoch', 'epochs'), ('iter', 'iterations')) if meta.get(key)]
+    steps = [f'{count} {unit}{"s" * (count != 1)}' for key, unit in (('epoch', 'epoch'), ('iter', 'iteration'))
+             if (count := meta.get(key))]
     facts.insert(2, ('trained', ' '.join(filter(None, (
         f'on {data}' if (data := _data(cfg)) else '', f'for {" = ".join(steps)}' if steps else ''))) or 'unknown'))
     if metrics := _metrics(weights, meta):

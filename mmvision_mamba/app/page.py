@@ -132,7 +132,7 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
                 # The file as it is: `load_image` reports what is broken or too large, not Gradio's decoder. (It has to
                 # be no output of any event: for these, Gradio makes components anew.)
                 upload.preprocess = lambda payload: None if payload is None else payload.path
-                seen = gr.Image(label='As the model sees it: no pixel is transparent', interactive=False, height=240,
+                seen = gr.Image(label='As the model sees it', interactive=False, height=240,
                                 elem_id='seen', format='png', visible=False, buttons=[])
                 status = gr.HTML(elem_id='status')
                 with gr.Column(elem_id='controls'):

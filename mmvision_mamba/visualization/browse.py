@@ -18,6 +18,7 @@ from mmengine.structures import BaseDataElement, PixelData
 
 from ..datasets.loading import known_labels, use_checked_loading
 from ..errors import ConfigError
+from ..inference.fonts import drawable
 from ..preflight.datasets import innermost
 from .figures import class_colours, draw_instances, new_figure, save, show_grey
 
@@ -134,7 +135,7 @@ def draw_samples(out: str | os.PathLike, samples: Sequence[Sample], metainfo: di
         columns: pairs in a row. Default: 3.
         title: above the grid. Default: none.
     """
-    classes = list(metainfo.get('classes') or [])
+    classes = drawable(metainfo.get('classes') or ())
     colours = class_colours(metainfo, len(classes))
     columns = min(columns, len(samples))
     rows = math.ceil(len(samples) / columns)
