@@ -1,5 +1,6 @@
 """The command-line options that several commands share."""
 import argparse
+import re
 
 from ..errors import MissingExtraError
 
@@ -23,6 +24,9 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
                         'Lists: key="[a,b]" or key=a,b; nested: key="[(a,b),(c,d)]", without white space')
 
 
+_DICT = re.compile(r"""['"]?(dict\(|\{|[\[(].*(dict\(|\{))""", re.DOTALL)  # a dict, or a list with one in it
+
+
 class _Overrides(argparse.Action):
     """mmengine's `DictAction`, but it keeps the white space in strings such as paths."""
 
@@ -31,11 +35,22 @@ class _Overrides(argparse.Action):
             from mmengine.config import DictAction  # imports torch: not for --help
         except ImportError:
             raise MissingExtraError('--cfg-options', 'openmmlab') from None
-        try:
-            DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
-        except (ValueError, AssertionError) as error:
-            raise argparse.ArgumentError(None, f'--cfg-options takes KEY=VALUE pairs ({error})') from error
+        for item in values:
+            if _DICT.match(item.partition('=')[2]):  # mmengine takes it for text, or never ends reading it
+                raise argparse.ArgumentError(None, f'--cfg-options {item}: a dict is set key by key, such as '
+                                                   'model.neck.type=FPN, or in a config file')
+            try:
+                DictAction(self.option_strings, self.dest)(parser, namespace, [item], option_string)
+            except (ValueError, AssertionError, IndexError, RecursionError) as error:
+                raise argparse.ArgumentError(None, f'--cfg-options {item}: {_advice(item, error)}') from error
         options = getattr(namespace, self.dest)
         for key, _, value in (item.partition('=') for item in values):
             if isinstance(options[key], str):
                 options[key] = value.strip('\'"')
+
+
+def _advice(item: str, error: Exception) -> str:
+    if '=' not in item:
+        return 'KEY=VALUE pairs are taken, separated by white space, which a value has in quotes alone'
+    problem = '' if isinstance(error, RecursionError) else f' ({error})'
+    return f'the value can not be read{problem}: close each bracket that is opened, as in key="[(a,b),(c,d)]"'

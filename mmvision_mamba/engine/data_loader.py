@@ -114,9 +114,13 @@ class ResumableDataLoader(DataLoader):
         return self.sampler if hasattr(self.sampler, 'set_epoch') else getattr(self.batch_sampler, 'sampler', None)
 
     def state_dict(self) -> dict:
-        """The position in the data, the same in all processes; `images` counts an iteration's, over all processes."""
+        """The position in the data, the same in all processes.
+
+        `images` counts an iteration's, over all processes; `length` the data set's.
+        """
         return dict(batches=self.batches, position=self.position, passes=self.passes, seed=self.seed,
-                    sampler_seed=getattr(self._sampler, 'seed', None), images=(self.batch_size or 1) * get_world_size())
+                    sampler_seed=getattr(self._sampler, 'seed', None), images=(self.batch_size or 1) * get_world_size(),
+                    length=len(self.dataset))
 
     def load_state_dict(self, state: dict) -> None:
         """Start the next pass at the saved position: the same image, also with another batch size or world size."""

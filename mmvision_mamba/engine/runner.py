@@ -11,17 +11,20 @@ from mmengine.hooks import CheckpointHook
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import RUNNERS
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..checkpoints import mmengine_loader, resuming
 from ..checkpoints.writing import PART, commit
 from ..errors import CheckpointError, ConfigError
+from ..preflight.check_loops import without_idle_options
 from ..processes import join_processes
 from ..text import class_name
+from .changed_settings import changes
 from .data_loader import ResumableDataLoader
 from .guarded_steps import guarded
 from .hooks.checked_loading import CheckedLoadingHook
 from .hooks.history import HistoryHook
+from .hooks.small_batches import SmallBatchesHook
 from .loops import RESUMABLE, Resumable
 from .models import bare_model
 from .sharding import TYPE as SHARDED
@@ -43,6 +46,7 @@ class MambaVisionRunner(Runner):
     - A visualisation backend that fails doesn't end the run (`GuardedVisBackend`), unless it comes in a `Visualizer`
       that is built already.
     - Errors name the image or label map that can't be used (`CheckedLoadingHook`).
+    - Batches of one image train with BatchNorm over 1 × 1 maps too (`SmallBatchesHook`).
     - Checkpoints, other modules' too, are read without running code from them in its process (`mmengine_loader`).
     - `model_wrapper_cfg=dict(type='FullyShard')` shards the training, see `sharding`.
 
@@ -58,6 +62,7 @@ class MambaVisionRunner(Runner):
     whole_state: dict | None = None
     _random_state: dict | None = None  # of the resumed checkpoint, until the loop begins
     _loaded_state: dict | None = None  # `resume_state` of the checkpoint loaded last
+    _begins: bool = False  # while a checkpoint is loaded before training
 
     def setup_env(self, env_cfg):
         mmengine_loader.enforce()  # the model, built next, may load something
@@ -104,6 +109,8 @@ class MambaVisionRunner(Runner):
 
     @staticmethod
     def build_dataloader(dataloader, seed=None, diff_rank_seed=False):
+        if isinstance(dataloader, dict):
+            dataloader = without_idle_options(dataloader)
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
         return loader if loader is dataloader else ResumableDataLoader.from_loader(loader, seed)
 
@@ -130,6 +137,7 @@ class MambaVisionRunner(Runner):
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(HistoryHook())
         self.register_hook(CheckedLoadingHook())
+        self.register_hook(SmallBatchesHook())
         if self.sharded:
             self.register_hook(WholeStateHook(), 'VERY_HIGH')
 
@@ -224,7 +232,9 @@ class MambaVisionRunner(Runner):
                 self.logger.info(f'No checkpoint in {self.work_dir} to resume from: training from the start.')
                 return
             self.logger.info(f'Auto resumed from the latest checkpoint {self._load_from}.')
+        self._begins = True
         super().load_or_resume()
+        self._begins = False
 
     def newest_checkpoint(self, before: int | None = None) -> str | None:
         """Path of the newest intact checkpoint in this work dir, the same in all processes; None if there is none.
@@ -277,8 +287,30 @@ class MambaVisionRunner(Runner):
             resuming.check_resumable(checkpoint, filename)
             if 'optimizer' not in checkpoint:
                 self.logger.warning(f'{filename} holds no state of the optimizer, which begins anew.')
+            if self._begins:
+                self._tell_changes(checkpoint, filename)
         self._loaded_state = checkpoint.get(resuming.KEY)
         return checkpoint
+
+    def _tell_changes(self, checkpoint, filename):
+        """Warn of settings that differ between a checkpoint to resume from and the config."""
+        several = isinstance(self.optim_wrapper, OptimWrapperDict)
+        found = changes(
+            checkpoint, filename, self.cfg.pretty_text, None if several else self.optim_wrapper.param_groups,
+            self.param_schedulers if isinstance(self.param_schedulers, list) else None)
+        if found:
+            self.logger.warning('\n'.join((
+                f'{filename} was trained with other settings than the config has:', *map('  {}'.format, found))))
+        if any(change.restored for change in found):
+            self.logger.warning(f"To train on with the config's: load_from={filename} without resume, which takes the "
+                                'weights, and begins optimiser and schedule anew.')
+        if isinstance(self.train_loop, EpochBasedTrainLoop):
+            unit, end = 'epoch', self.max_epochs
+        else:
+            unit, end = 'iter', self.max_iters
+        if checkpoint['meta'][unit] > end:
+            self.logger.warning(f'{filename} is of {unit} {checkpoint["meta"][unit]}, and the training ends at {end}: '
+                                'nothing is left to train.')
 
     def resume(self, filename, *args, **kwargs):
         super().resume(filename, *args, **kwargs)
@@ -302,7 +334,13 @@ class MambaVisionRunner(Runner):
         now = self.world_size, (loader.batch_size or 1) * self.world_size
         if before != now:
             self.logger.warning('The checkpoint is of {} processes and {} images an iteration, this run of {} and {}: '
-                                'it goes on at the same image, with other random numbers.'.format(*before, *now))
+                                'it goes on at the same image, with other random numbers, and at the learning rate of '
+                                'the checkpoint.'.format(*before, *now))
+        images = state['loader'].get('length'), len(loader.dataset)
+        if images[0] not in (None, images[1]):
+            self.logger.warning('The checkpoint was trained on {} images, this run has {}: it goes on in the present '
+                                'pass, after as many of them, in another order. What a schedule counts in epochs keeps '
+                                'its length in iterations.'.format(*images))
         if before[0] != now[0]:
             return
         self._random_state = state['random'][self.rank]

@@ -6,6 +6,7 @@ from mmengine import Config
 from ..backbones.family import resolve_arch
 from ..errors import ConfigError
 from ..text import class_name, shortened
+from .check_model_inputs import check_normalisation, check_test_modes
 from .datasets import datasets_of, metainfo_of
 
 # Necks that list their channels from the deepest level up, or of some levels only.
@@ -25,10 +26,13 @@ def check_model(cfg: Config, splits: Sequence[str]) -> None:
         splits: of 'train', 'val', 'test': the data sets whose classes count.
 
     Raises:
-        ConfigError: `in_channels` are not the backbone's channels, or a number of classes is not the data set's.
+        ConfigError: `in_channels` are not the backbone's channels, a number of classes is not the data set's, or
+            `check_normalisation` or `check_test_modes` raises one.
     """
+    check_test_modes(cfg)
     for where, model in _models(cfg.model, 'model'):
         _check_channels(where, model)
+        check_normalisation(where, model, _bands(model['backbone']))
         if 'language_model' not in model:  # open-vocabulary heads have no fixed classes
             for split in splits:
                 for place, dataset, cls in datasets_of(cfg, split):
@@ -62,6 +66,13 @@ def _features(backbone: dict) -> list[int] | None:
     indices = backbone.get('out_indices', (0, 1, 2, 3))
     valid = isinstance(indices, list | tuple) and all(i in range(4) for i in indices)
     return [dim * 2**i for i in indices] if valid else None  # None: the backbone's own error says it best
+
+
+def _bands(backbone: dict) -> int:
+    """Bands of the images that a backbone takes."""
+    if class_name(backbone['type']) != 'MambaVision':
+        return 3
+    return resolve_arch(backbone.get('arch', 'tiny'))['in_channels']
 
 
 def _check_channels(where: str, model: dict) -> None:

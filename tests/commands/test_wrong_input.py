@@ -58,9 +58,27 @@ def test_values_of_the_config(option, message, fails, configs):
     assert message in fails('train', configs.detector, options=[option])
 
 
-def test_overrides_that_are_none(tool, configs):
-    result = tool('train', configs.detector, '--cfg-options', 'model.backbone.arch')
-    assert result.code == 2 and '--cfg-options takes KEY=VALUE pairs' in result.err
+@pytest.mark.parametrize(('option', 'message'), [
+    ('model.backbone.arch', 'KEY=VALUE pairs are taken'),
+    ('custom_hooks=[dict(type="EMAHook")]', 'a dict is set key by key'),
+    ('a=[(1,2),dict(b=3)]', 'a dict is set key by key'),
+    ('a=[{"b":3}]', 'a dict is set key by key'),
+    ('a=[(1,2)', 'close each bracket that is opened'),
+    ('a=(1,(2,3)', 'close each bracket that is opened'),
+    ('a=[[1,2],(3]', 'close each bracket that is opened')])
+def test_overrides_that_can_not_be_read(option, message, tool, configs):
+    result = tool('train', configs.detector, '--cfg-options', 'work_dir=x', option)
+    assert result.code == 2 and 'Traceback' not in result.err, result.err
+    assert f'--cfg-options {option}: ' in result.err and message in result.err
+    assert len(result.err[result.err.index('error: '):].splitlines()) <= 2
+
+
+@pytest.mark.parametrize(('option', 'message'), [
+    ('train_cfg.type=EpochBasedTrainLoop', 'train_cfg has no max_epochs'),
+    ('train_dataloader.batch_size=0', 'train_dataloader.batch_size is 0'),
+    ('model.test_cfg.mode=slide', 'needs crop_size and stride')])
+def test_loops_and_loaders(option, message, fails, configs):
+    assert message in fails('train', configs.segmentor, options=[option])
 
 
 def test_visualisers(fails, configs):

@@ -12,6 +12,7 @@ from ...engine.hooks.checked_loading import CheckedLoadingHook
 from ...evaluation.empty_results import ExplainEmptyResults
 from ...preflight.bad_images import leave_out_bad_images
 from ...preflight.check_data import check_datasets
+from ...preflight.check_loops import check_loaders, check_sizes, check_training
 from ...preflight.check_model import check_model
 from ...preflight.read import read_config
 from ...preflight.usage import check_usage
@@ -37,12 +38,16 @@ def load_config(args: argparse.Namespace, dataloader: str) -> Config:
 
 
 def prepare_data(cfg: Config, splits: tuple[str, ...], skip_bad_images: bool) -> None:
-    """Check the data sets of `splits`, and the model against them, before anything is written."""
+    """Check the loops, the data sets of `splits`, and the model against them, before anything is written."""
+    if 'train' in splits:
+        check_training(cfg)
+    check_loaders(cfg, splits)
     check_usage(cfg, check_datasets(cfg, splits, skip_missing=skip_bad_images), splits)
     check_model(cfg, splits)
     if skip_bad_images:
         bad = leave_out_bad_images(cfg, splits)
         print_once(f'--skip-bad-images: {len(bad)} left out' + ''.join(f'\n  {path}: {why}' for path, why in bad))
+    check_sizes(cfg, splits)
 
 
 def prepare_device(cfg: Config, amp: bool = False) -> None:

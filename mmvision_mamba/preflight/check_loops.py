@@ -1,0 +1,168 @@
+"""Check how a run goes through its data: what PyTorch and mmengine refuse late, with a traceback, or never end."""
+import inspect
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from numbers import Integral
+
+from mmengine import Config
+from mmengine.dataset import Compose
+from mmengine.logging import print_log
+from mmengine.registry import DATA_SAMPLERS
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from ..errors import ConfigError
+from ..text import class_name
+from .datasets import build_without_pipeline, datasets_of
+
+_OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context')
+_ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')  # of mmengine and mmdet
+_BY_CONFIG = ('dataset', 'sampler', 'batch_sampler', 'batch_size', 'collate_fn', 'worker_init_fn')
+
+
+def without_idle_options(loader: Mapping) -> dict:
+    """A data loader's config without the options of workers where `num_workers` is 0, which PyTorch refuses there."""
+    return {key: value for key, value in loader.items() if loader.get('num_workers') or key not in _OF_WORKERS}
+
+
+def check_loaders(cfg: Config, splits: Sequence[str]) -> None:
+    """Check the batch sizes, samplers and options of the data loaders of `splits`.
+
+    Raises:
+        ConfigError: PyTorch or mmengine would refuse them.
+    """
+    for split in splits:
+        if isinstance(loader := cfg.get(f'{split}_dataloader'), Mapping):
+            _check_loader(f'{split}_dataloader', loader)
+
+
+def _check_loader(where: str, loader: Mapping) -> None:
+    size = loader.get('batch_size', None if loader.get('batch_sampler') else 1)
+    if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
+        raise ConfigError(f'{where}.batch_size is {size!r}: expected a number of images, 1 or more')
+    if not loader.get('sampler'):
+        raise ConfigError(f"{where} has no sampler: set {where}.sampler.type=DefaultSampler and "
+                          f'{where}.sampler.shuffle={"train" in where}')
+    known = inspect.signature(DataLoader).parameters
+    options = {key: value for key, value in without_idle_options(loader).items()
+               if key in known and key not in _BY_CONFIG}
+    order = dict(batch_sampler=[[0]]) if loader.get('batch_sampler') else dict(batch_size=size, sampler=[0])
+    try:
+        with warnings.catch_warnings():  # of more workers than cores: said again when the loader is built
+            warnings.simplefilter('ignore')
+            DataLoader([0], **order, **options)
+    except (ValueError, TypeError) as error:
+        problem = str(error).split('\n')[0]
+        hint = ''
+        if 'mutually exclusive' in problem:
+            hint = f'.\nThe order of images is {where}.sampler.shuffle, incomplete batches are ' \
+                   f'{where}.batch_sampler.drop_last; remove both from {where} itself' if loader.get('batch_sampler') \
+                   else f'.\nThe order of images is {where}.sampler.shuffle; remove shuffle from {where} itself'
+        raise ConfigError(f'{where}: {problem}{hint}') from error
+
+
+def check_training(cfg: Config) -> None:
+    """Check that the training loop ends, does something, and validates and saves where it is meant to.
+
+    Raises:
+        ConfigError: a loop over epochs that never end, or a length or an interval that is no positive number.
+    """
+    loop = cfg.get('train_cfg') or {}
+    if 'type' not in loop and 'by_epoch' not in loop:
+        raise ConfigError("train_cfg has no type: add type='EpochBasedTrainLoop' with max_epochs, or "
+                          "type='IterBasedTrainLoop' with max_iters")
+    if 'type' in loop and 'by_epoch' in loop:
+        raise ConfigError('train_cfg has a type and by_epoch, which say the same: keep one of them')
+    kind = class_name(loop['type']) if 'type' in loop else \
+        'EpochBasedTrainLoop' if loop['by_epoch'] else 'IterBasedTrainLoop'
+    if 'EpochBasedTrainLoop' in kind:
+        _check_length('max_epochs', loop)
+        _check_epochs_end(cfg)
+    elif 'IterBasedTrainLoop' in kind:
+        _check_length('max_iters', loop)
+    else:
+        return  # of another library: it knows its arguments
+    length = loop.get('max_epochs', loop.get('max_iters'))
+    if 'val_interval' in loop:
+        _check_positive('train_cfg.val_interval', loop['val_interval'])
+    if cfg.get('val_cfg') is not None and loop.get('val_begin', 1) > length:
+        print_log(f'train_cfg.val_begin is {loop["val_begin"]}, after the end of the training at {length}: it is never '
+                  'validated.', 'current', logging.WARNING)
+    logger = (cfg.get('default_hooks') or {}).get('logger') or {}
+    if 'interval' in logger:
+        _check_positive('default_hooks.logger.interval', logger['interval'])
+
+
+def _check_length(key: str, loop: Mapping) -> None:
+    if key not in loop:
+        other = 'max_iters' if key == 'max_epochs' else 'max_epochs'
+        raise ConfigError(f'train_cfg has no {key}, the length of the training'
+                          + (f': {other} is of the other kind of loop' if other in loop else ''))
+    _check_positive(f'train_cfg.{key}', loop[key])
+
+
+def _check_positive(key: str, value: object) -> None:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ConfigError(f'{key} is {value!r}: expected a whole number, 1 or more')
+
+
+def _check_epochs_end(cfg: Config) -> None:
+    sampler = cfg.train_dataloader.get('sampler')
+    if not isinstance(sampler, Mapping):
+        return
+    kind = DATA_SAMPLERS.get(sampler['type']) if isinstance(sampler.get('type'), str) else sampler.get('type')
+    if is_endless(kind):
+        raise ConfigError(
+            f'train_cfg counts epochs, and train_dataloader.sampler, {class_name(kind)}, has no end: the first epoch '
+            'would last for ever.\nSet train_dataloader.sampler.type=DefaultSampler, or '
+            'train_cfg.type=IterBasedTrainLoop with max_iters')
+
+
+def is_endless(sampler: type | None) -> bool:
+    """Whether samplers of this class give images without end."""
+    return any(cls.__name__ in _ENDLESS for cls in getattr(sampler, '__mro__', ()))
+
+
+def check_sizes(cfg: Config, splits: Sequence[str]) -> None:
+    """Check that a segmentor's batches of several test images are of one size: mmseg stacks them as they are.
+
+    Reads images of `splits` other than 'train', where the batch is larger than 1, until two sizes are known.
+
+    Raises:
+        ConfigError: the images have several sizes.
+    """
+    if class_name((cfg.model.get('data_preprocessor') or {}).get('type')) != 'SegDataPreProcessor':
+        return
+    for split in splits:
+        size = (cfg.get(f'{split}_dataloader') or {}).get('batch_size', 1)
+        found = list(islice(_sizes(cfg, split), 2)) if split != 'train' and size > 1 else []
+        if len(found) == 2:
+            first, second = ('{} × {}'.format(*shape) for shape in found)
+            raise ConfigError(
+                f'{split}_dataloader.batch_size is {size}, but the images have several sizes (height × width: {first}, '
+                f'{second}, …), which a segmentor can not stack.\nSet {split}_dataloader.batch_size=1, or Resize with '
+                'keep_ratio=False in its pipeline')
+
+
+def _sizes(cfg: Config, split: str) -> Iterator[tuple[int, int]]:
+    """Different (height, width) of the images of a split, as they leave its pipeline."""
+    seen, found = set(), set()  # sizes of files, and out of the pipeline
+    for _, dataset, _ in datasets_of(cfg, split):
+        built = build_without_pipeline(cfg, dataset)
+        pipeline = Compose(dataset['pipeline'])
+        for i in range(len(built)):
+            info = built.get_data_info(i)
+            try:
+                with Image.open(info['img_path']) as image:
+                    stored = image.size
+                if stored in seen:
+                    continue
+                shape = tuple(pipeline(info)['inputs'].shape[-2:])
+            except Exception:  # whatever it is, loading the image for the model tells it
+                continue
+            seen.add(stored)
+            if shape not in found:
+                found.add(shape)
+                yield shape
