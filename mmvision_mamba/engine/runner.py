@@ -296,7 +296,7 @@ class MambaVisionRunner(Runner):
         """Warn of settings that differ between a checkpoint to resume from and the config."""
         several = isinstance(self.optim_wrapper, OptimWrapperDict)
         found = changes(
-            checkpoint, filename, self.cfg.pretty_text, None if several else self.optim_wrapper.param_groups,
+            checkpoint, filename, self.cfg.pretty_text, None if several else self.optim_wrapper.optimizer.param_groups,
             self.param_schedulers if isinstance(self.param_schedulers, list) else None)
         if found:
             self.logger.warning('\n'.join((

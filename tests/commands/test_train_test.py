@@ -42,6 +42,8 @@ def test_train_resume_test(kind, trained, tool, configs, shapes, tmp_path):
                   'train_cfg.max_iters=6')
     assert result.code == 0, result.err[-3000:]
     assert 'iter_4.pth' in result.out + result.err
+    assert "train_cfg.max_iters: 4 in the checkpoint, 6 in the config; the config's is" in result.out + result.err
+    assert (result.out + result.err).count('in the checkpoint, ') == 1, 'nothing else was changed'
     after = torch.load(wd / 'iter_6.pth', weights_only=False)
     key = next(iter(before['optimizer']['state']))
     assert before['optimizer']['state'][key]['step'] == 4 and after['optimizer']['state'][key]['step'] == 6

@@ -65,6 +65,19 @@ def test_what_the_checkpoint_keeps_in_force(options, message, resumed, finished,
         assert run.optim_wrapper.param_groups[0]['initial_lr'] == 0.01
 
 
+def test_groups_of_parameters_with_a_rate_of_their_own(tmp_path, monkeypatch):
+    def run(lr, **options):
+        wrapper = optimizer(lr=lr) | dict(paramwise_cfg=dict(custom_keys={'net.0': dict(lr_mult=0.1)}))
+        return runner(tmp_path, optim_wrapper=wrapper, **options)
+
+    run(0.01).train()
+    for lr, expected in ((0.01, ''), (0.02, 'optimizer.lr: 0.001 in the checkpoint, 0.002 in the config')):
+        again, said = run(lr, resume=True), []
+        monkeypatch.setattr(again.logger, 'warning', said.append)
+        again.train()
+        assert expected in '\n'.join(said) if expected else not said
+
+
 def test_what_the_config_sets(resumed, finished):
     usual = finished[1]
     key, length = ('max_epochs', 9) if usual['by_epoch'] else ('max_iters', 44)
