@@ -25,6 +25,7 @@ from .photos import find_photos
 from .pipeline import input_channels, pipeline_settings
 from .preprocess import Preprocess
 from .reference import Reference, has_pipeline
+from .segmentor import window
 from .shapes import warn_of_shape
 from .wrappers import Half, Images, halve
 
@@ -68,10 +69,13 @@ class Export:
             self.settings['scale'] = list(self.shape)  # a classifier's images fill the input
         self.precision = 'float16' if args.fp16 else 'float32'
         self.photos = find_photos(cfg, args.images, self.channels)
+        self.window = window(model) if what.part == 'segmentor' else None
+        self._check_window()
         if args.with_preprocess:
             self.preprocess = Preprocess(self.shape, **self.settings)
         self.reference = Reference(model, what.part, cfg, self.settings,
-                                   None if self._as_config else self.shape, self.channels)
+                                   None if self._as_config else self.shape, self.channels,
+                                   self.shape if self.window and 2 not in self.free else (0, 0))
 
     def write(self, path: Path) -> list[verify.Row]:
         """Write the file, check it, and give it its name. Nothing is left of a file that fails.
@@ -123,10 +127,21 @@ class Export:
     @property
     def _as_config(self) -> bool:
         """Whether the runtime prepares images just as the config does: no size of the file's own is in the way."""
-        return 2 in self.free and has_pipeline(self.cfg)
+        return (2 in self.free or self.window is not None) and has_pipeline(self.cfg)
+
+    def _check_window(self) -> None:
+        if not self.window:
+            return
+        crop = self.window['crop']
+        if self.args.with_preprocess:
+            raise ConfigError("--with-preprocess: model.test_cfg.mode='slide' slides windows over the image, which the "
+                              'runtime does for a file without it; or use --cfg-options model.test_cfg.mode=whole')
+        if 2 not in self.free and list(self.shape) != crop:
+            raise ConfigError(f"--shape {self.shape[0]} {self.shape[1]}: model.test_cfg.mode='slide' has windows of "
+                              f'{crop[0]} × {crop[1]} pixels: use --shape {crop[0]} {crop[1]}, or --dynamic')
 
     def _warn_of_shape(self) -> None:
-        if not ({2, 3} & set(self.free)) and has_pipeline(self.cfg):
+        if not self._as_config and has_pipeline(self.cfg):
             warn_of_shape(self.model, self.what.part, self.cfg, self.settings, self.shape, self.photos, self.channels)
 
     def _inputs(self) -> list[tuple[str, np.ndarray]]:
@@ -202,7 +217,7 @@ class Export:
         if 2 in self.free:
             values.update(smallest=SMALLEST, largest=formats.LARGEST)
         if self.what.part == 'segmentor':
-            values['align_corners'] = self.model.decode_head.align_corners
+            values.update(align_corners=self.model.decode_head.align_corners, slide=self.window)
         threshold = getattr(getattr(self.model, 'decode_head', None), 'threshold', None)
         if threshold is not None:
             values['threshold'] = threshold

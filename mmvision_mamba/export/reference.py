@@ -31,11 +31,13 @@ class Reference:
         shape: height and width of the exported input. The images are then made to fit it and padded to it, as the
             runtime does, in place of the test pipeline's own sizes. None: these. Default: None.
         channels: of the input. Default: 3.
+        least: height and width to which smaller inputs are padded: a sliding window's. Default: none.
     """
 
     def __init__(self, model: nn.Module, part: str, cfg: Config, settings: dict,
-                 shape: tuple[int, int] | None = None, channels: int = 3):
+                 shape: tuple[int, int] | None = None, channels: int = 3, least: tuple[int, int] = (0, 0)):
         self.model, self.part, self.settings, self.shape, self.channels = model, part, settings, shape, channels
+        self.least = least
         self.scope = cfg.get('default_scope') or 'mmengine'
         steps = [dict(step) for step in copy.deepcopy(test_pipeline(cfg))]
         with DefaultScope.overwrite_default_scope(self.scope):
@@ -99,12 +101,12 @@ class Reference:
             inputs, (sample,) = data['inputs'], data['data_samples']
         else:  # a classifier's, whose pipeline normalises
             inputs = self._normalised(tensor)
-        if self.shape is not None:
-            right, below = self.shape[1] - size[1], self.shape[0] - size[0]
-            inputs = F.pad(inputs, (0, self.shape[1] - inputs.shape[3], 0, self.shape[0] - inputs.shape[2]),
+        shape = self.shape or tuple(map(max, inputs.shape[2:], self.least))
+        if shape != tuple(inputs.shape[2:]):
+            inputs = F.pad(inputs, (0, shape[1] - inputs.shape[3], 0, shape[0] - inputs.shape[2]),
                            value=self.settings['batch_pad']['value'])
-            sample.set_metainfo(dict(img_padding_size=(0, right, 0, below), pad_shape=self.shape,
-                                     batch_input_shape=self.shape))
+            sample.set_metainfo(dict(img_padding_size=(0, shape[1] - size[1], 0, shape[0] - size[0]), pad_shape=shape,
+                                     batch_input_shape=shape))
         return inputs, sample
 
     def _normalised(self, tensor: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class SegmentorGraph(nn.Module):
     products, which every format has for every size; UPerHead's last convolution runs on smaller maps (see `uper`).
 
     Raises:
-        ConfigError: another kind of segmentor or head, or a sliding window; names those that can be exported.
+        ConfigError: another kind of segmentor or head; names those that can be exported.
     """
 
     def __init__(self, model: nn.Module, output: str = 'map'):
@@ -64,6 +64,23 @@ def label_map(logits: Tensor, head: nn.Module) -> Tensor:
     return (logits[:, 0].sigmoid() > head.threshold).to(torch.int64)
 
 
+def window(model: nn.Module) -> dict[str, list[int]] | None:
+    """The segmentor's sliding window, `crop` and `stride`, each height and width; None where it takes the whole image.
+
+    Raises:
+        ConfigError: a window without a size or stride.
+    """
+    test = model.test_cfg or {}
+    if test.get('mode', 'whole') != 'slide':
+        return None
+    sizes = test.get('crop_size'), test.get('stride')
+    if not all(isinstance(size, Sequence) and len(size) == 2 for size in sizes):
+        raise ConfigError("model.test_cfg.mode='slide' needs crop_size and stride, each height and width.\nUse "
+                          '--cfg-options model.test_cfg.crop_size=(512,512) model.test_cfg.stride=(341,341), or '
+                          'model.test_cfg.mode=whole')
+    return dict(crop=list(sizes[0]), stride=list(sizes[1]))
+
+
 def _check_segmentor(model: nn.Module) -> None:
     from mmseg.models.decode_heads.decode_head import BaseDecodeHead
     from mmseg.models.segmentors import EncoderDecoder
@@ -76,7 +93,3 @@ def _check_segmentor(model: nn.Module) -> None:
     if not same:
         raise ConfigError(f'--part segmentor: head {type(head).__name__} can not be exported; heads that give a map '
                           f'of logits can: {", ".join(SEGMENTOR_HEADS)}')
-    if model.test_cfg.get('mode', 'whole') != 'whole':
-        raise ConfigError(f"--part segmentor: test_cfg.mode {model.test_cfg['mode']!r} can not be exported: a window "
-                          "that slides is the caller's loop. Use --cfg-options model.test_cfg.mode=whole, with the "
-                          'window as --shape')

@@ -33,7 +33,8 @@ preprocessor do it; every value is JSON:
     align_corners   whether logits are resized with aligned corners
     mask_threshold  probability from which a pixel belongs to an instance
     threshold       of a segmentor with a single logit: probability from which a pixel is of class 1
-    slide           {"crop": [h, w], "stride": [h, w]}: the model's windows slide over the prepared image
+    slide           {"crop": [h, w], "stride": [h, w]}: windows that slide over the prepared image, which is padded to
+                    at least an input of one size; null: the whole image
     smallest, largest   pixels a side, if height and width are open
     inputs, outputs     names of both, {name: {"type": "float32", "shape": [n, c, h, w]}} and [name, …], null: any
 
@@ -241,21 +242,24 @@ class Model:
         Raises:
             RuntimeInputError: it is smaller or larger than the model takes.
         """
-        height, width = resized(*image.shape[:2], self.input_size, **self.resize_rule)
+        limits = (None, None) if self.slide else self.input_size
+        height, width = resized(*image.shape[:2], limits, **self.resize_rule)
         if self.channel_order == 'BGR' and self.channels == 3:
             image = image[..., ::-1]
         pixels = resize(image.astype(np.float32) if self.to_float32 else image, height, width, self.interpolation)
         size = padded(height, width, **{key: (self.pad or {}).get(key) for key in ('size', 'divisor', 'square')})
-        size = tuple(min(n, limit or n) for n, limit in zip(size, self.input_size))
+        size = tuple(min(n, limit or n) for n, limit in zip(size, limits))
         if size != (height, width):
             pixels = _filled(pixels, size, self.pad['value'])
         pixels = (pixels.astype(np.float32) - self.mean) / self.std
         out = padded(*size, **{key: self.batch_pad.get(key) for key in ('size', 'divisor')})
-        out = tuple(limit or n for n, limit in zip(out, self.input_size))
-        if self.largest and max(out) > self.largest:
+        out = tuple(limit or n for n, limit in zip(out, limits))
+        if self.slide and None not in self.input_size:
+            out = tuple(map(max, out, self.input_size))
+        if self.largest and max(out) > self.largest and not self.slide:
             raise RuntimeInputError(f'the model takes {self.largest} pixels a side at most, got {out[0]} × {out[1]}: '
                                     'scale the image down')
-        if min(out) < self.smallest and None in self.input_size:
+        if min(out) < self.smallest and None in limits:
             raise RuntimeInputError(f'the model takes {self.smallest} pixels a side or more, and this image of '
                                     f'{image.shape[0]} × {image.shape[1]} is {out[0]} × {out[1]} in its input: crop or '
                                     'enlarge it')
@@ -272,15 +276,12 @@ class Model:
             places.append([slice(max(0, end - crop), end) for end in ends])
         for rows in places[0]:
             for columns in places[1]:
-                window = tensor[:, :, rows, columns]
-                inside = window.shape[2:]
-                if None not in self.input_size:  # a window of one size: images smaller than it are padded
-                    window = _filled(window[0].transpose(1, 2, 0), self.input_size,
-                                     self.batch_pad['value']).transpose(2, 0, 1)[None]
-                logits = bilinear(self._run(window, inside)['logits'][0], window.shape[2:], self.align_corners)
+                window = np.ascontiguousarray(tensor[:, :, rows, columns])
+                logits = bilinear(self._run(window, window.shape[2:])['logits'][0], window.shape[2:],
+                                  self.align_corners)
                 if not count.any():
                     total = np.zeros((len(logits), *shape), np.float32)
-                total[:, rows, columns] += logits[:, :inside[0], :inside[1]]
+                total[:, rows, columns] += logits
                 count[rows, columns] += 1
         return total / count
 

@@ -121,7 +121,8 @@ def test_a_wrong_file_is_not_kept(tool, segmentor_files, tmp_path, monkeypatch):
     (('--out', 'model.pt'), '--out: a .onnx file'),
     (('--cfg-options', 'model.test_cfg.mode=slide', 'model.test_cfg.crop_size=(32,32)',
       'model.test_cfg.stride=(32,32)'),
-     "test_cfg.mode 'slide' can not be exported"),
+     "has windows of 32 × 32 pixels: use --shape 32 32, or --dynamic"),
+    (('--cfg-options', 'model.test_cfg.mode=slide'), "model.test_cfg.mode='slide' needs crop_size and stride"),
     (('--cfg-options', 'model.backbone.arch.dim=24', 'model.decode_head.in_channels=[24,48,96,192]',
       'model.auxiliary_head.in_channels=96'), 'does not fit the model of this config')])
 def test_wrong_input(tool, segmentor_files, arguments, message):

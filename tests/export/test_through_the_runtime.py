@@ -85,6 +85,20 @@ def test_a_segmentor_of_any_size_is_mmsegs(name, options, small, tool, pictures,
             model(tmp_path / 'narrow.png')
 
 
+@pytest.mark.parametrize('options', [('--shape', 64, 96), pytest.param(
+    ('--shape', 96, 128, '--dynamic'), marks=pytest.mark.slow)])
+def test_a_sliding_window_is_mmsegs(options, small, tool, pictures, tmp_path):
+    files = small(SEGMENTOR, PIPELINES['resized'] + """
+model = dict(test_cfg=dict(mode='slide', crop_size=(64, 96), stride=(41, 53)))
+""")
+    run = tool('export', *files, *options, '--verify', '--out', tmp_path / 'm.onnx')
+    assert run.code == 0, run.err
+    model = load_model(tmp_path / 'm.onnx')
+    for path in pictures if '--dynamic' in options else pictures[:1]:  # smaller than a window: padded, as is checked
+        wanted = in_mmseg(files, path)
+        assert len(np.unique(wanted)) > 1 and (wanted == model(path)).mean() > 0.9999, path
+
+
 def test_a_smaller_shape_is_said_in_numbers(small, tool, pictures, tmp_path):
     files = small(SEGMENTOR, PIPELINES['resized'])
     run = tool('export', *files, '--shape', 64, 96, '--out', tmp_path / 'm.onnx', '--images', pictures[0])
@@ -132,7 +146,8 @@ def of_channels(count):
     return CHANNELS.format(mean=mean, std=std, count=count) + pipeline(RESIZE)
 
 
-@pytest.mark.parametrize(('count', 'options'), [(1, ()), (4, ('--format', 'torchscript')), (6, ())])
+@pytest.mark.parametrize(('count', 'options'), [
+    pytest.param(1, (), marks=pytest.mark.slow), (4, ('--format', 'torchscript')), (6, ())])
 def test_other_numbers_of_channels(count, options, small, tool, tmp_path):
     from mmvision_mamba.export.pipeline import pipeline_settings
     from mmvision_mamba.export.reference import Reference
