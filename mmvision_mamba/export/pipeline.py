@@ -7,11 +7,11 @@ from mmengine.config import Config
 
 from ..backbones.family import MEAN, STD, resolve_arch
 from ..errors import ConfigError
+from ..preflight.check_model_inputs import check_normalisation
 from ..preflight.datasets import datasets_of, innermost
 from ..text import class_name
 
 INTERPOLATIONS = 'bilinear', 'nearest', 'bicubic'
-THREE_OR_ONE = 'DetDataPreprocessor', 'ImgDataPreprocessor'  # numbers of mean and std that they take
 HARMLESS = ('Load', 'Pack', 'ImageToTensor', 'Collect', 'ToTensor')  # beginnings of names: pixels stay as they are
 
 
@@ -46,6 +46,7 @@ def pipeline_settings(cfg: Config, channels: int = 3, strict: bool = True) -> di
         ConfigError: a transform or setting that an exported file does not have; or a mean or std of another number of
             channels than the model takes.
     """
+    check_normalisation('model', cfg.model, channels)
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
     if preprocessor is None:
         preprocessor = dict(mean=MEAN, std=STD, bgr_to_rgb=True) if channels == 3 else {}
@@ -77,12 +78,6 @@ def _per_channel(preprocessor: Mapping, key: str, default: float, channels: int)
     values = preprocessor.get(key)
     if values is None:
         return [default] * channels
-    if class_name(preprocessor.get('type', '')) in THREE_OR_ONE and len(values) not in (1, 3):
-        raise ConfigError(f"model.data_preprocessor.{key}: mmengine's takes 1 or 3 values, got {len(values)}.\n"
-                          'Give one for all channels, or a data preprocessor of your own')
-    if len(values) not in (1, channels):
-        raise ConfigError(f'model.data_preprocessor.{key} has {len(values)} values, and the backbone takes {channels} '
-                          f'channels (arch.in_channels).\nGive as many values as channels, in the order of the images')
     return [float(value) for value in values] * (channels if len(values) == 1 else 1)
 
 

@@ -171,7 +171,7 @@ def test_other_numbers_of_channels(count, options, small, tool, tmp_path):
 
 
 @pytest.mark.parametrize(('extra', 'message'), [
-    ('model = dict(backbone=dict(arch=dict(in_channels=4)))', 'mean has 3 values, and the backbone takes 4 channels'),
+    ('model = dict(backbone=dict(arch=dict(in_channels=4)))', 'mean has 3 values, and model.backbone takes 4 bands'),
     (of_channels(4).replace('[10.0, 20.0, 30.0, 40.0]', '[10.0, 20.0]'), 'mean has 2 values')])
 def test_a_mean_of_another_number_of_channels(extra, message, small, segmentor_files, tool, tmp_path):
     (tmp_path / 'other.py').write_text(f"_base_ = '{segmentor_files[0]}'\n{extra}")
