@@ -1,4 +1,4 @@
-"""docs/custom_dataset.md, done: folders of one's own, split, trained on, tested, and started from other classes."""
+"""docs/data.md, done: folders of one's own, split, trained on, tested, and started from other classes."""
 import json
 
 import pytest
