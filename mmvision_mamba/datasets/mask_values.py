@@ -11,6 +11,7 @@ from ..errors import DataError
 from ..text import shortened
 
 _FEW = 4  # values between others that may be classes: thin lines of a few classes lie between areas, too
+_CLOSE = 8  # values to which JPEG's compression may take one level
 
 
 class MaskValues(NamedTuple):
@@ -39,12 +40,22 @@ class MaskValues(NamedTuple):
         mixed = [v for v in mixed if levels and levels[0] < v < levels[-1]]
         if len(mixed) < max(_FEW, len(levels) // 2):
             return
+        example, levels = self.first[mixed[0]], self._main(levels)
+        mixed = [int(v) for v in present if v not in levels]
         share = self.pixels[mixed].sum() / self.pixels.sum()
         way = f'a threshold at {sum(levels) // 2}' if len(levels) == 2 else 'each value set to the nearest level'
-        raise DataError(f'{self.first[mixed[0]]}: these look like resampled masks: {len(levels)} levels '
+        raise DataError(f'{example}: these look like resampled masks: {len(levels)} levels '
                         f'({shortened(levels)}), {len(mixed)} in-between values, {100 * share:.2g}% of the pixels.\n'
                         'Way out: export them again as PNG without smoothing (resize with nearest neighbour, no JPEG), '
                         f'or restore the levels: {way}')
+
+    def _main(self, levels: list[int]) -> list[int]:
+        """The levels without those close to one of more pixels, which compression has made."""
+        kept: list[int] = []
+        for value in sorted(levels, key=lambda value: -self.pixels[value]):
+            if all(abs(value - other) > _CLOSE for other in kept):
+                kept.append(value)
+        return sorted(kept)
 
 
 def mask_values(masks: Sequence[str]) -> MaskValues:

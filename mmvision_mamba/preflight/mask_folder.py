@@ -18,7 +18,7 @@ _NAMES = dict(mask=('masks', 'mask', 'annotations', 'annotation', 'labels', 'lab
               image=('images', 'image', 'imgs', 'img', 'img_dir', 'jpegimages', 'leftimg8bit', 'rgb'))
 _WORDS = dict(mask={*_NAMES['mask'], 'ann', 'anno', 'groundtruth', 'seg', 'labelmaps'},
               image={*_NAMES['image'], 'photos'})
-_DEPTH = 3
+_DEPTH = 4
 
 
 def find_image_mask(root: str, settings: dict | None = None) -> dict[str, dict]:

@@ -22,7 +22,7 @@ from ..errors import DataError, UserError
 from ..text import shortened
 from . import check_data as checks
 from .annotation_files import Use, annotation_file, coco_uses, image_folder, joined, reads_coco, reads_panoptic
-from .datasets import build_without_pipeline, datasets_of, loads_seg_maps
+from .datasets import build_without_pipeline, datasets_of, loads_seg_maps, metainfo_of
 from .panoptic import PanopticMap, check_panoptic_classes, maps_of
 from .usage import needs_objects, nothing_left
 
@@ -39,12 +39,14 @@ class DatasetReport:
         contents: its statistics, `Contents`.
         usage: what its loader uses, `Usage`. None: not known.
         notes: repairs of its annotation file.
+        ignored: names of its categories that are no classes of the config.
         problems: list of `Problem`.
     """
 
     def __init__(self, where: str, kind: str, path: str):
         self.where, self.type, self.path = where, kind, path
         self.contents, self.usage, self.notes, self.problems = Contents(), None, [], []
+        self.ignored: list[str] = []
 
     def count(self, level: str) -> int:
         return sum(KINDS[problem.kind].level == level for problem in self.problems)
@@ -55,7 +57,7 @@ class DatasetReport:
         return dict(
             where=self.where, type=self.type, path=self.path, images=contents.images, objects=contents.objects,
             crowds=contents.crowds, images_without_objects=contents.empty, classes=dict(contents.classes),
-            box_sides=self.box_sides(), repairs=self.notes, used=self.usage and dict(
+            box_sides=self.box_sides(), repairs=self.notes, categories_ignored=self.ignored, used=self.usage and dict(
                 images=self.usage.used_images, objects=self.usage.used_objects, not_used=self.usage.reasons),
             problems=[
                 dict(level=KINDS[p.kind].level, kind=p.kind, where=p.where, detail=p.detail) for p in self.problems])
@@ -80,6 +82,10 @@ class DatasetReport:
                 f'{name} {n}' if sides else f'{name} {n / total:.1%}' for name, n in c.classes.most_common()], 20))
         if self.usage:
             lines.append(f'  {self.usage.line()}')
+        if self.ignored:
+            number = len(self.ignored)
+            lines.append(f'  {number} {"category" if number == 1 else "categories"} outside the config\'s classes '
+                         f'{"is" if number == 1 else "are"} ignored: {shortened(self.ignored)}')
         if self.notes:
             lines.append(f'  mended: {"; ".join(self.notes)}')
         for name, kind in KINDS.items():
@@ -168,6 +174,8 @@ def _check_coco(report: DatasetReport, dataset: dict, cls: type, use: Use, order
             checks.check_classes(report.path, categories, dataset, cls, orders)
     except DataError as error:
         report.problems.append(Problem('data set', report.path, str(error).replace('\n', ' ')))
+    classes = metainfo_of(dataset, cls).get('classes') or ()
+    report.ignored = [c['name'] for c in categories if c['name'] not in classes] if classes else []
     folder = image_folder(dataset) or ''
     annotated = {ann['image_id'] for ann in content.get('annotations') or [] if isinstance(ann, dict)
                  and isinstance(ann.get('image_id'), int | str)}

@@ -1,0 +1,157 @@
+"""Folders of images and masks: their layouts, lists, suffixes and leftovers."""
+import shutil
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('mmseg')
+
+from mmvision_mamba.errors import DataError
+from mmvision_mamba.preflight.check_data import check_datasets
+from mmvision_mamba.preflight.mask_folder import find_image_mask
+from mmvision_mamba.preflight.read import read_config
+
+from ..helpers.custom_folders import image_mask, write_image
+
+SEGMENTOR = 'upernet_mambavision_t_custom'
+TWO = {'images/train': 'masks/train', 'images/val': 'masks/val'}
+
+
+def read(root, skip_missing=False, **options):
+    cfg = read_config(SEGMENTOR, dict(data_root=str(root), **options))
+    check_datasets(cfg, ('train', 'val', 'test'), skip_missing)
+    return cfg
+
+
+@pytest.mark.parametrize('pairs', [
+    TWO, {'train_images': 'train_masks', 'val_images': 'val_masks'}, {'train': 'train_masks', 'val': 'val_masks'},
+    {'mine/deep/images/train': 'mine/deep/gt/train', 'mine/deep/images/val': 'mine/deep/gt/val'},
+    {'Training/Img': 'Training/GT', 'Validation/Img': 'Validation/GT'},
+    {'data/img_train': 'data/ann_train', 'data/img_val': 'data/ann_val'}], ids=str)
+def test_layouts(pairs, tmp_path):
+    image_mask(tmp_path, pairs)
+    found = find_image_mask(str(tmp_path))
+    prefixes = [found[split]['data_prefix'] for split in ('train', 'val')]
+    assert [(p['img_path'], p['seg_map_path']) for p in prefixes] == list(pairs.items())
+
+
+def test_a_test_split_is_tested_on(tmp_path, capsys):
+    root = image_mask(tmp_path, TWO)
+    assert read(root).test_dataloader.dataset.data_prefix.img_path == 'images/val'
+    assert 'no test split: testing uses val' in capsys.readouterr().out
+    write_image(root / 'images/test/a.png', np.random.default_rng(0))  # without masks it is none
+    assert read(root).test_dataloader.dataset.data_prefix.img_path == 'images/val'
+    image_mask(root, {'images/test': 'masks/test'}, count=1)
+    shutil.rmtree(root / 'images/test')
+    image_mask(root, {'images/test': 'masks/test'}, count=1)
+    assert read(root).test_dataloader.dataset.data_prefix.seg_map_path == 'masks/test'
+
+
+def test_the_lists_of_pascal_voc(tmp_path):
+    root = image_mask(tmp_path, {'JPEGImages': 'SegmentationClass'})
+    for place in ('Main', 'Segmentation'):
+        (root / f'ImageSets/{place}').mkdir(parents=True)
+    shutil.copytree(root / 'SegmentationClass', root / 'SegmentationObject')
+    (root / 'ImageSets/Main/train.txt').write_text('none\n')
+    (root / 'ImageSets/Segmentation/train.txt').write_text('pic 1\nsite 0/pic\n')
+    (root / 'ImageSets/Segmentation/val.txt').write_text('pic 3\n')
+    dataset = read(root).train_dataloader.dataset
+    assert dataset.ann_file == 'ImageSets/Segmentation/train.txt'
+    assert dict(dataset.data_prefix) == dict(img_path='JPEGImages', seg_map_path='SegmentationClass')
+
+
+@pytest.mark.parametrize('line', ['{}', '{}.PNG', '{}.jpg', 'images/{}', './images/{}.png', 'images\\{}.PNG'])
+def test_lines_of_lists(line, tmp_path):
+    root = image_mask(tmp_path, {'images': 'masks'})
+    for split, name in (('train', 'site 0/pic'), ('val', 'site 2/pic')):
+        text = '\ufeff\r\n' + line.format(name.replace('/', '\\') if '\\' in line else name) + '\r\n\r\n'
+        (root / f'{split}.txt').write_text(text, encoding='utf-8', newline='')
+    cfg = read(root)
+    from mmvision_mamba.datasets.image_mask import find_pairs
+    (image, mask), = find_pairs(str(root / 'images'), str(root / 'masks'), str(root / 'val.txt')).pairs
+    assert image.endswith('images/site 2/pic.PNG') and mask.endswith('masks/site 2/pic.png')
+    assert cfg.train_dataloader.dataset.ann_file == 'train.txt'
+
+
+def test_pairs_in_lists_are_named(tmp_path):
+    root = image_mask(tmp_path, {'images': 'masks'})
+    for split in ('train', 'val'):
+        (root / f'{split}.txt').write_text('images/a.jpg masks/a.png\nimages/b.jpg masks/b.png\n')
+    with pytest.raises(DataError, match=r'train\.txt: its lines are pairs of an image and a mask'):
+        read(root)
+
+
+def test_leftovers_and_other_kinds(tmp_path, capsys):
+    root = image_mask(tmp_path, TWO)
+    for name in ('.ipynb_checkpoints/a-checkpoint.jpg', '._a.jpg', '@eaDir/a.jpg', '__MACOSX/a.png'):
+        write_image(root / 'images/train' / name, np.random.default_rng(0))
+    (root / 'images/train/Thumbs.db').write_bytes(b'x')
+    for name in ('a.heic', 'b.HEIC', 'notes.txt'):
+        (root / 'images/train' / name).write_bytes(b'x')
+    (root / 'masks/train/unused.png').write_bytes((root / 'masks/train/pic 1.png').read_bytes())
+    read(root)
+    out = capsys.readouterr().out
+    assert 'train: 4 images; train: 3 files of other kinds (2 .heic, 1 .txt) left out; 1 masks have no image; ' in out
+
+
+@pytest.mark.parametrize('suffix', ['.JPG', '.jfif', '.GIF', '.TIFF', '.webp'])
+def test_suffixes(suffix, tmp_path):
+    from PIL import Image
+    root = image_mask(tmp_path, TWO)
+    source = root / 'images/train/pic 1.jpeg'
+    kind = {'.jfif': 'JPEG', '.JPG': 'JPEG'}.get(suffix, suffix[1:].upper())
+    Image.open(source).save(root / f'images/train/pic 1{suffix}', kind)
+    source.unlink()
+    assert f'pic 1{suffix}' in str(find_pairs_of(read(root)))
+
+
+def find_pairs_of(cfg):
+    from mmvision_mamba.datasets.image_mask import find_pairs
+    dataset = cfg.train_dataloader.dataset
+    return find_pairs(*(f'{dataset.data_root}/{path}' for path in dataset.data_prefix.values())).pairs
+
+
+def test_missing_masks_are_counted_or_left_out(tmp_path):
+    root = image_mask(tmp_path, TWO)
+    (root / 'masks/train/pic 3.png').unlink()
+    with pytest.raises(DataError, match=r'1 of 4 masks are missing, the first: .*train/pic 3.png(.|\n)*--skip-bad'):
+        read(root)
+    read(root, skip_missing=True)
+    for path in (root / 'masks').rglob('*.png'):
+        path.rename(path.with_name(f'{path.stem}_mask.png'))
+    with pytest.raises(DataError, match=r'4 of 4 masks are missing(.|\n)*There is pic 1_mask.png'):
+        read(root, skip_missing=True)
+
+
+@pytest.mark.parametrize('name', ['masks.JPG', 'colours'])
+def test_masks_of_other_kinds(name, tmp_path):
+    root = image_mask(tmp_path, TWO, values=(0, 255))
+    for path in (root / 'masks').rglob('*.png'):
+        mask = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if name == 'colours':
+            cv2.imwrite(str(path), np.stack([mask, mask // 2, mask // 3], -1))
+        else:
+            path.unlink()
+            cv2.imwrite(str(path.with_suffix('.jpg')), cv2.GaussianBlur(mask, (5, 5), 1))
+    with pytest.raises(DataError, match=dict(colours='colour picture').get(name, 'like resampled masks: 2 levels')):
+        read(root)
+
+
+def test_coco_for_a_segmentor_is_said(tmp_path):
+    from ..helpers.custom_folders import coco
+    coco(tmp_path, {'train/a.json': 'train', 'val/a.json': 'val'}, count=2)
+    with pytest.raises(DataError, match=r'these look like COCO annotations \(train/a.json, val/a.json\)'):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize('end', ['', '/ADEChallengeData2016', '/renamed'])
+def test_ade20k_root_may_be_the_folder_itself(end, tmp_path):
+    ade = tmp_path / 'ADEChallengeData2016'
+    image_mask(ade, {'images/training': 'annotations/training', 'images/validation': 'annotations/validation'}, count=2)
+    for path in (ade / 'images').rglob('*.*'):
+        path.rename(path.with_suffix('.jpg'))
+    if end == '/renamed':
+        ade.rename(tmp_path / 'renamed')
+    cfg = read_config('upernet_mambavision_t_ade20k', dict(data_root=str(tmp_path) + end))
+    check_datasets(cfg)
