@@ -1,1 +1,1 @@
-"""Evaluation beyond the toolboxes' metrics: confusion matrices, test-time augmentation with masks, LVIS."""
+"""Evaluation beyond the toolboxes: confusion matrices, masks in test-time augmentation, panoptic quality, LVIS."""

@@ -80,3 +80,10 @@ def test_the_wrong_file(tool, config, tmp_path):
                   'train_dataloader.dataset.ann_file=annotations/instances_train2017.json')
     assert result.code == 2 and not (tmp_path / 'wd').exists()
     assert 'instances_train2017.json: no panoptic annotation file' in result.err and 'Traceback' not in result.err
+
+
+def test_augmented_at_test_time(tool, config, tmp_path):
+    """Segments of flipped views are not merged: PQ would be that of one view."""
+    (tmp_path / 'weights.pth').touch()
+    result = tool('test', config, tmp_path / 'weights.pth', '--tta')
+    assert result.code == 2 and '--tta' in result.err and 'CocoPanopticMetric' in result.err

@@ -21,6 +21,7 @@ from ...inference.images import read_image
 from ...inference.kept_classes import without_void_panoptic
 from ...inference.results import picture_suffix
 from ...inference.toolboxes import use_scaling_visualizer
+from ...preflight.annotation_files import is_panoptic_evaluation, metrics_in
 from ...preflight.datasets import innermost
 from ...processes import print_once
 from ...text import class_name
@@ -95,9 +96,12 @@ def use_tta(cfg: Config) -> None:
     replaced by InstanceSegTTAModel, which merges them.
 
     Raises:
-        ConfigError: a segmentor's config without them.
+        ConfigError: a segmentor's config without them, or a metric of panoptic segments.
     """
     dataset = innermost(cfg.test_dataloader.dataset)
+    if any(map(is_panoptic_evaluation, metrics_in(cfg.get('test_evaluator')))):
+        raise ConfigError('--tta merges boxes and masks, not panoptic segments: test without it, or remove '
+                          'CocoPanopticMetric from test_evaluator')
     if cfg.default_scope == 'mmdet':
         model = cfg.get('tta_model') or dict(tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
         if class_name(model.get('type', 'DetTTAModel')) == 'DetTTAModel':
