@@ -12,6 +12,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ..datasets.label_maps import meaning, segment_map
+from ..datasets.panoptic_files import id_colours, number_segments
 from ..errors import DataError
 from ..files import replace
 from .ids import ResultIds
@@ -237,19 +238,10 @@ def panoptic_map(sample: BaseDataElement, categories: Sequence[dict]) -> tuple[I
         categories: for each label a dict with `id`.
     """
     from mmdet.evaluation import INSTANCE_OFFSET
-    segments = sample.pred_panoptic_seg.sem_seg[0].numpy()
-    ids = np.zeros(segments.shape, np.uint32)
-    infos = []
-    for segment in np.unique(segments):
-        label = int(segment % INSTANCE_OFFSET)
-        if label < len(categories):  # else void
-            mask = segments == segment
-            ids[mask] = len(infos) + 1
-            ys, xs = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-            box = xs[0], ys[0], xs[-1] - xs[0] + 1, ys[-1] - ys[0] + 1
-            infos.append(dict(id=len(infos) + 1, category_id=categories[label]['id'], area=int(mask.sum()), iscrowd=0,
-                              bbox=[int(v) for v in box]))
-    return Image.fromarray(np.stack([ids >> shift & 255 for shift in (0, 8, 16)], -1).astype(np.uint8)), infos
+    ids, segments = number_segments(sample.pred_panoptic_seg.sem_seg[0].numpy(), len(categories), INSTANCE_OFFSET)
+    return Image.fromarray(id_colours(ids)), [
+        dict(id=segment['id'], category_id=categories[segment['label']]['id'], area=segment['area'], iscrowd=0,
+             bbox=segment['bbox']) for segment in segments]
 
 
 class _Video:
