@@ -39,9 +39,11 @@ def annotation_file(dataset: dict) -> str | None:
     return path if path and path.endswith('.json') and not is_remote(dataset, path) else None
 
 
-def image_folder(dataset: dict) -> str | None:
-    """The folder that the file names of a COCO annotation file start from."""
-    return joined(dataset, (dataset.get('data_prefix') or {}).get('img', ''))
+def image_folder(dataset: dict) -> str:
+    """The folder that a data set's images lie in, and the file names of a COCO annotation file start from; '' if it has
+    none."""
+    prefixes = dataset.get('data_prefix') or {}
+    return joined(dataset, prefixes.get('img_path', prefixes.get('img', ''))) or ''
 
 
 def joined(dataset: dict, path: str | None) -> str | None:

@@ -217,7 +217,7 @@ def check_classes(path: str, categories: list[dict], dataset: dict, cls: type, o
 
 def _check_file_names(path: str, file_names: list[str], dataset: dict, skip_missing: bool, mended: bool) -> None:
     folder = image_folder(dataset)
-    if folder is None or not osp.isdir(folder):
+    if not osp.isdir(folder):
         return
     paths = [osp.join(folder, name) for name in file_names]
     if not any(map(osp.exists, (paths[0], paths[len(paths) // 2], paths[-1]))) and \

@@ -7,6 +7,7 @@ from mmengine import Config
 
 from ..datasets.folders import is_leftover, missing_files
 from ..errors import DataError
+from .annotation_files import image_folder, is_remote
 from .bit_depth import warn_of_depth
 from .datasets import build_without_pipeline, loads_seg_maps
 
@@ -30,9 +31,11 @@ def check_masks_present(cfg: Config, dataset: dict, cls: type) -> None:
     """Raise DataError where images or masks of a data set of mmseg are missing, or images lie in leftovers.
 
     Args:
-        cfg, dataset, cls: of the data set; one of another toolbox passes.
+        cfg, dataset, cls: of the data set; one of another toolbox, or on other storage than the local file system,
+            passes.
     """
-    if not any(base.__module__.startswith('mmseg.') for base in cls.__mro__) or not loads_seg_maps(dataset, cls):
+    if not any(base.__module__.startswith('mmseg.') for base in cls.__mro__) or not loads_seg_maps(dataset, cls) \
+            or is_remote(dataset, image_folder(dataset)):
         return
     built = build_without_pipeline(cfg, dataset)
     infos = [built.get_data_info(i) for i in range(len(built))]

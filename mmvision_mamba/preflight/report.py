@@ -176,7 +176,7 @@ def _check_coco(report: DatasetReport, dataset: dict, cls: type, use: Use, order
         report.problems.append(Problem('data set', report.path, str(error).replace('\n', ' ')))
     classes = metainfo_of(dataset, cls).get('classes') or ()
     report.ignored = [c['name'] for c in categories if c['name'] not in classes] if classes else []
-    folder = image_folder(dataset) or ''
+    folder = image_folder(dataset)
     annotated = {ann['image_id'] for ann in content.get('annotations') or [] if isinstance(ann, dict)
                  and isinstance(ann.get('image_id'), int | str)}
     files, loader, maps = {}, image_loader(dataset), maps_of(content, dataset) if use.panoptic else {}

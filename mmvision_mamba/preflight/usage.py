@@ -9,7 +9,7 @@ from ..datasets.usage import EMPTY, Usage, built_usage
 from ..errors import DataError
 from ..processes import print_once
 from ..text import class_name, shortened
-from .annotation_files import is_remote, loads_annotations, mended_by, metrics_in
+from .annotation_files import image_folder, is_remote, loads_annotations, mended_by, metrics_in
 from .check_data import CheckedData
 from .datasets import build_without_pipeline
 
@@ -57,7 +57,7 @@ def check_usage(cfg: Config, checked: Sequence[CheckedData], splits: Sequence[st
         if not datasets or None in usages:
             continue
         total = sum(usages, Usage())
-        places = shortened(dict.fromkeys(data.path or _folder(data.dataset) or data.where for data in datasets), 3)
+        places = shortened(dict.fromkeys(data.path or image_folder(data.dataset) or data.where for data in datasets), 3)
         if why := nothing_left(split, total, datasets[0].path if datasets[0].mendable else None):
             raise DataError(f'{places}: {why}')
         print_once(f'{split}: {total.line()}')
@@ -110,18 +110,13 @@ def _advice(total: Usage) -> str:
 def _built(cfg: Config, data: CheckedData) -> Usage | None:
     """What the loader uses of a data set, built without its pipeline; None where that takes long or can't be done."""
     names = {base.__name__ for base in data.cls.__mro__}
-    if data.path or not names & {'XMLDataset', 'BaseSegDataset'} or is_remote(data.dataset, _folder(data.dataset)):
+    if data.path or not names & {'XMLDataset', 'BaseSegDataset'} or is_remote(data.dataset, image_folder(data.dataset)):
         return None
     try:
         built = build_without_pipeline(cfg, data.dataset)
     except Exception:  # the runner's error says it best
         return None
     return built_usage(built, 'XMLDataset' in names)
-
-
-def _folder(dataset: dict) -> str:
-    prefixes = dataset.get('data_prefix') or {}
-    return '/'.join(filter(None, (dataset.get('data_root'), prefixes.get('img_path', prefixes.get('img')))))
 
 
 def _measures(cfg: Config, split: str) -> bool:

@@ -102,12 +102,15 @@ class TestPaths:
         assert [data_root_variable(Config.fromfile(tmp_path / f'{name}.py'))
                 for name in ('base', 'leaf', 'fixed', 'none')] == ['BASE_ROOT', 'LEAF_ROOT', None, None]
 
-    def test_what_it_does_not_know_passes(self, coco):
+    def test_what_it_does_not_know_passes(self, coco, ade):
         for dataset in (coco.train_dataloader.dataset, coco.val_dataloader.dataset):
             dataset.update(data_root='s3://bucket/coco')
         check_datasets(coco, ['train'])
-        coco.train_dataloader.dataset.update(data_root='nowhere', backend_args={'backend': 'petrel'})
-        check_datasets(coco, ['train'])
+        ade.train_dataloader.dataset.update(data_root='s3://bucket/ade')
+        check_datasets(ade, ['train'])
+        for cfg in (coco, ade):
+            cfg.train_dataloader.dataset.update(data_root='nowhere', backend_args={'backend': 'petrel'})
+            check_datasets(cfg, ['train'])
         coco.train_dataloader.dataset = {'type': 'NobodyKnows', 'data_root': 'nowhere', 'ann_file': 'a.json'}
         check_datasets(coco, ['train'])
         check_datasets(Config({'default_scope': 'mmdet', 'val_dataloader': None, 'train_dataloader': {}}))
