@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from numbers import Integral
+from numbers import Integral, Real
 
 from mmengine import Config
 from mmengine.dataset import Compose
@@ -104,7 +104,8 @@ def _check_length(key: str, loop: Mapping) -> None:
 
 
 def _check_positive(key: str, value: object) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+    # A float such as 1e5 is one too: mmengine takes it.
+    if not isinstance(value, Real) or isinstance(value, bool) or value < 1 or value % 1:
         raise ConfigError(f'{key} is {value!r}: expected a whole number, 1 or more')
 
 

@@ -41,7 +41,7 @@ def test_loaders(options, message, read):
     (dict(type='IterBasedTrainLoop', max_epochs=3), r'no max_iters, .*: max_epochs is of the other kind of loop'),
     (dict(type='IterBasedTrainLoop', max_iters=0), r'train_cfg.max_iters is 0: expected a whole number, 1 or more'),
     (dict(type='IterBasedTrainLoop', max_iters=-5), r'train_cfg.max_iters is -5'),
-    (dict(type='IterBasedTrainLoop', max_iters=1e5), r'train_cfg.max_iters is 100000.0: expected a whole number'),
+    (dict(type='IterBasedTrainLoop', max_iters=2.5), r'train_cfg.max_iters is 2.5: expected a whole number'),
     (dict(type='IterBasedTrainLoop', max_iters=9, val_interval=0), r'train_cfg.val_interval is 0')])
 def test_loops(options, message, read):
     cfg = read('segmentor', {})
@@ -53,6 +53,7 @@ def test_loops(options, message, read):
 
 @pytest.mark.parametrize('options', [
     {}, {'train_cfg.val_interval': 100},  # it validates at the end
+    {'train_cfg.max_iters': 1e5, 'train_cfg.val_interval': 1e3},
     {'train_dataloader.sampler.type': 'DefaultSampler'}, {'train_dataloader.num_workers': 0},
     {'train_dataloader.num_workers': 0, 'train_dataloader.persistent_workers': True, 'train_dataloader.timeout': 9}])
 def test_what_works(options, read):
