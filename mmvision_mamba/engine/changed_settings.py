@@ -128,7 +128,7 @@ def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.List | ast.Tuple):
         return [_value(item) for item in node.elts]
     if isinstance(node, ast.Dict):
-        return {_value(key) if key else None: _value(value) for key, value in zip(node.keys, node.values)}
+        return {ast.unparse(key) if key else None: _value(value) for key, value in zip(node.keys, node.values)}
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError):

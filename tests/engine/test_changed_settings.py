@@ -2,6 +2,7 @@
 import pytest
 import torch
 
+from mmvision_mamba.engine.changed_settings import changes
 from mmvision_mamba.errors import CheckpointError
 
 from ..helpers.tiny_training import config, runner
@@ -87,6 +88,13 @@ def test_what_the_config_sets(resumed, finished):
     assert f"train_cfg.{key}: {before} in the checkpoint, {length} in the config; the config's is in force" in said
     assert "optim_wrapper.clip_grad: nothing in the checkpoint, {'max_norm': 3} in the config; the config's" in said
     assert 'without resume' not in said, 'advice for what is in force anyway'
+
+
+def test_configs_may_hold_any_keys():
+    saved = 'train_cfg = dict(max_iters=4)\ncolours = {(0, 0, 0): 1, f(x): [2]}\n'
+    assert changes({'meta': {'cfg': saved}}, 'a.pth', saved, None, None) == []
+    found, = changes({'meta': {'cfg': saved}}, 'a.pth', saved.replace('4', '5'), None, None)
+    assert (found.key, found.saved, found.now) == ('train_cfg.max_iters', 4, 5)
 
 
 def test_another_kind_of_schedule(resumed):
