@@ -29,14 +29,16 @@ def run(args: argparse.Namespace) -> int:
     from ..datasets.coco_annotations import coco_problems
     from ..datasets.coco_files import read_coco
     from ..datasets.coco_repairs import shift_ids
+    from ..datasets.panoptic_files import kind_problem
     from ..datasets.problems import KINDS
     from ..text import shortened
 
-    if args.out.exists() and (not args.overwrite or os.path.samefile(args.annotations, args.out)):
-        raise ConfigError(f'{args.out} exists: choose another name' + (
-            '' if os.path.exists(args.annotations) and os.path.samefile(args.annotations, args.out)
-            else ', or --overwrite it'))
+    is_input = args.annotations.exists() and args.out.exists() and os.path.samefile(args.annotations, args.out)
+    if is_input or (args.out.exists() and not args.overwrite):
+        raise ConfigError(f'{args.out} exists: choose another name{"" if is_input else ", or --overwrite it"}')
     content, notes = read_coco(args.annotations, _boxes(args.boxes))
+    if problem := kind_problem(str(args.annotations), content, panoptic=False):
+        raise DataError(problem)
     for key, step in (('category_id', args.shift_category_ids), ('image_id', args.shift_image_ids)):
         if step:
             notes.append(f'{shift_ids(content, key, step):,} times {step:+} to {key}')

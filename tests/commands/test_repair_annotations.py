@@ -47,4 +47,14 @@ def test_nothing_is_overwritten_unasked(file, tool, tmp_path):
     for options, words in ((('--boxes', 'xyyx'), 'must be one of xywh'), (('--boxes', '-2'), 'must be one of')):
         result = tool('repair_annotations', file, 'other.json', *options)
         assert result.code == 2 and words in result.err and not (tmp_path / 'other.json').exists()
-    assert tool('repair_annotations', 'nowhere.json', 'x.json').code == 2
+    for out in ('x.json', 'out.json'):
+        result = tool('repair_annotations', 'nowhere.json', out, '--overwrite')
+        assert result.code == 2 and 'nowhere.json: the annotation file cannot be read' in result.err
+
+
+def test_a_panoptic_file_is_refused(tool, tmp_path):
+    content = dict(coco_content(), annotations=[dict(image_id=10, file_name='0.png', segments_info=[])])
+    (tmp_path / 'panoptic.json').write_text(json.dumps(content))
+    result = tool('repair_annotations', 'panoptic.json', 'out.json')
+    assert result.code == 2 and 'panoptic.json: a panoptic annotation file' in result.err
+    assert not (tmp_path / 'out.json').exists()
