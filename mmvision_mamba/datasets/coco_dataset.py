@@ -4,7 +4,7 @@ from functools import partial
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 
-from .coco_files import read_coco
+from .coco_files import ids_of_classes, read_coco
 
 
 class MendedCOCO(COCO):
@@ -23,19 +23,15 @@ class MendedCOCO(COCO):
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
     def get_cat_ids(self, cat_names=(), sup_names=(), cat_ids=()) -> list:
-        """Ids of the categories, as in mmdet; of `cat_names` alone, in that order: one that the file lacks gets a new
-        id, so that all files of a config number its classes alike."""
+        """Ids of the categories, as in mmdet; of `cat_names` alone as `ids_of_classes`."""
         if len(cat_names) == 0 or len(sup_names) or len(cat_ids) or isinstance(cat_names, str):
             return super().get_cat_ids(cat_names, sup_names, cat_ids)
-        ids = {category['name']: category['id'] for category in self.dataset['categories']}
-        for name in cat_names:
-            if name not in ids:
-                numbers = [i for i in self.cats if isinstance(i, int)]
-                new = max(numbers, default=0) + 1 if len(numbers) == len(self.cats) else f'absent: {name}'
-                ids[name] = new
-                self.cats[new] = dict(id=new, name=name)
-                self.dataset['categories'].append(self.cats[new])
-        return [ids[name] for name in cat_names]
+        ids = ids_of_classes(self.dataset['categories'], cat_names)
+        for id_, name in zip(ids, cat_names):
+            if id_ not in self.cats:
+                self.cats[id_] = dict(id=id_, name=name)
+                self.dataset['categories'].append(self.cats[id_])
+        return ids
 
 
 class MendedCocoDataset(CocoDataset):

@@ -2,8 +2,9 @@
 import gc
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 
 from ..errors import DataError
 from ..files import encoding_of, read_text
@@ -40,6 +41,18 @@ def _read_coco(path: str | os.PathLike, boxes: str | float | None) -> tuple[dict
         notes.append(note)
     mark = encoding_of(path)
     return content, [f'it begins with a byte order mark ({mark})', *notes] if mark != 'utf-8' else notes
+
+
+def ids_of_classes(categories: Sequence[dict], classes: Sequence[str]) -> list[int | str]:
+    """The category id of each class, by name; for one that the file lacks a new id, which no category has.
+
+    So all files of a config number its classes alike.
+    """
+    ids = {category['name']: category['id'] for category in categories}
+    numbers = [id_ for id_ in ids.values() if isinstance(id_, int)]
+    new = count(max(numbers, default=0) + 1)
+    return [ids[name] if name in ids else next(new) if len(numbers) == len(ids) else f'absent: {name}'
+            for name in classes]
 
 
 def read_json(path: str | os.PathLike):

@@ -9,6 +9,7 @@ from mmdet.datasets.transforms import LoadPanopticAnnotations as _LoadPanopticAn
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmdet.structures.mask import BitmapMasks
 
+from .coco_files import ids_of_classes
 from .panoptic_files import read_panoptic, read_segment_ids
 
 VOID = 255  # the label of pixels that no loss counts
@@ -33,11 +34,10 @@ class PanopticCOCO(COCOPanoptic):
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
 
     def get_cat_ids(self, cat_names=(), sup_names=(), cat_ids=()) -> list:
-        """Ids of categories, as in mmdet; of `cat_names` alone in that order, a new id for each that the file lacks."""
+        """Ids of categories, as in mmdet; of `cat_names` alone as `ids_of_classes`."""
         if isinstance(cat_names, str) or not len(cat_names) or len(sup_names) or len(cat_ids):
             return super().get_cat_ids(cat_names, sup_names, cat_ids)
-        ids = {category['name']: category['id'] for category in self.dataset['categories']}
-        return [ids.get(name, f'absent: {name}') for name in cat_names]
+        return ids_of_classes(self.dataset['categories'], cat_names)
 
 
 @DATASETS.register_module(force=True)

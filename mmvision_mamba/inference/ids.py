@@ -1,14 +1,15 @@
 """The ids of images and categories in results: those of the data set where the config names it, else numbers."""
-import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import count
-from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 from mmengine.config import Config
 
+from ..datasets.coco_files import ids_of_classes, read_json
+from ..datasets.json_numbers import is_id
+from ..errors import DataError
 from ..preflight.datasets import datasets_of
 
 # COCO's category ids, in the order of the class names in mmdet: 80 things, and for panoptic models 53 kinds of stuff.
@@ -110,7 +111,7 @@ def result_ids(cfg: Config, classes: Sequence[str]) -> ResultIds:
         if content and categories:
             folder = (dataset.get('data_prefix') or {}).get('img') or ''
             images = [(image['file_name'], image['id']) for image in content['images'] if isinstance(image, dict)
-                      and isinstance(image.get('file_name'), str) and isinstance(image.get('id'), int | str)]
+                      and isinstance(image.get('file_name'), str) and is_id(image.get('id'))]
             return ResultIds(classes, categories, images, os.path.join(root, folder), path)
         names = tuple(getattr(cls, 'METAINFO', {}).get('classes', ()))
         if names == tuple(classes) and len(names) in (80, 133) and names[79] == 'toothbrush':
@@ -122,20 +123,26 @@ def result_ids(cfg: Config, classes: Sequence[str]) -> ResultIds:
 def _read(path: str) -> dict | None:
     """The content of a COCO annotation file; None where there is none."""
     try:
-        content = json.loads(Path(path).read_text('utf-8-sig'))
-        return content if isinstance(content['images'], list) and isinstance(content['categories'], list) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_json(path)
+    except DataError:
         return None
+    lists = isinstance(content, dict) and all(isinstance(content.get(key), list) for key in ('images', 'categories'))
+    return content if lists else None
 
 
 def _of_labels(content: dict, classes: Sequence[str]) -> list[dict] | None:
-    """The file's category of each label, by name; None unless it has them all."""
+    """The file's category of each label, by name, with a new id for one that it lacks; None if it lacks them all."""
     annotations = content.get('annotations')
-    used = {a.get('category_id') for a in annotations if isinstance(a, dict)} if isinstance(annotations, list) else ()
-    categories = [c for c in content['categories'] if isinstance(c, dict) and isinstance(c.get('id'), int | str)]
+    used = {a['category_id'] for a in annotations if isinstance(a, dict) and is_id(a.get('category_id'))} \
+        if isinstance(annotations, list) else ()
+    categories = [c for c in content['categories'] if isinstance(c, dict) and is_id(c.get('id'))
+                  and isinstance(c.get('name'), str)]
     categories.sort(key=lambda c: c['id'] in used)  # of two with one name, the one with objects counts
-    by_name = {c.get('name'): c for c in categories}
-    return [by_name[name] for name in classes] if all(name in by_name for name in classes) else None
+    by_name = {c['name']: c for c in categories}
+    if by_name.keys().isdisjoint(classes):
+        return None
+    return [by_name.get(name) or dict(id=id_, name=name)
+            for name, id_ in zip(classes, ids_of_classes(categories, classes))]
 
 
 def _slashed(path: str) -> str:

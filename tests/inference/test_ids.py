@@ -42,6 +42,9 @@ def test_images_and_categories_of_an_annotation_file(data):
     assert ids.assign(['/one/pic.jpg', '/two/pic.jpg', '/c.jpg']) == [None, None, None]
     assert ids.assign(['/one/pic.jpg', f'{folder}/pic.jpg', f'{folder}/pic.jpg']) == [None, 40, None]
     assert ids.assign([]) == [] and ids.new() == 41
+    ids = result_ids(config(data), ('bird', *CLASSES))
+    assert [c['id'] for c in ids.categories] == [91, 3, 90], 'the file lacks birds'
+    assert [c['id'] for c in result_ids(config(data), ('bird', 'cow')).categories] == [1, 2], 'of another data set'
 
 
 @pytest.mark.parametrize('content', [None, '{', '[]', '{"images": [], "categories": []}'])
