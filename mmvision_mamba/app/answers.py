@@ -17,7 +17,7 @@ from PIL import Image
 from ..errors import ConfigError, DataError
 from ..inference import Inferencer
 from ..inference.drawing import score_text
-from ..inference.enlarging import enlarge
+from ..inference.enlarging import enlarge, enlargement
 from ..inference.kept_classes import keep_labels, labels_of
 from ..inference.results import boxes_of
 
@@ -182,7 +182,7 @@ class Answer:
     @property
     def _factor(self) -> int:
         """How much `picture` is enlarged."""
-        return max(1, math.ceil(DRAWN_SIDE / max(self.image.shape[:2])))
+        return enlargement(self.image, DRAWN_SIDE)
 
     def _kept(self, classes: Collection[str]):
         """A copy of the prediction with numbers, reduced to some classes."""

@@ -6,13 +6,18 @@ import torch
 from mmengine.structures import BaseDataElement, PixelData
 
 
+def enlargement(image: np.ndarray, side: int) -> int:
+    """The least whole factor that makes the longer side of an image ``(H, W, …)`` `side` or more."""
+    return max(1, math.ceil(side / max(image.shape[:2])))
+
+
 def enlarge(image: np.ndarray, sample: BaseDataElement, side: int) -> tuple[np.ndarray, BaseDataElement]:
-    """An image ``(H, W, 3)`` and its prediction, by the least whole factor that makes the longer side `side` or more.
+    """An image ``(H, W, 3)`` and its prediction, by the factor of `enlargement`.
 
     Both are returned as they are where no factor is needed; else each pixel is repeated.
     """
-    factor = math.ceil(side / max(image.shape[:2]))
-    if factor <= 1:
+    factor = enlargement(image, side)
+    if factor == 1:
         return image, sample
     return image.repeat(factor, axis=0).repeat(factor, axis=1), _enlarged(sample, factor)
 
