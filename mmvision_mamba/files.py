@@ -8,6 +8,7 @@ from pathlib import Path
 _MARKS = {codecs.BOM_UTF32_LE: 'utf-32', codecs.BOM_UTF32_BE: 'utf-32', codecs.BOM_UTF8: 'utf-8-sig',
           codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'}
 
+
 def replace(path: Path, make: Callable[[Path], object]) -> None:
     """Write a file atomically: `path` holds its old content or all of the new.
 
