@@ -176,8 +176,12 @@ def _against_images(sample: _Sample) -> Problem | None:
             fits = valid & _inside(_as_sizes(boxes.T, sizes.T, name), sizes, 1)
             if count >= 4 and far_out.mean() >= 0.25 and fits.mean() >= 0.99:
                 return _other_format(name, f'{detail}, and none does as {described(name)}')
-        outside = (boxes[:, :2] >= sizes).any(1).any()  # boxes that people draw stick out, but begin in the image
-        if outside and max(factors) < 1.25 * min(factors):
+        if _inside(boxes, sizes[:, ::-1], 1).mean() >= 0.99:
+            return Problem('boxes of another scale', 'annotations', f'{detail}, and none does with width and height of '
+                           'the images exchanged', 'exchange width and height of the images in the file, if the '
+                           'pictures themselves are so')
+        outside = (boxes[:, :2] >= sizes).any(1)  # boxes that people draw stick out, but begin in the image
+        if outside.any() and (outside.mean() > 0.1 or max(factors) < 1.25 * min(factors)):
             return Problem('boxes of another scale', 'annotations',
                            f'{detail}, as if made for pictures {max(factors):.2g} times as large', _ways_out('FACTOR'))
     if count >= 20 and sample.images >= 10 and 0 < max(factors) < 0.5:

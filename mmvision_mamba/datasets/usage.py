@@ -67,11 +67,12 @@ class Usage:
 
 
 EMPTY = 'without objects'
+NO_MASK = 'without a mask'
 
 
 def coco_usage(content: dict, classes: Collection[str] | None = None, filter_cfg: dict | None = None,
                indices: int | Sequence[int] | None = None, left_out: Collection[str] = (),
-               size_matters: bool = True) -> Usage:
+               size_matters: bool = True, masks: bool = False) -> Usage:
     """Count what mmdet's `CocoDataset` uses of a COCO annotation file.
 
     Args:
@@ -82,6 +83,7 @@ def coco_usage(content: dict, classes: Collection[str] | None = None, filter_cfg
             Default: all.
         left_out: file names of images that are left out.
         size_matters: boxes that are empty or outside are not used. False: as the evaluation counts, which keeps them.
+        masks: objects without a mask are not used: with all polygons under three points. Default: False.
     """
     names = {c['id']: c['name'] for c in content.get('categories') or () if isinstance(c, dict)
              and isinstance(c.get('name'), str) and isinstance(c.get('id'), int | str)}
@@ -108,6 +110,8 @@ def coco_usage(content: dict, classes: Collection[str] | None = None, filter_cfg
     usage.used_images = len(kept)
     for ann in annotations:
         why = _why_unused(ann, images, kept, names, size_matters)
+        if not why and masks and _lacks_mask(ann):
+            why = NO_MASK
         if why:
             usage.lost[why] += 1
         elif names[ann['category_id']] not in wanted:
@@ -159,6 +163,13 @@ def _why_unused(ann, images: dict, kept: set, names: dict, size_matters: bool) -
     if min(x + w, width) <= max(x, 0) or min(y + h, height) <= max(y, 0):
         return 'outside their image'
     return None if is_number(area) and area > 0 else 'of area 0'
+
+
+def _lacks_mask(ann: dict) -> bool:
+    """Whether an object's polygons are all too short: mmdet ignores it then."""
+    mask = ann.get('segmentation')
+    return isinstance(mask, list) and all(
+        isinstance(polygon, list) and (len(polygon) < 6 or len(polygon) % 2) for polygon in mask)
 
 
 def _objects(annotations) -> list:

@@ -17,6 +17,7 @@ from ..errors import DataError
 from ..files import encoding_of
 from ..text import class_name
 from .datasets import SPLITS, datasets_of, metainfo_of
+from .image_sizes import sample_sizes
 
 # Full paths, so that a config dumped into a work directory needs no import to find them.
 _MENDED = dict(CocoDataset='mmvision_mamba.datasets.coco_dataset.MendedCocoDataset',
@@ -152,7 +153,8 @@ def coco_uses(datasets: list, metrics: list[dict]) -> dict[str, Use]:
     for where, dataset, cls in datasets:
         if path := annotation_file(dataset):
             use = uses.setdefault(path, Use())
-            use.masks |= "'with_mask': True" in str(dataset.get('pipeline'))
+            masks = "'with_mask': True" in str(dataset.get('pipeline'))
+            use.masks |= masks
             use.mended &= mends(cls)
             use.checked |= reads_coco(cls)
             use.panoptic |= reads_panoptic(cls)
@@ -161,7 +163,7 @@ def coco_uses(datasets: list, metrics: list[dict]) -> dict[str, Use]:
             use.datasets.append((where, dict(
                 classes=metainfo_of(dataset, cls).get('classes') if reads_coco(cls) or reads_panoptic(cls) else None,
                 filter_cfg=dataset.get('filter_cfg') if in_training else None, indices=dataset.get('indices'),
-                size_matters=where.startswith('train'),
+                size_matters=where.startswith('train'), masks=masks and where.startswith('train'),
                 left_out={osp.relpath(file, image_folder(dataset) or '.') for file in dataset.get('left_out') or ()})))
     for metric in metrics:
         if is_panoptic_evaluation(metric):
@@ -190,6 +192,7 @@ class Summary:
     Attributes:
         keys: of its lists.
         file_names: of its images.
+        sizes: of a sample of its images, as `sample_sizes` returns them.
         maps: file names of its panoptic PNGs.
         categories: its items.
         errors: {kind: problems}.
@@ -198,6 +201,7 @@ class Summary:
     """
     keys: list[str] = field(default_factory=list)
     file_names: list[str] = field(default_factory=list)
+    sizes: list[tuple[str, int, int]] = field(default_factory=list)
     maps: list[str] = field(default_factory=list)
     categories: list = field(default_factory=list)
     errors: dict[str, list[Problem]] = field(default_factory=dict)
@@ -226,6 +230,7 @@ class Annotations:
                 if isinstance(images, list):
                     summary.file_names = [i['file_name'] for i in images if isinstance(i, dict)
                                           and isinstance(i.get('file_name'), str)]
+                    summary.sizes = sample_sizes(content)
                 if is_panoptic(content):
                     summary.maps = [a['file_name'] for a in content['annotations'] if isinstance(a, dict)
                                     and isinstance(a.get('file_name'), str)]

@@ -30,6 +30,7 @@ from .annotation_files import (
 )
 from .bit_depth import warn_of_depth
 from .datasets import SPLITS, data_root_advice, datasets_of, loads_seg_maps, metainfo_of
+from .image_sizes import warn_of_sizes
 from .missing import check_masks_present, check_present
 from .panoptic import check_maps_present, check_panoptic_classes
 
@@ -86,6 +87,7 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, skip_missing: bo
             summary = annotations.coco(path, _COCO_KEYS if labelled else ('images', 'categories'))
             check_classes(path, summary.categories, dataset, cls, orders)
             _check_file_names(path, summary.file_names, dataset, skip_missing, mends(cls))
+            warn_of_sizes(path, image_folder(dataset) or '', summary.sizes)
         elif reads_panoptic(cls):
             summary = annotations.coco(path, _COCO_KEYS if labelled else ('images', 'categories'))
             check_panoptic_classes(path, summary.categories, dataset, cls)
@@ -197,6 +199,9 @@ def check_classes(path: str, categories: list[dict], dataset: dict, cls: type, o
     missing = [name for name in classes if name not in names]
     if mends(cls) and len(missing) < len(classes):
         return  # it has the classes in the config's order, and none of the objects of a missing one
+    if missing and not names:
+        raise DataError(f"{path}: its categories are empty, and the config has {len(classes)} classes: "
+                        f'{shortened(classes)}.\nWay out: list them in categories, each with an id and its name')
     if missing:
         names_value = f'({", ".join(map(repr, names))},)' if len(names) <= 8 else "(the file's names)"
         raise DataError(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mmengine import Config
 from mmengine.logging import print_log
 
-from ..datasets.usage import EMPTY, Usage, built_usage
+from ..datasets.usage import EMPTY, NO_MASK, Usage, built_usage
 from ..errors import DataError
 from ..processes import print_once
 from ..text import class_name, shortened
@@ -24,6 +24,7 @@ _ADVICE = {  # a reason that objects or images are not used: the way out
     'outside their image': "boxes are x, y, width, height in the image's pixels",
     'of area 0': 'give the objects their area in pixels',
     EMPTY: 'annotate the images',
+    NO_MASK: 'give each object a segmentation of three points or more, or train without masks (with_mask=False)',
     'other': "set the data set's metainfo=dict(classes=(…)) to names among its categories",
 }
 

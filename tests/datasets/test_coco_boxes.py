@@ -114,6 +114,9 @@ def test_another_scale():
     assert '12 of 12 boxes overlap their own mask by less than half' in problem.detail and 'times 2.5' in problem.detail
     large, = contradictions(squares(box=lambda i: [150 * (i % 2), 100 * (i % 3 == 0), 90, 110]))
     assert large.kind == 'boxes of another scale' and 'times as large' in large.detail
+    # Objects on the left alone: the heights tell nothing.
+    wide, = contradictions(squares(box=lambda i: [20 + 100 * (i % 2), 10, 60, 40]))
+    assert wide.kind == 'boxes of another scale' and '1.8 times as large' in wide.detail
     small, = contradictions(squares(count=30, box=lambda i: [i, i / 2, 10, 12]))
     assert small.kind == 'boxes of another scale' and 'upper left' in small.detail
 
@@ -145,3 +148,9 @@ def test_other_conversions():
     for wrong in ('xyxx', 0, -1, True, None):
         with pytest.raises(ConfigError, match='must be one of xywh, xyxy'):
             convert_boxes(content, wrong)
+
+
+def test_width_and_height_of_the_images_exchanged():
+    problem, = contradictions(squares(size=(60, 100), box=lambda i: [5 + 40 * (i % 2), 6, 40, 50]))
+    assert problem.kind == 'boxes of another scale' and 'width and height of the images exchanged' in problem.detail
+    assert 'exchange width and height' in problem.fix and 'FACTOR' not in problem.fix

@@ -131,6 +131,20 @@ def test_ids_shifted_by_one_stop(key, change, ids, coco):
     assert f'{key}: they run {ids}' in message and f'--shift-{key.replace("_", "-")}s' in message
 
 
+@pytest.mark.parametrize('mask', [[[]], [[2, 2, 22, 2]], [[2, 2, 22, 2, 22]]])
+def test_objects_without_a_mask_are_not_learned_from_where_masks_are(mask, coco, capsys):
+    change_json(coco, 'train', every(segmentation=mask))
+    check(coco, 'train')
+    assert '4 of 4 objects used' in capsys.readouterr().out
+    coco.train_dataloader.dataset.pipeline[1].with_mask = True
+    assert '4 without a mask' in refusal(coco, 'train')
+
+
+def test_a_file_without_categories(coco):
+    change_json(coco, 'val', lambda c: c['categories'].clear())
+    assert 'its categories are empty, and the config has 3 classes: circle, square, star' in refusal(coco)
+
+
 # mmdet's own classes can't read these, ours can ----------------------------------------------------------------------
 
 def without_iscrowd(content):
