@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..datasets.folders import read_lines
 from ..datasets.label_maps import segment_map
 from ..errors import ConfigError, DataError, MissingExtraError
 from ..files import replace
@@ -167,7 +168,7 @@ def list_images(inputs: Sequence[str], leave_out: Path | None = None) -> list[st
     for given in inputs:
         path = Path(given)
         if path.suffix.lower() == '.txt' and path.is_file():
-            for line in filter(None, map(str.strip, path.read_text().splitlines())):
+            for line in read_lines(path):
                 _check_is_image(line, line.lower().endswith(VIDEO_SUFFIXES))
                 names[line if '://' in line else str(path.parent.resolve() / line)] = None
             continue

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ..datasets.folders import IMAGES, is_leftover
+from ..datasets.folders import IMAGES, walk
 from ..errors import DataError
 from ..naming import output_names, relative_paths
 from .images import from_array, from_pil, is_url, read_image
@@ -118,13 +118,12 @@ def _sources(given, read: Callable, leave_out) -> Iterator[Source]:
 
 
 def _find_files(folder: Path, leave_out) -> Iterator[Path]:
-    """Images and videos in `folder` and below it, sorted, hidden ones and the folder `leave_out` left out."""
+    """Images and videos in `folder` and below it, sorted, leftovers and the folder `leave_out` left out."""
     left_out = Path(leave_out).resolve() if leave_out else None
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not is_leftover(f) and Path(root, f).resolve() != left_out)
-        for name in sorted(files):
-            if not is_leftover(name) and name.lower().endswith((*IMAGES, *VIDEO_SUFFIXES)):
-                yield Path(root, name)
+    for below, names in walk(folder):
+        place = Path(folder, below)
+        if left_out is None or left_out == Path(folder).resolve() or not place.resolve().is_relative_to(left_out):
+            yield from (place / name for name in names if name.lower().endswith((*IMAGES, *VIDEO_SUFFIXES)))
 
 
 def _file(name: str, path: str, read: Callable, folder: str | None = None) -> Source:

@@ -27,7 +27,7 @@ def images(tmp_path_factory):
     for i, (height, width) in enumerate([(64, 64), (64, 80), (40, 64), (33, 97), (64, 64)]):
         Image.fromarray(random.integers(0, 255, (height, width, 3), dtype=np.uint8)).save(folder / f'{i} ü.png')
     (folder / 'bad.jpg').write_bytes(b'<html>')
-    (folder / 'list.txt').write_text('0 ü.png\n\nmissing.png\n0 ü.png\n')
+    (folder / 'list.txt').write_text('0 ü.png\n\nmissing.png\n0 ü.png\n', 'utf-8-sig')  # with a byte order mark
     return folder
 
 

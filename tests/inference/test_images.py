@@ -137,6 +137,9 @@ def test_folders_and_patterns_keep_their_structure(tmp_path):
         path.touch()
     folder = tmp_path / 'in [1]'  # what looks like a pattern, but exists
     assert [s.output for s in find_sources(folder, leave_out=folder / 'out')] == ['x', 'a/x_jpg', 'a/x_png', 'b/x']
+    (tmp_path / 'links').mkdir()
+    (tmp_path / 'links/there').symlink_to(folder / 'b')
+    assert [s.output for s in find_sources(tmp_path / 'links')] == ['there/x'], 'links to folders are followed'
     found = find_sources([str(tmp_path / '*' / 'a' / '*.png'), folder / 'x.png'])
     assert [(s.output, s.suffix) for s in found] == [('in [1]/a/x', '.png'), ('in [1]/x', '.png')]
 
