@@ -31,16 +31,30 @@ def read_coco(path: str | os.PathLike, boxes: str | float | None = None) -> tupl
 
 def _read_coco(path: str | os.PathLike, boxes: str | float | None) -> tuple[dict, list[str]]:
     content = read_json(path)
-    missing = [key for key in ('images', 'categories')
-               if not isinstance(content, dict) or not isinstance(content.get(key), list)]
-    if missing:
-        raise DataError(f'{path}: a COCO annotation file has the lists images, annotations and categories; this one '
-                        f'has no {" and no ".join(missing)}')
+    check_lists(path, content)
     notes = repair(content)
     if boxes is not None and (note := convert_boxes(content, boxes)):
         notes.append(note)
     mark = encoding_of(path)
     return content, [f'it begins with a byte order mark ({mark})', *notes] if mark != 'utf-8' else notes
+
+
+def check_lists(path: str | os.PathLike, content, kind: str = 'COCO') -> None:
+    """Raise DataError unless the content of an annotation file is an object with the lists images and categories, and
+    without annotations or with a list of them.
+
+    Args:
+        path: of the file.
+        content: the parsed JSON.
+        kind: of the file, for the message. Default: 'COCO'.
+    """
+    missing = [key for key in ('images', 'categories')
+               if not isinstance(content, dict) or not isinstance(content.get(key), list)]
+    if not missing and not isinstance(content.get('annotations'), list | None):
+        missing = ['annotations']
+    if missing:
+        raise DataError(f'{path}: a {kind} annotation file has the lists images, annotations and categories; this one '
+                        f'has no {" and no ".join(missing)}')
 
 
 def ids_of_classes(categories: Sequence[dict], classes: Sequence[str]) -> list[int | str]:

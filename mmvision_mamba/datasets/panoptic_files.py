@@ -5,7 +5,7 @@ import numpy as np
 from mmengine import fileio
 
 from ..errors import DataError
-from .coco_files import read_json
+from .coco_files import check_lists, read_json
 from .coco_repairs import repair_panoptic
 from .image_files import image_problem
 
@@ -50,11 +50,7 @@ def read_panoptic(path: str) -> tuple[dict, list[str]]:
     content = read_json(path)
     if problem := kind_problem(path, content, panoptic=True):
         raise DataError(problem)
-    missing = [key for key in ('images', 'categories')
-               if not isinstance(content, dict) or not isinstance(content.get(key), list)]
-    if missing:
-        raise DataError(f'{path}: a panoptic annotation file has the lists images, annotations and categories; this '
-                        f'one has no {" and no ".join(missing)}')
+    check_lists(path, content, 'panoptic')
     return content, repair_panoptic(content)
 
 

@@ -178,7 +178,8 @@ def _objects(annotations) -> list:
     if not annotations or not isinstance(annotations[0], dict) or 'segments_info' not in annotations[0]:
         return annotations
     return [dict(segment, image_id=ann.get('image_id')) for ann in annotations if isinstance(ann, dict)
-            for segment in ann.get('segments_info') or () if isinstance(segment, dict)]
+            and isinstance(ann.get('segments_info'), list) for segment in ann['segments_info']
+            if isinstance(segment, dict)]
 
 
 def _is_in(ann: dict, key: str, known: dict) -> bool:

@@ -14,6 +14,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from ..datasets.coco_annotations import file_name
+from ..datasets.coco_files import check_lists
 from ..datasets.image_files import darkness, image_problem, label_map_problem, range_of_16_bits
 from ..datasets.loading import CheckedLoadImageFromFile, image_loader, known_labels
 from ..datasets.problems import KINDS, Contents, Problem
@@ -159,11 +160,7 @@ class _File(NamedTuple):
 def _check_coco(report: DatasetReport, dataset: dict, cls: type, use: Use, orders: dict) -> list[_File]:
     """Check a COCO annotation file; returns its images, and the sizes of those with annotations."""
     content, report.notes = use.read(report.path)
-    missing = [key for key in ('images', 'categories') if not isinstance(content, dict)
-               or not isinstance(content.get(key), list)]
-    if missing:
-        raise DataError(f'a COCO annotation file has the lists images, annotations and categories; this one has no '
-                        f'{" and no ".join(missing)}')
+    check_lists(report.path, content)
     report.problems += use.problems(content, report.contents)
     report.usage = coco_usage(content, **dict(use.datasets)[report.where])
     categories = [c for c in content['categories'] if isinstance(c, dict) and isinstance(c.get('name'), str)]

@@ -10,6 +10,7 @@ from mmvision_mamba.datasets.coco_annotations import coco_problems
 from mmvision_mamba.datasets.coco_files import read_coco
 from mmvision_mamba.datasets.coco_masks import mask_area, mask_extent
 from mmvision_mamba.datasets.coco_repairs import repair
+from mmvision_mamba.datasets.panoptic_files import read_panoptic
 from mmvision_mamba.datasets.usage import coco_usage
 from mmvision_mamba.errors import DataError
 
@@ -205,3 +206,16 @@ def test_any_file_is_counted_as_mmdet_does(annotations, indices, min_size):
     assert usage.used_images == len(built.data_list)
     assert usage.used_objects == sum(
         not i['ignore_flag'] for info in built.data_list for i in info['instances'])
+
+
+@pytest.mark.parametrize(('change', 'words'), [
+    (lambda c: c.update(annotations=5), 'no annotations'), (lambda c: c.update(annotations={}), 'no annotations'),
+    (lambda c: c.update(images=None, annotations=[]), 'no images'),
+    (lambda c: c.update(categories=5, annotations=[]), 'no categories')])
+@pytest.mark.parametrize('read', [read_coco, read_panoptic])
+def test_what_is_no_list_is_said(change, words, read, tmp_path):
+    content = coco_content()
+    change(content)
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    with pytest.raises(DataError, match=f'a.json: a .* annotation file has the lists .*; this one has {words}'):
+        read(tmp_path / 'a.json')
