@@ -3,8 +3,7 @@
 _base_ = './faster_rcnn_mambavision_t_coco.py'
 
 data_root = '{{$CUSTOM_ROOT:data/custom}}'
-# A command finds the annotation files, image folders and classes when it starts. train, val and test
-# choose files.
+# A command finds the annotation files, image folders and classes when it starts; train, val and test choose files.
 custom_data = dict(format='coco', train=None, val=None, test=None)
 # None: found, and kept where you set it.
 train_dataloader = dict(dataset=dict(ann_file=None, data_prefix=dict(img=None)))

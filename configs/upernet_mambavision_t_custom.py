@@ -3,8 +3,7 @@
 _base_ = './upernet_mambavision_t_fit_ade20k.py'
 
 data_root = '{{$CUSTOM_ROOT:data/custom}}'
-# A command finds the folders, classes and their pixel values when it starts. train, val
-# and test choose lists of names.
+# A command finds the folders, classes and their pixel values when it starts; train, val and test choose lists of names.
 custom_data = dict(format='image_mask', train=None, val=None, test=None)
 
 dataset_type = 'mmvision_mamba.datasets.image_mask.ImageMaskDataset'
