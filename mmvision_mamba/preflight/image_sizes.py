@@ -11,8 +11,9 @@ SAMPLE = 24  # images of an annotation file that are looked at
 
 def sample_sizes(content: dict) -> list[tuple[str, int, int]]:
     """(file name, width, height) of up to `SAMPLE` images, evenly spread over those of a COCO file with annotations."""
-    annotated = {ann['image_id'] for ann in content.get('annotations') or () if isinstance(ann, dict)
-                 and isinstance(ann.get('image_id'), int | str)}
+    annotations = content.get('annotations')
+    annotated = {ann['image_id'] for ann in (annotations if isinstance(annotations, list) else ())
+                 if isinstance(ann, dict) and isinstance(ann.get('image_id'), int | str)}
     images = [image for image in content['images'] if isinstance(image, dict) and isinstance(image.get('id'), int | str)
               and image['id'] in annotated and isinstance(image.get('file_name'), str)]
     return [(image['file_name'], image.get('width'), image.get('height'))

@@ -117,6 +117,11 @@ class TestPaths:
 
 
 class TestAnnotations:
+    @pytest.mark.parametrize('annotations', [5, True, {}, 'x'])
+    def test_no_list(self, coco, annotations):
+        path = change_json(coco, 'train', lambda content: content.update(annotations=annotations))
+        assert message_of(coco).startswith(f'{path}: a COCO annotation file has the lists')
+
     @pytest.mark.parametrize('part', [0, 0.01, 0.3, 0.5, 0.77, 0.999])
     def test_truncated(self, coco, part):
         path = f'{coco.data_root}/annotations/train.json'
