@@ -34,7 +34,7 @@ def _compute(metric: BaseMetric, compute: Callable[[list], dict], results: list)
                  if hasattr(metric, name)]
         for module in modules:
             if module.__name__.startswith('mmdet.') and not hasattr(module, 'COCOeval'):
-                stack.enter_context(_replaced(module, 'round', lambda value, digits=None: value))
+                stack.enter_context(replaced(module, 'round', lambda value, digits=None: value))
         values = compute(results)
     exact: dict[str, float] = {}
     measured = [name for name in getattr(metric, 'metrics', ()) if name != 'proposal_fast']
@@ -69,12 +69,13 @@ def _recorded(place: Any, name: str) -> Iterator[list]:
         result = original(*args, **options)
         made.append(dict(result) if isinstance(result, dict) else result)
         return result
-    with _replaced(place, name, call):
+    with replaced(place, name, call):
         yield made
 
 
 @contextmanager
-def _replaced(place: ModuleType | Any, name: str, value: Any) -> Iterator[None]:
+def replaced(place: ModuleType | Any, name: str, value: Any) -> Iterator[None]:
+    """Within it, `name` of a module or object is `value`."""
     missing = object()
     before = vars(place).get(name, missing)
     setattr(place, name, value)

@@ -46,9 +46,9 @@ def datasets_of(cfg: Config, split: str) -> list[tuple[str, dict, type]]:
 
 
 def innermost(dataset: dict) -> dict:
-    """A data set's config without the wrappers around it, such as RepeatDataset."""
-    while 'dataset' in dataset:
-        dataset = dataset['dataset']
+    """A data set's config without the wrappers around it, such as RepeatDataset; of ConcatDataset's the first."""
+    while 'dataset' in dataset or dataset.get('datasets'):
+        dataset = dataset['dataset'] if 'dataset' in dataset else dataset['datasets'][0]
     return dataset
 
 

@@ -1,5 +1,6 @@
 """What `test`, `infer` and `confusion` write: an output for each image, and numbers that agree with each other."""
 import json
+import sys
 from types import SimpleNamespace
 
 import cv2
@@ -144,6 +145,49 @@ def test_a_segmentor_whose_masks_count_from_one(tool, model_files, shapes, tmp_p
         assert result.code == 0, result.err[-3000:]
         counts = np.array(json.loads((tmp_path / 'wd/confusion/confusion.json').read_text())['counts'])
         assert 100 * np.trace(counts) / counts.sum() == pytest.approx(metrics['aAcc'])
+
+
+def test_several_data_sets_whose_masks_count_from_one(tool, model_files, shapes, tmp_path):
+    """In wrappers the data sets' convention holds too, and what is augmented is said to each of them."""
+    files = model_files.segmentor
+    (tmp_path / 'several.py').write_text(f"""
+_base_ = '{files.config}'
+pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(
+    type='PackSegInputs', meta_keys=('img_path', 'ori_shape', 'img_shape'))]
+part = dict(type='BaseSegDataset', data_root='{shapes}', img_suffix='.png', reduce_zero_label=True,
+            pipeline=pipeline, metainfo=dict(classes=('a', 'b', 'c', 'd')))
+test_dataloader = dict(dataset=dict(_delete_=True, type='ConcatDataset', datasets=[
+    dict(part, data_prefix=dict(img_path='val', seg_map_path='semantic/val')),
+    dict(type='RepeatDataset', times=2, dataset=dict(part, data_prefix=dict(
+        img_path='train', seg_map_path='semantic/train')))]))
+tta_model = dict(type='SegTTAModel')
+tta_pipeline = [dict(type='LoadImageFromFile'), dict(type='TestTimeAug', transforms=[
+    [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1., direction='horizontal')],
+    [dict(type='LoadAnnotations')], pipeline[-1:]])]
+""")
+    for options in ((), ('--tta',)):
+        result = tool('test', tmp_path / 'several.py', files.checkpoint, '--work-dir', 'wd', '--out', 'out', *options)
+        assert result.code == 0, result.err[-3000:]
+        assert 'label maps: out (a pixel has its label + 1' in result.out
+        assert written(tmp_path / 'out') == [f'{folder}/{i:06}.png' for folder, count in (('train', 6), ('val', 3))
+                                             for i in range(count)]
+    result = tool('infer', tmp_path / 'several.py', files.checkpoint, shapes / 'val', '--no-save-vis')
+    assert result.code == 0, result.err[-3000:]
+    tool('test', tmp_path / 'several.py', files.checkpoint, '--work-dir', 'wd', '--out', 'out')
+    for i in range(3):
+        maps = [np.asarray(Image.open(tmp_path / folder / f'{i:06}.png')) for folder in ('out/val', 'outputs/preds')]
+        assert np.array_equal(*maps) and maps[0].min() >= 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_pictures_of_all_processes(shell, segmentor, tmp_path):
+    done = shell(sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node', 2,
+                 ROOT / 'tools/test.py', segmentor.config, segmentor.checkpoint, '--launcher', 'pytorch', '--work-dir',
+                 'wd', '--show-dir', 'pictures', '--out', 'out', '--cfg-options', 'env_cfg.dist_cfg.backend=gloo')
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert written(tmp_path / 'pictures') == ['pic 1.jpeg', 'pic 3.jpeg', 'site 0/pic.png', 'site 2/pic.png']
+    assert len(written(tmp_path / 'out')) == 4
 
 
 def scored(truth, results, kind):

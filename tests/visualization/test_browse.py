@@ -92,9 +92,16 @@ def test_a_batch_is_padded_as_in_training(root):
 
 
 @pytest.mark.parametrize('masks', [True, False])
-def test_annotations_of_a_test_pipeline_are_brought_to_the_inputs_size(masks, root):
-    samples, _ = model_inputs(detection(root, masks=masks, split='val', late=[
-        dict(type='Resize', scale_factor=2., keep_ratio=True)]), 'val')
+@pytest.mark.parametrize('wrapper', [None, 'ConcatDataset', 'RepeatDataset'])
+def test_annotations_of_a_test_pipeline_are_brought_to_the_inputs_size(wrapper, masks, root):
+    cfg = detection(root, masks=masks, split='val', late=[dict(type='Resize', scale_factor=2., keep_ratio=True)])
+    dataset = cfg.val_dataloader.dataset
+    if wrapper == 'ConcatDataset':
+        cfg.val_dataloader.dataset = dict(type=wrapper, datasets=[dataset, dict(
+            type='RepeatDataset', times=2, dataset=dataset)])
+    elif wrapper:
+        cfg.val_dataloader.dataset = dict(type=wrapper, times=2, dataset=dataset)
+    samples, _ = model_inputs(cfg, 'val')
     for image, sample in samples:
         assert sample.gt_instances.bboxes.tolist() == [[2 * side for side in BOX]]
         if masks:

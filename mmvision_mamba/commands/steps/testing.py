@@ -1,10 +1,12 @@
 """Additions of the command `test` to a test run: pictures, kept predictions, test-time augmentation, metrics.json."""
 import json
 import math
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
+import mmengine.dist.utils
 import numpy as np
 from mmengine.config import Config, ConfigDict
 from mmengine.dist import is_main_process
@@ -13,16 +15,17 @@ from mmengine.hooks import Hook
 from ...datasets.image_names import image_names
 from ...datasets.label_maps import meaning
 from ...errors import ConfigError
-from ...evaluation.digits import keep_digits
+from ...evaluation.digits import keep_digits, replaced
 from ...evaluation.label_maps import LabelMaps
 from ...files import replace
+from ...inference.class_meta import reduces_zero_label
 from ...inference.display import check_display
 from ...inference.images import read_image
 from ...inference.kept_classes import without_void_panoptic
 from ...inference.results import picture_suffix
 from ...inference.toolboxes import use_scaling_visualizer
 from ...preflight.annotation_files import is_panoptic_evaluation, metrics_in
-from ...preflight.datasets import innermost
+from ...preflight.datasets import datasets_of, innermost
 from ...processes import print_once
 from ...text import class_name
 
@@ -72,21 +75,30 @@ class _PicturesHook(Hook):
         self.folder, self.names, self.options = folder and Path(folder), names, options
 
     def before_test(self, runner) -> None:
+        with _as_main_process():
+            runner.visualizer.dataset_meta = runner.test_dataloader.dataset.metainfo
         if not self.folder:
             runner.visualizer._vis_backends = {}  # mmengine 0.10.7 has no seam here: what is shown, it also records
 
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
-        classes = (runner.visualizer.dataset_meta or {}).get('classes') or ()
+        classes = runner.test_dataloader.dataset.metainfo.get('classes') or ()
         for sample in outputs:
             sample = without_void_panoptic(sample, len(classes))
             image = np.ascontiguousarray(read_image(sample.img_path)[..., ::-1])
             name = self.names[sample.img_path]
             draw = partial(runner.visualizer.add_datasample, name, image, data_sample=sample, **self.options)
-            if self.folder and is_main_process():
+            if self.folder:
                 path = self.folder / f'{name}{picture_suffix(Path(sample.img_path).suffix)}'
-                replace(path, lambda temporary, draw=draw: draw(out_file=str(temporary)))
+                with _as_main_process():
+                    replace(path, lambda temporary, draw=draw: draw(out_file=str(temporary)))
             else:
                 draw()
+
+
+def _as_main_process() -> AbstractContextManager[None]:
+    """Within it, visualisers draw in every process: each has images of its own."""
+    # mmengine 0.10.7 has no seam here: what it decorates with `master_only` does nothing in other processes.
+    return replaced(mmengine.dist.utils, 'is_main_process', lambda group=None: True)
 
 
 def use_tta(cfg: Config) -> None:
@@ -98,21 +110,22 @@ def use_tta(cfg: Config) -> None:
     Raises:
         ConfigError: a segmentor's config without them, or a metric of panoptic segments.
     """
-    dataset = innermost(cfg.test_dataloader.dataset)
     if any(map(is_panoptic_evaluation, metrics_in(cfg.get('test_evaluator')))):
         raise ConfigError('--tta merges boxes and masks, not panoptic segments: test without it, or remove '
                           'CocoPanopticMetric from test_evaluator')
+    datasets = [dataset for _, dataset, _ in datasets_of(cfg, 'test')] or [innermost(cfg.test_dataloader.dataset)]
     if cfg.default_scope == 'mmdet':
         model = cfg.get('tta_model') or dict(tta_cfg=dict(nms=dict(type='nms', iou_threshold=0.5), max_per_img=100))
         if class_name(model.get('type', 'DetTTAModel')) == 'DetTTAModel':
             model = dict(model, type='InstanceSegTTAModel')
-        pipeline = cfg.get('tta_pipeline') or _flipped(dataset.pipeline)
+        pipelines = [cfg.get('tta_pipeline') or _flipped(dataset.pipeline) for dataset in datasets]
     else:
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
             raise ConfigError('--tta: the config has no tta_model and tta_pipeline')
-        model, pipeline = cfg.tta_model, cfg.tta_pipeline
+        model, pipelines = cfg.tta_model, [cfg.tta_pipeline] * len(datasets)
     cfg.model = ConfigDict(model, module=cfg.model)
-    dataset.pipeline = pipeline
+    for dataset, pipeline in zip(datasets, pipelines):
+        dataset.pipeline = pipeline
 
 
 def _flipped(pipeline: list) -> list:
@@ -150,9 +163,8 @@ def keep_predictions(cfg: Config, runner, out: str) -> None:
         from mmengine.evaluator import DumpResults
         metrics.append(DumpResults(out_file_path=out))
     else:
-        dataset = runner.test_dataloader.dataset
-        reduced = bool(getattr(dataset, 'reduce_zero_label', False))
-        maps = LabelMaps(out, image_names(dataset), reduced)
+        reduced = reduces_zero_label(cfg)
+        maps = LabelMaps(out, image_names(runner.test_dataloader.dataset), reduced)
         maps.dataset_meta = runner.test_evaluator.dataset_meta
         # One that only formats, for test sets without annotations, needs a folder of its own to do that.
         metrics[:] = [m for m in metrics if not getattr(m, 'format_only', False) or getattr(m, 'output_dir', None)]
