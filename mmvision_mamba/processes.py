@@ -2,6 +2,7 @@
 
 Imports torch and mmengine only in the functions that need them.
 """
+import logging
 import os
 import subprocess
 import sys
@@ -18,6 +19,13 @@ def print_once(text: str) -> None:
     """Print in the first process only."""
     if is_first_process():
         print(text, flush=True)
+
+
+def warn_once(text: str) -> None:
+    """Log a warning, by mmengine's logger, in the first process only."""
+    if is_first_process():
+        from mmengine.logging import print_log
+        print_log(text, logger='current', level=logging.WARNING)
 
 
 def join_processes(launcher: str, dist_cfg: dict) -> None:

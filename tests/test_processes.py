@@ -1,11 +1,12 @@
 """Which process is the first of a job, and how the processes of a job come together."""
+import logging
 import stat
 
 import pytest
 import torch
 
 from mmvision_mamba.errors import ConfigError
-from mmvision_mamba.processes import is_first_process, join_processes, part_processes, print_once
+from mmvision_mamba.processes import is_first_process, join_processes, part_processes, print_once, warn_once
 
 VARIABLES = ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST',
              'TORCHELASTIC_USE_AGENT_STORE')
@@ -24,11 +25,15 @@ def environment(monkeypatch):
 @pytest.mark.parametrize(('variables', 'first'), [
     ({}, True), (dict(RANK=0), True), (dict(RANK=3), False), (dict(SLURM_PROCID=0), True),
     (dict(SLURM_PROCID=1), False), (dict(RANK=1, SLURM_PROCID=0), False), (dict(RANK=0, SLURM_PROCID=1), True)])
-def test_the_first_process_prints(variables, first, environment, capsys):
+def test_the_first_process_prints_and_warns(variables, first, environment, capsys, monkeypatch):
+    warned = []
+    monkeypatch.setattr('mmengine.logging.print_log', lambda text, logger, level: warned.append((text, level)))
     environment(**variables)
     assert is_first_process() is first
     print_once('once')
     assert capsys.readouterr().out == 'once\n' * first
+    warn_once('beware')
+    assert warned == [('beware', logging.WARNING)] * first
 
 
 @on_cpu

@@ -1,13 +1,12 @@
 """Images of 16 bits whose values fill 12 or fewer, and come out nearly black."""
-import logging
 import os.path as osp
 from collections.abc import Sequence
 
 from mmengine import fileio
-from mmengine.logging import print_log
 
 from ..datasets.image_files import darkness, range_of_16_bits
 from ..datasets.loading import image_loader
+from ..processes import warn_once
 
 _SAMPLE = 8  # images of a data set that are looked at
 _EIGHT_BITS = ('.jpg', '.jpeg', '.jfif', '.jpe', '.bmp', '.gif', '.webp')
@@ -34,5 +33,4 @@ def warn_of_depth(source: str, paths: Sequence[str], dataset: dict) -> None:
     ranges = [found for path in sample if (found := range_of_16_bits(fileio.get(path)))]
     problem = darkness(min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
     if problem:
-        print_log(f'{source}: {len(ranges)} of {len(sample)} images looked at have 16 bits; {problem}',
-                  logger='current', level=logging.WARNING)
+        warn_once(f'{source}: {len(ranges)} of {len(sample)} images looked at have 16 bits; {problem}')

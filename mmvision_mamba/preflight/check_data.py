@@ -1,17 +1,16 @@
 """Check a config's data sets before a run: the files exist, the annotations are sound and fit the config's classes."""
-import logging
 import os
 import os.path as osp
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mmengine import Config
-from mmengine.logging import print_log
 
 from ..datasets.folders import missing_files
 from ..datasets.problems import Problem
 from ..datasets.usage import Usage
 from ..errors import DataError
+from ..processes import warn_once
 from ..text import shortened
 from .annotation_files import (
     Annotations,
@@ -216,8 +215,8 @@ def check_classes(path: str, categories: list[dict], dataset: dict, cls: type, o
         raise DataError(f'{path}: its categories come in another order than those of {first_path}, and mmdet numbers '
                         'labels in that order. Sort the categories of one file like the other.')
     if order != list(classes) and path == first_path:
-        print_log(f"{path}: the categories come in another order than the config's classes; mmdet numbers labels in "
-                  "the file's order, so names drawn on images will be wrong", logger='current', level=logging.WARNING)
+        warn_once(f"{path}: the categories come in another order than the config's classes; mmdet numbers labels in "
+                  "the file's order, so names drawn on images will be wrong")
 
 
 def _check_file_names(path: str, file_names: list[str], dataset: dict, skip_missing: bool, mended: bool) -> None:

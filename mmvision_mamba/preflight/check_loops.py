@@ -1,6 +1,5 @@
 """Check how a run goes through its data: what PyTorch and mmengine refuse late, with a traceback, or never end."""
 import inspect
-import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -8,12 +7,12 @@ from numbers import Integral, Real
 
 from mmengine import Config
 from mmengine.dataset import Compose
-from mmengine.logging import print_log
 from mmengine.registry import DATA_SAMPLERS
 from PIL import Image
 from torch.utils.data import DataLoader
 
 from ..errors import ConfigError
+from ..processes import warn_once
 from ..text import class_name
 from .datasets import build_without_pipeline, datasets_of
 
@@ -88,8 +87,8 @@ def check_training(cfg: Config) -> None:
     if 'val_interval' in loop:
         _check_positive('train_cfg.val_interval', loop['val_interval'])
     if cfg.get('val_cfg') is not None and loop.get('val_begin', 1) > length:
-        print_log(f'train_cfg.val_begin is {loop["val_begin"]}, after the end of the training at {length}: it is never '
-                  'validated.', 'current', logging.WARNING)
+        warn_once(f'train_cfg.val_begin is {loop["val_begin"]}, after the end of the training at {length}: it is never '
+                  'validated.')
     logger = (cfg.get('default_hooks') or {}).get('logger') or {}
     if 'interval' in logger:
         _check_positive('default_hooks.logger.interval', logger['interval'])

@@ -1,10 +1,10 @@
 """Images of another size than their annotations say: boxes and masks lie elsewhere in them."""
-import logging
 import os.path as osp
 from collections.abc import Sequence
 
-from mmengine.logging import print_log
 from PIL import Image
+
+from ..processes import warn_once
 
 SAMPLE = 24  # images of an annotation file that are looked at
 
@@ -39,6 +39,6 @@ def warn_of_sizes(source: str, folder: str, sizes: Sequence[tuple[str, int, int]
         if sorted(said, key=str) != sorted(size, key=str):
             wrong.append(f'{name} is {size[0]} × {size[1]}, not {said[0]} × {said[1]}')
     if wrong:
-        print_log(f'{source}: {len(wrong)} of {read} images looked at have another size than it says, the first: '
+        warn_once(f'{source}: {len(wrong)} of {read} images looked at have another size than it says, the first: '
                   f'{wrong[0]}. Boxes and masks lie elsewhere in them, unless the file errs in the sizes alone. '
-                  '`mmvision-mamba check-dataset CONFIG` lists all', logger='current', level=logging.WARNING)
+                  '`mmvision-mamba check-dataset CONFIG` lists all')

@@ -1,13 +1,11 @@
 """Stop before a run that has nothing to learn from or to measure, and say what its loaders use."""
-import logging
 from collections.abc import Sequence
 
 from mmengine import Config
-from mmengine.logging import print_log
 
 from ..datasets.usage import EMPTY, NO_MASK, Usage, built_usage
 from ..errors import DataError
-from ..processes import print_once
+from ..processes import print_once, warn_once
 from ..text import class_name, shortened
 from .annotation_files import image_folder, is_remote, loads_annotations, mended_by, metrics_in
 from .check_data import CheckedData
@@ -50,7 +48,7 @@ def check_usage(cfg: Config, checked: Sequence[CheckedData], splits: Sequence[st
             if data.notes:
                 print_once(f'{data.path}: {"; ".join(data.notes)}')
             for problem in data.warnings:
-                _warn(f'{data.path}: {problem.detail}. Way out: {problem.way_out(data.path)}')
+                warn_once(f'{data.path}: {problem.detail}. Way out: {problem.way_out(data.path)}')
     for split in splits:
         datasets = [data for data in checked if data.where.startswith(f'{split}_')
                     and needs_objects(cfg, split, data.dataset)]
@@ -63,10 +61,10 @@ def check_usage(cfg: Config, checked: Sequence[CheckedData], splits: Sequence[st
             raise DataError(f'{places}: {why}')
         print_once(f'{split}: {total.line()}')
         if total.loses_much:
-            _warn(f'{split}: more than a tenth is not used: {", ".join(total.reasons)}. '
-                  '`mmvision-mamba check-dataset CONFIG` lists them')
+            warn_once(f'{split}: more than a tenth is not used: {", ".join(total.reasons)}. '
+                      '`mmvision-mamba check-dataset CONFIG` lists them')
         if split == 'train' and total.used_objects and total.unused_classes:
-            _warn(f'train: no object of {shortened(total.unused_classes)}')
+            warn_once(f'train: no object of {shortened(total.unused_classes)}')
 
 
 def needs_objects(cfg: Config, split: str, dataset: dict) -> bool:
@@ -124,7 +122,3 @@ def _measures(cfg: Config, split: str) -> bool:
     """Whether the split's evaluator measures something: it may just write predictions."""
     return any(class_name(metric.get('type')).endswith(('Metric', 'Metrics')) and not metric.get('format_only')
                for metric in metrics_in(cfg.get(f'{split}_evaluator')))
-
-
-def _warn(text: str) -> None:
-    print_log(text, logger='current', level=logging.WARNING)

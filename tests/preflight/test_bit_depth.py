@@ -11,6 +11,7 @@ pytest.importorskip('mmdet')
 
 from mmvision_mamba.datasets.image_files import darkness, range_of_16_bits
 from mmvision_mamba.inference import images
+from mmvision_mamba.preflight import bit_depth
 from mmvision_mamba.preflight.check_data import check_datasets
 from mmvision_mamba.preflight.datasets import value_at
 from mmvision_mamba.preflight.report import check_config
@@ -51,7 +52,9 @@ def test_other_images_have_no_range():
 
 @pytest.mark.parametrize(('bits', 'color_type', 'warned'), [
     (12, 'color', True), (10, 'grayscale', True), (16, 'color', False), (12, 'unchanged', False)])
-def test_checks_and_the_start_of_a_training(bits, color_type, warned, tmp_path, caplog, capfd):
+def test_checks_and_the_start_of_a_training(bits, color_type, warned, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(bit_depth, 'warn_once', said.append)
     cfg = coco_dataset(tmp_path)
     for split in ('train', 'val'):
         path = tmp_path / f'mine/annotations/{split}.json'
@@ -60,7 +63,7 @@ def test_checks_and_the_start_of_a_training(bits, color_type, warned, tmp_path, 
             (tmp_path / f'mine/{split}/{i}.tif').write_bytes(stored(sixteen_bits(bits), '.tif'))
         cfg[f'{split}_dataloader'].dataset.pipeline[0].color_type = color_type
     check_datasets(cfg, ('train', 'val'))
-    text = caplog.text + ''.join(capfd.readouterr())
+    text = '\n'.join(said)
     assert text.count('nearly black') == (2 if warned else 0)
     assert not warned or '4 of 4 images looked at have 16 bits; the values are ' in text
     assert not warned or f' to {2**bits - 1} of 65535' in text
@@ -68,12 +71,14 @@ def test_checks_and_the_start_of_a_training(bits, color_type, warned, tmp_path, 
     assert [p.kind for p in reports[0].problems] == ['nearly black'] * warned
 
 
-def test_inference_warns_once(tmp_path, monkeypatch, caplog, capfd):
+def test_inference_warns_once(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(images, 'print_log', lambda text, **_: said.append(text))
     monkeypatch.setattr(images, '_warned', [])
     for i in range(2):
         (tmp_path / f'{i}.png').write_bytes(stored(sixteen_bits(12), '.png'))
         assert images.read_image(tmp_path / f'{i}.png').max() == 15
-    text = caplog.text + ''.join(capfd.readouterr())
+    text = '\n'.join(said)
     assert text.count('nearly black') == 1 and '0.png: the values are' in text and '0 to 15 of 255' in text
 
 

@@ -66,7 +66,7 @@ def test_what_works(options, read):
 
 def test_a_validation_that_never_comes_is_said(read, monkeypatch):
     said = []
-    monkeypatch.setattr(check_loops, 'print_log', lambda text, *_: said.append(text))
+    monkeypatch.setattr(check_loops, 'warn_once', said.append)
     check_training(read('segmentor', {'train_cfg.val_begin': 9}))
     assert said and 'train_cfg.val_begin is 9, after the end of the training at 4' in said[0]
 

@@ -13,7 +13,7 @@ pytest.importorskip('mmdet')
 def test_images_made_smaller_after_they_were_annotated(size, wrong, tmp_path, monkeypatch):
     """Width and height exchanged are those of an image that its EXIF header turns."""
     found = []
-    monkeypatch.setattr(image_sizes, 'print_log', lambda text, **_: found.append(text))
+    monkeypatch.setattr(image_sizes, 'warn_once', found.append)
     cfg = coco_dataset(tmp_path)
     for i in range(3):
         write(tmp_path / f'mine/train/{i}.jpg', picture('JPEG', size))
