@@ -26,7 +26,7 @@ class MendedCOCO(COCO):
         """Ids of the categories, as in mmdet; of `cat_names` alone as `ids_of_classes`."""
         if len(cat_names) == 0 or len(sup_names) or len(cat_ids) or isinstance(cat_names, str):
             return super().get_cat_ids(cat_names, sup_names, cat_ids)
-        ids = ids_of_classes(self.dataset['categories'], cat_names)
+        ids = ids_of_classes(self.dataset['categories'], cat_names, [*self.cat_img_map])
         for id_, name in zip(ids, cat_names):
             if id_ not in self.cats:
                 self.cats[id_] = dict(id=id_, name=name)

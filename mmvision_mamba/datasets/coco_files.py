@@ -2,7 +2,7 @@
 import gc
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 
@@ -57,14 +57,20 @@ def check_lists(path: str | os.PathLike, content, kind: str = 'COCO') -> None:
                         f'has no {" and no ".join(missing)}')
 
 
-def ids_of_classes(categories: Sequence[dict], classes: Sequence[str]) -> list[int | str]:
-    """The category id of each class, by name; for one that the file lacks a new id, which no category has.
+def ids_of_classes(categories: Sequence[dict], classes: Sequence[str],
+                   used: Iterable[int | str] = ()) -> list[int | str]:
+    """The category id of each class, by name; for one that the file lacks a new id, which nothing has.
 
     So all files of a config number its classes alike.
+
+    Args:
+        categories: of the file, each with `id` and `name`.
+        classes: of the config.
+        used: category ids of annotations, some perhaps of no category: none of them is new. Default: none.
     """
     ids = {category['name']: category['id'] for category in categories}
     numbers = [id_ for id_ in ids.values() if isinstance(id_, int)]
-    new = count(max(numbers, default=0) + 1)
+    new = count(1 + max((*numbers, *(id_ for id_ in used if isinstance(id_, int))), default=0))
     return [ids[name] if name in ids else next(new) if len(numbers) == len(ids) else f'absent: {name}'
             for name in classes]
 

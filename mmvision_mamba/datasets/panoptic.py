@@ -37,7 +37,7 @@ class PanopticCOCO(COCOPanoptic):
         """Ids of categories, as in mmdet; of `cat_names` alone as `ids_of_classes`."""
         if isinstance(cat_names, str) or not len(cat_names) or len(sup_names) or len(cat_ids):
             return super().get_cat_ids(cat_names, sup_names, cat_ids)
-        return ids_of_classes(self.dataset['categories'], cat_names)
+        return ids_of_classes(self.dataset['categories'], cat_names, [*self.cat_img_map])
 
 
 @DATASETS.register_module(force=True)

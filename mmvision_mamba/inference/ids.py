@@ -142,7 +142,7 @@ def _of_labels(content: dict, classes: Sequence[str]) -> list[dict] | None:
     if by_name.keys().isdisjoint(classes):
         return None
     return [by_name.get(name) or dict(id=id_, name=name)
-            for name, id_ in zip(classes, ids_of_classes(categories, classes))]
+            for name, id_ in zip(classes, ids_of_classes(categories, classes, used))]
 
 
 def _slashed(path: str) -> str:

@@ -44,6 +44,9 @@ def test_images_and_categories_of_an_annotation_file(data):
     assert ids.assign([]) == [] and ids.new() == 41
     ids = result_ids(config(data), ('bird', *CLASSES))
     assert [c['id'] for c in ids.categories] == [91, 3, 90], 'the file lacks birds'
+    (data / 'val.json').write_text(json.dumps(dict(CONTENT, annotations=[dict(image_id=40, category_id=91)])))
+    ids = result_ids(config(data), ('bird', *CLASSES))
+    assert ids.categories[0]['id'] == 92, '91 is the id of objects, though of no category'
     assert [c['id'] for c in result_ids(config(data), ('bird', 'cow')).categories] == [1, 2], 'of another data set'
 
 
