@@ -10,7 +10,7 @@ from mmdet.registry import DATASETS, TRANSFORMS
 from mmdet.structures.mask import BitmapMasks
 
 from .coco_files import ids_of_classes
-from .panoptic_files import read_panoptic, read_segment_ids
+from .panoptic_files import check_ids, read_panoptic, read_segment_ids
 
 VOID = 255  # the label of pixels that no loss counts
 
@@ -72,7 +72,7 @@ class LoadPanopticAnnotations(_LoadPanopticAnnotations):
     """mmdet's `LoadPanopticAnnotations`, arguments and results, whose errors name the PNG.
 
     Raises:
-        DataError: the PNG at `results['seg_map_path']` can't be used, see `read_segment_ids`.
+        DataError: the PNG at `results['seg_map_path']` can't be used, see `read_segment_ids` and `check_ids`.
     """
 
     def __init__(self, with_bbox: bool = True, with_label: bool = True, with_mask: bool = True, with_seg: bool = True,
@@ -88,6 +88,7 @@ class LoadPanopticAnnotations(_LoadPanopticAnnotations):
             return
         height, width = results['ori_shape']
         ids = read_segment_ids(path, (height, width), self.backend_args)
+        check_ids(path, ids, [segment['id'] for segment in results['segments_info']])
         labels, masks = np.full(ids.shape, VOID, ids.dtype), []
         for segment in results['segments_info']:
             mask = ids == segment['id']

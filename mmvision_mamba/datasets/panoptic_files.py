@@ -1,5 +1,7 @@
 """COCO's panoptic files: a JSON file with the segments of each image, and PNGs whose colours are the segments' ids,
 R + 256 G + 256² B; 0 is none (void)."""
+from collections.abc import Collection
+
 import cv2
 import numpy as np
 from mmengine import fileio
@@ -94,6 +96,20 @@ def read_segment_ids(path: str, shape: tuple[int, int] | None = None, backend_ar
     if problem:
         raise DataError(f'{path}: {problem}')
     return segment_ids(picture[..., 2::-1])  # OpenCV has BGR, or BGRA
+
+
+def check_ids(path: str, ids: np.ndarray, segments: Collection[int]) -> None:
+    """Raise DataError where a panoptic PNG has none of the segments that the annotation file has for it.
+
+    Args:
+        path: of the file.
+        ids: its content, from `read_segment_ids`.
+        segments: ids in the annotation file.
+    """
+    if segments and not np.isin(ids, list(segments)).any():
+        raise DataError(f'{path}: has none of the {len(segments)} segments that the annotation file has for it, such '
+                        f'as {next(iter(segments))}: it belongs to another file, or its colours were changed.\n'
+                        'Way out: export the PNGs and the annotation file together, the PNGs as RGB of 8 bits')
 
 
 def number_segments(segments: np.ndarray, num_classes: int, instance_offset: int = 1000,

@@ -13,7 +13,7 @@ from mmengine.fileio import get_local_path
 from mmengine.logging import MMLogger
 from PIL import Image
 
-from ..datasets.panoptic_files import id_colours, number_segments, read_panoptic, read_segment_ids
+from ..datasets.panoptic_files import check_ids, id_colours, number_segments, read_panoptic, read_segment_ids
 from ..errors import ConfigError, DataError
 from ..files import replace
 from .panoptic_quality import Counts, count_segments, mean_quality
@@ -96,7 +96,9 @@ class CocoPanopticMetric(BaseMetric):
             name, true_segments = annotation['file_name'], {
                 segment['id']: (labels[segment['category_id']], bool(segment['iscrowd']))
                 for segment in annotation['segments_info'] if segment['category_id'] in labels}
-        truth = read_segment_ids(osp.join(self.seg_prefix or '', name), ids.shape, self.backend_args)
+        path = osp.join(self.seg_prefix or '', name)
+        truth = read_segment_ids(path, ids.shape, self.backend_args)
+        check_ids(path, truth, true_segments)
         return count_segments(truth, true_segments, ids, {segment['id']: segment['label'] for segment in segments})
 
     def _map_of(self, sample: dict) -> str:

@@ -101,6 +101,9 @@ def test_files_that_can_not_be_used(root):
     Image.fromarray(np.zeros((67, 90, 3), np.uint8)).save(folder / '000000001000.png')
     with pytest.raises(DataError, match=r'1000\.png: the panoptic PNG is 90 × 67 pixels, its image 91 × 67'):
         dataset[0]
+    Image.fromarray(np.full((67, 91, 3), 7, np.uint8)).save(folder / '000000001000.png')
+    with pytest.raises(DataError, match=r'1000\.png: has none of the 4 segments that the annotation file has for it'):
+        dataset[0]
     (folder / '000000001001.png').write_bytes(b'')
     with pytest.raises(DataError, match=r'1001\.png: .*empty'):
         dataset[1]

@@ -196,6 +196,9 @@ def test_errors(root):
     Image.fromarray(np.zeros((67, 91), np.uint8)).save(png)
     with pytest.raises(DataError, match=r'1000\.png: not an RGB image'):
         build(root).process({}, [sample])
+    Image.fromarray(np.zeros((67, 91, 3), np.uint8)).save(png)  # a PQ of nothing would be NaN
+    with pytest.raises(DataError, match=r'1000\.png: has none of the 4 segments'):
+        build(root).process({}, [sample])
     png.unlink()
     with pytest.raises(DataError, match=r'1000\.png: the panoptic PNG is missing'):
         build(root).process({}, [sample])
