@@ -17,6 +17,7 @@ from .annotation_files import joined, use_mended_coco
 from .check_model import class_counts, weights_of_classes
 from .datasets import SPLITS, data_root_advice, datasets_of
 from .given import Given
+from .keys import arguments_of
 from .missing import check_present
 from .other_layouts import seen_instead
 from .splits import check_splits
@@ -80,9 +81,10 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
     if settings['format'] == 'coco':
         use_mended_coco(cfg, settings.get('boxes'))
     for split in SPLITS:
-        for where, dataset, _ in datasets_of(cfg, split):
-            _fill(dataset, dict(data_root=root, metainfo=dict(classes=found.classes), **found.splits[split]), where,
-                  given)
+        for where, dataset, cls in datasets_of(cfg, split):
+            values = dict(data_root=root, metainfo=dict(classes=found.classes), **found.splits[split])
+            # A data set of another type, which the user has set, may lack some.
+            _fill(dataset, {key: value for key, value in values.items() if key in arguments_of(cls)}, where, given)
         for where, metric in _metrics(cfg, split):
             if 'ann_file' in metric and not given(f'{where}.ann_file'):
                 first = next((dataset for _, dataset, _ in datasets_of(cfg, split)), {})

@@ -6,6 +6,8 @@ import pytest
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
+from mmengine.registry import DATASETS
+
 from mmvision_mamba.errors import ConfigError
 from mmvision_mamba.preflight.check_model import check_model
 from mmvision_mamba.preflight.datasets import value_at
@@ -83,6 +85,21 @@ def test_names_set_for_masks(tmp_path):
     assert tuple(cfg.val_dataloader.dataset.metainfo.classes) == names
     assert dict(cfg.test_dataloader.dataset.data_prefix) == dict(img_path='images/val', seg_map_path='masks/val')
     assert cfg.val_dataloader.dataset.data_prefix.img_path == 'images/val'
+
+
+def test_a_data_set_of_another_type_stays(tmp_path):
+    """It gets of what is found what it has arguments for."""
+    root = image_mask(tmp_path / 'data', {'images/train': 'masks/train', 'images/val': 'masks/val'})
+    (tmp_path / 'mine.py').write_text(f"""
+_base_ = 'mmvision_mamba::{SEGMENTOR}.py'
+data_root = '{root}'
+test_dataloader = dict(dataset=dict(_delete_=True, type='RepeatDataset', times=2, dataset=dict(
+    type='BaseSegDataset', img_suffix='.jpeg', data_prefix=dict(img_path='images/train'), pipeline=[])))
+""")
+    dataset = read_config(tmp_path / 'mine.py').test_dataloader.dataset.dataset
+    assert dict(dataset.data_prefix) == dict(img_path='images/train', seg_map_path='masks/val')
+    assert dataset.data_root == str(root) and len(dataset.metainfo.classes) == 3
+    assert len(DATASETS.build(dict(dataset, _scope_='mmseg'))) == 2
 
 
 @pytest.mark.parametrize(('value', 'classes'), [('pencil', ('pencil',)), ('Stop sign', ('Stop sign',))])
