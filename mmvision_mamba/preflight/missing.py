@@ -57,5 +57,4 @@ def _alike(path: str) -> str:
     folder, name = osp.split(path)
     stem = osp.splitext(name)[0]
     alike = sorted(name for name in os.listdir(folder) if name.startswith(stem)) if osp.isdir(folder) else []
-    return (f" There is {alike[0]}: a mask has its image's name, with its own file's suffix, and nothing more."
-            if alike else '')
+    return f' There is {alike[0]}: it is looked for by its whole name, suffix included.' if alike else ''
