@@ -29,7 +29,7 @@ def root(tmp_path):
 
 def build(root, metainfo=METAINFO, **settings):
     metric = METRICS.build(dict(dict(
-        type='CocoPanopticMetric', ann_file=str(annotation_file(root)),
+        type='mmdet.CocoPanopticMetric', ann_file=str(annotation_file(root)),
         seg_prefix=str(root / 'annotations/panoptic_val2017')), **settings))
     metric.dataset_meta = metainfo
     return metric
