@@ -1,7 +1,7 @@
 // A segmentor exported --format aot-inductor, run by libtorch on a photo of the exported height and width.
 //
 //     T=$(python -c 'import os, torch; print(os.path.dirname(torch.__file__))')    or an unpacked libtorch
-//     g++ -std=c++17 -O2 aot_inductor_run.cpp -I$T/include -I$T/include/torch/csrc/api/include
+//     g++ -std=c++20 -O2 aot_inductor_run.cpp -I$T/include -I$T/include/torch/csrc/api/include
 //         -L$T/lib -Wl,--no-as-needed -ltorch -ltorch_cpu -lc10 -Wl,-rpath,$T/lib -o run
 //     ./run segmentor.pt2 photo.ppm map.pgm      writes the map of labels
 //

@@ -48,7 +48,7 @@ def test_aot_inductor(tool, segmentor_files, compiled, picture, shell, tmp_path)
     run = tool('export', *segmentor_files, '--shape', *SHAPE, '--format', 'aot-inductor', '--out', tmp_path / 'm.pt2')
     assert run.code == 0, run.err
     torch_folder = Path(torch.__file__).parent
-    program = compiled('aot_inductor_run.cpp', f'-I{torch_folder}/include',
+    program = compiled('aot_inductor_run.cpp', '-std=c++20', f'-I{torch_folder}/include',
                        f'-I{torch_folder}/include/torch/csrc/api/include', f'-L{torch_folder}/lib',
                        '-Wl,--no-as-needed', '-ltorch', '-ltorch_cpu', '-lc10', f'-Wl,-rpath,{torch_folder}/lib')
     image, path = picture
