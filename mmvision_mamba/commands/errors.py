@@ -12,6 +12,8 @@ from ..installation import problem, with_mmcv_lite
 from ..mmcv_ops import source
 from ..processes import part_processes
 
+_LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmseg', 'torch')  # whose classes say what is wrong with their arguments
+
 
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
@@ -74,6 +76,9 @@ def _user_message(error: Exception) -> str | None:
     built = _class_being_built(error.__traceback__)
     if isinstance(error, KeyError) and 'is not in the' in str(error):
         return str(error.args[0]).split('. Please check')[0]
+    if isinstance(error, ValueError | AssertionError) and built and str(error) \
+            and built.__module__.split('.')[0] in _LIBRARIES:
+        return f'{built.__name__}, as the config has it: {" ".join(str(error).split())}'
     if isinstance(error, TypeError) and 'mmengine' in sys.modules:
         from ..preflight.keys import unknown_argument
         return unknown_argument(error, built)

@@ -12,6 +12,7 @@ from ..text import shortened
 
 _FEW = 4  # values between others that may be classes: thin lines of a few classes lie between areas, too
 _CLOSE = 8  # values to which JPEG's compression may take one level
+_NEAR = 32  # and a few of its pixels
 
 
 class MaskValues(NamedTuple):
@@ -27,6 +28,10 @@ class MaskValues(NamedTuple):
     pixels: np.ndarray
     between: np.ndarray
     broken: dict[str, str]
+
+    def __add__(self, other: 'MaskValues') -> 'MaskValues':
+        first = dict(sorted({**other.first, **self.first}.items()))
+        return MaskValues(first, self.pixels + other.pixels, self.between + other.between, self.broken | other.broken)
 
     def check_resampled(self) -> None:
         """Raise DataError where the values look like levels, smoothed where two of them meet.
@@ -45,15 +50,16 @@ class MaskValues(NamedTuple):
         share = self.pixels[mixed].sum() / self.pixels.sum()
         way = f'a threshold at {sum(levels) // 2}' if len(levels) == 2 else 'each value set to the nearest level'
         raise DataError(f'{example}: these look like resampled masks: {len(levels)} levels '
-                        f'({shortened(levels)}), {len(mixed)} in-between values, {100 * share:.2g}% of the pixels.\n'
+                        f'({shortened(levels)}), {len(mixed)} in-between values, {100 * share:.3g}% of the pixels.\n'
                         'Way out: export them again as PNG without smoothing (resize with nearest neighbour, no JPEG), '
                         f'or restore the levels: {way}')
 
     def _main(self, levels: list[int]) -> list[int]:
-        """The levels without those close to one of more pixels, which compression has made."""
+        """The levels without what compression has made: those close to one of more pixels, or near one of many more."""
         kept: list[int] = []
         for value in sorted(levels, key=lambda value: -self.pixels[value]):
-            if all(abs(value - other) > _CLOSE for other in kept):
+            rare = 20 * self.pixels[value]
+            if all(abs(value - other) > (_NEAR if rare < self.pixels[other] else _CLOSE) for other in kept):
                 kept.append(value)
         return sorted(kept)
 

@@ -192,6 +192,7 @@ class Summary:
     Attributes:
         keys: of its lists.
         file_names: of its images.
+        ids: {file name: id} of its images.
         sizes: of a sample of its images, as `sample_sizes` returns them.
         maps: file names of its panoptic PNGs.
         categories: its items.
@@ -201,6 +202,7 @@ class Summary:
     """
     keys: list[str] = field(default_factory=list)
     file_names: list[str] = field(default_factory=list)
+    ids: dict[str, int | str] = field(default_factory=dict)
     sizes: list[tuple[str, int, int]] = field(default_factory=list)
     maps: list[str] = field(default_factory=list)
     categories: list = field(default_factory=list)
@@ -230,6 +232,8 @@ class Annotations:
                 if isinstance(images, list):
                     summary.file_names = [i['file_name'] for i in images if isinstance(i, dict)
                                           and isinstance(i.get('file_name'), str)]
+                    summary.ids = {i['file_name']: i['id'] for i in images if isinstance(i, dict)
+                                   and isinstance(i.get('file_name'), str) and isinstance(i.get('id'), int | str)}
                     summary.sizes = sample_sizes(content)
                 if is_panoptic(content):
                     summary.maps = [a['file_name'] for a in content['annotations'] if isinstance(a, dict)

@@ -9,7 +9,7 @@ from mmengine import Config
 from ..datasets.folders import missing_files
 from ..datasets.problems import Problem
 from ..datasets.usage import Usage
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..processes import warn_once
 from ..text import shortened
 from .annotation_files import (
@@ -66,6 +66,7 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, skip_missing: bo
     Raises:
         DataError: a path does not exist (the message shows the expected layout), an annotation file is no JSON, lacks
             a list, or has a problem that would stop or spoil the run, or its categories are not the config's classes.
+        ConfigError: an evaluator's annotation file has other images than its data set.
     """
     datasets = [leaf for split in splits for leaf in datasets_of(cfg, split)]
     metrics = [metric for split in splits for metric in metrics_of(cfg, split)]
@@ -103,7 +104,26 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, skip_missing: bo
                 annotations.coco(metric['ann_file'], _COCO_KEYS)
             else:
                 annotations.read(metric['ann_file'])
+    for split in splits:
+        _check_evaluator(cfg, split, [data.path for data in checked if data.where.startswith(f'{split}_')
+                                      and data.path and reads_coco(data.cls)], annotations)
     return checked
+
+
+def _check_evaluator(cfg: Config, split: str, files: list[str], annotations: Annotations) -> None:
+    """Raise ConfigError where a split's COCO metric has not the images, by id and name, that its data sets load."""
+    for metric in metrics_of(cfg, split):
+        path = metric['ann_file']
+        if not is_coco_evaluation(metric) or not path.endswith('.json') or path in files:
+            continue
+        known = {id_: osp.basename(name) for name, id_ in annotations.read(path).ids.items()}
+        for file in files:
+            images = annotations.read(file).ids
+            others = [name for name, id_ in images.items() if known.get(id_) != osp.basename(name)]
+            if others:
+                raise ConfigError(f'{split}_evaluator.ann_file is {path}, and {split}_dataloader loads the images of '
+                                  f'{file}: {len(others)} of {len(images)} are not in the former, or have another id '
+                                  f'there, such as {others[0]}.\nSet {split}_evaluator.ann_file={file}')
 
 
 @dataclass

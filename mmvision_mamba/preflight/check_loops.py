@@ -7,7 +7,7 @@ from numbers import Integral, Real
 
 from mmengine import Config
 from mmengine.dataset import Compose
-from mmengine.registry import DATA_SAMPLERS
+from mmengine.registry import DATA_SAMPLERS, FUNCTIONS
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -41,6 +41,14 @@ def _check_loader(where: str, loader: Mapping) -> None:
     size = loader.get('batch_size', None if loader.get('batch_sampler') else 1)
     if not isinstance(size, Integral) or isinstance(size, bool) or size < 1:
         raise ConfigError(f'{where}.batch_size is {size!r}: expected a number of images, 1 or more')
+    workers = loader.get('num_workers', 0)
+    if not isinstance(workers, Integral) or isinstance(workers, bool):
+        raise ConfigError(f'{where}.num_workers is {workers!r}: expected a number of processes, 0 or more')
+    collate = loader.get('collate_fn')
+    name = collate.get('type') if isinstance(collate, Mapping) else None
+    if isinstance(name, str) and '.' not in name and FUNCTIONS.get(name) is None:
+        raise ConfigError(f"{where}.collate_fn is {name!r}, which is not registered: 'pseudo_collate' keeps images of "
+                          "several sizes apart, 'default_collate' stacks them")
     if not loader.get('sampler'):
         raise ConfigError(f"{where} has no sampler: set {where}.sampler.type=DefaultSampler and "
                           f'{where}.sampler.shuffle={"train" in where}')
@@ -66,8 +74,10 @@ def check_training(cfg: Config) -> None:
     """Check that the training loop ends, does something, and validates and saves where it is meant to.
 
     Raises:
-        ConfigError: a loop over epochs that never end, or a length or an interval that is no positive number.
+        ConfigError: a loop over epochs that never end, a length or an interval that is no positive number, or a part
+            of what validation needs is missing.
     """
+    _check_all_or_none(cfg, 'val')
     loop = cfg.get('train_cfg') or {}
     if 'type' not in loop and 'by_epoch' not in loop:
         raise ConfigError("train_cfg has no type: add type='EpochBasedTrainLoop' with max_epochs, or "
@@ -92,6 +102,15 @@ def check_training(cfg: Config) -> None:
     logger = (cfg.get('default_hooks') or {}).get('logger') or {}
     if 'interval' in logger:
         _check_positive('default_hooks.logger.interval', logger['interval'])
+
+
+def _check_all_or_none(cfg: Config, split: str) -> None:
+    keys = [f'{split}_{part}' for part in ('dataloader', 'cfg', 'evaluator')]
+    missing = [key for key in keys if cfg.get(key) is None]
+    if 0 < len(missing) < len(keys):
+        raise ConfigError(f'{" and ".join(missing)} {"is" if len(missing) == 1 else "are"} None or not there, unlike '
+                          f'{" and ".join(key for key in keys if key not in missing)}.\nTo leave it out set all three '
+                          f'to None: {" ".join(f"{key}=None" for key in keys)}')
 
 
 def _check_length(key: str, loop: Mapping) -> None:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from mmengine import Config
 
 from ..errors import ConfigError, DataError
+from ..processes import warn_once
 from ..text import check_names, shortened
 from . import coco_folder, mask_folder
 from .annotation_files import joined, use_mended_coco
@@ -188,16 +189,38 @@ def _image_mask(cfg: Config, root: str, settings: dict, given: Given, refuse_bro
         pairs[split] = found
         notes.append(f'{split}: {len(found.pairs)} images')
         notes += found.notes
-    values_of = mask_values(list(dict.fromkeys(mask for found in pairs.values() for mask in found.masks)))
+    values_in = {split: mask_values(list(dict.fromkeys(found.masks))) for split, found in pairs.items()}
+    first, *others = values_in.values()
+    values_of = sum(others, first)
     if refuse_broken and values_of.broken:
         path, problem = next(iter(values_of.broken.items()))
         raise DataError(f'{path}: {problem}. Replace the file, or leave such files out with --skip-bad-images')
     values_of.check_resampled()
     classes, values, ignored = mask_folder.classes_of_values(
         root, values_of.first, _given_classes(cfg, given) or mask_folder.class_names(root))
+    _check_labels(root, values_in, dict(zip(values, classes)), splits)
     for dataset in splits.values():
         dataset.update(values=values, ignored=ignored, ann_file=dataset.get('ann_file', ''))
     unlabelled = sorted({*ignored, *({255} & set(values_of.first))} - set(values))
     note = f'pixel values {shortened(values)}' + (
         f', unlabelled: {", ".join(map(str, unlabelled))}' if unlabelled else '')
     return _Found(classes, splits, f'{note}; ' + '; '.join(notes) + _for_testing(splits))
+
+
+def _check_labels(root: str, values_in: dict, names: dict[int, str], splits: dict[str, dict]) -> None:
+    """Raise DataError where all pixels of a split are unlabelled; warn where training has none of a class.
+
+    Args:
+        root: the folder.
+        values_in: {split: its `MaskValues`}.
+        names: {pixel value: class}.
+        splits: as `find_image_mask` returns them.
+    """
+    for split, purpose in (('train', 'learn from'), ('val', 'measure')):
+        absent = [name for value, name in names.items() if not values_in[split].pixels[value]]
+        if len(absent) == len(names) and values_in[split].first:
+            raise DataError(f'{osp.join(root, splits[split]["data_prefix"]["seg_map_path"])}: nothing to {purpose} '
+                            f'({split}): all pixels of its masks are unlabelled ({shortened(values_in[split].first)}).'
+                            '\nWay out: masks with the values of classes, or other images in this split')
+        if absent and split == 'train':
+            warn_once(f'train: no pixel of {shortened(absent)}')

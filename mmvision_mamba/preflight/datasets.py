@@ -187,13 +187,15 @@ def read_class_names(cfg: Config) -> list[str]:
         A line for each text that is taken for one class.
 
     Raises:
-        ConfigError: the text looks like a file's name, and there is no such file.
+        ConfigError: the text looks like a file's name, and there is no such file; or the key is 'CLASSES'.
     """
     notes = []
     for split in SPLITS:
         for where, dataset, _ in datasets_of(cfg, split):
             metainfo = dataset.get('metainfo') or {}
             for key, value in metainfo.items() if isinstance(metainfo, dict) else ():
+                if key.lower() == 'classes' != key:
+                    raise ConfigError(f"{where}.metainfo has the key '{key}', which nothing reads.\nWrite it 'classes'")
                 if (key != 'classes' and not key.endswith('_classes')) or not isinstance(value, str):
                     continue
                 place = f'{where}.metainfo.{key}'

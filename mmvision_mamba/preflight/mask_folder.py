@@ -107,7 +107,7 @@ def classes_of_values(root: str, mask_with: dict[int, str], names: Sequence[str]
         names: of the classes, from classes.txt or the config. None: made up.
 
     Raises:
-        DataError: there are not as many names as values, or there is one class alone.
+        DataError: there are not as many names as values, a name comes twice, or there is one class alone.
     """
     present, labels = list(mask_with), [v for v in mask_with if v != 255]
     binary, ignored = present == [0, 255], ()
@@ -126,6 +126,10 @@ def classes_of_values(root: str, mask_with: dict[int, str], names: Sequence[str]
                         'as there are values other than 255, in their order')
     if binary and len(names) == 2:
         values = present
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if list(names).count(name) > 1)
+        raise DataError(f'{root}: two classes have the name {twice!r}. Give each a name of its own, in classes.txt or '
+                        'metainfo.classes')
     if len(names) < 2:
         raise DataError(f'{root}: the masks tell {len(names)} class from nothing else (pixel values '
                         f'{", ".join(map(str, present))}).\nGive the background a class of its own, such as 0')

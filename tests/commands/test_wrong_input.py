@@ -108,6 +108,21 @@ def test_packages_that_only_some_configs_need(capsys):
     assert not capsys.readouterr().err
 
 
+def test_what_a_library_says_of_an_argument_is_a_line(capsys):
+    import torch
+    from mmengine.registry import PARAM_SCHEDULERS
+
+    from mmvision_mamba.commands.errors import user_errors
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    with pytest.raises(SystemExit) as stop, user_errors():
+        PARAM_SCHEDULERS.build(dict(type='LinearLR', optimizer=optimizer, begin=3, end=2))
+    message = capsys.readouterr().err
+    assert message.startswith('error: LinearLR, as the config has it: end should be larger than begin')
+    assert stop.value.code == 2 and message.count('\n') == 1
+    with pytest.raises(ValueError, match='a bug'), user_errors():
+        raise ValueError('a bug')
+
+
 # Data ---------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('kind', ['detector', 'segmentor'])

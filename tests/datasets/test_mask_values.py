@@ -59,6 +59,14 @@ def test_two_levels_are_counted_and_a_threshold_offered(tmp_path):
         mask_values(saved(tmp_path, smoothed(blobs((0, 255)), 'smaller'))).check_resampled()
 
 
+def test_what_compression_leaves_far_from_a_level_is_none(tmp_path):
+    mask = smoothed(blobs((0, 255)), 'jpeg')
+    mask[:30, :30] = 0
+    mask[4:7, 4:7] = 22  # few pixels, and equal neighbours
+    with pytest.raises(DataError, match=r'2 levels \(0, 255\)'):
+        mask_values(saved(tmp_path, mask)).check_resampled()
+
+
 @settings(max_examples=15)
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=40, unique=True), st.integers(0, 99))
 def test_classes_are_no_smoothing(tmp_path_factory, levels, seed):

@@ -21,6 +21,8 @@ def read(configs, shapes):
     ({'val_dataloader.batch_size': None}, r'val_dataloader.batch_size is None'),
     ({'train_dataloader.batch_size': 2.5}, r'train_dataloader.batch_size is 2.5'),
     ({'val_dataloader.num_workers': -1}, r'val_dataloader: num_workers option should be non-negative'),
+    ({'val_dataloader.num_workers': 1.5}, r'val_dataloader.num_workers is 1.5: expected a number of processes'),
+    ({'train_dataloader.collate_fn': dict(type='colate')}, r"collate_fn is 'colate', which is not registered"),
     ({'train_dataloader.sampler': None}, r'train_dataloader has no sampler: set train_dataloader.sampler.type=Default'),
     ({'train_dataloader.shuffle': True}, r'train_dataloader: .*mutually exclusive.*\n.*_dataloader.sampler.shuffle'),
     ({'train_dataloader.batch_sampler': dict(type='AspectRatioBatchSampler'), 'train_dataloader.drop_last': True},
@@ -51,8 +53,18 @@ def test_loops(options, message, read):
     assert len(str(error.value).splitlines()) <= 2
 
 
+@pytest.mark.parametrize(('options', 'message'), [
+    ({'val_cfg': None}, r'val_cfg is None .*, unlike val_dataloader and val_evaluator.\n.*all three'),
+    ({'val_cfg': None, 'val_evaluator': None}, r'val_cfg and val_evaluator are None .*, unlike val_dataloader')])
+def test_validation_is_there_as_a_whole_or_not_at_all(options, message, read):
+    with pytest.raises(ConfigError, match=message):
+        check_training(read('detector', options))
+
+
 @pytest.mark.parametrize('options', [
-    {}, {'train_cfg.val_interval': 100},  # it validates at the end
+    {}, {'val_cfg': None, 'val_evaluator': None, 'val_dataloader': None},
+    {'train_dataloader.collate_fn': dict(type='pseudo_collate')},
+    {'train_cfg.val_interval': 100},  # it validates at the end
     {'train_cfg.max_iters': 1e5, 'train_cfg.val_interval': 1e3},
     {'train_dataloader.sampler.type': 'DefaultSampler'}, {'train_dataloader.num_workers': 0},
     {'train_dataloader.num_workers': 0, 'train_dataloader.persistent_workers': True, 'train_dataloader.timeout': 9}])

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip('mmseg')
 
 from mmvision_mamba.errors import DataError
+from mmvision_mamba.preflight import custom_data
 from mmvision_mamba.preflight.check_data import check_datasets
 from mmvision_mamba.preflight.mask_folder import find_image_mask
 from mmvision_mamba.preflight.read import read_config
@@ -155,3 +156,24 @@ def test_ade20k_root_may_be_the_folder_itself(end, tmp_path):
         ade.rename(tmp_path / 'renamed')
     cfg = read_config('upernet_mambavision_t_ade20k', dict(data_root=str(tmp_path) + end))
     check_datasets(cfg)
+
+
+def test_a_split_without_labels_stops(tmp_path, monkeypatch):
+    root, found = image_mask(tmp_path, TWO), []
+    monkeypatch.setattr(custom_data, 'warn_once', found.append)
+    read(root)
+    assert not found
+    for path in (root / 'masks/val').rglob('*.png'):
+        cv2.imwrite(str(path), np.full((64, 80), 255, np.uint8))
+    with pytest.raises(DataError, match=r'masks/val: nothing to measure \(val\): all pixels .* unlabelled \(255\)'):
+        read(root)
+    image_mask(root, {'images/val': 'masks/val'}, values=(0, 3))
+    read(root)
+    assert found == ['train: no pixel of class_3']
+
+
+def test_two_classes_of_one_name(tmp_path):
+    root = image_mask(tmp_path, TWO)
+    (root / 'classes.txt').write_text('ground\nroof\nroof\n')
+    with pytest.raises(DataError, match="two classes have the name 'roof'"):
+        read(root)

@@ -1,5 +1,6 @@
 """A run that has nothing to learn from or to measure stops before it starts; others say what their loaders use."""
 import copy
+import json
 
 import numpy as np
 import pytest
@@ -138,6 +139,23 @@ def test_objects_without_a_mask_are_not_learned_from_where_masks_are(mask, coco,
     assert '4 of 4 objects used' in capsys.readouterr().out
     coco.train_dataloader.dataset.pipeline[1].with_mask = True
     assert '4 without a mask' in refusal(coco, 'train')
+
+
+@pytest.mark.parametrize('change', [
+    lambda c: [i.update(id=i['id'] + 1) for i in c['images']] + [a.update(image_id=a['image_id'] + 1)
+                                                                  for a in c['annotations']],
+    lambda c: (c['images'].pop(), c['annotations'].pop())])
+def test_an_evaluator_of_other_images(change, coco):
+    path = f'{coco.data_root}/annotations/other.json'
+    write(_val(coco).with_name('other.json'), _val(coco).read_text())
+    coco.val_evaluator.ann_file = path  # a copy will do
+    check(coco)
+    content = json.loads(_val(coco).read_text())
+    change(content)
+    write(_val(coco).with_name('other.json'), json.dumps(content))
+    with pytest.raises(ConfigError, match=r'other.json, and val_dataloader loads the images of .*val.json: \d of 4 '
+                                          r'are not in the former(.|\n)*Set val_evaluator.ann_file='):
+        check(coco)
 
 
 def test_a_file_without_categories(coco):

@@ -151,6 +151,10 @@ class SafeCheckpointHook(CheckpointHook):
         runtime_info = runner.message_hub.runtime_info
         updated = False
         for key, rule in zip(self.key_indicators, self.rules):
+            if key not in metrics:
+                runner.logger.warning(f'save_best is {key}, which validation does not measure: no checkpoint is the '
+                                      f'best by it. There are: {", ".join(metrics)}')
+                continue
             suffix = '' if single else f'_{key}'
             score = metrics[key]
             best = runtime_info.get(f'best_score{suffix}', self.init_value_map[rule])

@@ -103,6 +103,16 @@ def test_a_validation_that_finds_nothing_gives_no_metrics(tmp_path):
     assert not list(tmp_path.glob('best_*')) and list(tmp_path.glob('epoch_2.pth'))
 
 
+def test_a_metric_that_is_not_measured_ends_no_training(tmp_path):
+    checkpoint = dict(type='CheckpointHook', by_epoch=True, interval=1, save_best='coco/mAP', rule='greater')
+    run = runner(tmp_path, by_epoch=True, val_evaluator=dict(type='Scripted', acc=[0.1, 0.2]),
+                 train_cfg=dict(by_epoch=True, max_epochs=2, val_interval=1),
+                 default_hooks=dict(logger=dict(type='LoggerHook'), checkpoint=checkpoint))
+    run.train()
+    assert not list(tmp_path.glob('best_*')) and list(tmp_path.glob('epoch_2.pth'))
+    assert 'save_best is coco/mAP, which validation does not measure' in next(tmp_path.glob('*/*.log')).read_text()
+
+
 def test_stands_in_for_the_stock_hook(tmp_path):
     built = runner(tmp_path)
     for type_ in ('CheckpointHook', 'mmengine.CheckpointHook', CheckpointHook):
