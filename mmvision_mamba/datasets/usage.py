@@ -1,4 +1,5 @@
 """What a data set's loader uses of its images and objects, counted by mmdet's own rules, and why not the rest."""
+import os.path as osp
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ class Usage:
         lost: {why: objects} that are not used, but for those of other classes.
         other_classes: objects of categories that are not among the config's classes.
         lost_images: {why: images}.
+        file_names: of the images that are loaded, of a COCO annotation file.
     """
     images: int = 0
     used_images: int = 0
@@ -27,10 +29,11 @@ class Usage:
     lost: Counter = field(default_factory=Counter)
     other_classes: int = 0
     lost_images: Counter = field(default_factory=Counter)
+    file_names: list[str] = field(default_factory=list)
 
     def __add__(self, other: 'Usage') -> 'Usage':
         total = Usage(**{name: getattr(self, name) + getattr(other, name) for name in (
-            'images', 'used_images', 'objects', 'used_objects', 'other_classes', 'lost', 'lost_images')})
+            'images', 'used_images', 'objects', 'used_objects', 'other_classes', 'lost', 'lost_images', 'file_names')})
         total.classes.update(self.classes)
         total.classes.update(other.classes)  # `+` would drop classes with no object
         return total
@@ -81,7 +84,7 @@ def coco_usage(content: dict, classes: Collection[str] | None = None, filter_cfg
         filter_cfg: of a data set in training: `filter_empty_gt`, `min_size`. Default: keeps all images.
         indices: of the images to use, after the filter: their number, from the end where negative, or a list.
             Default: all.
-        left_out: file names of images that are left out.
+        left_out: normalised file names of images that are left out.
         size_matters: boxes that are empty or outside are not used. False: as the evaluation counts, which keeps them.
         masks: objects without a mask are not used: with all polygons under three points. Default: False.
     """
@@ -108,6 +111,8 @@ def coco_usage(content: dict, classes: Collection[str] | None = None, filter_cfg
         usage.lost_images['beyond its indices'] += len(kept - chosen)
         kept = chosen
     usage.used_images = len(kept)
+    usage.file_names = [name for i, image in images.items()
+                        if i in kept and isinstance(name := image.get('file_name'), str)]
     for ann in annotations:
         why = _why_unused(ann, images, kept, names, size_matters)
         if not why and masks and _lacks_mask(ann):
@@ -128,7 +133,7 @@ def _kept_images(images: dict, min_size: float, left_out: Collection[str], usage
     kept = set()
     for image_id, image in images.items():
         width, height = image.get('width'), image.get('height')
-        if image.get('file_name') in left_out:
+        if left_out and osp.normpath(str(image.get('file_name'))) in left_out:
             usage.lost_images['left out as bad'] += 1
         elif is_number(width) and is_number(height) and min(width, height) < min_size:
             usage.lost_images[f'under min_size={min_size}'] += 1

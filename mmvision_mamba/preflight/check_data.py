@@ -86,17 +86,20 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, skip_missing: bo
         if reads_coco(cls):
             summary = annotations.coco(path, _COCO_KEYS if labelled else ('images', 'categories'))
             check_classes(path, summary.categories, dataset, cls, orders)
-            _check_file_names(path, summary.file_names, dataset, skip_missing, mends(cls))
+            _check_file_names(path, summary.file_names, dataset, mends(cls))
             warn_of_sizes(path, image_folder(dataset) or '', summary.sizes)
         elif reads_panoptic(cls):
             summary = annotations.coco(path, _COCO_KEYS if labelled else ('images', 'categories'))
             check_panoptic_classes(path, summary.categories, dataset, cls)
-            _check_file_names(path, summary.file_names, dataset, skip_missing, mended=True)
+            _check_file_names(path, summary.file_names, dataset, mended=True)
             if not skip_missing:
                 check_maps_present(path, summary.maps, dataset)
         else:
             summary = annotations.read(path)
-        checked.append(CheckedData(where, dataset, cls, path, summary.usages.get(where), summary.notes,
+        usage, folder = summary.usages.get(where), image_folder(dataset)
+        if usage and (reads_coco(cls) or reads_panoptic(cls)) and osp.isdir(folder) and not skip_missing:
+            check_present(path, [osp.join(folder, name) for name in usage.file_names])
+        checked.append(CheckedData(where, dataset, cls, path, usage, summary.notes,
                                    summary.warnings, summary.mendable))
     for metric in metrics:
         if metric['ann_file'].endswith('.json'):
@@ -239,7 +242,7 @@ def check_classes(path: str, categories: list[dict], dataset: dict, cls: type, o
                   "the file's order, so names drawn on images will be wrong")
 
 
-def _check_file_names(path: str, file_names: list[str], dataset: dict, skip_missing: bool, mended: bool) -> None:
+def _check_file_names(path: str, file_names: list[str], dataset: dict, mended: bool) -> None:
     folder = image_folder(dataset)
     if not osp.isdir(folder):
         return
@@ -250,6 +253,3 @@ def _check_file_names(path: str, file_names: list[str], dataset: dict, skip_miss
             "Set the data set's data_prefix=dict(img=FOLDER)."
         raise DataError(f'{path}: its images are not in {folder}; looked for {shortened(file_names)}.\n{way_out}')
     warn_of_depth(path, paths, dataset)
-    if not skip_missing:
-        left_out = set(map(osp.normpath, dataset.get('left_out') or ()))
-        check_present(path, [image for image in paths if osp.normpath(image) not in left_out])

@@ -49,6 +49,17 @@ class TestPaths:
         (tmp_path / 'mine/val').rmdir()
         assert message_of(coco).startswith(f'{tmp_path}/mine/val/: no such file or folder')
 
+    def test_only_images_that_are_loaded_may_not_be_missing(self, coco, tmp_path):
+        (tmp_path / 'mine/train/3.jpg').unlink()
+        assert '1 of 4 images are missing, the first: ' in message_of(coco)
+        check_datasets(coco, ['train'], skip_missing=True)
+        train = coco.train_dataloader.dataset
+        train.indices = 3
+        check_datasets(coco)
+        del train.indices
+        train.left_out = [f'{tmp_path}/mine/train/./3.jpg']
+        check_datasets(coco)
+
     def test_missing_segmentation_maps(self, ade):
         ade.train_dataloader.dataset.data_prefix.seg_map_path = 'maps'
         message = message_of(ade)
