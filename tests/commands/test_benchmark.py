@@ -221,7 +221,7 @@ def test_overrides_keep_white_space():
     (['backbone', '--windows', '0,1'], 'a positive whole number'),
     (['backbone', '--fuse', '--device', 'cpu'], '--fuse: MambaVision has no method fuse()'),
     (['detector', 'nowhere.py'], 'config file not found: nowhere.py'),
-    (['detector', '--cfg-options', 'nonsense'], '--cfg-options takes KEY=VALUE pairs'),
+    (['detector', '--cfg-options', 'nonsense'], 'KEY=VALUE pairs are taken'),
     (['all', '--only', 'nonsense', '--device', 'cpu'], "--only: unknown part 'nonsense'; valid ones: roofline, scan")])
 def test_wrong_input(arguments, message, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
