@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     from ..export.job import about_file, build_model
     from ..export.parts import build_exportable
     from ..export.verify import table
-    from ..inference.class_meta import dataset_meta
+    from ..inference.class_meta import dataset_meta, reduces_zero_label
     from ..preflight.check_data import check_datasets
     from ..preflight.read import read_config
 
@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> None:
         check_datasets(cfg, ('train', 'test'))
     model, checkpoint = build_model(cfg, args.checkpoint)
     meta = dataset_meta(model, cfg, checkpoint.get('meta', {}) if isinstance(checkpoint, dict) else {})
+    meta['reduce_zero_label'] = reduces_zero_label(cfg)
     exportable = build_exportable(model, part, args.output or 'map')
     rows = _job_class(part)(exportable, model, args, cfg, meta).write(path)
     if args.verify:

@@ -56,7 +56,7 @@ class Export:
         model: the whole model.
         args: the parsed command line of `mmvision-mamba export`.
         cfg: the model's config.
-        meta: `classes` and `palette` of the model.
+        meta: `classes` and `palette` of the model; of a segmentor `reduce_zero_label` of its data set.
     """
 
     def __init__(self, what: Exportable, model: nn.Module, args: argparse.Namespace, cfg: Config, meta: dict):
@@ -217,7 +217,8 @@ class Export:
         if 2 in self.free:
             values.update(smallest=SMALLEST, largest=formats.LARGEST)
         if self.what.part == 'segmentor':
-            values.update(align_corners=self.model.decode_head.align_corners, slide=self.window)
+            values.update(align_corners=self.model.decode_head.align_corners, slide=self.window,
+                          reduce_zero_label=self.meta['reduce_zero_label'])
         threshold = getattr(getattr(self.model, 'decode_head', None), 'threshold', None)
         if threshold is not None:
             values['threshold'] = threshold

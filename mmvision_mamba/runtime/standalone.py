@@ -33,13 +33,16 @@ preprocessor do it; every value is JSON:
     align_corners   whether logits are resized with aligned corners
     mask_threshold  probability from which a pixel belongs to an instance
     threshold       of a segmentor with a single logit: probability from which a pixel is of class 1
+    reduce_zero_label   true: masks of the segmentor's data set count from 1 and call 0 unlabelled, as ADE20K's; so do
+                    the maps that are written
     slide           {"crop": [h, w], "stride": [h, w]}: windows that slide over the prepared image, which is padded to
                     at least an input of one size; null: the whole image
     smallest, largest   pixels a side, if height and width are open
     inputs, outputs     names of both, {name: {"type": "float32", "shape": [n, c, h, w]}} and [name, …], null: any
 
 Files of earlier versions lack `batch_pad`: of open sizes, a segmentor takes the image as it is, from 32 pixels a side
-up, a backbone multiples of 32, with `pad_value` (scale 0 to 255; null: what is normalised to 0) as padding.
+up, a backbone multiples of 32, with `pad_value` (scale 0 to 255; null: what is normalised to 0) as padding. They lack
+`reduce_zero_label` too, so pixels of the maps that they write are labels.
 
 A model whose input is uint8 (exported --with-preprocess) takes any image as it is and does all of this itself.
 """
@@ -175,7 +178,7 @@ class Model:
                                   divisor=32 if self.task == 'features' else 1)
         self.align_corners = meta.get('align_corners', False)
         self.mask_threshold, self.threshold = meta.get('mask_threshold', 0.5), meta.get('threshold', 0.5)
-        self.slide = meta.get('slide')
+        self.slide, self.reduce_zero_label = meta.get('slide'), meta.get('reduce_zero_label', False)
         self.smallest, self.largest = meta.get('smallest', 1), meta.get('largest')
         dtype, shape = next(iter(self.session.inputs.values()))
         self.takes_images = dtype == 'uint8'  # resizes and normalises by itself
@@ -349,6 +352,19 @@ class Model:
             pen.text(at, text, fill='white' if sum(colour) < 400 else 'black', font=font)
         return picture
 
+    def map_image(self, labels: np.ndarray) -> Image.Image:
+        """The image file of a label map ``(H, W)``, as `mmvision-mamba infer` writes it.
+
+        A pixel has the value that it would have in a mask of the data set: its label, or with `reduce_zero_label` its
+        label + 1. Of 8 bits, with the palette; of 16 bits and without palette for more than 255 classes.
+        """
+        values, count = labels + self.reduce_zero_label, max(len(self.classes), int(labels.max()) + 1)
+        if count > 255:
+            return Image.fromarray(values.astype(np.uint16))
+        image = Image.fromarray(values.astype(np.uint8))
+        image.putpalette([0] * 3 * self.reduce_zero_label + self.colours(count).ravel().tolist())
+        return image
+
     def colours(self, count: int) -> np.ndarray:
         """RGB ``(≥ count, 3)`` uint8: the palette, and well-spread colours where it is too short."""
         palette = np.array(self.palette, np.uint8).reshape(-1, 3)
@@ -359,7 +375,7 @@ class Model:
 
 METADATA = ('task', 'classes', 'palette', 'mean', 'std', 'channel_order', 'resize', 'scale_factor', 'interpolation',
             'to_float32', 'pad', 'batch_pad', 'pad_value', 'align_corners', 'mask_threshold', 'threshold', 'slide',
-            'smallest', 'largest')
+            'reduce_zero_label', 'smallest', 'largest')
 
 
 def read_image(image, channels: int = 3) -> np.ndarray:
@@ -591,7 +607,8 @@ def main(argv: Sequence[str] | None = None, load: Callable[..., Model] = Model) 
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files or folders of them')
     parser.add_argument('--out-dir', default='out', metavar='DIR',
                         help="for each image NAME: NAME.png, what was found drawn on it, and for a detector NAME.json, "
-                        'for a segmentor NAME_map.png, whose pixels are labels; default: out')
+                        'for a segmentor NAME_map.png, whose pixels are labels, or labels + 1 if masks of its data set '
+                        'count from 1, as ADE20K\'s; default: out')
     parser.add_argument('--score-thr', type=float, default=0.3, metavar='P',
                         help='instances with a lower score are neither drawn nor written; default: 0.3')
     parser.add_argument('--threads', type=int, metavar='N', help='default: one per core')
@@ -624,11 +641,13 @@ def _image_files(arguments: Sequence[str]) -> list[Path]:
 
 
 def _outputs(paths: Sequence[Path], out_dir: Path) -> list[Path]:
-    """Path without suffix of each image's results; none overwrite an image or another's results."""
-    taken, outputs = {path.resolve() for path in paths}, []
+    """Path without suffix of each image's results; none overwrite an image or another's results, in any case."""
+    def name(path):
+        return str(Path(path).resolve()).lower()
+    taken, outputs = set(map(name, paths)), []
     for path in paths:
         out = out_dir / path.stem
-        while taken & (pictures := {Path(f'{out}{end}.png').resolve() for end in ('', '_map')}):
+        while taken & (pictures := {name(f'{out}{end}.png') for end in ('', '_map')}):
             out = Path(f'{out}_')
         taken |= pictures
         outputs.append(out)
@@ -644,7 +663,7 @@ def _write(model: Model, path: Path, out: Path, score_thr: float) -> str:
         _replace(f'{out}.json', lambda part: part.write_text(json.dumps(result.to_json())))
         return ', '.join(f'{_name(model.classes, label)} {score:.2f}' for label, score in zip(
             result.labels.tolist(), result.scores.tolist())) or 'nothing'
-    _save(Image.fromarray(result.astype(np.uint8 if result.max() < 256 else np.uint16)), f'{out}_map.png')
+    _save(model.map_image(result), f'{out}_map.png')
     labels, counts = np.unique(result, return_counts=True)
     return ', '.join(f'{_name(model.classes, label)} {count / result.size:.1%}' for label, count in sorted(
         zip(labels.tolist(), counts.tolist()), key=lambda pair: -pair[1]))

@@ -13,7 +13,7 @@ from mmvision_mamba.export.agreement import Agreement
 from mmvision_mamba.export.verify import verification_images
 from mmvision_mamba.preflight.read import read_config
 from mmvision_mamba.runtime.loaders import load_model
-from mmvision_mamba.runtime.standalone import Detections, RuntimeInputError
+from mmvision_mamba.runtime.standalone import Detections, RuntimeInputError, main
 
 from ..helpers.small_configs import DETECTOR, SEGMENTOR
 
@@ -133,6 +133,30 @@ def test_a_detector_whose_shape_fits_is_mmdets(small, tool, tmp_path):
     assert run.code == 0, run.err
     assert 'one of 500 × 411 pixels (height × width) is 128 × 105 there and 64 × 53 in this file' in run.out
     assert 'instances score 0.3 or more there' in run.out and '--shape 128 128 holds these images whole' in run.out
+
+
+def test_label_map_files_are_those_of_infer(small, tool, pictures, tmp_path):
+    """Of a data set whose masks count from 1, as ADE20K's. Files of earlier versions don't say so: labels."""
+    files = small(SEGMENTOR, PIPELINES['resized'] + 'test_dataloader["dataset"]["reduce_zero_label"] = True')
+    run = tool('export', *files, '--shape', 96, 128, '--dynamic', '--out', tmp_path / 'm.onnx')
+    assert run.code == 0, run.err
+    run = tool('infer', *files, *pictures, '--device', 'cpu', '--no-save-vis', '--out-dir', 'inferred')
+    assert run.code == 0 and 'its label + 1' in run.out, run.out + run.err
+    assert main([str(tmp_path / 'm.onnx'), *map(str, pictures), '--out-dir', 'exported']) == 0
+    for path in pictures:
+        wanted, found = (Image.open(tmp_path / name) for name in (
+            f'inferred/preds/{path.stem}.png', f'exported/{path.stem}_map.png'))
+        assert (wanted.mode, wanted.getpalette()) == (found.mode, found.getpalette())
+        wanted, found = np.asarray(wanted), np.asarray(found)
+        assert wanted.min() > 0 and len(np.unique(wanted)) > 1
+        assert (wanted == found).mean() > 0.9999, path
+    without = onnx.load(tmp_path / 'm.onnx')
+    kept = [entry for entry in without.metadata_props if entry.key != 'reduce_zero_label']
+    del without.metadata_props[:]
+    without.metadata_props.extend(kept)
+    onnx.save(without, tmp_path / 'earlier.onnx')
+    assert main([str(tmp_path / 'earlier.onnx'), str(path), '--out-dir', 'earlier']) == 0
+    assert (np.asarray(Image.open(tmp_path / f'earlier/{path.stem}_map.png')) == found - 1).all()
 
 
 CHANNELS = """

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from pycocotools import mask as coco_masks
 
+from mmvision_mamba.datasets.label_maps import segment_map
 from mmvision_mamba.export import formats
 from mmvision_mamba.export.agreement import Agreement
 from mmvision_mamba.export.parts import Exportable
@@ -207,6 +208,18 @@ def test_a_single_logit_is_compared_with_the_threshold(tmp_path):
     assert (model(image) == (image[..., 0] == 3)).all()
 
 
+@pytest.mark.parametrize('reduced', [False, True])
+@pytest.mark.parametrize('count', [1, 4, 255, 256, 300])
+def test_label_maps_as_images_are_the_packages(count, reduced, tmp_path):
+    palette = np.random.default_rng(count).integers(0, 256, (count, 3)).tolist()
+    model = save_segmentor(tmp_path / 'm.onnx', Red(), task='segmentation', classes=['a'] * count, palette=palette,
+                           reduce_zero_label=reduced)
+    labels = np.arange(600).reshape(20, 30) % count
+    wanted, found = segment_map(labels, count, palette, reduced), model.map_image(labels)
+    assert (found.mode, found.getpalette()) == (wanted.mode, wanted.getpalette())
+    assert (np.asarray(found) == labels + reduced).all() and (np.asarray(wanted) == labels + reduced).all()
+
+
 def test_an_image_larger_than_the_graph_takes(tmp_path):
     model = save_segmentor(tmp_path / 'm.onnx', Red(), (0, 2, 3), task='segmentation', largest=64)
     assert model(np.zeros((64, 40, 3), np.uint8)).shape == (64, 40)
@@ -216,13 +229,19 @@ def test_an_image_larger_than_the_graph_takes(tmp_path):
 
 def test_pictures_are_never_written_over(tmp_path):
     save_segmentor(tmp_path / 'm.onnx', Red(), task='segmentation', classes=['black', 'red'])
-    names = 'a.png', 'a_map.png', 'b.png'
+    names = 'a.png', 'a_map.png', 'B.png'
     for i, name in enumerate(names):
         Image.fromarray(np.full((32, 32, 3), 100 * i, np.uint8)).save(tmp_path / name)
     before = {name: (tmp_path / name).read_bytes() for name in names}
     assert runtime.main([str(tmp_path / 'm.onnx'), str(tmp_path), '--out-dir', str(tmp_path)]) == 0
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
     assert len(list(tmp_path.glob('*.png'))) == 3 * 3
+    (tmp_path / 'c').mkdir()
+    (tmp_path / 'B.png').rename(tmp_path / 'c' / 'b.png')  # which differs from B.png in case alone
+    (tmp_path / 'a_map.png').rename(tmp_path / 'B.png')
+    assert runtime.main([str(tmp_path / 'm.onnx'), str(tmp_path / 'B.png'), str(tmp_path / 'c'), '--out-dir',
+                         str(tmp_path / 'o')]) == 0
+    assert len({path.name.lower() for path in (tmp_path / 'o').iterdir()}) == 4
 
 
 def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch, capsys):
