@@ -2,6 +2,8 @@
 import re
 from importlib import import_module
 
+from .printable import printable
+
 
 class UserError(Exception):
     """Wrong input. The message names the file, key or argument, what was expected, and the way out.
@@ -10,6 +12,9 @@ class UserError(Exception):
         exit_code: exit code of the command that this error ends.
     """
     exit_code = 2
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(UserError, ValueError):

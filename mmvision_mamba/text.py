@@ -3,11 +3,12 @@ import difflib
 from collections.abc import Collection, Iterable, Sequence
 
 from .errors import ConfigError
+from .printable import shown
 
 
 def did_you_mean(name: object, valid: Iterable[str]) -> str:
     """' (did you mean …?)' where a valid name is close to `name`, else ''."""
-    close = difflib.get_close_matches(str(name), list(valid), n=1)
+    close = difflib.get_close_matches(shown(name), map(shown, valid), n=1)
     return f' (did you mean {close[0]!r}?)' if close else ''
 
 
@@ -20,13 +21,14 @@ def check_names(names: Iterable[str], valid: Collection[str], complaint: str,
     """
     for name in names:
         if name not in valid:
-            raise error(f'{complaint} {name!r}{did_you_mean(name, valid)}; valid ones: {", ".join(valid) or "none"}')
+            raise error(f"{complaint} '{shown(name)}'{did_you_mean(name, valid)}; valid ones: "
+                        f"{', '.join(map(shown, valid)) or 'none'}")
 
 
 def shortened(names: Collection, most: int = 8) -> str:
     """The names joined by commas; where there are more than `most`, 'a, b, … (12 in all)'."""
-    shown = ', '.join(str(name) for _, name in zip(range(most), names))
-    return shown + (f', … ({len(names)} in all)' if len(names) > most else '')
+    listed = ', '.join(shown(name) for _, name in zip(range(most), names))
+    return listed + (f', … ({len(names)} in all)' if len(names) > most else '')
 
 
 def class_name(type_: object) -> str:

@@ -13,7 +13,7 @@ from types import ModuleType
 from ..checkpoints import enforce_safe_reading
 from ..text import did_you_mean
 from ..version import __version__
-from .errors import user_errors
+from .errors import printable_output, user_errors
 
 # In the order of the help.
 COMMANDS = ('train', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset',
@@ -59,6 +59,7 @@ def main_of(command: str, argv: Sequence[str], prog: str | None = None) -> int:
     module.add_options(parser)
     _complete(parser)
     enforce_safe_reading()
+    printable_output()
     with user_errors():
         return module.run(parser.parse_args(argv)) or 0
 

@@ -1,6 +1,7 @@
 """Reports errors of the input in a line or two with an exit code; any other error is a bug and keeps its traceback."""
 import contextlib
 import inspect
+import logging
 import re
 import shutil
 import sys
@@ -10,9 +11,12 @@ from pathlib import Path
 from ..errors import UserError
 from ..installation import problem, with_mmcv_lite
 from ..mmcv_ops import source
+from ..printable import printable, shown
 from ..processes import part_processes
 
 _LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmseg', 'torch')  # whose classes say what is wrong with their arguments
+
+_LONGEST = 2000  # characters of a line of a message
 
 
 @contextlib.contextmanager
@@ -24,9 +28,32 @@ def user_errors() -> Iterator[None]:
         message = _user_message(error)
         if message is None:
             raise
-        print(f'error: {message}', file=sys.stderr, flush=True)
+        print(_lines(message), file=sys.stderr, flush=True)
         sys.exit(getattr(error, 'exit_code', UserError.exit_code))
     part_processes()
+
+
+def printable_output() -> None:
+    """Escape what a terminal would obey in this process's log records, and in all its output what can't be encoded."""
+    make = logging.getLogRecordFactory()
+    if not getattr(make, 'printable', False):
+        def printable_record(*args, **kwargs) -> logging.LogRecord:
+            record = make(*args, **kwargs)
+            with contextlib.suppress(TypeError, ValueError):  # arguments that don't fit: logging reports them
+                record.msg, record.args = printable(record.getMessage()), ()
+            return record
+
+        printable_record.printable = True
+        logging.setLogRecordFactory(printable_record)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
+
+
+def _lines(message: str) -> str:
+    """The message behind 'error: ', its further lines indented: none can be taken for output of the command."""
+    first, *others = printable(message).splitlines() or ['']
+    return '\n'.join([f'error: {shown(first, _LONGEST)}', *(f'  {shown(line, _LONGEST)}' for line in others)])
 
 
 class Start:

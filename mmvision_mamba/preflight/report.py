@@ -20,6 +20,7 @@ from ..datasets.loading import CheckedLoadImageFromFile, image_loader, known_lab
 from ..datasets.problems import KINDS, Contents, Problem
 from ..datasets.usage import Usage, built_usage, coco_usage
 from ..errors import DataError, UserError
+from ..printable import shown
 from ..text import shortened
 from . import check_data as checks
 from .annotation_files import Use, annotation_file, coco_uses, image_folder, joined, reads_coco, reads_panoptic
@@ -70,8 +71,8 @@ class DatasetReport:
         values = np.quantile(self.contents.sides, [0, 0.05, 0.5, 0.95, 1])
         return dict(zip(('min', '5%', 'median', '95%', 'max'), values.round(1).tolist()))
 
-    def lines(self, shown: int = 5) -> list[str]:
-        """Lines of text, with at most `shown` places of each kind of problem."""
+    def lines(self, most: int = 5) -> list[str]:
+        """Lines of text, with at most `most` places of each kind of problem."""
         c, sides = self.contents, self.box_sides()
         lines = [f'{self.where} ({self.type}): {self.path}', f'  {c.images} images']
         if sides:
@@ -93,11 +94,11 @@ class DatasetReport:
             problems = [problem for problem in self.problems if problem.kind == name]
             if problems:
                 lines.append(f'  {kind.level}: ' + ('' if kind.of_file else f'{len(problems)} ') + kind.what)
-                lines += [f'    {p.where}' + (f': {p.detail}' if p.detail else '') for p in problems[:shown]]
-                if len(problems) > shown:
-                    lines.append(f'    … and {len(problems) - shown} more')
+                lines += [f'    {p.where}' + (f': {p.detail}' if p.detail else '') for p in problems[:most]]
+                if len(problems) > most:
+                    lines.append(f'    … and {len(problems) - most} more')
                 lines.append(f'    → {problems[0].way_out(self.path)}')
-        return lines if self.problems else [*lines, '  no problems']
+        return [shown(line, 2000) for line in (lines if self.problems else [*lines, '  no problems'])]
 
 
 def check_config(cfg: Config, splits: Sequence[str], workers: int = 0, files: bool = True) -> list[DatasetReport]:
