@@ -6,7 +6,7 @@ with those that are imported already, with the others right after their import; 
 from typing import TYPE_CHECKING
 
 from . import moved, registration
-from .lazy import attach
+from .lazy import ExplainingFinder, attach, put_finder
 from .registration import register
 from .version import __version__
 
@@ -18,5 +18,6 @@ __all__ = ['MM_mamba_vision', 'MambaVision', '__version__', 'create_model', 'reg
 __getattr__, __dir__ = attach(__name__, dict(
     Inferencer='inference', MM_mamba_vision='backbones', MambaVision='backbones', create_model='backbones'))
 
+put_finder(ExplainingFinder(__name__), first=True)
 moved.install()
 registration.install()

@@ -18,6 +18,12 @@ DISTRIBUTIONS = dict(
     mmpretrain=('mmpretrain', 'onedl-mmpretrain'))
 OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmseg')
 REQUIRED = ('torch', 'torchvision', 'timm', 'numpy')  # without any extra
+# Module -> the extra that brings it; of modules that come along with OpenMMLab, the distribution.
+EXTRAS = dict(gradio='app', onnx='export', onnxruntime='export', onnxscript='export', onnxslim='export', ray='ray',
+              pyarrow='ray', pandas='ray')
+BESIDE_OPENMMLAB = dict(cv2='opencv-python', **{name: name for name in (
+    'addict', 'ftfy', 'matplotlib', 'prettytable', 'pycocotools', 'regex', 'rich', 'scipy', 'shapely', 'termcolor',
+    'terminaltables', 'yapf')})
 MMCV_LITE = "pip install 'mmcv-lite>=2.1,<2.2'"
 MMENGINE = "pip install 'mmengine>=0.10.7,<0.11'"
 EXTENSION_FILE = '_ext.py'  # of `mmvision-mamba setup-mmcv`, in mmcv's folder
@@ -114,6 +120,16 @@ def problem(error: BaseException, what: str = 'this') -> UserError | None:
                 return MissingExtraError(f'{module} is not installed, which {who} needs.\n{install_command(module)}')
             if module in OPENMMLAB and not installed(module):
                 return MissingExtraError(what, 'openmmlab')
+            # Only of these: what a user's own code lacks is another matter.
+            importer = _where(cause)
+            if importer in ('mmvision_mamba', *OPENMMLAB) and not installed(module):
+                if module in EXTRAS:
+                    return MissingExtraError(what, EXTRAS[module])
+                if module in BESIDE_OPENMMLAB and not (installed('mmengine') and installed('mmcv')):
+                    return MissingExtraError(what, 'openmmlab')
+                if module in BESIDE_OPENMMLAB:
+                    return MissingExtraError(f'{module} is not installed, which {importer} needs.\n'
+                                             f'pip install {BESIDE_OPENMMLAB[module]}')
     return None
 
 

@@ -3,7 +3,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -44,3 +44,28 @@ def put_finder(finder: MetaPathFinder, first: bool) -> None:
         return type(of).__module__, type(of).__qualname__
     sys.meta_path[:] = [other for other in sys.meta_path if name(other) != name(finder)]
     sys.meta_path.insert(0 if first else len(sys.meta_path), finder)
+
+
+class ExplainingFinder(MetaPathFinder):
+    """Finds the modules of a package through the other finders, and gives them a loader whose failures are explained.
+
+    So each module that needs an extra names it, whichever of them is imported first.
+    """
+
+    def __init__(self, package: str):
+        self._prefix = f'{package}.'
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None = None,
+                  target: ModuleType | None = None) -> ModuleSpec | None:
+        if not fullname.startswith(self._prefix):
+            return None
+        spec = find_by_others(self, fullname, path, target)
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            spec.loader = _ExplainingLoader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+class _ExplainingLoader(SourceFileLoader):
+    def exec_module(self, module: ModuleType) -> None:
+        with explaining(module.__name__):
+            super().exec_module(module)

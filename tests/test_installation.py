@@ -81,6 +81,25 @@ def test_a_single_package_that_is_missing_is_named_alone(module, others, command
     assert str(problem(error)).startswith(f'{module} is not installed, which mmvision_mamba needs.')
 
 
+def lacking(module: str, importer: str) -> ImportError:
+    """What importing `module` raises in code of `importer` where it is not installed."""
+    return raised_by(importer, f'ModuleNotFoundError("No module named {module!r}", name={module!r})')
+
+
+@pytest.mark.parametrize(('module', 'importer', 'stack', 'says'), [
+    ('cv2', 'mmvision_mamba.datasets.shapes', False, "'.[openmmlab]'"),
+    ('ftfy', 'mmseg.utils', True, 'ftfy is not installed, which mmseg needs.\npip install ftfy'),
+    ('cv2', 'mmcv.image', True, 'cv2 is not installed, which mmcv needs.\npip install opencv-python'),
+    ('onnxruntime', 'mmvision_mamba.export.calibration', True, "'.[export]'"),
+    ('cv2', 'my_transforms', False, None), ('pandas', 'my_tables', True, None)])
+def test_what_comes_along_with_an_extra_is_told_too(module, importer, stack, says, monkeypatch):
+    monkeypatch.setattr('importlib.metadata.requires', lambda name: [])
+    monkeypatch.setattr('mmvision_mamba.installation.mmcv_problem', lambda: None)
+    monkeypatch.setattr('mmvision_mamba.installation.installed', lambda name: stack and name != module)
+    found = problem(lacking(module, importer))
+    assert found is None if says is None else says in str(found)
+
+
 def test_mmengine_names_the_package_of_a_base_in_words(monkeypatch):
     monkeypatch.setattr('mmvision_mamba.installation.mmcv_problem', lambda: None)
     monkeypatch.setattr('mmvision_mamba.installation.installed', lambda module: module in ('mmengine', 'mmcv'))

@@ -6,22 +6,19 @@ from itertools import product
 from pathlib import Path
 
 import torch
+from mmengine.logging import MMLogger
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS
+from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
 from ..errors import ConfigError, MissingExtraError
-from ..installation import installed, needing
+from ..installation import installed
+from ..preflight.datasets import datasets_of
+from ..preflight.pretrained import drop_pretrained
+from ..preflight.read import read_config
 from .setting import Setting
 from .variants import finish, fuse, precision, variants
-
-with needing('benchmark.py detector and segmentor', 'openmmlab'):
-    from mmengine.logging import MMLogger
-    from mmengine.model import revert_sync_batchnorm
-    from mmengine.registry import MODELS
-    from mmengine.structures import InstanceData, PixelData
-
-    from ..preflight.datasets import datasets_of
-    from ..preflight.pretrained import drop_pretrained
-    from ..preflight.read import read_config
 
 OBJECTS = 10  # in the random ground truth of an image
 CANDIDATES = 1000  # boxes of a class that reach the detector's last NMS
@@ -44,7 +41,7 @@ def build_model(config: str, cfg_options: dict | None, kind: str, size: tuple[in
     """Build the config's model with random weights, loading none."""
     scope = dict(detector='mmdet', segmentor='mmseg')[kind]
     if not installed(scope):
-        raise MissingExtraError(f'benchmark.py {kind}', 'openmmlab')
+        raise MissingExtraError(f'benchmark {kind}', 'openmmlab')
     cfg = read_config(config, cfg_options)
     if cfg.default_scope != scope:
         raise ConfigError(f'{config} is no config of a {kind}: its default_scope is {cfg.default_scope!r}, '

@@ -24,8 +24,8 @@ def export_settings(args: Namespace) -> Iterator[Setting]:
         ConfigError: another device than a CPU.
     """
     if args.device.type != 'cpu':
-        raise ConfigError('benchmark.py export runs on the CPU: --device cpu')
-    require('benchmark.py export', 'export', 'onnx', 'onnxruntime')
+        raise ConfigError('benchmark export runs on the CPU: --device cpu')
+    require('benchmark export', 'export', 'onnx', 'onnxruntime')
     for config, size in product(args.configs, args.sizes):
         model = build_model(config, args.cfg_options, 'segmentor', size).eval()
         exportable = build_exportable(model, 'segmentor')

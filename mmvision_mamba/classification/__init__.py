@@ -1,13 +1,10 @@
 """Image classification through mmengine: model, data set, transform, metric and hooks, to train and test with."""
-from ..installation import needing
-
-with needing(__name__, 'openmmlab'):
-    from .dataset import ImageFolder
-    from .hooks import ClassesCheckHook, PublishedWeightsHook
-    from .mesa import MESAHook
-    from .metric import Accuracy
-    from .model import ImageClassifier
-    from .transforms import PackImage
+from .dataset import ImageFolder
+from .hooks import ClassesCheckHook, PublishedWeightsHook
+from .mesa import MESAHook
+from .metric import Accuracy
+from .model import ImageClassifier
+from .transforms import PackImage
 
 __all__ = ['Accuracy', 'ClassesCheckHook', 'ImageClassifier', 'ImageFolder', 'MESAHook', 'PackImage',
            'PublishedWeightsHook']
