@@ -7,13 +7,18 @@ Inferencer or commands are used, both read through `read_checkpoint`, with just 
 that a Runner writes allowed. Elsewhere they read as ever, and mmengine its own files too.
 """
 import functools
-import os
 from collections.abc import Callable
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
+
+import numpy as np
+import torch
 
 from . import enforce_safe_reading, safe_reading_enforced
+from .archives import load
 from .numpy_pickles import named
 from .reading import SAFE_CLASSES, read_checkpoint, read_safely, safe_globals
+from .trees import Refused
+from .unpickling import KNOWN, allow
 
 
 def _restricted_getattr(instance, name, *default):
@@ -37,9 +42,33 @@ def _config_dict(content):
     from mmengine.config import ConfigDict
     if type(content) is not dict:
         raise TypeError('a ConfigDict is made of a dictionary')
-    return ConfigDict(content)
+    made = ConfigDict()
+    dict.update(made, content)  # whose dictionaries are ConfigDicts already; its own way copies all of them each time
+    return made
 
 
+def _method_name(owner, name):
+    """What stands for a method of a `HistoryBuffer`, which keeps those of its class."""
+    from mmengine.logging import HistoryBuffer
+    if owner is not KNOWN.get(_HISTORY) or name not in vars(HistoryBuffer) or name.startswith('_'):
+        raise Refused('a method that is none of a history')
+    return name
+
+
+def _set_history(history, state):
+    """Give a `HistoryBuffer` its numbers, and the number of them that it keeps."""
+    if not isinstance(state, dict):
+        raise Refused('a history without numbers')
+    numbers = [state.get(key) for key in ('_log_history', '_count_history')]
+    length = state.get('max_length')
+    if not all(isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind in 'biuf' for array in numbers) \
+            or len(numbers[0]) != len(numbers[1]) or type(length) is not int or length < 1:
+        raise Refused('a history without numbers')
+    history.__init__(max_length=length)
+    history._log_history, history._count_history = map(np.asarray, numbers)
+
+
+_HISTORY = 'mmengine.logging.history_buffer.HistoryBuffer'
 _BOOKKEEPING = (_restricted_getattr, named('mmengine.config.config', 'ConfigDict', _config_dict))
 
 
@@ -52,6 +81,9 @@ def register() -> None:
     from mmengine.logging import HistoryBuffer  # mmengine's own import registers, so none at this module's top
     from mmengine.runner import CheckpointLoader
     SAFE_CLASSES.extend(c for c in (HistoryBuffer, *_BOOKKEEPING) if c not in SAFE_CLASSES)
+    allow(_HISTORY, new=HistoryBuffer, state=_set_history, type_=HistoryBuffer)
+    allow('mmengine.config.config.ConfigDict', _config_dict)
+    allow('builtins.getattr', _method_name)
     # mmengine 0.10.7 has no seam here: nothing public tells which loaders there are.
     for prefix, loader in list(CheckpointLoader._schemes.items()):
         asked = getattr(loader, 'reads_safely', None)
@@ -75,13 +107,13 @@ def _either(loader: Callable, safe: Callable) -> Callable:
     help: its own list and the stand-ins of `SAFE_CLASSES` would meet under the same names.
     """
     @functools.wraps(loader)  # mmengine logs the part of the name after 'load_from_'
-    def load(filename, map_location=None, **options):
+    def read(filename, map_location=None, **options):
         if safe_reading_enforced():
             return safe(filename, map_location=map_location, **options)
         with nullcontext() if _fork() else safe_globals():
             return loader(filename, map_location=map_location, **options)
-    load.reads_safely = safe_reading_enforced
-    return load
+    read.reads_safely = safe_reading_enforced
+    return read
 
 
 def load_from_local(filename, map_location=None, **_):
@@ -90,41 +122,23 @@ def load_from_local(filename, map_location=None, **_):
 
 
 def without_code(loader):
-    """Wrap one of mmengine's loaders such that its `torch.load` runs no code."""
+    """Wrap one of mmengine's loaders such that its `torch.load` is `archives.load`."""
     @functools.wraps(loader)
-    def load(filename, map_location=None, **options):
-        previous = os.environ.get('TORCH_FORCE_WEIGHTS_ONLY_LOAD')
-        os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = '1'  # also where `weights_only=False` is asked for
+    def read(filename, map_location=None, **options):
+        # mmengine 0.10.7 has no seam here: a loader is not told what to load a file with that it has got.
+        torchs, torch.load = torch.load, lambda file, map_location=None, *_, **__: load(file, map_location)
         try:
-            with _without_list_of_fork():
-                return _without_config(read_safely(filename, lambda: loader(
-                    filename, map_location=map_location, **options)))
+            return _without_config(read_safely(filename, lambda: loader(
+                filename, map_location=map_location, **options)))
         finally:
-            if previous is None:
-                del os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD']
-            else:
-                os.environ['TORCH_FORCE_WEIGHTS_ONLY_LOAD'] = previous
-    return load
+            torch.load = torchs
+    return read
 
 
-def _fork():
-    """mmengine's module of loaders if it has a list of its own of what is safe, as the fork's has; else None."""
+def _fork() -> bool:
+    """Whether mmengine has a list of its own of what is safe, as its fork has."""
     from mmengine.runner import checkpoint
-    return checkpoint if hasattr(checkpoint, 'get_torch_safe_globals') else None
-
-
-@contextmanager
-def _without_list_of_fork():
-    """Empty the fork's list within the block: `getattr` and NumPy's unsafe methods are on it."""
-    if not (module := _fork()):
-        yield
-        return
-    # onedl-mmengine 0.10.12 has no seam here: its loaders add the list wherever they load.
-    previous, module.get_torch_safe_globals = module.get_torch_safe_globals, list
-    try:
-        yield
-    finally:
-        module.get_torch_safe_globals = previous
+    return hasattr(checkpoint, 'get_torch_safe_globals')
 
 
 def _without_config(checkpoint):

@@ -13,11 +13,9 @@ class _DType:
     """Stands for a dtype while a file is read; holds the real one."""
 
     def __init__(self, name, align=False, copy=False):
-        if not isinstance(name, str):
-            raise TypeError(f'dtype {name!r} is not allowed in a checkpoint')
+        if not isinstance(name, str) or len(name) > 16 or np.dtype(name).kind not in _KINDS:
+            raise TypeError('such a dtype is not allowed in a checkpoint')
         self.dtype = np.dtype(name)
-        if self.dtype.kind not in _KINDS:
-            raise TypeError(f'dtype {name!r} is not allowed in a checkpoint')
 
     def __setstate__(self, state):
         order = state[1] if isinstance(state, tuple) and len(state) > 4 else None
@@ -32,8 +30,8 @@ class _Array(np.ndarray):
 
     def __setstate__(self, state):
         _, shape, dtype, fortran, data = state
-        if any(side < 0 for side in shape):
-            raise ValueError(f'an array of shape {shape}')
+        if not isinstance(shape, tuple) or not all(isinstance(side, int) and side >= 0 for side in shape):
+            raise ValueError('an array of such a shape is not allowed in a checkpoint')
         array = np.frombuffer(_as_bytes(data), _as_dtype(dtype)).reshape(shape, order='F' if fortran else 'C')
         super().__setstate__((1, array.shape, array.dtype, bool(fortran), _as_bytes(data)))
 
@@ -79,8 +77,8 @@ def _no_bytes():
 
 
 def _encode(text, encoding):
-    if encoding != 'latin1':
-        raise TypeError(f'bytes written as {encoding!r}')
+    if not isinstance(text, str) or encoding != 'latin1':
+        raise TypeError('bytes written in another encoding')
     return text.encode('latin1')
 
 

@@ -25,7 +25,7 @@ def _datetime(state, zone=None):
 def _numbers(state, *lengths: int) -> list[int]:
     """Numbers of so many bytes each, the first byte highest. torch's protocol of pickles is 2, which has no `fold`."""
     if not isinstance(state, bytes) or len(state) != sum(lengths):
-        raise ValueError(f'{state!r} is no date or time')
+        raise ValueError('no date or time')
     return [int.from_bytes(state[sum(lengths[:i]):sum(lengths[:i + 1])], 'big') for i in range(len(lengths))]
 
 

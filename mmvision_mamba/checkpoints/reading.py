@@ -2,7 +2,6 @@
 import argparse
 import hashlib
 import os
-import pickle
 import re
 import sys
 import zipfile
@@ -18,25 +17,30 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..printable import shown
 from ..text import shortened
 from . import numpy_pickles, plain_pickles
+from .archives import load
+from .trees import Refused
+from .unpickling import ForeignClass
 
-# timm-style training checkpoints, the published ones among them, hold their arguments as a Namespace.
+# What mmengine's own loaders may read besides, where safe reading isn't enforced. timm-style training checkpoints, the
+# published ones among them, hold their arguments as a Namespace.
 SAFE_CLASSES: list = [argparse.Namespace, *numpy_pickles.SAFE, *plain_pickles.SAFE]
 
 
 def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: str | None = None) -> Any:
-    """Load a checkpoint file; unpickles only tensors, plain Python data and `SAFE_CLASSES`.
+    """Load a checkpoint file: dense tensors, plain Python data and bookkeeping, see `unpickling`.
 
     Args:
         path: a file, or an http(s) or file URL, downloaded once into `torch.hub.get_dir()/checkpoints`. Either may end
             in `#sha256=…`; a URL whose file name has torch.hub's form `NAME-HASH.EXT` is checked against that.
-        map_location: as for `torch.load`. Default: 'cpu'.
+        map_location: the tensors' device; anything else than a device or its name: the CPU. Default: 'cpu'.
         sha256: the file's SHA-256, or 8 or more of its first hexadecimal digits. Default: from the path, if it has one.
 
     Raises:
         CheckpointError: the file is missing, truncated, damaged, not a checkpoint, has another SHA-256, or holds
-            objects of another class (named).
+            what no checkpoint needs (named).
     """
     name, _, fragment = str(path).partition('#sha256=')
     scheme = urlparse(name).scheme if '://' in name else 'file'
@@ -51,9 +55,7 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: 
         raise CheckpointError(f'checkpoint not found: {file}')
     if expected:
         _verify(file, expected)
-    if problem := archive_problem(file):
-        raise CheckpointError(f'{file}: {problem}.\nDownload or copy it again.')
-    return read_safely(file, lambda: torch.load(file, map_location=map_location, weights_only=True))
+    return read_safely(file, lambda: load(file, map_location))
 
 
 def archive_problem(file: str | os.PathLike) -> str | None:
@@ -73,26 +75,28 @@ def archive_problem(file: str | os.PathLike) -> str | None:
     return damaged and f'bit-rotten: {damaged} is not what its checksum says'
 
 
-def read_safely(file: str | os.PathLike, load: Callable[[], Any]) -> Any:
-    """Call `load`, in which `torch.load` accepts `SAFE_CLASSES`; raises CheckpointError about `file` if it fails."""
+def read_safely(file: str | os.PathLike, read: Callable[[], Any]) -> Any:
+    """Call `read`, which reads a checkpoint by `archives.load`; raises CheckpointError about `file` if that fails."""
     try:
-        with safe_globals():
-            return load()
+        return read()
     except CheckpointError:
         raise
-    except pickle.UnpicklingError as error:
-        if match := re.search(r'GLOBAL ([\w.]+)|Unsupported class ([\w.]+)', str(error)):
-            name = match[1] or match[2]
-            if name.startswith(('mmengine.', 'builtins.getattr')) and _import_mmengine():
-                return read_safely(file, load)
-            raise CheckpointError(
-                f'{file} holds an object of {name}, which is neither a tensor nor '
-                'training bookkeeping: refused, since loading it could run code. Ask its author for a file of weights '
-                'alone.') from None
-        raise _broken(file, 'not in a format that torch reads without running code') from None
-    except RuntimeError as error:
-        raise _broken(file, re.split(r'[\n.:]', str(error).strip())[0]) from None
-    except Exception as error:  # whatever an unpickler stumbles over in a broken or hostile file
+    except ForeignClass as error:
+        if str(error).startswith(('mmengine.', 'builtins.getattr')) and _import_mmengine():
+            return read_safely(file, read)
+        raise CheckpointError(
+            f'{file} holds an object of {shown(str(error), 100)}, which is neither a tensor nor training bookkeeping: '
+            'refused, since loading it could run code. Ask its author for a file of weights alone.') from None
+    except Refused as error:
+        raise CheckpointError(f'{file} holds {error}: refused, since no checkpoint of a training run does.\n'
+                              'Ask its author for a file of weights alone, dense and of real numbers.') from None
+    except zipfile.BadZipFile as error:
+        record = re.search("Bad CRC-32 for file '(.*)'", str(error))
+        problem = f'{record[1]} is not what its checksum says' if record else str(error)
+        raise CheckpointError(f'{file}: bit-rotten: {shown(problem)}.\nDownload or copy it again.') from None
+    except MemoryError:
+        raise CheckpointError(f'{file} needs more memory than there is.') from None
+    except Exception as error:  # whatever a broken or hostile file makes of its parts
         raise _broken(file, type(error).__name__) from None
 
 

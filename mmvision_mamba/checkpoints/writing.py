@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..errors import CheckpointError
+from .archives import load
 from .reading import archive_problem, read_safely
 
 PART = '.part'  # suffix of a file while it is written
@@ -87,8 +88,7 @@ def peek(path: str | os.PathLike) -> dict:
     Raises:
         CheckpointError: see `read_checkpoint`.
     """
-    mmap = zipfile.is_zipfile(path)
-    return read_safely(path, lambda: torch.load(path, map_location='cpu', weights_only=True, mmap=mmap))
+    return read_safely(path, lambda: load(path, lazy=True))
 
 
 def _sync(path: str | os.PathLike) -> None:
