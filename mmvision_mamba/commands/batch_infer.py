@@ -12,14 +12,12 @@ from pathlib import Path
 from ..configs import find_config
 from ..errors import ConfigError, DataError
 from ..inference import BATCH_FORMATS
-from .options import add_cfg_options
+from .options import add_cfg_options, add_model_and_inputs, model_and_inputs
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', help='config file of a detector (mmdet) or segmentor (mmseg)')
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
-    parser.add_argument('inputs', nargs='+', metavar='INPUT', help='image, folder (searched recursively), pattern, '
-                        'http(s) URL, or a .txt file that lists images, one a line')
+    add_model_and_inputs(parser, 'image, folder (searched recursively), pattern, http(s) URL, or a .txt file that '
+                         'lists images, one a line')
     parser.add_argument('--out', required=True, metavar='DIR', help='where results are written')
     parser.add_argument('--format', choices=list(BATCH_FORMATS), default='parquet', help='default: %(default)s')
     parser.add_argument('--shard-size', type=int, default=256, metavar='N', help='images a part; default: %(default)s')
@@ -38,11 +36,12 @@ def run(args: argparse.Namespace) -> int | None:
     from ..inference.batch import BatchJob, run_here
 
     _check_options(args)
-    model = dict(model=str(find_config(args.config).absolute()), cfg_options=args.cfg_options,
-                 weights=args.checkpoint if '://' in args.checkpoint else str(Path(args.checkpoint).absolute()))
+    config, checkpoint, inputs = model_and_inputs(args)
+    model = dict(model=str(find_config(config).absolute()), cfg_options=args.cfg_options,
+                 weights=checkpoint if '://' in checkpoint else str(Path(checkpoint).absolute()))
     # With Ray too, so that errors in config and checkpoint are reported before any process starts.
     inferencer = Inferencer(**model, device='cpu' if args.ray else args.device, show_progress=False)
-    job = BatchJob(args.inputs, args.out, _settings(model, inferencer), args.shard_size, args.format, inferencer.ids)
+    job = BatchJob(inputs, args.out, _settings(model, inferencer), args.shard_size, args.format, inferencer.ids)
     shards = job.start()
     if len(shards) < len(job):
         print(f'{len(job) - len(shards)} of {len(job)} parts are there already')

@@ -8,15 +8,12 @@ import argparse
 import sys
 
 from ..errors import DataError
-from .options import add_cfg_options
+from .options import add_cfg_options, add_model_and_inputs, model_and_inputs
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', help='config file of a detector (mmdet) or segmentor (mmseg)')
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
-    parser.add_argument('inputs', nargs='+', metavar='INPUT',
-                        help="image, video, folder (searched recursively), pattern ('data/**/*.jpg'), http(s) URL, or "
-                        "a camera's index")
+    add_model_and_inputs(parser, "image, video, folder (searched recursively), pattern ('data/**/*.jpg'), http(s) URL, "
+                         "or a camera's index")
     parser.add_argument('--out-dir', default='outputs', help='where results are written; default: outputs')
     parser.add_argument('--score-thr', type=float, default=0.3,
                         help='instances with a lower score are not drawn; the predictions hold all; default: 0.3')
@@ -34,10 +31,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int | None:
     from ..inference import Inferencer
 
-    inferencer = Inferencer(args.config, args.checkpoint, args.device, args.cfg_options, args.classes)
+    config, checkpoint, inputs = model_and_inputs(args)
+    inferencer = Inferencer(config, checkpoint, args.device, args.cfg_options, args.classes)
     done = 0
     try:
-        for _ in inferencer.run(args.inputs, args.batch_size, args.out_dir, args.score_thr, args.no_save_vis,
+        for _ in inferencer.run(inputs, args.batch_size, args.out_dir, args.score_thr, args.no_save_vis,
                                 args.no_save_pred, show=args.show, wait_time=args.wait_time):
             done += 1
     except KeyboardInterrupt:

@@ -13,13 +13,15 @@ from pathlib import Path
 
 from ..backbones.family import FAMILY, PADDINGS
 from ..errors import ConfigError
+from ..printable import shown
+from ..text import did_you_mean
 from .options import add_cfg_options
 
 IMAGE_SIZE = {'large3': 256}  # side in pixels that an arch was published at; of the others: 224
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', nargs='?', help='config file of a detector or segmentor')
+    parser.add_argument('config', nargs='?', help='config file of a detector or segmentor, or an arch as for --arch')
     parser.add_argument('--arch', choices=FAMILY, metavar='NAME',
                         help=f'instead of a config: an ImageNet classifier, of {", ".join(FAMILY)}')
     parser.add_argument('--size', nargs='+', type=int, metavar='PIXELS',
@@ -62,6 +64,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check_options(args: argparse.Namespace) -> None:
+    if args.arch is None and args.config in FAMILY:
+        args.arch, args.config = args.config, None
+    if args.config and not Path(args.config).exists() and (meant := did_you_mean(args.config, FAMILY)):
+        raise ConfigError(f'{shown(args.config)} is neither a config nor an arch{meant}')
     if (args.config is None) == (args.arch is None):
         raise ConfigError('name a config file or --arch, one of the two')
     if args.size is not None:

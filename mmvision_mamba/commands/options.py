@@ -2,7 +2,9 @@
 import argparse
 import re
 
-from ..errors import MissingExtraError
+from ..configs import config_of_run, is_checkpoint
+from ..errors import ConfigError, MissingExtraError
+from ..printable import shown
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +17,32 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     # torch.distributed.launch passes it; torchrun sets the environment variable.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_model_and_inputs(parser: argparse.ArgumentParser, inputs: str) -> None:
+    """The arguments [CONFIG] CHECKPOINT INPUT …, whose help is `inputs`; `model_and_inputs` tells them apart."""
+    parser.add_argument('config', nargs='?', help='config file of a detector (mmdet) or segmentor (mmseg); default: '
+                        'the one that a training wrote beside the checkpoint')
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('inputs', nargs='+', metavar='INPUT', help=inputs)
+    # argparse would divide the words before it has seen those that follow an option.
+    parser.parse_args = parser.parse_intermixed_args
+
+
+def model_and_inputs(args: argparse.Namespace) -> tuple[str, str, list[str]]:
+    """The config, the checkpoint and the inputs of `add_model_and_inputs`.
+
+    Raises:
+        ConfigError: no config is named and there is none beside the checkpoint, or no input is.
+    """
+    words = [word for word in (args.config, args.checkpoint, *args.inputs) if word is not None]
+    if is_checkpoint(words[0]):
+        words.insert(0, str(config_of_run(words[0])))
+    if len(words) < 3:
+        raise ConfigError(f'a config, a checkpoint and at least one input are expected, got {shown(" ".join(words))}; '
+                          'the config may be left out where it lies beside the checkpoint')
+    config, checkpoint, *inputs = words
+    return config, checkpoint, inputs
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:

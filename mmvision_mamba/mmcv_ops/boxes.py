@@ -10,6 +10,8 @@ import torch
 import torchvision  # noqa: F401  registers the operators
 from torch import Tensor
 
+from .precision import computed_in
+
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
     """Indices, (K,), of the boxes that no better one overlaps by more than `iou_threshold`, best first.
@@ -20,7 +22,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         iou_threshold: rounded to float32, in which mmcv compares.
         offset: 0 or 1.
     """
-    dtype = _computed_in(boxes)
+    dtype = computed_in(boxes)
     boxes = boxes.to(dtype)
     if offset:
         boxes = torch.cat([boxes[:, :2], boxes[:, 2:] + offset], dim=1)
@@ -44,7 +46,7 @@ def softnms(boxes: Tensor, scores: Tensor, dets: Tensor, iou_threshold: float, s
         method: scores are multiplied by 0 (method 0), by 1 - overlap (1), or by a Gaussian of the overlap (2).
         offset: 0 or 1.
     """
-    dtype = _computed_in(boxes)
+    dtype = computed_in(boxes)
     table = torch.cat([boxes.to(dtype), scores.to(dtype)[:, None]], dim=1).T.contiguous().numpy()
     indices, taken, end = np.arange(len(boxes)), 0, len(boxes)
     while taken < end:
@@ -74,7 +76,7 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
         dets: (N, 5), boxes and scores, on the CPU.
         iou_threshold: a box that overlaps by this much is suppressed; `nms` wants more.
     """
-    table = dets.to(_computed_in(dets)).T.contiguous().numpy()
+    table = dets.to(computed_in(dets)).T.contiguous().numpy()
     order, groups = np.argsort(-table[4], kind='stable'), []
     while order.size:
         best, rest = order[0], order[1:]
@@ -82,10 +84,6 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
         groups.append([int(best), *rest[suppressed].tolist()])
         order = rest[~suppressed]
     return groups
-
-
-def _computed_in(tensor: Tensor) -> torch.dtype:
-    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
 def _float32(number: float) -> float:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import MissingOperatorError
 from . import COMPILED_MMCV
+from .precision import computed_in
 
 OUTSIDE = -1e4  # pixels of the image
 
@@ -33,7 +34,7 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Ten
         MissingOperatorError: mode max.
     """
     _check_averages(pool_mode)
-    dtype = _computed_in(input)
+    dtype = computed_in(input, float16_on_gpus=True)
     output[:] = torch.ops.torchvision.roi_align(
         input.to(dtype), _within_reach(rois.to(dtype)), spatial_scale, aligned_height, aligned_width, sampling_ratio,
         aligned)
@@ -44,7 +45,7 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argm
                        pool_mode: int, aligned: bool) -> None:
     """Fill `grad_input`, (B, C, H, W); the others are as for `roi_align_forward`."""
     _check_averages(pool_mode)
-    dtype = _computed_in(grad_output)
+    dtype = computed_in(grad_output, float16_on_gpus=True)
     grad_input[:] = torch.ops.torchvision._roi_align_backward(
         grad_output.to(dtype), _within_reach(rois.to(dtype)), spatial_scale, aligned_height, aligned_width,
         *grad_input.shape, sampling_ratio, aligned)
@@ -60,7 +61,7 @@ def roi_pool_forward(input: Tensor, rois: Tensor, output: Tensor, argmax: Tensor
         output: (K, C, pooled_height, pooled_width), to be filled.
         argmax: as large, to be filled with the places of these numbers in H · W; -1: the bin is empty.
     """
-    dtype = _computed_in(input)
+    dtype = computed_in(input, float16_on_gpus=True)
     pooled, places = torch.ops.torchvision.roi_pool(
         input.to(dtype), rois.to(dtype), spatial_scale, pooled_height, pooled_width)
     output[:] = pooled
@@ -70,16 +71,10 @@ def roi_pool_forward(input: Tensor, rois: Tensor, output: Tensor, argmax: Tensor
 def roi_pool_backward(grad_output: Tensor, rois: Tensor, argmax: Tensor, grad_input: Tensor, pooled_height: int,
                       pooled_width: int, spatial_scale: float) -> None:
     """Fill `grad_input`, (B, C, H, W); the others are as for `roi_pool_forward`."""
-    dtype = _computed_in(grad_output)
+    dtype = computed_in(grad_output, float16_on_gpus=True)
     grad_input[:] = torch.ops.torchvision._roi_pool_backward(
         grad_output.to(dtype), rois.to(dtype), argmax, spatial_scale, pooled_height, pooled_width,
         *grad_input.shape)
-
-
-def _computed_in(maps: Tensor) -> torch.dtype:
-    if maps.dtype == torch.bfloat16 or (maps.dtype == torch.float16 and maps.device.type == 'cpu'):
-        return torch.float32
-    return maps.dtype
 
 
 def _within_reach(rois: Tensor) -> Tensor:

@@ -1,6 +1,11 @@
+import argparse
+
 import cv2
 import numpy as np
 import pytest
+
+from mmvision_mamba.commands import infer
+from mmvision_mamba.commands.options import model_and_inputs
 
 
 @pytest.fixture
@@ -52,6 +57,29 @@ def test_it_tells_wrong_input_in_a_line(tool, model_files, images, tmp_path, mon
     assert 'Traceback' not in run.err
     assert not list(tmp_path.rglob('vis/*'))
     assert 'bad.png' in str(arguments) or not (tmp_path / 'outputs').exists()
+
+
+@pytest.mark.parametrize('words', [
+    ['CONFIG', 'CHECKPOINT', 'a.png'], ['CONFIG', 'CHECKPOINT', '--device', 'cpu', 'a.png', 'b.png'],
+    ['CONFIG', '--device', 'cpu', 'CHECKPOINT', 'a.png'], ['CHECKPOINT', 'a.png'], ['CHECKPOINT', 'a.png', 'b.png'],
+    ['CHECKPOINT', '--device', 'cpu', 'a.png', 'b.png', 'c.png'], ['CHECKPOINT', 'a.png', '--device', 'cpu', 'b.png']])
+def test_the_config_beside_the_checkpoint_may_be_left_out(words, tmp_path):
+    config, checkpoint = tmp_path / 'mine.py', tmp_path / 'epoch_1.pth'
+    config.touch()
+    checkpoint.touch()
+    parser = argparse.ArgumentParser()
+    infer.add_options(parser)
+    args = parser.parse_args([dict(CONFIG=str(config), CHECKPOINT=str(checkpoint)).get(word, word) for word in words])
+    assert model_and_inputs(args) == (str(config), str(checkpoint), [word for word in words if word.endswith('.png')])
+
+
+@pytest.mark.parametrize('command', [['infer'], ['batch_infer', '--out', 'out']])
+def test_a_config_or_inputs_that_are_missing_are_told(tool, command, tmp_path):
+    (tmp_path / 'epoch_1.pth').touch()
+    for words, message in ((['mine.py', 'epoch_1.pth'], 'at least one input'),
+                           ([tmp_path / 'epoch_1.pth', 'a.png'], 'name its config before it; beside it there is none')):
+        run = tool(*command, *words)
+        assert (run.code, len(run.errors)) == (2, 1) and message in run.err
 
 
 def test_a_checkpoint_that_does_not_belong_to_the_config(tool, model_files, images):

@@ -15,8 +15,8 @@ def test_costs_of_a_config_and_of_an_arch(tool, model_files, tmp_path):
     assert float(total[3]) > 0
     with Image.open(tmp_path / 'info.png') as picture:
         assert picture.width > 800
-    run = tool('model_info', '--arch', 'tiny', '--size', 64, '--no-memory')
-    assert run.code == 0
+    run = tool('model_info', 'tiny', '--size', 64, '--no-memory')  # as with --arch
+    assert run.code == 0, run.err
     assert '31.79' in run.out
 
 
@@ -24,7 +24,8 @@ def test_costs_of_a_config_and_of_an_arch(tool, model_files, tmp_path):
     ([], 'name a config file or --arch'),
     (['--arch', 'tiny', '--size', '16'], '32 pixels or more'),
     (['--arch', 'tiny', '--window-size', '8', '4', '2'], 'windows of stages 3 and 4, or one for both'),
-    (['missing.py'], 'config file not found')])
+    (['missing.py'], 'config file not found'),
+    (['tinny'], "tinny is neither a config nor an arch (did you mean 'tiny'?)")])
 def test_it_tells_wrong_input_in_a_line(tool, arguments, message):
     run = tool('model_info', *arguments)
     assert (run.code, len(run.errors)) == (2, 1)

@@ -144,8 +144,8 @@ def test_it_trains_and_infers_by_name_from_an_empty_folder(pip_user, tmp_path):
     work_dir = pip_user.folder / 'work_dirs' / NAME
     assert {path.name for path in pip_user.folder.iterdir()} == {'work_dirs'}
 
-    config, checkpoint, images = work_dir / f'{NAME}.py', work_dir / 'epoch_1.pth', data / 'val'
-    done = pip_user('-m', 'mmvision_mamba', 'infer', config, checkpoint, images, '--out-dir', 'out')
+    checkpoint = work_dir / 'epoch_1.pth'
+    done = pip_user('-m', 'mmvision_mamba', 'infer', checkpoint, data / 'val', '--out-dir', 'out')
     assert done.returncode == 0, done.stderr
     assert len(json.loads((pip_user.folder / 'out/preds/images.json').read_text())['images']) == 4
 
