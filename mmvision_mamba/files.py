@@ -1,9 +1,12 @@
 """Atomic writes that survive a killed process, where those of `checkpoints.writing` survive a machine that fails, too;
-text read with or without a byte order mark."""
+reads that end, of regular files alone; text with or without a byte order mark."""
 import codecs
+import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 _MARKS = {codecs.BOM_UTF32_LE: 'utf-32', codecs.BOM_UTF32_BE: 'utf-32', codecs.BOM_UTF8: 'utf-8-sig',
           codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'}
@@ -25,13 +28,70 @@ def replace(path: Path, make: Callable[[Path], object]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def read_text(path: str | os.PathLike) -> str:
-    """Text of a file in UTF-8, or in what its byte order mark says, without that mark.
+def open_file(path: str | os.PathLike) -> BinaryIO:
+    """Open a regular file for reading bytes. Others, such as FIFOs and devices, may never end, or wait for ever.
+
+    Raises:
+        OSError: it can't be opened, or is something else: its `strerror` says which.
+    """
+    try:
+        _check_is_regular(os.stat(path), path)  # before it is opened: on devices that has effects
+        # Between the two calls a FIFO can have come in its place.
+        handle = os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0) | getattr(os, 'O_BINARY', 0)
+                         | getattr(os, 'O_CLOEXEC', 0))
+    except ValueError:  # NUL, lone surrogates
+        raise OSError(errno.EINVAL, 'no file can have this name', path) from None
+    try:
+        _check_is_regular(os.fstat(handle), path)
+        return os.fdopen(handle, 'rb')
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def _check_is_regular(status: os.stat_result, path: str | os.PathLike) -> None:
+    mode = status.st_mode
+    if stat.S_ISREG(mode):
+        return
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    kind = 'a FIFO' if stat.S_ISFIFO(mode) else 'a socket' if stat.S_ISSOCK(mode) else 'a device'
+    raise OSError(errno.EINVAL, f'it is {kind}, not a regular file', path)
+
+
+def read_bytes(path: str | os.PathLike, most: int | None = None) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: the file.
+        most: bytes that it may have. Default: any number.
+
+    Raises:
+        OSError: it can't be read, is no regular file, or has more bytes.
+    """
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if most is None or size <= most:
+            content = file.read(size + 1) or b''
+            if len(content) > size:  # it grows, or is one of those whose size no one knows, as in /proc
+                content += (file.read() if most is None else file.read(most + 1 - len(content))) or b''
+            size = len(content)
+        if most is not None and size > most:
+            raise OSError(errno.EFBIG, f'it has {size} bytes or more, and {most} are allowed', path)
+        return content
+
+
+def read_text(path: str | os.PathLike, most: int | None = None) -> str:
+    """Text of a file in UTF-8, or in what its byte order mark says, without that mark; lines end in a line feed.
+
+    Args:
+        path, most: see `read_bytes`.
 
     Raises:
         OSError, UnicodeError: it can't be read, or holds something else.
     """
-    return Path(path).read_text(encoding_of(path))
+    content = read_bytes(path, most)
+    return content.decode(_encoding(content)).replace('\r\n', '\n').replace('\r', '\n')
 
 
 def encoding_of(path: str | os.PathLike) -> str:
@@ -40,6 +100,9 @@ def encoding_of(path: str | os.PathLike) -> str:
     Raises:
         OSError: it can't be read.
     """
-    with open(path, 'rb') as file:
-        start = file.read(4)
+    with open_file(path) as file:
+        return _encoding(file.read(4))
+
+
+def _encoding(start: bytes) -> str:
     return next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), 'utf-8')

@@ -7,12 +7,19 @@ from collections.abc import Iterator, Mapping
 # direction of writing, and lone surrogates, which no file or terminal takes. All letters, marks and emoji stay.
 _UNFIT = '\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff'
 _IN_A_MESSAGE, _ON_A_LINE = re.compile(f'[{_UNFIT}]'), re.compile(f'[{_UNFIT}\t\n]')
+_PASSWORD = re.compile(r'(?<=://)[^/?#\s]*@')
 _DEEPEST = 5
 
 
 def printable(text: str) -> str:
-    """A message with all that doesn't belong on a screen escaped as in Python; its lines stay lines."""
-    return _IN_A_MESSAGE.sub(_escape, text)
+    """A message with all that doesn't belong on a screen escaped as in Python, and without the passwords of URLs; its
+    lines stay lines."""
+    return _IN_A_MESSAGE.sub(_escape, without_passwords(text))
+
+
+def without_passwords(text: str) -> str:
+    """Text with '***' for the user names and passwords of the URLs in it."""
+    return _PASSWORD.sub('***@', text) if '://' in text else text
 
 
 def shown(value: object, most: int = 300) -> str:

@@ -1,6 +1,10 @@
+import os
+import socket
+import sys
+
 import pytest
 
-from mmvision_mamba.files import replace
+from mmvision_mamba.files import encoding_of, open_file, read_bytes, read_text, replace
 
 
 def test_no_half_written_file(tmp_path):
@@ -12,3 +16,49 @@ def test_no_half_written_file(tmp_path):
     with pytest.raises(OSError, match='disk full'):
         replace(path, fail)
     assert not list(path.parent.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='FIFOs and /dev are of POSIX')
+def test_regular_files_alone_are_read(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / 'fifo')
+    (tmp_path / 'link').symlink_to('/dev/zero')
+    monkeypatch.chdir(tmp_path)  # paths of sockets are short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind('socket')
+    (tmp_path / 'loop').symlink_to('loop')
+    for name, reason in (('fifo', 'it is a FIFO, not a'), ('link', 'it is a device'), ('socket', 'it is a socket'),
+                         ('.', 'Is a directory'), ('none', 'No such file'), ('loop', 'Too many levels'),
+                         ('a\0b', 'no file can have'), ('a\ud800', 'no file can have')):
+        for read in (open_file, read_bytes, read_text, encoding_of):
+            with pytest.raises(OSError, match=reason) as error:
+                read(str(tmp_path / name))
+            assert error.value.strerror.startswith(reason)
+
+
+def test_what_is_read_is_bounded(tmp_path):
+    path = tmp_path / 'file'
+    path.write_bytes(b'12345')
+    assert read_bytes(path) == read_bytes(path, 5) == b'12345' and read_text(path, 5) == '12345'
+    for read in (read_bytes, read_text):
+        with pytest.raises(OSError, match='it has 5 bytes or more, and 4 are allowed'):
+            read(path, 4)
+    with path.open('wb') as file:
+        file.truncate(2**40)  # sparse
+    with pytest.raises(OSError, match='it has 1099511627776 bytes or more'):
+        read_bytes(path, 10**9)
+    path.write_bytes(b'')
+    assert read_bytes(path) == read_bytes(path, 0) == b''
+
+
+@pytest.mark.skipif(not os.path.exists('/proc/self/status'), reason='files without a size are of Linux')
+def test_files_that_have_no_size():
+    assert read_text('/proc/self/status').startswith('Name:')
+    with pytest.raises(OSError, match='allowed'):
+        read_bytes('/proc/self/status', 10)
+
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-32'])
+def test_text_of_any_encoding(encoding, tmp_path):
+    path = tmp_path / 'text'
+    path.write_bytes('ä\r\nb\rc\n'.encode(encoding))
+    assert read_text(path) == 'ä\nb\nc\n' and encoding_of(path) == encoding

@@ -1,6 +1,7 @@
 """Text from outside in messages: printable, bounded, and never by a representation of its own."""
 import logging
 import pickle
+import re
 import time
 
 import pytest
@@ -93,3 +94,13 @@ def commands_output():
 def test_log_records_of_commands_are_printable(commands_output, caplog):
     logging.getLogger('any').warning('%s: broken\n%d', 'a\x1b[2J\udcff', 3)
     assert caplog.messages == ['a\\x1b[2J\\udcff: broken\n3']
+
+
+def test_passwords_of_urls_are_left_out():
+    for url in ('https://user:secret@host/x', 'http://user:s@cret@host', 'x://secret@[::1]:80/a@b'):
+        text = f'a@b {url} and c@d'
+        assert printable(text) == str(DataError(text))
+        assert not {'secret', 's@c'} & set(re.findall('secret|s@c', printable(text)))
+        assert '://***@' in printable(text) and printable(text).endswith(' and c@d')
+    for text in ('https://host/a@b', 'https://host?to=a@b', 'a://b c@d', 'git@host:a'):
+        assert printable(text) == text

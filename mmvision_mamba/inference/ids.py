@@ -3,12 +3,13 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import count
-from urllib.parse import unquote, urlparse
+from urllib.parse import unquote
 
 from mmengine.config import Config
 
 from ..datasets.coco_files import ids_of_classes, read_json
 from ..datasets.json_numbers import is_id
+from ..downloads import is_url, split_url
 from ..errors import DataError
 from ..preflight.datasets import datasets_of
 
@@ -51,7 +52,7 @@ class ResultIds:
         Args:
             names: paths or URLs; None for what comes from no file.
         """
-        places = [None if name is None else _slashed(urlparse(unquote(name)).path if '://' in name
+        places = [None if name is None else _slashed(unquote(split_url(name)[2]) if is_url(name)
                                                      else os.path.abspath(name)) for name in names]
         found: list[str | None] = [self._in_folder(place) for place in places]
         claimed = {name for name in found if name is not None}

@@ -2,10 +2,7 @@
 import io
 import logging
 import os
-import urllib.request
 from contextlib import suppress
-from pathlib import Path
-from urllib.error import URLError
 
 import cv2
 import mmcv
@@ -14,10 +11,11 @@ from mmengine.logging import print_log
 from PIL import Image, ImageOps
 
 from ..datasets.image_files import darkness, image_problem, range_of_16_bits
+from ..downloads import fetch, is_url
 from ..errors import DataError
+from ..files import read_bytes
 
-MAX_DOWNLOAD = 2**28  # bytes of an image at a URL
-TIMEOUT = 30  # seconds without an answer
+MOST_BYTES = 2**30  # of an image's file
 _warned: list[str] = []
 
 
@@ -59,12 +57,11 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
             the file.
     """
     try:
-        content = _download(str(path)) if is_url(path) else Path(path).read_bytes()
+        content = fetch(str(path), MOST_BYTES) if is_url(path) else read_bytes(path, MOST_BYTES)
     except FileNotFoundError:
         raise DataError(f'{path}: no such file') from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, 'reason', None) or getattr(error, 'strerror', None) or error
-        raise DataError(f'{path}: can not be read ({reason})') from None
+    except OSError as error:
+        raise DataError(f'{path}: can not be read ({error.strerror or error})') from None
     if problem := image_problem(content):
         raise DataError(f'{path}: {problem}')
     if not color_type.startswith('unchanged') and (values := range_of_16_bits(content)):
@@ -86,21 +83,6 @@ def _warn_if_dark(name: str, low: int, high: int) -> None:
     if (problem := darkness(low, high)) and not _warned:
         _warned.append(name)
         print_log(f'{name}: {problem}', logger='current', level=logging.WARNING)
-
-
-def is_url(path: str | os.PathLike) -> bool:
-    return str(path).lower().startswith(('http://', 'https://'))
-
-
-def _download(url: str) -> bytes:
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer:
-            content = answer.read(MAX_DOWNLOAD + 1)
-    except URLError as error:
-        raise OSError(f'download failed: {error.reason}') from None
-    if len(content) > MAX_DOWNLOAD:
-        raise ValueError(f'more than {MAX_DOWNLOAD >> 20} MiB')
-    return content
 
 
 def from_pil(image: Image.Image) -> np.ndarray:

@@ -8,7 +8,6 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, TypeAlias
 
-import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -23,6 +22,7 @@ from ..preflight.read import read_config
 from .class_meta import reduces_zero_label
 from .display import check_display, show_picture
 from .enlarging import enlarge
+from .failures import NO_MEMORY, free_memory, is_memory_error, reason_of
 from .ids import ResultIds, result_ids
 from .images import as_bgr
 from .kept_classes import keep_labels, labels_of, without_void_panoptic
@@ -34,9 +34,6 @@ from .toolboxes import build_toolbox
 ImageLike: TypeAlias = str | os.PathLike | np.ndarray | Image
 
 PICTURE_SIDE = 320  # pixels; smaller images are enlarged in the pictures of a run, so that labels can be read
-
-# Errors of a single image: it is reported as failed, and the run goes on with the next one.
-IMAGE_ERRORS = (DataError, cv2.error, MemoryError, torch.cuda.OutOfMemoryError)
 
 
 @dataclass
@@ -118,14 +115,21 @@ class Inferencer:
         """Data samples for one image or a list of them, each a path, URL, NumPy array (BGR) or Pillow image.
 
         Raises:
-            DataError: the first image that can't be read or is too small for the model.
+            DataError: the first image that can't be read, is too small for the model, or needs more memory than there
+                is.
             ConfigError: a batch_size below 1.
         """
         _check_batch_size(batch_size)
         several = isinstance(images, (list, tuple))
-        arrays = [self.read(image) for image in (images if several else [images])]  # type: ignore[arg-type, union-attr]
-        batches = self._batches(((self._prepare(array),) for array in arrays), batch_size)
-        return [sample for batch in batches for sample in self._forward([prepared for prepared, in batch])]
+        try:
+            arrays = [self.read(image) for image in (images if several else [images])]  # type: ignore[arg-type, union-attr]
+            batches = self._batches(((self._prepare(array),) for array in arrays), batch_size)
+            return [sample for batch in batches for sample in self._forward([prepared for prepared, in batch])]
+        except Exception as error:
+            if not is_memory_error(error):
+                raise
+        free_memory()  # now that the error is gone
+        raise DataError(NO_MEMORY)
 
     def read(self, image: ImageLike) -> np.ndarray:
         """One image -> uint8 ``(H, W, 3)``, BGR; a path is decoded as the config's test pipeline would."""
@@ -217,10 +221,17 @@ class Inferencer:
         with Results(out_dir, self.classes, self.palette, not no_save_vis, not no_save_pred, ids,
                      self.reduce_zero_label, sources) as results:
             for prediction in self._stream(sources, batch_size):
-                picture = None
-                if return_vis or show or results.draws:
-                    picture = self.draw(prediction.image, prediction.sample, score_thr, PICTURE_SIDE)
-                results.add(prediction, picture)
+                picture = failed = None
+                try:
+                    if return_vis or show or results.draws:
+                        picture = self.draw(prediction.image, prediction.sample, score_thr, PICTURE_SIDE)
+                    results.add(prediction, picture)
+                except Exception as error:
+                    if not (failed := is_memory_error(error)):
+                        raise
+                if failed:
+                    self._record_failure(prediction.source, NO_MEMORY)
+                    continue
                 self.notes = results.describe()
                 yield prediction, picture
                 if show and not show_picture(picture, wait_time, prediction.source.is_video):  # type: ignore[arg-type]
@@ -277,16 +288,21 @@ class Inferencer:
 
     def _frames(self, source: Source, advance: Callable[[], None]) -> Iterator[tuple[Source, int, np.ndarray, dict]]:
         """Yields an input's frames and the model's inputs for them; ends at one that can't be read, and records it."""
+        reason = None
         try:
             for i, image in enumerate(source.frames()):
                 yield source, i, image, self._prepare(image)
-        except IMAGE_ERRORS as error:
-            self._record_failure(source, error)
+        except Exception as error:
+            if (reason := reason_of(error, source.name)) is None:
+                raise
+        if reason is not None:
+            self._record_failure(source, reason)
             advance()
 
-    def _record_failure(self, source: Source, error: Exception) -> None:
-        reason = str(error).removeprefix(f'{source.name}: ').splitlines()[0] or type(error).__name__
-        if (source.name, reason) not in self.failures:  # once for a video, not for each of its frames
+    def _record_failure(self, source: Source, reason: str) -> None:
+        if reason == NO_MEMORY:
+            free_memory()
+        if not source.is_video or (source.name, reason) not in self.failures:  # not for each of a video's frames
             self.failures.append((source.name, reason))
 
     def _fit_together(self, frame: tuple, other: tuple) -> bool:
@@ -310,15 +326,21 @@ class Inferencer:
     @torch.no_grad()
     def _infer(self, batch: list[tuple], advance: Callable[[], None]) -> Iterator[Prediction]:
         """Predictions for a batch of frames; where it fails, for each frame that does not fail by itself."""
+        reason = None
         try:
             samples = self._forward([prepared for *_, prepared in batch])
-        except IMAGE_ERRORS as error:
-            if len(batch) > 1:  # find the frame that fails
-                for frame in batch:
-                    yield from self._infer([frame], advance)
-                return
-            self._record_failure(batch[0][0], error)
+        except Exception as error:
+            if (reason := reason_of(error, batch[0][0].name)) is None:
+                raise
+        if reason is not None and len(batch) == 1:
+            self._record_failure(batch[0][0], reason)
             advance()
+            return
+        if reason is not None:  # find the frame that fails, now that the error and with it the batch's tensors are gone
+            if reason == NO_MEMORY:
+                free_memory()
+            for frame in batch:
+                yield from self._infer([frame], advance)
             return
         for (source, i, image, _), sample in zip(batch, samples):
             sample.set_metainfo(dict(img_path=source.name))

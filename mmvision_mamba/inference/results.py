@@ -13,10 +13,10 @@ from pycocotools import mask as coco_mask
 
 from ..datasets.label_maps import meaning, segment_map
 from ..datasets.panoptic_files import id_colours, number_segments
+from ..downloads import is_url
 from ..errors import DataError
 from ..files import replace
 from .ids import ResultIds
-from .images import is_url
 from .sources import Source
 
 WRITTEN = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')  # a picture keeps its image's format; else .png

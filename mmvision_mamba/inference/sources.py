@@ -1,23 +1,30 @@
 """The inputs of inference: images, folders, patterns, URLs, videos, cameras and arrays, as sources of frames."""
 import glob
 import os
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
-from urllib.parse import unquote, urlparse
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
 from PIL import Image
 
 from ..datasets.folders import IMAGES, walk
+from ..downloads import is_url, save, split_url
 from ..errors import DataError
+from ..files import open_file
 from ..naming import output_names, relative_paths
-from .images import from_array, from_pil, is_url, read_image
+from ..printable import without_passwords
+from .images import from_array, from_pil, read_image
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
 DEFAULT_FPS = 25.  # of a video that doesn't say
+MOST_FPS = 1000.
+MOST_BYTES = 2**32  # of a video at a URL
 
 
 @dataclass
@@ -53,7 +60,7 @@ def find_sources(inputs, read: Callable[[str], np.ndarray] = read_image,
 
     Args:
         inputs: one or several of: a path of an image or video; a folder, searched recursively for images and videos,
-            hidden files left out; a pattern with ``*``, ``?``, ``[…]`` or ``**``; an http(s) URL; a camera's index (int
+            hidden files left out; a pattern with ``*``, ``?``, ``[…]`` or ``**``; a URL; a camera's index (int
             or digits); a NumPy array (see `from_array`); a Pillow image.
         read: reads an image file or URL. Default: `read_image`.
         leave_out: a folder that is not searched, such as that of the results. Default: none.
@@ -93,22 +100,22 @@ def _sources(given, read: Callable, leave_out) -> Iterator[Source]:
     if isinstance(given, bool) or not isinstance(given, (str, os.PathLike, int)):
         raise DataError(f'an input is a path, URL, camera index, NumPy array or Pillow image, not {type(given)}')
     text = str(given)
-    if text.isdecimal() and not Path(text).exists():
+    if text.isascii() and text.isdecimal() and len(text) < 10 and not os.path.exists(text):
         yield Source(f'camera {text}', f'camera_{text}', '', lambda: _frames(int(text)), None, DEFAULT_FPS)
     elif is_url(text):
-        url = urlparse(text)
-        path = f'/{url.netloc}{unquote(url.path)}'
-        yield _file(text, f'{path}url' if path.endswith('/') else path, read)
-    elif Path(text).is_dir():
+        _, place, path = split_url(text)
+        path = f'/{place}{unquote(path)}'.replace('\0', '_')
+        yield _file(without_passwords(text), f'{path}url' if path.endswith('/') else path, read)
+    elif os.path.isdir(text):
         paths = list(_find_files(Path(text), leave_out))
         if not paths:
             raise DataError(f'{text}: no image or video in this folder or below it; such are '
                             f'{", ".join((*IMAGES, *VIDEO_SUFFIXES))}')
         yield from (_file(str(path), str(path), read, text) for path in paths)
-    elif Path(text).exists():
+    elif os.path.exists(text):
         yield _file(text, text, read, str(Path(text).parent))
     elif glob.has_magic(text):
-        paths = sorted(path for path in map(Path, glob.glob(text, recursive=True)) if path.is_file())
+        paths = sorted(path for path in map(Path, glob.glob(text, recursive=True)) if not path.is_dir())
         if not paths:
             raise DataError(f'{text}: no file matches this pattern')
         root = Path(*takewhile(lambda part: not glob.has_magic(part), Path(text).parts))
@@ -131,24 +138,60 @@ def _file(name: str, path: str, read: Callable, folder: str | None = None) -> So
     suffix = Path(path).suffix.lower()
     if suffix not in VIDEO_SUFFIXES:
         return Source(name, path, suffix, lambda: iter([read(name)]), folder=folder)
-    capture = cv2.VideoCapture(name)
-    length, fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), capture.get(cv2.CAP_PROP_FPS)
-    capture.release()
-    return Source(name, path, suffix, lambda: _frames(name), length if length > 0 else None,
-                  fps if fps > 0 else DEFAULT_FPS, folder)
+    source = Source(name, path, suffix, lambda: _video(source), None, DEFAULT_FPS, folder)
+    if not is_url(name):
+        with suppress(DataError):  # raised again where its frames are asked for
+            capture = _opened(name)
+            source.length, source.fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), _fps(capture)
+            source.length = source.length if source.length > 0 else None
+            capture.release()
+    return source
 
 
-def _frames(video: str | int) -> Iterator[np.ndarray]:
-    """The frames of a video file, or of a camera by its index."""
-    capture = cv2.VideoCapture(video)
+def _video(source: Source) -> Iterator[np.ndarray]:
+    """The frames of a video file, one at a URL downloaded before; from the first on its `fps` is known."""
+    if not is_url(source.name):
+        yield from _frames(source.name, source.name)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f'video{source.suffix}')
+        try:
+            with path.open('wb') as file:
+                save(source.name, file, MOST_BYTES, source.name.lower().startswith('http:'))
+            capture = cv2.VideoCapture(str(path))
+            source.fps = _fps(capture)
+            capture.release()
+        except OSError as error:
+            raise DataError(f'{source.name}: can not be read ({error.strerror or error})') from None
+        yield from _frames(str(path), source.name)
+
+
+def _opened(video: str | int) -> cv2.VideoCapture:
+    """A camera, or a video in a regular file: OpenCV would wait for a FIFO's other end."""
+    if isinstance(video, str):
+        try:
+            open_file(video).close()
+        except OSError as error:
+            raise DataError(f'{video}: can not be read ({error.strerror or error})') from None
+    return cv2.VideoCapture(video)
+
+
+def _fps(capture: cv2.VideoCapture) -> float:
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    return fps if 0 < fps < MOST_FPS else DEFAULT_FPS
+
+
+def _frames(video: str | int, name: str | None = None) -> Iterator[np.ndarray]:
+    """The frames of a video file, which messages call `name`, or of a camera by its index."""
+    capture = _opened(video)
     try:
         if not capture.isOpened():
             raise DataError(f'camera {video}: can not be opened' if isinstance(video, int) else
-                            f'{video}: can not be opened as a video, it may be truncated')
+                            f'{name}: can not be opened as a video, it may be truncated')
         for i in count():
             success, frame = capture.read()
             if not success and not i:
-                raise DataError(f'{video}: no frames in this video')
+                raise DataError(f'{video if name is None else name}: no frames in this video')
             if not success:
                 return
             yield from_array(frame)

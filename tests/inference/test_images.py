@@ -1,3 +1,5 @@
+import os
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +11,7 @@ from PIL import Image
 
 from mmvision_mamba.datasets import image_files
 from mmvision_mamba.errors import DataError
+from mmvision_mamba.inference.ids import ResultIds
 from mmvision_mamba.inference.images import from_array, from_pil, read_image
 from mmvision_mamba.inference.sources import find_sources
 
@@ -125,9 +128,49 @@ def test_urls(server, tmp_path, monkeypatch):
         read_image(f'{server}/none.png')
     with pytest.raises(DataError, match=r'can not be read .*download failed'):
         read_image('http://127.0.0.1:9/image.png')
-    monkeypatch.setattr('mmvision_mamba.inference.images.MAX_DOWNLOAD', 10)
-    with pytest.raises(DataError, match='more than'):
+    monkeypatch.setattr('mmvision_mamba.inference.images.MOST_BYTES', 10)
+    with pytest.raises(DataError, match='more than 10 bytes'):
         read_image(f'{server}/an%20image.png')
+    with pytest.raises(DataError, match='bytes or more, and 10 are allowed'):
+        read_image(tmp_path / 'an image.png')
+
+
+def test_urls_that_are_none_are_sources_all_the_same():
+    urls = ['http://[::1/a.png', 'http://h:99999/a.png', 'ftp://h/a.png', 'http://h/%00/../../%2e%2e/b.png',
+            'http://user:secret@h/c.png', 'http://', 's3://bucket/d.mp4', 'http://%5B/%5B.png']
+    sources = find_sources(urls)
+    assert len({source.output for source in sources}) == len(urls)
+    for source in sources:
+        assert not {'..', ''} & set(source.output.split('/')) and '\0' not in source.output
+        assert 'secret' not in source.name + source.output
+        with pytest.raises(DataError, match='can not be read'):
+            next(source.frames())
+    assert len(ResultIds(()).assign(urls)) == len(urls)
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='FIFOs and devices are of POSIX')
+def test_inputs_that_are_no_regular_files(tmp_path):
+    for name in ('fifo.png', 'fifo.mp4'):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / 'zero.jpg').symlink_to('/dev/zero')
+    (tmp_path / 'zero.avi').symlink_to('/dev/zero')
+    for sources in (find_sources(tmp_path), find_sources(str(tmp_path / '*.*')), find_sources(['/dev/zero'])):
+        for source in sources:
+            with pytest.raises(DataError, match=r'can not be read \(it is a (FIFO|device), not a regular file\)'):
+                next(source.frames())
+
+
+def test_a_video_at_a_url(server, tmp_path, monkeypatch):
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    writer = cv2.VideoWriter(str(tmp_path / 'v.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 7., (64, 48))
+    for _ in range(3):
+        writer.write(np.full((48, 64, 3), 90, np.uint8))
+    writer.release()
+    source, = find_sources(f'{server}/v.avi')
+    assert source.is_video and len(list(source.frames())) == 3 and source.fps == 7
+    (tmp_path / 'v.avi').write_bytes(b'none')
+    with pytest.raises(DataError, match=f'{server}/v.avi: (no frames|can not be opened)'):
+        next(source.frames())
 
 
 def test_folders_and_patterns_keep_their_structure(tmp_path):
@@ -151,6 +194,9 @@ def test_other_inputs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / '7').touch()  # a file of that name comes before a camera
     assert not find_sources('7')[0].is_video
+    for missing in ('a' * 5000, 'a\0', '9' * 5000, 10**50, '\ud800', 'a' * 300 + '/*'):
+        with pytest.raises(DataError, match=r'no such file or folder|no file matches'):
+            find_sources(missing)
     for wrong in (True, 1.5, None, {}):
         with pytest.raises(DataError, match='an input is a path'):
             find_sources([wrong])

@@ -134,8 +134,8 @@ def test_commands_and_their_options_exist(page):
 MAP = (ROOT / 'docs/architecture.md').read_text()
 PACKAGE = ROOT / 'mmvision_mamba'
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob('*/__init__.py'))
-GROUND = ('bridges', 'checkout', 'configs', 'errors', 'files', 'installation', 'lazy', 'naming', 'printable', 'processes',
-          'text', 'version')
+GROUND = ('bridges', 'checkout', 'configs', 'downloads', 'errors', 'files', 'installation', 'lazy', 'naming',
+          'printable', 'processes', 'text', 'version')
 
 
 def test_the_map_names_every_room():

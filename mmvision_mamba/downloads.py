@@ -1,0 +1,278 @@
+"""Downloads over https and http that end, whatever the server does: bounds on time and bytes hold for whole ones."""
+import http.client
+import io
+import ipaddress
+import re
+import socket
+import string
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, BinaryIO
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urljoin, urlsplit, urlunsplit
+from urllib.request import (
+    HTTPDefaultErrorHandler,
+    HTTPErrorProcessor,
+    HTTPSHandler,
+    OpenerDirector,
+    ProxyHandler,
+    Request,
+)
+
+from .printable import shown
+
+ANSWER_SECONDS = 60  # until an answer's headers are there, redirects included
+IMAGE_SECONDS = 120  # until all of an image is there
+SLOWEST = 4096  # bytes a second of a file, on average over `_WINDOW`: slower is a server that stalls
+_WINDOW = 60  # seconds
+_MOST_REDIRECTS = 10
+_REDIRECTS = (301, 302, 303, 307, 308)
+_BLOCK = 2**16
+_HEADERS = 2**20  # bytes of all answers' headers together
+_URL = re.compile(r'([a-z][a-z0-9+.-]+)://([^/?#]*)([^?#]*)', re.I)
+
+
+class DownloadError(OSError):
+    """A URL that can't be read. The message is the reason, without the URL."""
+
+
+def is_url(text: object) -> bool:
+    """Whether a path is a URL, of whatever kind: `SCHEME://…`."""
+    return _URL.match(str(text)) is not None
+
+
+def split_url(url: str) -> tuple[str, str, str]:
+    """(scheme, host and port, path) of what `is_url`, however broken: the scheme in lower case, the others as they are.
+    """
+    scheme, place, path = _URL.match(url).groups()  # type: ignore[union-attr]
+    return scheme.lower(), place.rpartition('@')[2], path
+
+
+def fetch(url: str, most: int, seconds: float | None = None) -> bytes:
+    """The content at a URL, in memory.
+
+    Plain http is taken where the URL says so; no redirect leads from https to http.
+
+    Args:
+        url: http or https.
+        most: bytes that it may have.
+        seconds: for the whole request, redirects included. Default: `IMAGE_SECONDS`.
+
+    Raises:
+        DownloadError: with the reason.
+    """
+    bounds = _Bounds(most)
+    bounds.end = bounds.start + (IMAGE_SECONDS if seconds is None else seconds)
+    with _reasons(), _open(url, bounds, url.lower().startswith('http:')) as answer:
+        return b''.join(_blocks(answer, bounds))
+
+
+def save(url: str, file: BinaryIO, most: int, plain: bool = False) -> None:
+    """Write the content at a URL to a file, as long as bytes keep coming: `SLOWEST` a second, on average over a minute.
+
+    Args:
+        url: http or https.
+        file: opened for writing bytes.
+        most: bytes that it may have.
+        plain: whether plain http will do, on other machines than this one. Default: False.
+
+    Raises:
+        DownloadError: with the reason.
+        OSError: the file can't be written.
+    """
+    bounds = _Bounds(most)
+    bounds.end = bounds.start + ANSWER_SECONDS
+    with _reasons(), _open(url, bounds, plain) as answer:
+        bounds.keep_going()
+        for block in _blocks(answer, bounds):
+            file.write(block)
+
+
+class _Bounds:
+    """What a request may still take. Each wait for the network asks for its time, and reports the bytes that came."""
+
+    def __init__(self, most: int):
+        self.start = time.monotonic()
+        self.end = self.start  # when the request has failed
+        self.most, self.left = most, most + _HEADERS
+        self.window: tuple[float, int] | None = None  # where bytes have to keep coming: its begin, its bytes
+
+    def keep_going(self) -> None:
+        """From now on the time isn't limited, but the speed is."""
+        self.window = time.monotonic(), 0
+
+    def wait(self) -> float:
+        """Seconds to wait for the next bytes."""
+        now = time.monotonic()
+        end = self.end
+        if self.window is not None:
+            begin, count = self.window
+            end = begin + _WINDOW
+            if now >= end and count >= _WINDOW * SLOWEST:
+                self.window, end = (now, 0), now + _WINDOW
+        if now >= end:
+            raise DownloadError(
+                f'the download came to a halt: less than {SLOWEST} bytes a second in {_WINDOW} seconds' if self.window
+                else f'the server did not send all of it within {self.end - self.start:g} seconds')
+        return end - now
+
+    def took(self, count: int) -> None:
+        self.left -= count
+        if self.left < 0:
+            raise self.too_large()
+        if self.window is not None:
+            self.window = self.window[0], self.window[1] + count
+
+    def too_large(self) -> DownloadError:
+        return DownloadError(f'it has more than {self.most} bytes')
+
+
+class _Stream(io.RawIOBase):
+    """What comes from a socket, within bounds, which a socket's own timeout sets for each of its parts alone."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, bounds: _Bounds):
+        self._raw, self._sock, self._bounds = raw, sock, bounds  # while `raw` is open, so is the socket
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            self._sock.settimeout(self._bounds.wait())
+            with suppress(TimeoutError):  # at the end of a minute in which enough came
+                count = self._sock.recv_into(buffer)
+                self._bounds.took(count)
+                return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, bounds: _Bounds, **kwargs: Any):
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_Stream(self.fp.detach(), sock, bounds))
+
+
+class _Handler(HTTPSHandler):
+    """Requests over both, whose connections and answers keep to bounds."""
+
+    def __init__(self, bounds: _Bounds):
+        super().__init__()
+        self._bounds = bounds
+
+    def https_open(self, request: Request) -> http.client.HTTPResponse:
+        return self.do_open(partial(self._connection, http.client.HTTPSConnection), request)
+
+    def http_open(self, request: Request) -> http.client.HTTPResponse:
+        return self.do_open(partial(self._connection, http.client.HTTPConnection), request)
+
+    def _connection(self, kind: Callable[..., Any], host: str, timeout: Any = None,
+                    **options: Any) -> http.client.HTTPConnection:
+        connection = kind(host, timeout=self._bounds.wait(), **options)
+        connection.response_class = partial(_Response, bounds=self._bounds)
+        # http.client has no seam here: it would wait for each of a host's addresses as long as for the first.
+        connection._create_connection = self._connect
+        return connection
+
+    def _connect(self, address: tuple[str, int], timeout: Any, *options: Any) -> socket.socket:
+        failure = OSError(f'no address of {address[0]}')
+        for *_, place in socket.getaddrinfo(address[0], address[1], type=socket.SOCK_STREAM):
+            wait = self._bounds.wait()
+            try:
+                return socket.create_connection((str(place[0]), int(place[1])), wait, *options)
+            except OSError as error:
+                failure = error
+        raise failure
+
+
+def _open(url: str, bounds: _Bounds, plain: bool) -> http.client.HTTPResponse:
+    """The answer to a request, from where its redirects lead."""
+    opener = OpenerDirector()  # without handlers of files and other schemes, and without urllib's own redirects
+    for handler in (ProxyHandler(), _Handler(bounds), HTTPErrorProcessor(), HTTPDefaultErrorHandler()):
+        opener.add_handler(handler)
+    for _ in range(_MOST_REDIRECTS + 1):
+        url = _checked(url, plain)
+        try:
+            return opener.open(Request(url, headers={'User-Agent': 'mmvision-mamba'}), timeout=bounds.wait())
+        except HTTPError as error:
+            error.close()
+            target = error.headers.get('Location') if error.code in _REDIRECTS else None
+            if not target:
+                raise DownloadError(f'the server answers {error.code} {shown(str(error.reason), 100)}') from None
+        # Headers are read as Latin-1; what isn't ASCII in them is bytes of a URL.
+        url = urljoin(url, quote(target, safe=string.punctuation, encoding='latin-1'))
+    raise DownloadError(f'more than {_MOST_REDIRECTS} redirects')
+
+
+def _checked(url: str, plain: bool) -> str:
+    """A URL that is fit for a request: quoted where people write it as it is read, its host in ASCII.
+
+    Raises:
+        DownloadError: it can't be requested, or would be over plain http.
+    """
+    scheme, _, rest = url.partition('://')
+    if scheme.lower() not in ('http', 'https'):
+        raise DownloadError(f'URLs are read over https and http, not over {shown(scheme, 20)}')
+    if '@' in re.split(r'[/?#\\]', rest, maxsplit=1)[0]:
+        raise DownloadError('a URL with a user name or password, which are not sent; name one that needs none')
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or '', parts.port
+        if not host.isascii():
+            host = host.encode('idna').decode()
+    except ValueError as error:
+        raise DownloadError(f'it is no URL: {shown(error, 100)}') from None
+    if not host:
+        raise DownloadError('it is no URL: it names no host')
+    if parts.scheme == 'http' and not plain and not _is_this_machine(host):
+        raise DownloadError('plain http, where anyone on the way can put another file in its place; use https')
+    place = (f'[{host}]' if ':' in host else host) + (f':{port}' if port is not None else '')
+    return urlunsplit((parts.scheme, place, quote(parts.path or '/', safe=string.punctuation),
+                       quote(parts.query, safe=string.punctuation), ''))
+
+
+def _is_this_machine(host: str) -> bool:
+    if host.rstrip('.') == 'localhost':
+        return True
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+def _blocks(answer: http.client.HTTPResponse, bounds: _Bounds) -> Iterator[bytes]:
+    expected, count = answer.length, 0
+    if expected is not None and expected > bounds.most:
+        raise bounds.too_large()
+    while block := answer.read(_BLOCK):
+        count += len(block)
+        if count > bounds.most:
+            raise bounds.too_large()
+        yield block
+    if expected is not None and count < expected:
+        raise DownloadError(f'it breaks off after {count} of {expected} bytes')
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turn what the network, the server and the libraries make of a URL into a DownloadError."""
+    try:
+        yield
+    except DownloadError:
+        raise
+    except URLError as error:
+        reason = error.reason
+        if isinstance(reason, DownloadError):
+            raise reason from None
+        text = 'no answer in time' if isinstance(reason, TimeoutError) else getattr(reason, 'strerror', None) or reason
+        raise DownloadError(f'download failed: {shown(str(text), 200)}') from None
+    except TimeoutError:
+        raise DownloadError('download failed: no answer in time') from None
+    except http.client.HTTPException as error:
+        raise DownloadError(f'the server does not answer as HTTP says ({type(error).__name__}: '
+                            f'{shown(str(error), 100)})') from None
+    except ValueError as error:  # of urllib, http.client and encodings
+        raise DownloadError(f'download failed: {shown(str(error), 200)}') from None

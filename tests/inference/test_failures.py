@@ -1,0 +1,90 @@
+"""An input that fails is one of the failures of a run, which goes on: URLs, files that are none, too little memory."""
+import os
+import sys
+import weakref
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from mmvision_mamba.errors import ConfigError, DataError
+from mmvision_mamba.inference.failures import NO_MEMORY, is_memory_error, reason_of
+
+from ..helpers.servers import HEAD, answering, forever, redirect
+
+ERRORS = [MemoryError(), MemoryError('Unable to allocate 3 GiB'), torch.cuda.OutOfMemoryError('CUDA out of memory.'),
+          RuntimeError("[enforce fail at alloc_cpu.cpp:118] err == 0. DefaultCPUAllocator: can't allocate memory: you "
+                       'tried to allocate 99 bytes.'), RuntimeError('cuDNN error: CUDNN_STATUS_ALLOC_FAILED')]
+
+
+def test_errors_of_memory():
+    assert all(is_memory_error(error) and reason_of(error, 'a') == NO_MEMORY for error in ERRORS)
+
+
+def test_too_little_memory_for_one_image(segmentor, monkeypatch):
+    images = [np.full((32, 48, 3), value, np.uint8) for value in (10, 250, 10, 250, 30)]
+    works, taken = segmentor.model.test_step, []
+
+    def test_step(data):
+        assert not [tensor for tensor in taken if tensor() is not None], 'the failed attempt still holds its memory'
+        if max(float(image.max()) for image in data['inputs']) > 200:
+            memory = torch.zeros(9)
+            taken.append(weakref.ref(memory))
+            memory.a_cycle = [memory]
+            error = ERRORS[len(taken) % len(ERRORS)]
+            raise type(error)(*error.args)
+        return works(data)
+
+    monkeypatch.setattr(segmentor.model, 'test_step', test_step)
+    assert [prediction.source.name for prediction in segmentor.stream(images, 3)] == ['array 0', 'array 2', 'array 4']
+    assert segmentor.failures == [('array 1', NO_MEMORY), ('array 3', NO_MEMORY)]
+    with pytest.raises(DataError, match=NO_MEMORY):
+        segmentor.predict(images)
+
+
+def test_too_little_memory_to_read_or_draw_one(segmentor, monkeypatch):
+    def read(image):
+        raise MemoryError
+    with monkeypatch.context() as patch:
+        patch.setattr(segmentor, 'read', read)
+        assert list(segmentor.stream([__file__])) == [] and segmentor.failures == [(__file__, NO_MEMORY)]
+    draws = segmentor.draw
+
+    def draw(image, *args, **kwargs):
+        if image.max() > 200:
+            raise MemoryError
+        return draws(image, *args, **kwargs)
+    monkeypatch.setattr(segmentor, 'draw', draw)
+    result = segmentor([np.full((64, 64, 3), value, np.uint8) for value in (250, 10)], return_vis=True)
+    assert result['failures'] == [('array 0', NO_MEMORY)] and len(result['visualization']) == 1
+
+
+def test_other_errors_are_no_images(segmentor, monkeypatch):
+    for error in (RuntimeError('mat1 and mat2 shapes cannot be multiplied'), KeyError('x'), ConfigError('x')):
+        assert not is_memory_error(error) and reason_of(error, 'a') is None
+    monkeypatch.setattr(segmentor.model, 'test_step', lambda data: {}['bug'])
+    with pytest.raises(KeyError, match='bug'):
+        list(segmentor.stream([np.zeros((64, 64, 3), np.uint8)]))
+    assert reason_of(DataError(''), 'a') == 'DataError'
+    assert reason_of(cv2.error('\n'), 'a')
+
+
+def test_inputs_that_are_no_images_stop_nothing(segmentor, monkeypatch, tmp_path):
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    monkeypatch.setattr('mmvision_mamba.downloads.IMAGE_SECONDS', 0.5)
+    cv2.imwrite(str(good := tmp_path / 'good.png'), np.zeros((64, 64, 3), np.uint8))
+    (tmp_path / 'zero.png').symlink_to('/dev/zero')
+    if sys.platform != 'win32':
+        os.mkfifo(tmp_path / 'fifo.png')
+        os.mkfifo(tmp_path / 'fifo.mp4')
+    with answering(forever(HEAD, b'A: b\r\n', 0.05)) as slow, answering(b'junk\r\n\r\n') as junk, \
+            answering(redirect('file:///etc/passwd')) as away:
+        urls = [f'{slow}/a.png', f'{junk}/b.png', f'{away}/c.png', 'http://[::1/d.png', 'http://127.0.0.1:99999/e.png',
+                'http://user:secret@127.0.0.1/f.png', 'http://%00/g.png', 'http://ü ü/h.png', 'ftp://h/i.png', 'http://']
+        result = segmentor([*urls, str(tmp_path)], 2, tmp_path / 'out', no_save_vis=True)
+    others = len(list(tmp_path.glob('*.*'))) - 1
+    assert len(result['failures']) == len(urls) + others and len(result['predictions']) == 1
+    assert 'secret' not in str(result['failures'])
+    assert all('\n' not in reason and name not in reason for name, reason in result['failures'])
+    assert [path.name for path in tmp_path.rglob('out/preds/**/*.png')] == [good.name]
