@@ -1,15 +1,21 @@
 """A panoptic data set in COCO's layout, of odd, non-square sizes, through the commands that take one."""
 import json
+import os
+import sys
 
 import pytest
+import torch
 from PIL import Image
 
 pytest.importorskip('mmdet')
 
-from mmvision_mamba.datasets.panoptic_files import read_segment_ids
-from mmvision_mamba.evaluation.panoptic_quality import Counts, count_segments, mean_quality
+from mmengine.registry import MODELS
 
-from ..helpers.panoptic_data import make_panoptic, small_config
+from mmvision_mamba.preflight.read import read_config
+
+from ..helpers import ROOT
+from ..helpers.panoptic_data import annotation_file, make_panoptic, small_config
+from ..helpers.panoptic_oracle import score_files
 
 
 @pytest.fixture
@@ -22,22 +28,6 @@ def config(root, tmp_path):
     path = tmp_path / 'panoptic.py'
     path.write_text(small_config(root))
     return path
-
-
-def quality_of(folder):
-    """PQ of the written predictions, from the files alone."""
-    truth = json.loads((folder / 'coco/annotations/panoptic_val2017.json').read_text())['annotations']
-    written = json.loads((folder / 'out/mine.panoptic.json').read_text())['annotations']
-    total = {}
-    for true, found in zip(truth, written, strict=True):
-        counts = count_segments(
-            read_segment_ids(str(folder / 'coco/annotations/panoptic_val2017' / true['file_name'])),
-            {s['id']: (s['category_id'], bool(s['iscrowd'])) for s in true['segments_info']},
-            read_segment_ids(str(folder / 'out/mine.panoptic' / found['file_name'])),
-            {s['id']: s['category_id'] for s in found['segments_info']})
-        for category, count in counts.items():
-            total[category] = total.get(category, Counts()) + count
-    return mean_quality(total, total)['pq']
 
 
 @pytest.mark.timeout(600)
@@ -60,12 +50,41 @@ def test_trained_and_tested(tool, config, tmp_path):
         (tmp_path / 'coco/annotations/panoptic_val2017.json').read_text())['images']}
     assert [record['image_id'] for record in written] == list(images)
     assert any(record['segments_info'] for record in written)
-    assert metrics['coco_panoptic/PQ'] == pytest.approx(100 * quality_of(tmp_path), abs=1e-9)
+    found = {key.partition('/')[2]: value for key, value in metrics.items() if key.startswith('coco_panoptic')}
+    assert found == pytest.approx(score_files(
+        annotation_file(tmp_path / 'coco'), tmp_path / 'coco/annotations/panoptic_val2017',
+        tmp_path / 'out/mine.panoptic.json', tmp_path / 'out/mine.panoptic'), abs=1e-9, nan_ok=True)
     for record in written:
         size = images[record['image_id']]['width'], images[record['image_id']]['height']
         assert Image.open(tmp_path / 'out/mine.panoptic' / record['file_name']).size == size
         assert {segment['category_id'] for segment in record['segments_info']} <= {17, 18, 149, 187}
     assert len([path for path in (tmp_path / 'shown').rglob('*') if path.is_file()]) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize('count', [5, 1])
+def test_two_processes_report_and_write_what_one_does(count, tool, shell, port, tmp_path):
+    """Five images, of which one is measured twice, and one, which both processes measure."""
+    root = make_panoptic(tmp_path / 'coco', train=0, val=count)
+    config, weights = tmp_path / 'panoptic.py', tmp_path / 'weights.pth'
+    config.write_text(small_config(root))
+    torch.save(dict(state_dict=MODELS.build(read_config(config).model).state_dict(), meta={}), weights)
+    environment = {**os.environ, 'PORT': str(port), 'OMP_NUM_THREADS': '1',
+                   'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'}
+    for name, run in (('one', lambda *options: tool('test', *options).code),
+                      ('two', lambda config, weights, *options: shell(
+                          ROOT / 'tools/dist_test.sh', config, weights, 2, *options, env=environment).returncode)):
+        assert run(config, weights, '--work-dir', tmp_path / name, '--cfg-options',
+                   f'test_evaluator.outfile_prefix={tmp_path}/{name}/mine') == 0
+    one, two = (json.loads((tmp_path / name / 'metrics.json').read_text()) for name in ('one', 'two'))
+    measured = [key for key in one if key.startswith('coco_panoptic')]
+    assert len(measured) == 9 and one['coco_panoptic/PQ'] > 0
+    assert [one[key] for key in measured] == pytest.approx([two[key] for key in measured], nan_ok=True, abs=0)
+    one, two = (sorted((tmp_path / name).glob('mine.panoptic*/*')) for name in ('one', 'two'))
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two] and len(one) == count
+    one, two = (json.loads((tmp_path / name / 'mine.panoptic.json').read_text()) for name in ('one', 'two'))
+    assert one == two
 
 
 def test_browsed(tool, config, tmp_path):

@@ -9,14 +9,18 @@ import torch
 
 pytest.importorskip('mmdet')
 
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from mmdet.registry import METRICS
 from mmengine.structures import PixelData
 from PIL import Image
 
-from mmvision_mamba.datasets.panoptic_files import segment_ids
+from mmvision_mamba.datasets.panoptic_files import id_colours, segment_ids
 from mmvision_mamba.errors import ConfigError, DataError
 
 from ..helpers.panoptic_data import CATEGORIES, CLASSES, METAINFO, annotation_file, change_panoptic, make_panoptic
+from ..helpers.panoptic_oracle import qualities, tally
 
 LABELS = {category['id']: label for label, category in enumerate(CATEGORIES)}
 VOID = len(CLASSES)
@@ -91,6 +95,38 @@ def test_processes_add_up(root):
     expected = together.evaluate(3)
     parts[0].results = results[0] + results[1]
     assert parts[0].evaluate(3) == expected and expected['coco_panoptic/PQ'] < 100
+
+
+PIXELS = st.tuples(st.integers(1, 4), st.integers(1, 5)).flatmap(lambda shape: st.tuples(
+    arrays.arrays(np.int32, shape, elements=st.integers(0, 4)),
+    arrays.arrays(np.int32, shape, elements=st.sampled_from([0, 1000, 2000, 1001, 2001, 2, 3, VOID]))))
+SEGMENTS = st.dictionaries(st.integers(1, 4), st.tuples(st.sampled_from(sorted(LABELS)), st.booleans()))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(images=st.lists(st.tuples(PIXELS, SEGMENTS), min_size=1, max_size=3))
+def test_against_the_definition(images, tmp_path):
+    """Random maps, as files and data samples: means over images and classes, of things and stuff too."""
+    content, samples, tallies = dict(images=[], annotations=[], categories=CATEGORIES), [], []
+    for i, ((ids, labels), segments) in enumerate(images):
+        segments = {number: segment for number, segment in segments.items() if (ids == number).any()}
+        height, width = ids.shape
+        Image.fromarray(id_colours(ids)).save(tmp_path / f'{i}.png')
+        content['images'].append(dict(id=i, file_name=f'{i}.jpg', height=height, width=width))
+        content['annotations'].append(dict(image_id=i, file_name=f'{i}.png', segments_info=[dict(
+            id=number, category_id=category, iscrowd=int(crowd), area=1, bbox=[0, 0, 1, 1])
+            for number, (category, crowd) in segments.items()]))
+        samples.append(dict(img_id=i, img_path=f'{i}.jpg', ori_shape=ids.shape, pred_panoptic_seg=PixelData(
+            sem_seg=torch.from_numpy(labels)[None]).to_dict()))
+        guesses = {value: CATEGORIES[value % 1000]['id'] for value in set(labels.ravel().tolist()) - {VOID}}
+        tallies.append(tally(ids, segments, labels, guesses))
+    (tmp_path / 'truth.json').write_text(json.dumps(content))
+    metric = METRICS.build(dict(type='mmdet.CocoPanopticMetric', ann_file=str(tmp_path / 'truth.json'),
+                                seg_prefix=str(tmp_path)))
+    metric.dataset_meta = METAINFO
+    metric.process({}, samples)
+    found = {key.partition('/')[2]: value for key, value in metric.evaluate(len(images)).items()}
+    assert found == pytest.approx(qualities(tallies, (17, 18), (149, 187)), nan_ok=True)
 
 
 def test_written_predictions_are_a_panoptic_data_set(root, tmp_path):
