@@ -25,6 +25,7 @@ DRAWN_SIDE = 640  # pixels; pictures are enlarged until their longer side has th
 LOWEST_SCORE = 0.05  # instances with a lower score are not shown
 DIMMED = 0.3  # brightness of what is not selected
 INSTANCE_COLUMNS = ('#', 'class', 'score', 'x1', 'y1', 'x2', 'y2', 'mask area (pixels)')
+NO_CLASS = 'none'  # the name of pixels without a class
 AREA_COLUMNS = ('#', 'class', 'pixels', 'share (%)')
 
 
@@ -68,7 +69,8 @@ def looks_otherwise(path: str | os.PathLike) -> bool:
 class Answer:
     """A model's prediction for one image, which is drawn and listed several times but computed once.
 
-    Instances are numbered by their score, segments by their area, from 1: the numbers of table and picture.
+    Instances are numbered by their score, segments by their area, from 1: the numbers of table and picture. Pixels
+    without a class are the last segment.
 
     Attributes:
         model: the model that is asked.
@@ -97,7 +99,8 @@ class Answer:
         if (segments := self._segments()) is not None:
             found = zip(*np.unique(segments, return_counts=True))
             self._regions = sorted(((int(segment), self._label(segment), int(pixels)) for segment, pixels in found),
-                                   key=lambda region: -region[2])
+                                   key=lambda region: (region[1] >= len(self.model.classes), -region[2]))
+            self._number_segments(segments)
 
     @property
     def has_scores(self) -> bool:
@@ -149,7 +152,7 @@ class Answer:
         names, area = self.model.classes, self.scale ** 2
         if not self.has_scores:
             total = self.image.shape[0] * self.image.shape[1]
-            rows = [[number, names[label] if label < len(names) else 'none', round(pixels / area),
+            rows = [[number, names[label] if label < len(names) else NO_CLASS, round(pixels / area),
                      f'{100 * pixels / total:.2f}'] for number, (_, label, pixels) in enumerate(self._regions, 1)]
             return AREA_COLUMNS, [row for row in rows if not classes or row[1] in classes]
         instances = self._kept(classes).get('pred_instances')
@@ -166,11 +169,14 @@ class Answer:
 
     def nothing(self, score_thr: float, classes: Collection[str] = ()) -> str:
         """A sentence where the table is empty; else ''."""
-        if self.table(score_thr, classes)[1]:
+        what = f'Nothing{" of these classes" if classes else ""} found'
+        rows = self.table(score_thr, classes)[1]
+        if not self.has_scores:
+            return '' if any(row[1] != NO_CLASS for row in rows) else f'{what}.'
+        if rows:
             return ''
-        best = self.table(0, classes)[1] if self.has_scores else []
-        return (f'Nothing{" of these classes" if classes else ""} found above {score_thr:.2f}'
-                + (f'; the best score is {best[0][2]}.' if best else '.'))
+        best = self.table(0, classes)[1]
+        return f'{what} above {score_thr:.2f}' + (f'; the best score is {best[0][2]}.' if best else '.')
 
     def number_at(self, x: float, y: float, score_thr: float, classes: Collection[str] = ()) -> int | None:
         """The number of the smallest thing at a pixel of `picture`; None where there is none."""
@@ -200,6 +206,16 @@ class Answer:
             return self.sample.pred_panoptic_seg.sem_seg[0].numpy()
         seg = self.sample.get('pred_sem_seg')
         return None if seg is None else seg.get('data' if 'data' in seg else 'sem_seg')[0].numpy()
+
+    def _number_segments(self, segments: np.ndarray) -> None:
+        """Give the pixels of the map that is drawn the numbers of their segments."""
+        ids, inverse = np.unique(segments, return_inverse=True)
+        number_of = {segment: number for number, (segment, *_) in enumerate(self._regions, 1)}
+        numbers = np.array([number_of[segment] for segment in ids.tolist()])[inverse.reshape(segments.shape)]
+        name = 'pred_panoptic_seg' if 'pred_panoptic_seg' in self.sample else 'pred_sem_seg'
+        numbered = self._numbered.get(name).clone()
+        numbered.numbers = torch.from_numpy(numbers)[None]
+        setattr(self._numbered, name, numbered)
 
     def _label(self, segment: int) -> int:
         if 'pred_panoptic_seg' not in self.sample:

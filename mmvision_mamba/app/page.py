@@ -66,19 +66,20 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
         return f'<div class="facts">{facts}</div>'
 
     def answer(path, task):
-        """-> answer, what the model sees, status line, class filter, selected number, notice."""
+        """-> answer, what the model sees, status line, class filter, selected number, notice, threshold."""
         hidden, empty = gr.update(value=None, visible=False), gr.update(choices=[], value=[])
         if path is None:
-            return None, hidden, '', empty, None, _shown(_notice(WELCOME))
+            return None, hidden, '', empty, None, _shown(_notice(WELCOME)), gr.skip()
         try:
             new = Answer(models[task], *load_image(path, models[task], max_pixels, max_side))
         except UserError as error:
-            return None, hidden, '', empty, None, _shown(_notice(str(error), 'error'))
+            return None, hidden, '', empty, None, _shown(_notice(str(error), 'error')), gr.skip()
         status = f'{Path(path).name}: {_size(new.image, new.scale)}, {1000 * new.seconds:.0f} ms on {new.model.device}'
         if new.scale < 1:
             status += f'; scaled down to {_size(new.image)} for the model'
         visible = gr.update(value=new.image[..., ::-1], visible=True) if looks_otherwise(path) else hidden
-        return new, visible, escape(status), gr.update(choices=new.found, value=[]), None, _shown('')
+        return (new, visible, escape(status), gr.update(choices=new.found, value=[]), None, _shown(''),
+                gr.update(visible=new.has_scores))
 
     def show(current, threshold, classes, selected):
         """-> picture, table, notice."""
@@ -162,7 +163,8 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
         task.change(about, task, facts)
         for event in (upload.change, task.change):
             # The page shows a new answer at once, but computes its maps only when their tab is opened.
-            event(answer, [upload, task], [current, seen, status, classes, selected, notice], **busy).then(
+            event(answer, [upload, task],
+                  [current, seen, status, classes, selected, notice, threshold], **busy).then(
                 **view).then(**offer).then(
                 lambda: ('', 'Open this tab anew, or click the uploaded image.'), None, [pictures, caption])
         for event in (threshold.release, classes.input):

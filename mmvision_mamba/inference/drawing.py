@@ -89,13 +89,15 @@ def draw_instances(image: np.ndarray, boxes: np.ndarray, names: Sequence[str], c
 
 
 def draw_segments(image: np.ndarray, segments: np.ndarray, names: Sequence[str], colours: Sequence[Sequence[int]],
-                  outlines: bool = False, opacity: float = OPACITY) -> np.ndarray:
+                  numbers: Sequence[int] | None = None, outlines: bool = False,
+                  opacity: float = OPACITY) -> np.ndarray:
     """Draw a map of segments over an image, and the names of those with room for it; else a legend has all names.
 
     Args:
         image: RGB, uint8 ``(H, W, 3)``.
         segments: int ``(H, W)``, positions in `names`; pixels with other values stay as they are.
         names, colours: of the segments' classes, as `fonts.drawable` gives them, and RGB. '' is not written.
+        numbers: of the segments, before the names, or alone where there is no room for more. Default: none.
         outlines: draw white lines between segments, which may be of the same class. Default: False.
         opacity: of segments. Default: 0.5.
 
@@ -121,7 +123,8 @@ def draw_segments(image: np.ndarray, segments: np.ndarray, names: Sequence[str],
     for i in np.flatnonzero(np.bincount(segments.ravel(), minlength=len(names))[:len(names)]):
         if names[i]:
             box = tuple(step * side for side in _roomiest_square(small == i))
-            labels.append(Label([names[i]], names[i], _rgb(colours[i]), box, inside=True))
+            texts = [names[i]] if numbers is None else [f'{numbers[i]} {names[i]}', str(numbers[i])]
+            labels.append(Label(texts, names[i], _rgb(colours[i]), box, inside=True))
     labels.sort(key=lambda label: label.box[0] - label.box[2])  # the roomiest first
     _write(picture, labels, size)
     return picture

@@ -26,9 +26,9 @@ def _enlarged(sample: BaseDataElement, factor: int) -> BaseDataElement:
     def repeated(values: torch.Tensor) -> torch.Tensor:
         return values.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
     sample = sample.clone()
-    for name, kind in (('pred_sem_seg', 'data'), ('pred_sem_seg', 'sem_seg'), ('pred_panoptic_seg', 'sem_seg')):
-        if name in sample and kind in sample.get(name):
-            setattr(sample, name, PixelData(**{kind: repeated(sample.get(name).get(kind))}))
+    for name in ('pred_sem_seg', 'pred_panoptic_seg'):
+        if name in sample:
+            setattr(sample, name, PixelData(**{key: repeated(values) for key, values in sample.get(name).items()}))
     if 'pred_instances' in sample:
         instances = sample.pred_instances.clone()
         if 'bboxes' in instances:

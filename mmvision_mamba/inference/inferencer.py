@@ -25,7 +25,7 @@ from .enlarging import enlarge
 from .failures import NO_MEMORY, free_memory, is_memory_error, reason_of
 from .ids import ResultIds, result_ids
 from .images import as_bgr
-from .kept_classes import keep_labels, labels_of, without_void_panoptic
+from .kept_classes import keep_labels, labels_of, to_draw
 from .progress import progress_bar
 from .results import Results, to_dict
 from .sources import Source, find_sources
@@ -167,7 +167,7 @@ class Inferencer:
         options = dict(pred_score_thr=score_thr) if self.scope == 'mmdet' else {}
         with self.lock:
             visualizer.dataset_meta = dict(classes=self.classes, palette=self.palette)
-            visualizer.add_datasample('image', image, without_void_panoptic(sample, len(self.classes)),
+            visualizer.add_datasample('image', image, to_draw(sample, len(self.classes)),
                                       draw_gt=False, **options)
             return visualizer.get_image()
 

@@ -44,11 +44,16 @@ def keep_labels(sample: BaseDataElement, labels: Sequence[int], num_classes: int
     return sample
 
 
-def without_void_panoptic(sample: BaseDataElement, num_classes: int) -> BaseDataElement:
-    """The sample without a panoptic map that is void everywhere, at which mmdet's visualiser fails."""
+def to_draw(sample: BaseDataElement, num_classes: int) -> BaseDataElement:
+    """What a visualiser draws of a prediction: of a panoptic one its map, without the boxes of the same instances.
+
+    A map that is void everywhere is left out: mmdet's visualiser fails at it.
+    """
     if 'pred_panoptic_seg' in sample:
         from mmdet.evaluation import INSTANCE_OFFSET
+        sample = sample.new()
+        if 'pred_instances' in sample:
+            del sample.pred_instances
         if (sample.pred_panoptic_seg.sem_seg % INSTANCE_OFFSET >= num_classes).all():
-            sample = sample.new()
             del sample.pred_panoptic_seg
     return sample

@@ -58,6 +58,6 @@ def use_scaling_visualizer(cfg: Config) -> None:
     A visualiser of another type, and one with settings of its own such as `line_width`, stays as it is.
     """
     visualizer = cfg.setdefault('visualizer', dict(type=VISUALIZERS[cfg.default_scope], name='visualizer'))
-    settings = set(visualizer) - {'type', 'name', 'vis_backends', 'save_dir'}
+    settings = set(visualizer) - {'type', '_scope_', 'name', 'vis_backends', 'save_dir'}  # mmdet's bases have a scope
     if class_name(visualizer['type']) == VISUALIZERS[cfg.default_scope] and not settings:
         visualizer['type'] = SCALING_VISUALIZERS[cfg.default_scope]

@@ -1,5 +1,5 @@
 """What mmdet's and mmseg's visualisers draw, in the manner of `drawing`: a base class for subclasses of both."""
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -17,7 +17,8 @@ class ScalingVisualizer:
     """To be the first base class of a subclass of a toolbox's visualiser, whose drawing it replaces.
 
     Lines and labels scale with the picture, and labels find places where they don't cover each other, with all scripts
-    that an installed font has. Instances may have the field `numbers`, which is drawn before their names.
+    that an installed font has. Instances, and the pixels of segments, may have the field `numbers`, which is drawn
+    before their names.
 
     Only `add_datasample` draws: `get_image` returns its picture without what mmengine's own methods draw into a figure.
     """
@@ -44,21 +45,33 @@ class ScalingVisualizer:
                       with_labels: bool | None = True) -> np.ndarray:
         segments = np.asarray(sem_seg.get('data' if 'data' in sem_seg else 'sem_seg'))[0]  # mmseg's field, or mmdet's
         names, colours = _of_labels(range(len(classes)), classes, palette)
-        return self._drawn(draw_segments(image, segments, names if with_labels else [''] * len(names), colours))
+        return self._drawn(draw_segments(image, segments, names if with_labels else [''] * len(names), colours,
+                                         _numbers(sem_seg, segments, range(len(classes)))))
 
     def _draw_panoptic_seg(self, image: np.ndarray, panoptic_seg: PixelData, classes: Sequence[str],
                            palette: Sequence | None) -> np.ndarray:
         from mmdet.evaluation import INSTANCE_OFFSET
-        ids, segments = np.unique(np.asarray(panoptic_seg.sem_seg)[0], return_inverse=True)
+        values = np.asarray(panoptic_seg.sem_seg)[0]
+        ids, segments = np.unique(values, return_inverse=True)
         labels = ids % INSTANCE_OFFSET
         names, colours = _of_labels(labels.tolist(), classes, palette)
         segments = segments.reshape(image.shape[:2])
         segments[(labels >= len(classes))[segments]] = -1  # void
-        return self._drawn(draw_segments(image, segments, names, colours, outlines=True))
+        return self._drawn(draw_segments(image, segments, names, colours, _numbers(panoptic_seg, values, ids.tolist()),
+                                         outlines=True))
 
     def _drawn(self, picture: np.ndarray) -> np.ndarray:
         self.set_image(picture)  # mmdet's `add_datasample` would do so itself, mmseg's leaves it to what draws
         return picture
+
+
+def _numbers(seg: PixelData, segments: np.ndarray, ids: Iterable[int]) -> list[int] | None:
+    """The number of each segment, 0 where it has no pixel; None where the map has no field `numbers`."""
+    if 'numbers' not in seg:
+        return None
+    found, first = np.unique(segments, return_index=True)
+    number_of = dict(zip(found.tolist(), np.asarray(seg.numbers).ravel()[first].tolist()))
+    return [number_of.get(i, 0) for i in ids]
 
 
 def _of_labels(labels: Sequence[int], classes: Sequence[str] | None, palette: Sequence | None) -> tuple[list, list]:

@@ -5,6 +5,9 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData, PixelData
 from PIL import Image
 
 from mmvision_mamba.app.answers import Answer, load_image, looks_otherwise, trained_by_demo
@@ -125,6 +128,43 @@ def test_areas(models):
     assert titles == ('#', 'class', 'pixels', 'share (%)')
     assert sum(row[2] for row in rows) == 64 * 80
     assert sum(float(row[3]) for row in rows) == pytest.approx(100, abs=0.1)
+
+
+@pytest.fixture
+def panoptic(models, monkeypatch):
+    """panoptic(map): the answer of a model that predicts instances and a panoptic map, as Mask2Former does."""
+    def make(segments):
+        sample = DetDataSample(pred_panoptic_seg=PixelData(sem_seg=torch.from_numpy(segments)[None]))
+        sample.pred_instances = InstanceData(
+            bboxes=torch.tensor([[5., 5., 60., 40.]]), scores=torch.ones(1), labels=torch.zeros(1, dtype=int),
+            masks=torch.ones(1, *segments.shape, dtype=bool))
+        monkeypatch.setattr(models['Instances'], 'predict', lambda image: [sample])
+        return Answer(models['Instances'], picture(*segments.shape))
+    return make
+
+
+def test_panoptic_segments_have_the_numbers_of_the_rows(panoptic, models):
+    classes, void = models['Instances'].classes, len(models['Instances'].classes)
+    segments = np.full((60, 200), void)
+    segments[:, 150:], segments[10:50, 10:60], segments[20:40, 80:120] = 2, 1001, 2001
+    answer = panoptic(segments)
+    titles, rows = answer.table(0.3)
+    assert titles == ('#', 'class', 'pixels', 'share (%)') and not answer.has_scores
+    assert [row[:3] for row in rows] == [[1, classes[2], 3000], [2, classes[1], 2000], [3, classes[1], 800],
+                                         [4, 'none', 6200]]
+    assert answer.nothing(0.3) == '' and 'of these classes' in answer.nothing(0.3, classes[:1])
+    drawn, image = answer.picture(1.), picture(60, 200)[..., ::-1].repeat(4, 0).repeat(4, 1)
+    void_pixels = (segments == void).repeat(4, 0).repeat(4, 1)
+    assert (drawn == image).all(-1)[void_pixels].mean() > 0.9, 'no boxes of instances beside the segments'
+    del answer._numbered.pred_panoptic_seg.numbers
+    assert (answer.picture(1.) != drawn).any(), 'the numbers are drawn'
+    assert [answer.number_at(x, 120, 0.3) for x in (700, 100, 400, 300)] == [1, 2, 3, 4]
+
+
+def test_a_panoptic_map_without_segments(panoptic, models):
+    answer = panoptic(np.full((64, 80), len(models['Instances'].classes)))
+    assert answer.nothing(0.3) == 'Nothing found.'
+    assert np.array_equal(answer.picture(0.3)[::8, ::8], picture()[..., ::-1])
 
 
 def test_tables_have_the_pixels_of_the_upload(models):

@@ -103,7 +103,7 @@ PIXELS = st.tuples(st.integers(1, 4), st.integers(1, 5)).flatmap(lambda shape: s
 SEGMENTS = st.dictionaries(st.integers(1, 4), st.tuples(st.sampled_from(sorted(LABELS)), st.booleans()))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(images=st.lists(st.tuples(PIXELS, SEGMENTS), min_size=1, max_size=3))
 def test_against_the_definition(images, tmp_path):
     """Random maps, as files and data samples: means over images and classes, of things and stuff too."""

@@ -137,6 +137,19 @@ def test_segments_of_one_class_are_outlined():
     assert edge[:, 98:103].any(1).all() and not edge[:, :90].any()
 
 
+def test_numbers_of_segments():
+    image, segments = np.full((100, 200, 3), 100, np.uint8), np.zeros((100, 200), int)
+    segments[:, 100:] = 1
+    names, colours = ['a name of some length', 'short'], [RED, BLUE]
+    plain, numbered, other = (draw_segments(image, segments, names, colours, numbers)
+                              for numbers in (None, [1, 2], [1, 3]))
+    assert (plain != numbered).any() and (numbered[:, :100] == other[:, :100]).all() and (numbered != other).any()
+    segments[:] = 0
+    segments[40:60, 80:100] = 1  # room for a number alone
+    alone = draw_segments(image, segments, names, colours, [1, 23])
+    assert (alone[40:60, 80:100] != draw_segments(image, segments, ['', ''], colours)[40:60, 80:100]).any()
+
+
 def test_masks_are_filled_whatever_their_type():
     image, box = np.zeros((60, 60, 3), np.uint8), np.array([[10, 10, 50, 50]])
     mask = cv2.circle(np.zeros((60, 60), np.uint8), (30, 30), 15, 1, -1)

@@ -21,7 +21,7 @@ from ...files import replace
 from ...inference.class_meta import reduces_zero_label
 from ...inference.display import check_display
 from ...inference.images import read_image
-from ...inference.kept_classes import without_void_panoptic
+from ...inference.kept_classes import to_draw
 from ...inference.results import picture_suffix
 from ...inference.toolboxes import use_scaling_visualizer
 from ...preflight.annotation_files import is_panoptic_evaluation, metrics_in
@@ -83,7 +83,7 @@ class _PicturesHook(Hook):
     def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         classes = runner.test_dataloader.dataset.metainfo.get('classes') or ()
         for sample in outputs:
-            sample = without_void_panoptic(sample, len(classes))
+            sample = to_draw(sample, len(classes))
             image = np.ascontiguousarray(read_image(sample.img_path)[..., ::-1])
             name = self.names[sample.img_path]
             draw = partial(runner.visualizer.add_datasample, name, image, data_sample=sample, **self.options)

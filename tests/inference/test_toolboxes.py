@@ -1,0 +1,22 @@
+"""Which visualiser draws."""
+import pytest
+from mmengine.config import Config
+
+from mmvision_mamba.inference.toolboxes import use_scaling_visualizer
+
+from ..helpers import ROOT
+
+
+@pytest.mark.parametrize('name', ['mask2former_mambavision_t_coco-panoptic', 'atss_mambavision_t_coco',
+                                  'mask2former_mambavision_t_ade20k', 'upernet_mambavision_t_ade20k'])
+def test_the_toolboxes_own_visualisers_are_replaced(name):
+    """mmdet's own bases, which neighbours build on, give theirs a scope."""
+    cfg = Config.fromfile(ROOT / 'configs' / f'{name}.py')
+    use_scaling_visualizer(cfg)
+    assert 'Scaling' in str(cfg.visualizer.type)
+
+
+def test_settings_of_the_config_are_not():
+    cfg = Config(dict(default_scope='mmdet', visualizer=dict(type='mmdet.DetLocalVisualizer', name='v', line_width=9)))
+    use_scaling_visualizer(cfg)
+    assert cfg.visualizer.type == 'mmdet.DetLocalVisualizer'
