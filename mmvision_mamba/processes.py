@@ -15,6 +15,11 @@ def is_first_process() -> bool:
     return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0
 
 
+def was_restarted() -> bool:
+    """Whether torchrun or Slurm started this process in the place of an earlier one of the same job."""
+    return any(int(os.environ.get(name) or 0) for name in ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT'))
+
+
 def print_once(text: str) -> None:
     """Print in the first process only."""
     if is_first_process():

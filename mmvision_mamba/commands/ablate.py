@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..configs import config_names, find_config
 from ..errors import ConfigError
+from ..work_dirs import hold, make_work_dir
 from .options import add_cfg_options
 
 
@@ -34,7 +35,9 @@ def run(args: argparse.Namespace) -> None:
         prepare_device(cfg)
         prepare_data(cfg, ('train', 'val'), skip_bad_images=False)
         configs[path.stem] = ablation.shorten(cfg, args.iters)
-    rows = ablation.run_variants(configs, args.seeds, args.out, lambda line: print(line, flush=True))
+    make_work_dir(args.out, '--out')
+    with hold(args.out, way_out='--out DIR'):
+        rows = ablation.run_variants(configs, args.seeds, args.out, lambda line: print(line, flush=True))
     print(f'\n{ablation.as_markdown(rows)}\n{args.out / ablation.RESULTS}, {args.out / ablation.TABLE}')
 
 

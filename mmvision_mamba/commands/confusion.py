@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> None:
     if cfg.default_scope not in ('mmdet', 'mmseg'):
         raise ConfigError(f'{args.config}: expected a config of mmdet or mmseg, got one of {cfg.default_scope!r}')
     out_dir = args.out_dir or Path(cfg.work_dir) / 'confusion'
-    prepare_data(cfg, ('test',), args.skip_bad_images)
+    with removing_failed_start(cfg.work_dir):
+        prepare_data(cfg, ('test',), args.skip_bad_images)
     predictions = args.predictions
     if not Path(predictions).is_dir() and not predictions.endswith(('.pkl', '.pickle')):
         predictions = _test(cfg, checkpoint=predictions, out_dir=out_dir)

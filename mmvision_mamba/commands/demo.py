@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ..checkout import import_path
 from ..configs import packaged_config
+from ..work_dirs import hold, make_work_dir
 
 CONFIGS = {'detector': 'cascade_mask_rcnn_mambavision_t_shapes', 'segmentor': 'upernet_mambavision_t_shapes'}
 # Share of the cores that a model gets as threads; 1 for those not listed. The detector, much of whose training keeps
@@ -41,7 +42,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return 0 if Demo(args.work_dir, args.seed, args.quick).run() else 1
+    make_work_dir(args.work_dir)
+    with hold(args.work_dir):
+        return 0 if Demo(args.work_dir, args.seed, args.quick).run() else 1
 
 
 class Demo:

@@ -3,16 +3,15 @@ import contextlib
 import inspect
 import logging
 import re
-import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from ..errors import UserError
 from ..installation import problem, with_mmcv_lite
 from ..mmcv_ops import source
 from ..printable import printable, shown
-from ..processes import part_processes
+from ..processes import is_first_process, part_processes, was_restarted
+from ..work_dirs import hold, make_work_dir, remove_empty, remove_log_folders
 
 _LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmseg', 'torch')  # whose classes say what is wrong with their arguments
 
@@ -62,29 +61,41 @@ class Start:
 
 
 @contextlib.contextmanager
-def removing_failed_start(work_dir: str) -> Iterator[Start]:
-    """Remove what a run wrote to `work_dir` if an error of the input ends it before its first iteration is done.
+def removing_failed_start(work_dir: str, alone: bool = False) -> Iterator[Start]:
+    """Make `work_dir`, and remove a run's logs from it if an error of the input ends it before its first iteration.
 
-    Earlier contents of the folder stay; after a bug nothing is removed.
+    What others wrote there stays; after a bug nothing is removed.
+
+    Args:
+        work_dir: the folder that the run writes to.
+        alone: whether to hold it against other processes, as a training does; one that torchrun or Slurm started again
+            waits up to two minutes, for a file server may take that long to notice that the one before is dead.
 
     Yields:
         A `Start`, whose `runner` the command sets.
+
+    Raises:
+        ConfigError: the folder can't be written to, or another run holds it.
     """
-    folder, start = Path(work_dir), Start()
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    before = set(folder.iterdir()) if folder.exists() else set()
+    start, made, failed = Start(), [], False
     try:
-        yield start
-    except Exception as error:
-        # mmengine 0.10.7 has no seam here: `runner.iter` builds the loop, which may be just what failed.
-        iterations = getattr(getattr(start.runner, '_train_loop', None), 'iter', 0)
-        if folder.exists() and not iterations and _user_message(error) is not None:
-            for path in set(folder.iterdir()) - before:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            for path in missing:
-                with contextlib.suppress(OSError):  # not empty: another job writes there
-                    path.rmdir()
-        raise
+        with contextlib.ExitStack() as stack:
+            if is_first_process():
+                made = make_work_dir(work_dir)
+                if alone:
+                    stack.enter_context(hold(work_dir, wait=120 if was_restarted() else 1))
+            try:
+                yield start
+            except Exception as error:
+                # mmengine 0.10.7 has no seam here: `runner.iter` builds the loop, which may be just what failed.
+                iterations = getattr(getattr(start.runner, '_train_loop', None), 'iter', 0)
+                failed = not iterations and _user_message(error) is not None
+                if failed:
+                    remove_log_folders(work_dir)
+                raise
+    finally:
+        if failed:
+            remove_empty(made)
 
 
 def _user_message(error: Exception) -> str | None:

@@ -29,9 +29,9 @@ def run(args: argparse.Namespace) -> None:
     if args.tta:
         use_tta(cfg)
     add_hooks(cfg, dict(type='CheckpointFitHook'))
-    prepare_device(cfg)
-    prepare_data(cfg, ('test',), args.skip_bad_images)
     with removing_failed_start(cfg.work_dir) as start:
+        prepare_device(cfg)
+        prepare_data(cfg, ('test',), args.skip_bad_images)
         if args.out:
             check_out(cfg, args.out)
         start.runner = build_runner(cfg)

@@ -35,20 +35,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from .steps.prepare import build_runner, load_config
+
+    cfg = load_config(args, 'train_dataloader')
+    with removing_failed_start(cfg.work_dir, alone=True) as start:
+        _prepare(cfg, args)
+        start.runner = build_runner(cfg)
+        start.runner.train()
+
+
+def _prepare(cfg, args: argparse.Namespace) -> None:
+    """Change the config as the options say, and check it and its data."""
     from ..engine.vis_backends import use_vis_backends
     from ..preflight.pretrained import drop_pretrained
     from .steps.auto_batch import use_largest_batch
-    from .steps.prepare import (
-        add_hooks,
-        build_runner,
-        load_config,
-        make_deterministic,
-        prepare_data,
-        prepare_device,
-    )
+    from .steps.prepare import add_hooks, make_deterministic, prepare_data, prepare_device
     from .steps.restart import use_resume
 
-    cfg = load_config(args, 'train_dataloader')
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
             raise ConfigError(f"--auto-scale-lr: {args.config} has no auto_scale_lr = dict(base_batch_size=…)")
@@ -69,6 +72,3 @@ def run(args: argparse.Namespace) -> None:
     prepare_data(cfg, ('train', 'val'), args.skip_bad_images)
     if args.auto_batch is not None:
         use_largest_batch(cfg, args.auto_batch or None)
-    with removing_failed_start(cfg.work_dir) as start:
-        start.runner = build_runner(cfg)
-        start.runner.train()

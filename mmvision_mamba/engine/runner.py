@@ -1,7 +1,9 @@
 """Runner with crash-safe checkpoints and bit-exact resuming, on GPUs and CPUs."""
+import contextlib
 import copy
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from mmengine.device import get_device
@@ -16,14 +18,17 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from ..checkpoints import mmengine_loader, resuming
 from ..checkpoints.writing import PART, commit
 from ..errors import CheckpointError, ConfigError
+from ..files import replace
 from ..preflight.check_loops import without_idle_options
 from ..processes import join_processes
 from ..text import class_name
+from ..work_dirs import ANEW, hold, make_log_folder, make_work_dir, note, record_of
 from .changed_settings import changes
 from .data_loader import ResumableDataLoader
 from .guarded_steps import guarded
 from .hooks.checked_loading import CheckedLoadingHook
 from .hooks.history import HistoryHook
+from .hooks.settling import SettlingHook
 from .hooks.small_batches import SmallBatchesHook
 from .loops import RESUMABLE, Resumable
 from .models import bare_model
@@ -63,12 +68,16 @@ class MambaVisionRunner(Runner):
     _random_state: dict | None = None  # of the resumed checkpoint, until the loop begins
     _loaded_state: dict | None = None  # `resume_state` of the checkpoint loaded last
     _begins: bool = False  # while a checkpoint is loaded before training
+    _trains: bool = False  # in `train`
 
     def setup_env(self, env_cfg):
         mmengine_loader.enforce()  # the model, built next, may load something
         if self.distributed:
             join_processes(self.launcher, env_cfg.get('dist_cfg') or {})
         super().setup_env(env_cfg)
+        name = [make_log_folder(self.work_dir, self._timestamp) if get_rank() == 0 else None]
+        broadcast_object_list(name)
+        self._timestamp = name[0]  # mmengine 0.10.7 has no seam here: two runs of one second would share their logs
 
     def set_randomness(self, seed, diff_rank_seed=False, deterministic=False):
         super().set_randomness(seed, diff_rank_seed, deterministic)
@@ -105,6 +114,63 @@ class MambaVisionRunner(Runner):
         if not self.sharded:
             super()._init_model_weights()
 
+    # The folder ---------------------------------------------------------------------------------------------------
+
+    def train(self):
+        """As `Runner.train`, while no other process trains in the same folder.
+
+        Raises:
+            ConfigError: another one does.
+        """
+        self._trains = True
+        try:
+            with contextlib.ExitStack() as self._folders:
+                self.hold(self.work_dir, 'work_dir')
+                return super().train()
+        finally:
+            self._trains = False
+
+    def hold(self, folder: str, name: str) -> None:
+        """Make a folder, and hold it against other jobs until the training ends; all processes have to call it.
+
+        Args:
+            folder: its path.
+            name: of the setting, for errors.
+        """
+        answer = [None]  # of the main process
+        if get_rank() == 0:
+            try:
+                make_work_dir(folder, name)
+                self._folders.enter_context(hold(folder, way_out=name))
+            except ConfigError as error:
+                answer = [error]
+        broadcast_object_list(answer)
+        if answer[0] is not None:
+            raise answer[0]
+
+    # mmengine 0.10.7 has no seam here: the config is written when the runner is built, whatever comes of it.
+    def dump_config(self) -> None:
+        """Nothing yet: see `settle`."""
+
+    @master_only
+    def settle(self) -> None:
+        """Put in order what the folder holds of an earlier run, now that this one has shown that it can run.
+
+        The config is written; a test leaves that of a training which is under way as it is. A training that begins anew
+        takes the earlier run's pointer away.
+        """
+        if not self._trains and record_of(self.work_dir):
+            return
+        name = os.path.basename(self.cfg.filename) if self.cfg.filename else f'{self.timestamp}.py'
+        try:
+            replace(Path(self.work_dir, name), self.cfg.dump)
+        except OSError as error:
+            self.logger.error(f'The config could not be written to {self.work_dir}: {error.strerror}')
+        if self._trains:
+            if not self._resume:
+                Path(self.work_dir, resuming.POINTER).unlink(missing_ok=True)
+            note(self.work_dir, **{ANEW: False})
+
     # Replacements for what a config names -----------------------------------------------------------------------
 
     @staticmethod
@@ -136,6 +202,7 @@ class MambaVisionRunner(Runner):
     def register_hooks(self, default_hooks=None, custom_hooks=None):
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(HistoryHook())
+        self.register_hook(SettlingHook())
         self.register_hook(CheckedLoadingHook())
         self.register_hook(SmallBatchesHook())
         if self.sharded:
@@ -230,11 +297,14 @@ class MambaVisionRunner(Runner):
             self._load_from = self.newest_checkpoint()
             if self._load_from is None:
                 self.logger.info(f'No checkpoint in {self.work_dir} to resume from: training from the start.')
+                self._resume = False
                 return
             self.logger.info(f'Auto resumed from the latest checkpoint {self._load_from}.')
         self._begins = True
         super().load_or_resume()
         self._begins = False
+        if not self._trains:
+            self.settle()
 
     def newest_checkpoint(self, before: int | None = None) -> str | None:
         """Path of the newest intact checkpoint in this work dir, the same in all processes; None if there is none.

@@ -13,6 +13,7 @@ from mmengine.hooks import Hook
 
 from mmvision_mamba.commands.steps.restart import use_resume
 from mmvision_mamba.errors import DivergenceError
+from mmvision_mamba.work_dirs import hold
 
 from ..helpers.tiny_training import equal, runner, weights
 
@@ -55,7 +56,16 @@ def test_what_a_restarted_job_resumes_from(tmp_path, monkeypatch):
         resumed(asked, **cfg)
         assert pointer.exists()
     assert resumed(None) == (False, 'pretrained.pth')
-    assert not pointer.exists(), "an earlier run's: started again before its first save, this one would go on from it"
+    assert pointer.exists(), 'nothing of an earlier run is touched yet'
+    with pytest.raises(KeyError), hold(tmp_path):  # as the command does; then the job fails, and is started again
+        assert resumed(None) == (False, 'pretrained.pth')
+        raise KeyError
+    monkeypatch.setenv('SLURM_RESTART_COUNT', '1')
+    assert resumed(None) == (False, 'pretrained.pth'), "it would go on from the earlier run's"
+    monkeypatch.delenv('SLURM_RESTART_COUNT')
+    with pytest.raises(KeyError), hold(tmp_path):
+        assert resumed('auto') == (True, None)
+        raise KeyError
     assert resumed('auto') == (True, None)
     assert resumed('other.pth') == (True, 'other.pth')
     for name in ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT'):

@@ -33,7 +33,8 @@ def load_config(args: argparse.Namespace, dataloader: str) -> Config:
     cfg = read_config(args.config, args.cfg_options, ('model', dataloader),
                       refuse_broken=not getattr(args, 'skip_bad_images', False))
     cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or str(Path('work_dirs') / Path(args.config).stem)
+    cfg.work_dir = next(path for path in (args.work_dir, cfg.get('work_dir'), str(
+        Path('work_dirs') / Path(args.config).stem)) if path is not None)
     return cfg
 
 

@@ -7,7 +7,6 @@ import math
 import os
 import pickle
 from collections import deque
-from pathlib import Path
 
 from mmengine.dist import broadcast_object_list, is_main_process, master_only
 from mmengine.fileio import LocalBackend
@@ -48,12 +47,12 @@ class SafeCheckpointHook(CheckpointHook):
             info['keep_ckpt_ids'] = [step for step in info['keep_ckpt_ids'] if isinstance(step, int)]
         super().before_train(runner)
         self._outdated = list(info.get('temporary_ckpts', []))
-        if is_main_process() and isinstance(self.file_backend, LocalBackend):
+        local = isinstance(self.file_backend, LocalBackend)
+        if local and self.out_dir != runner.work_dir:
+            runner.hold(self.out_dir, 'out_dir')
+        if is_main_process() and local:
             resuming.remove_leftovers(self.out_dir)
             self._remove(info.get('outdated_ckpts', []))
-            # mmengine 0.10.7 has no seam here: a runner doesn't tell whether it resumes.
-            if not runner._resume:  # the pointer is of an earlier run in this folder
-                Path(runner.work_dir, resuming.POINTER).unlink(missing_ok=True)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         if self._state is not None:
