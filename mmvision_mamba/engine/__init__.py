@@ -9,6 +9,7 @@ from .amp import CPUAmpOptimWrapper
 from .guarded_steps import GuardedAmpOptimWrapper, GuardedOptimWrapper, GuardedSteps
 from .hooks.checkpoint_fit import CheckpointFitHook
 from .hooks.divergence import DivergenceHook
+from .hooks.early_stopping import ResumableEarlyStoppingHook
 from .hooks.preemption import PreemptionHook
 from .hooks.safe_checkpoint import SafeCheckpointHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
@@ -20,5 +21,5 @@ mmengine_loader.register()
 
 __all__ = ['CPUAmpOptimWrapper', 'CheckpointFitHook', 'DivergenceHook', 'GuardedAmpOptimWrapper', 'GuardedOptimWrapper',
            'GuardedSteps', 'GuardedVisBackend', 'LayerDecayOptimWrapperConstructor', 'MambaVisionRunner',
-           'NonBlockingWandbVisBackend', 'PreemptionHook', 'ResumableEpochBasedTrainLoop',
-           'ResumableIterBasedTrainLoop', 'SafeCheckpointHook']
+           'NonBlockingWandbVisBackend', 'PreemptionHook', 'ResumableEarlyStoppingHook',
+           'ResumableEpochBasedTrainLoop', 'ResumableIterBasedTrainLoop', 'SafeCheckpointHook']

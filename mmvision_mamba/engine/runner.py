@@ -9,7 +9,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, master_only
 from mmengine.fileio import LocalBackend, get_file_backend, join_path
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, IterTimerHook
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import RUNNERS
@@ -36,6 +36,8 @@ from .sharding import TYPE as SHARDED
 from .sharding import WholeStateHook, cut_optimizer_state, fully_shard_model, sharding_options, whole_tensors
 from .vis_backends import guard_vis_backends
 
+_REPLACED = dict(CheckpointHook='SafeCheckpointHook', EarlyStoppingHook='ResumableEarlyStoppingHook')
+
 
 @RUNNERS.register_module()
 class MambaVisionRunner(Runner):
@@ -45,7 +47,8 @@ class MambaVisionRunner(Runner):
     - A process that is killed leaves no half-written checkpoint (`SafeCheckpointHook`); a full disk is reported, and
       training goes on.
     - Resuming takes the newest intact checkpoint, and goes on bit for bit: the runner replaces the data loaders, loops
-      and checkpoint hook that a config names by resumable ones. A loop or loader of another class stays.
+      and hooks for checkpoints and early stopping that a config names by resumable ones. A loop or loader of another
+      class stays.
     - It replaces mmengine's optimiser wrappers by ones that `DivergenceHook` can keep from an update (`GuardedSteps`).
     - It keeps logged values as long as a log window needs them (`HistoryHook`), not for ever.
     - A visualisation backend that fails doesn't end the run (`GuardedVisBackend`), unless it comes in a `Visualizer`
@@ -209,8 +212,8 @@ class MambaVisionRunner(Runner):
             self.register_hook(WholeStateHook(), 'VERY_HIGH')
 
     def register_hook(self, hook, priority=None):
-        if isinstance(hook, dict) and class_name(hook['type']) == 'CheckpointHook':
-            hook = {**hook, 'type': 'SafeCheckpointHook'}
+        if isinstance(hook, dict):
+            hook = {**hook, 'type': _REPLACED.get(class_name(hook['type']), hook['type'])}
         super().register_hook(hook, priority)
 
     def build_visualizer(self, visualizer=None):
@@ -275,11 +278,15 @@ class MambaVisionRunner(Runner):
 
         Returns:
             Tensors and numbers alone. random: random states of the processes (Python, NumPy, torch, CUDA), by rank.
-            validated: see `Resumable`. loader: position in the data, of a `ResumableDataLoader`. gradients: while
-            they are being accumulated, those of the processes, by rank.
+            validated: see `Resumable`. hooks: what hooks with a `resume_state` of their own give, in their order, by
+            name of the class. loader: position in the data, of a `ResumableDataLoader`. gradients: while they are
+            being accumulated, those of the processes, by rank.
         """
         state = dict(random=all_gather_object(resuming.random_state()), validated=getattr(
-            self.train_loop, 'validated', None) or 0)
+            self.train_loop, 'validated', None) or 0, hooks={})
+        for hook in self.hooks:
+            if hasattr(hook, 'resume_state'):
+                state['hooks'].setdefault(type(hook).__name__, []).append(hook.resume_state())
         if isinstance(self.train_dataloader, ResumableDataLoader):
             state['loader'] = self.train_dataloader.state_dict()
         # mmengine 0.10.7 has no seam here: a wrapper doesn't tell over how many iterations it accumulates gradients.
@@ -347,6 +354,9 @@ class MambaVisionRunner(Runner):
                 loader.position, loader.start, loader.passes = position['position'], 0, position['passes']
             loader.batches = position['batches']  # counts on, for other augmentations than the first time
         self._random_state = None
+        for hook in self.hooks:
+            if isinstance(hook, IterTimerHook):  # it divides by the iterations since the start, of which are none left
+                hook.start_iter, hook.time_sec_tot = self.iter, 0
         self.optim_wrapper.zero_grad()
         self.optim_wrapper.initialize_count_status(self.model, self.iter, self.max_iters)
         return path
@@ -393,6 +403,10 @@ class MambaVisionRunner(Runner):
     def _restore_state(self):
         """Restore position, gradients and random state from the `resume_state` of the loaded checkpoint."""
         state, loader = self._loaded_state, self.train_dataloader
+        states = {name: iter(several) for name, several in (state or {}).get('hooks', {}).items()}
+        for hook in self.hooks:
+            if hasattr(hook, 'load_resume_state') and (kept := next(states.get(type(hook).__name__, iter(())), None)):
+                hook.load_resume_state(self, kept)
         if not isinstance(self.train_loop, Resumable) or not isinstance(loader, ResumableDataLoader):
             return  # a loop of another class skips batches by itself
         if state is None or 'loader' not in state:

@@ -135,7 +135,7 @@ MAP = (ROOT / 'docs/architecture.md').read_text()
 PACKAGE = ROOT / 'mmvision_mamba'
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob('*/__init__.py'))
 GROUND = ('bridges', 'checkout', 'configs', 'downloads', 'errors', 'files', 'installation', 'lazy', 'naming',
-          'printable', 'processes', 'text', 'version')
+          'printable', 'processes', 'text', 'version', 'work_dirs')
 
 
 def test_the_map_names_every_room():

@@ -64,7 +64,7 @@ class DivergenceHook(Hook):
         self.lr_factor, self.max_attempts = lr_factor, max_attempts
         self._losses: deque[float] = deque(maxlen=window)
         self._streak = self._attempts = 0
-        self._target: str | None = None  # checkpoint of the last rollback
+        self._target: int | None = None  # iteration of the checkpoint of the last rollback
         self._batch = None
         self._outputs: dict = {}  # of the model's last forward, with the losses by name
         self._forward_hook = None
@@ -82,6 +82,21 @@ class DivergenceHook(Hook):
                 f'--on-divergence {self.action}: {type(wrapper).__name__} can not be kept from updating the weights; '
                 'train by MambaVisionRunner with an optim_wrapper of type OptimWrapper or AmpOptimWrapper, derive your '
                 'wrapper from mmvision_mamba.engine.GuardedSteps too, or choose --on-divergence stop')
+
+    def resume_state(self) -> dict:
+        """What a checkpoint keeps, the same in all processes; see `MambaVisionRunner.resume_state`.
+
+        losses: (N,), the window. streak, attempts, target: as counted so far. Learning rates that a rollback lowered
+        are in the states of optimiser and schedulers.
+        """
+        return dict(losses=torch.tensor(list(self._losses), dtype=torch.float64), streak=self._streak,
+                    attempts=self._attempts, target=self._target)
+
+    def load_resume_state(self, runner, state: dict) -> None:
+        """The inverse of `resume_state`."""
+        self._losses = deque(state['losses'].tolist(), self._losses.maxlen)
+        self._streak = runner.suspicions = state['streak']
+        self._attempts, self._target = state['attempts'], state['target']
 
     def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
         self._batch = data_batch
@@ -146,19 +161,21 @@ class DivergenceHook(Hook):
 
     def _act(self, runner, summary: str) -> None:
         """Stop, skip the batch or roll back, as `action` says; `summary` is logged or raised."""
-        self._attempts += 1
         last_good = runner.iter + 1 - self._streak  # iteration; later checkpoints may be damaged
-        if self.action == 'stop' or self._attempts > self.max_attempts:
+        attempts, target = self._attempts + 1, self._target
+        if self.action == 'stop' or (self.action == 'skip' and attempts > self.max_attempts):
             self._stop(summary, _newest(runner, last_good))
         if self.action == 'skip':
+            self._attempts = attempts
             runner.optim_wrapper.zero_grad()
             runner.logger.warning(f'{summary}\nIts batch is left out.')
             return
-        path = runner.roll_back(last_good)
+        path = runner.roll_back(last_good)  # with the losses that this hook had seen by then
         if path is None:
             self._stop(summary, None)
-        if path != self._target:
-            self._target, self._attempts = path, 1
+        self._target, self._attempts = runner.iter, attempts if target == runner.iter else 1
+        if self._attempts > self.max_attempts:
+            self._stop(summary, path)
         rate = self.lr_factor ** self._attempts
         _scale_rates(runner, rate)
         self._streak = runner.suspicions = 0

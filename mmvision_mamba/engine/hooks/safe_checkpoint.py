@@ -52,7 +52,10 @@ class SafeCheckpointHook(CheckpointHook):
             runner.hold(self.out_dir, 'out_dir')
         if is_main_process() and local:
             resuming.remove_leftovers(self.out_dir)
-            self._remove(info.get('outdated_ckpts', []))
+            if runner.suspicions:  # one of them may be the last good one
+                self._outdated += info.get('outdated_ckpts', [])
+            else:
+                self._remove(info.get('outdated_ckpts', []))
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         if self._state is not None:

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from mmengine.registry import MODELS, OPTIM_WRAPPERS
 from mmengine.runner import Runner
@@ -248,3 +249,56 @@ def test_images_of_a_batch():
 def test_wrong_action():
     with pytest.raises(ValueError, match='stop, rollback, skip'):
         divergence_hook.DivergenceHook(action='halt')
+
+
+class Scripted(Hook):
+    """Multiplies the losses of the run's n-th batch by `factors[n]`, and interrupts after iteration `interrupt`."""
+
+    def __init__(self, factors, interrupt=None):
+        self.factors, self.interrupt, self.rates = factors, interrupt, {}
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        number = runner.train_dataloader.batches  # counts on where the run resumes, or is rolled back
+        runner.model.calls, runner.model.factors = 0, {1: self.factors.get(number, 1.)}
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.rates[runner.iter + 1] = runner.optim_wrapper.get_lr()['lr']
+        if self.interrupt and runner.train_dataloader.batches == self.interrupt:
+            raise KeyboardInterrupt
+
+
+def decided(work_dir, interrupts, factors, action, **settings):
+    """Message, iteration, rates and weights at the end of a run that is interrupted after some of its batches."""
+    rates, at = {}, iter([*interrupts, None])
+    for interrupt in at:
+        training = run(work_dir, {}, action, dict(window=8, patience=4, **settings), resume=True,
+                       checkpoint=dict(interval=2, max_keep_ckpts=2, save_best=None),
+                       param_scheduler=[dict(type='LinearLR', start_factor=0.5, by_epoch=False, end=30)])
+        script = Scripted(factors, interrupt)
+        training.register_hook(script)
+        message = None
+        try:
+            training.train()
+        except KeyboardInterrupt:
+            assert interrupt
+        except DivergenceError as error:
+            message = str(error).splitlines()[0].replace(str(work_dir), '')
+        rates.update(script.rates)
+        kept = sorted(path.name for path in work_dir.glob('*.pth'))
+    return message, training.iter, rates, kept, weights(training.model)
+
+
+@pytest.mark.parametrize(('interrupts', 'factors', 'action', 'settings'), [
+    ((23,), dict.fromkeys(range(20, 29), 30.), 'stop', {}),  # in the streak that ends the run at batch 23
+    ((11, 21, 22), dict.fromkeys(range(20, 24), 30.), 'rollback', {}),
+    ((25,), dict.fromkeys(range(20, 24), 30.), 'rollback', {}),  # after the rollback, before the next checkpoint
+    ((28, 33), {21: math.nan, 30: math.nan, 31: math.nan}, 'rollback', {}),
+    ((23, 27), dict.fromkeys((21, 24, 27, 30), math.nan), 'rollback', dict(max_attempts=2)),
+    ((17,), dict.fromkeys(range(14, 30), math.nan), 'skip', {}),
+    ((19, 25), dict.fromkeys((14, 15, 16, 22), math.nan), 'skip', {}),
+], ids=range(7))
+def test_a_resumed_run_decides_as_one_in_one_go(tmp_path, interrupts, factors, action, settings):
+    whole = decided(tmp_path / 'whole', (), factors, action, **settings)
+    parts = decided(tmp_path / 'parts', interrupts, factors, action, **settings)
+    assert whole[:4] == parts[:4]
+    assert equal(whole[4], parts[4])
