@@ -27,10 +27,14 @@ def print_once(text: str) -> None:
 
 
 def warn_once(text: str) -> None:
-    """Log a warning, by mmengine's logger, in the first process only."""
-    if is_first_process():
-        from mmengine.logging import print_log
-        print_log(text, logger='current', level=logging.WARNING)
+    """Log a warning, by mmengine's logger where mmengine is used, in the first process only."""
+    if not is_first_process():
+        return
+    if 'mmengine' not in sys.modules:
+        logging.getLogger('mmvision_mamba').warning(text)
+        return
+    from mmengine.logging import print_log
+    print_log(text, logger='current', level=logging.WARNING)
 
 
 def join_processes(launcher: str, dist_cfg: dict) -> None:

@@ -122,16 +122,19 @@ def load_from_local(filename, map_location=None, **_):
 
 
 def without_code(loader):
-    """Wrap one of mmengine's loaders such that its `torch.load` is `archives.load`."""
+    """Wrap one of mmengine's loaders such that its `torch.load` is `archives.load`, and `read_checkpoint` downloads."""
     @functools.wraps(loader)
     def read(filename, map_location=None, **options):
-        # mmengine 0.10.7 has no seam here: a loader is not told what to load a file with that it has got.
+        from mmengine.runner import checkpoint
+        # mmengine 0.10.7 has no seam here: a loader is not told what to load a file with, or what to get it with.
         torchs, torch.load = torch.load, lambda file, map_location=None, *_, **__: load(file, map_location)
+        mmengines, checkpoint.load_url = checkpoint.load_url, lambda url, map_location=None, **_: read_checkpoint(
+            url, map_location)
         try:
             return _without_config(read_safely(filename, lambda: loader(
                 filename, map_location=map_location, **options)))
         finally:
-            torch.load = torchs
+            torch.load, checkpoint.load_url = torchs, mmengines
     return read
 
 

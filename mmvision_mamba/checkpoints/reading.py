@@ -1,6 +1,5 @@
 """Read checkpoint files without running code from them, and take the weights out of their wrapping."""
 import argparse
-import hashlib
 import os
 import re
 import sys
@@ -8,10 +7,7 @@ import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
-from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.parse import urlparse
 
 import torch
 from torch import Tensor
@@ -21,6 +17,7 @@ from ..printable import shown
 from ..text import shortened
 from . import numpy_pickles, plain_pickles
 from .archives import load
+from .local_files import local_file
 from .trees import Refused
 from .unpickling import ForeignClass
 
@@ -33,8 +30,9 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: 
     """Load a checkpoint file: dense tensors, plain Python data and bookkeeping, see `unpickling`.
 
     Args:
-        path: a file, or an http(s) or file URL, downloaded once into `torch.hub.get_dir()/checkpoints`. Either may end
-            in `#sha256=…`; a URL whose file name has torch.hub's form `NAME-HASH.EXT` is checked against that.
+        path: a file, or a URL: file, https, or http with a hash; downloaded once, into a folder of its own below
+            `torch.hub.get_dir()/checkpoints`. It may end in `#sha256=…`; a URL whose file name has torch.hub's form
+            `NAME-HASH.EXT` is checked against that.
         map_location: the tensors' device; anything else than a device or its name: the CPU. Default: 'cpu'.
         sha256: the file's SHA-256, or 8 or more of its first hexadecimal digits. Default: from the path, if it has one.
 
@@ -42,19 +40,7 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: 
         CheckpointError: the file is missing, truncated, damaged, not a checkpoint, has another SHA-256, or holds
             what no checkpoint needs (named).
     """
-    name, _, fragment = str(path).partition('#sha256=')
-    scheme = urlparse(name).scheme if '://' in name else 'file'
-    if scheme not in ('file', 'http', 'https'):  # torchvision://resnet50, say, that the config had for another backbone
-        raise CheckpointError(f'{name}: checkpoints are read from files and http(s) URLs, not from {scheme}://')
-    remote = scheme != 'file'
-    expected = (sha256 or fragment or (_hash_in_name(name) if remote else '')).lower()
-    if not re.fullmatch('([0-9a-f]{8,64})?', expected):
-        raise CheckpointError(f'{path}: a SHA-256 has 8 to 64 hexadecimal digits, got {sha256 or fragment!r}')
-    file = _download(name, expected) if remote else _local(name)
-    if not file.is_file():
-        raise CheckpointError(f'checkpoint not found: {file}')
-    if expected:
-        _verify(file, expected)
+    file = local_file(path, sha256)
     return read_safely(file, lambda: load(file, map_location))
 
 
@@ -109,22 +95,6 @@ def _import_mmengine() -> bool:
     return 'mmengine' in sys.modules
 
 
-def _hash_in_name(url: str) -> str:
-    """The HASH of `NAME-HASH.EXT`, 8 or more hexadecimal digits; '' for digits alone: those are dates."""
-    match = re.search(r'-([0-9a-f]{8,64})\.', Path(urlparse(url).path).name)
-    return match[1] if match and not match[1].isdecimal() else ''
-
-
-def _verify(file: Path, expected: str) -> None:
-    digest = hashlib.sha256()
-    with file.open('rb') as content:
-        while block := content.read(2**20):
-            digest.update(block)
-    if not digest.hexdigest().startswith(expected):
-        raise CheckpointError(f'{file} has the SHA-256 {digest.hexdigest()}, expected {expected}: it is another file.\n'
-                              'Remove it, and download it again from where you trust.')
-
-
 def _broken(path: str | os.PathLike, reason: str) -> CheckpointError:
     size = f' ({os.path.getsize(path)} bytes)' if os.path.exists(path) else ''
     return CheckpointError(f'{path} is truncated or not a checkpoint{size}: {reason}\n'
@@ -154,36 +124,6 @@ def _set_safe_globals(entries: list) -> None:
 def _pickled_name(entry) -> str:
     """The name by which a file calls a safe global, which can be a pair of it and another name."""
     return entry[1] if isinstance(entry, tuple) else f'{entry.__module__}.{entry.__qualname__}'
-
-
-def _local(path: str) -> Path:
-    return Path(urlparse(path).path if path.startswith('file://') else path).expanduser()
-
-
-def _download(url: str, sha256: str = '') -> Path:
-    """Path of the local copy of `url`; in a distributed job the first process of each machine downloads it for all."""
-    folder = Path(torch.hub.get_dir()) / 'checkpoints'
-    path = folder / Path(urlparse(url).path).name
-    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-    first = int(os.environ.get('LOCAL_RANK', 0)) == 0
-    try:
-        if first and not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(url, str(path), sha256 or None, progress=False)
-    except (URLError, OSError) as error:
-        raise CheckpointError(f'could not download {url} ({getattr(error, "reason", error)}).\nSave it as {path}, name '
-                              'a local file, or do without: `mmvision-mamba train --no-pretrained`.') from None
-    except RuntimeError as error:
-        if 'hash' not in str(error):
-            raise
-        raise CheckpointError(f'{url}: what came has another SHA-256 than {sha256}, and was thrown away.\n'
-                              'Download it from where you trust.') from None
-    finally:
-        if distributed:
-            torch.distributed.barrier()
-    if not path.exists():
-        raise CheckpointError(f'could not download {url}: the first process of this machine failed to')
-    return path
 
 
 def extract_state_dict(checkpoint: Any, prefix: str | None = None) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ import json
 import logging
 import re
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -15,6 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mmvision_mamba import MambaVision, create_model
 from mmvision_mamba.backbones import FAMILY, MambaVisionClassifier
+from mmvision_mamba.checkpoints import local_files
+from mmvision_mamba.downloads import DownloadError
 from mmvision_mamba.errors import CheckpointError, ConfigError
 
 from ..data.golden.weights import fill, image
@@ -215,11 +216,11 @@ def test_pretrained(how, weights):
 def test_pretrained_true_is_downloaded_once_and_checked(weights, tmp_path, monkeypatch):
     urls = []
 
-    def fetch(url, path, sha256, progress):
+    def save(url, file, most, plain):
         urls.append(url)
-        Path(path).write_bytes(weights.read_bytes())
+        file.write(weights.read_bytes())
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', fetch)
+    monkeypatch.setattr(local_files, 'save', save)
     for _ in range(2):
         model = create_model('mambavision_tiny', pretrained=True, num_classes=7, **SMALL)
     features = timm.create_model('mambavision_base.in21k', pretrained=True, features_only=True, arch=ARCH)
@@ -230,10 +231,10 @@ def test_pretrained_true_is_downloaded_once_and_checked(weights, tmp_path, monke
 
 
 def test_offline(tmp_path, monkeypatch):
-    def fetch(*args, **options):
-        raise URLError('Name or service not known')
+    def save(*args, **options):
+        raise DownloadError('Name or service not known')
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, 'download_url_to_file', fetch)
+    monkeypatch.setattr(local_files, 'save', save)
     with pytest.raises(CheckpointError, match=r'could not download .*mambavision_tiny_1k[\s\S]*Save it as'):
         timm.create_model('mambavision_tiny', pretrained=True)
 

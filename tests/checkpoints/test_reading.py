@@ -73,21 +73,3 @@ def test_bits_that_flipped_are_noticed(tmp_path):
     assert archive_problem(path) is None and noticed > 200
 
 
-@pytest.mark.parametrize('scheme', ['https', 'HTTPS', 'Http'])
-def test_a_urls_scheme_in_either_case(scheme, tmp_path, monkeypatch):
-    """All are looked for where downloads are kept, and found there."""
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    (tmp_path / 'hub/checkpoints').mkdir(parents=True)
-    torch.save(dict(a=torch.ones(2)), tmp_path / 'hub/checkpoints/w.pth')
-    assert read_checkpoint(f'{scheme}://example.org/w.pth')['a'].sum() == 2
-
-
-def test_url(tmp_path, monkeypatch):
-    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
-    url = 'http://127.0.0.1:9/none/weights.pth'
-    with pytest.raises(CheckpointError, match=r'could not download http://127\.0\.0\.1:9/none/weights\.pth'):
-        read_checkpoint(url)
-    folder = tmp_path / 'hub' / 'checkpoints'
-    assert not list(folder.iterdir()), 'nothing half-written stays'
-    torch.save(dict(a=torch.ones(2)), folder / 'weights.pth')
-    assert read_checkpoint(url)['a'].sum() == 2

@@ -1,0 +1,134 @@
+"""Where a checkpoint's file lies: a path, or the download of a URL, each in a folder of its own; and its SHA-256."""
+import hashlib
+import os
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+import torch
+
+from ..downloads import DownloadError, is_url, save, split_url
+from ..errors import CheckpointError, ConfigError
+from ..printable import shown
+from ..work_dirs import hold
+
+MOST_BYTES = 2**36  # of a download
+_PLAIN = 16  # digits of a SHA-256 that no one can find another file for, so that plain http will do
+_STILL = 900  # seconds after which a file that no one has written to is of a download that was killed
+_PART = '.part'
+
+
+def local_file(path: str | os.PathLike, sha256: str | None = None) -> Path:
+    """The file of a checkpoint, downloaded where it is a URL's and not there yet; of the hash that is known.
+
+    Args:
+        path, sha256: see `reading.read_checkpoint`.
+
+    Raises:
+        CheckpointError: there is none, it can't be downloaded, or it has another hash.
+    """
+    name, _, fragment = str(path).partition('#sha256=')
+    scheme = split_url(name)[0] if is_url(name) else 'file'
+    if scheme not in ('file', 'http', 'https'):  # torchvision://resnet50, say, that the config had for another backbone
+        raise CheckpointError(f'{name}: checkpoints are read from files and http(s) URLs, not from {scheme}://')
+    remote = scheme != 'file'
+    expected = (sha256 or fragment or (_hash_in_name(name) if remote else '')).lower()
+    if not re.fullmatch('([0-9a-f]{8,64})?', expected):
+        raise CheckpointError(f'{path}: a SHA-256 has 8 to 64 hexadecimal digits, got {sha256 or fragment!r}')
+    file = _downloaded(name, expected) if remote else _local(name)
+    if not file.is_file():
+        raise CheckpointError(f'checkpoint not found: {file}' if not file.exists() else
+                              f'{file} is no checkpoint: it is a folder, or no regular file')
+    if expected and not (found := digest(file)).startswith(expected):
+        raise CheckpointError(f'{file} has the SHA-256 {found}, expected {expected}: it is another file.\n'
+                              'Remove it, and download it again from where you trust.')
+    return file
+
+
+def digest(file: Path) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    found = hashlib.sha256()
+    with file.open('rb') as content:
+        while block := content.read(2**20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _local(path: str) -> Path:
+    path = urlsplit(path).path if path.startswith('file://') else path
+    with suppress(RuntimeError):  # '~NAME' of no user
+        return Path(path).expanduser()
+    return Path(path)
+
+
+def _hash_in_name(url: str) -> str:
+    """The HASH of `NAME-HASH.EXT`, 8 or more hexadecimal digits; '' for digits alone: those are dates."""
+    match = re.search(r'-([0-9a-f]{8,64})\.', split_url(url)[2].rpartition('/')[2])
+    return match[1] if match and not match[1].isdecimal() else ''
+
+
+def _downloaded(url: str, sha256: str) -> Path:
+    """The local copy of a URL, downloaded by whichever process comes first; the others of this machine wait for it."""
+    folder = Path(torch.hub.get_dir()) / 'checkpoints'
+    scheme, place, path = split_url(url)
+    rest = url.partition('#')[0].partition('?')[2]
+    key = hashlib.sha256(f'{scheme}://{place.lower()}{path}?{rest}'.encode(errors='surrogatepass')).hexdigest()[:16]
+    name = re.sub(r'[^\w.+-]', '_', unquote(path.rpartition('/')[2]), flags=re.ASCII).lstrip('.')[-100:] or 'checkpoint'
+    file, shared = folder / key / name, folder / name
+    if file.is_file():
+        return file
+    if sha256 and shared.is_file() and digest(shared).startswith(sha256):  # torch.hub's own, whatever its URL was
+        return shared
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with hold(file.parent, wait=86_400, way_out='TORCH_HOME=FOLDER in the environment'):
+            if not file.is_file():
+                _remove_leftovers(folder)
+                _download(url, file, sha256)
+    except (OSError, ConfigError) as error:
+        other = f' {shared} may be another URL\'s: move it there if it is this one\'s.' if shared.is_file() else ''
+        raise CheckpointError(
+            f'could not download {url} ({shown(getattr(error, "strerror", None) or error)}).\nSave it as {file}, name '
+            f'a local file, or do without: `mmvision-mamba train --no-pretrained`.{other}') from None
+    return file
+
+
+def _download(url: str, file: Path, sha256: str) -> None:
+    part = file.with_name(f'{file.name}.{os.getpid()}.{uuid4().hex[:8]}{_PART}')
+    try:
+        with part.open('xb') as content:
+            save(url, content, MOST_BYTES, plain=len(sha256) >= _PLAIN)
+        if sha256 and not digest(part).startswith(sha256):
+            raise CheckpointError(f'{url}: what came has another SHA-256 than {sha256}, and was thrown away.\n'
+                                  'Download it from where you trust.')
+        os.replace(part, file)
+    except DownloadError as error:
+        if 'plain http' in str(error):
+            raise DownloadError(f'{error}, or name its hash: {url}#sha256=…, {_PLAIN} digits or more') from None
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what downloads that were killed left behind, those of other URLs too."""
+    for part in folder.glob(f'*/*{_PART}'):
+        with suppress(OSError, ValueError):  # in use, on Windows; gone; of another name
+            if _is_dead(int(part.name.split('.')[-3])) or time.time() - part.stat().st_mtime > _STILL:
+                part.unlink()
+
+
+def _is_dead(process: int) -> bool:
+    """Whether this machine has no process of that number; False where that can't be asked."""
+    if os.name != 'posix':
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
