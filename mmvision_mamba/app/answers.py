@@ -4,7 +4,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import warnings
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 
+from ..datasets.image_files import open_picture
+from ..datasets.image_formats import read_header
 from ..errors import ConfigError, DataError
+from ..files import read_bytes
 from ..inference import Inferencer
 from ..inference.drawing import score_text
 from ..inference.enlarging import enlarge, enlargement
@@ -37,17 +38,14 @@ def load_image(path: str | os.PathLike, model: Inferencer, max_pixels: int, max_
     """
     name = Path(path).name
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
-            with Image.open(path) as image:  # the header alone
-                width, height = image.size
-        if width * height > max_pixels:
-            raise DataError(f'{name}: {width} × {height} pixels are more than the {max_pixels / 1e6:g} million that '
-                            'this page takes; scale it down first')
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, DataError):
-            raise
-        # The loader below names the problem, or can read the format.
+        _, (width, height, *_) = read_header(read_bytes(path))
+    except DataError as error:
+        raise DataError(f'{name}: {error}') from None
+    except OSError as error:
+        raise DataError(f'{name}: can not be read ({error.strerror or error})') from None
+    if width * height > max_pixels:
+        raise DataError(f'{name}: {width} × {height} pixels are more than the {max_pixels / 1e6:g} million that '
+                        'this page takes; scale it down first')
     try:
         image = model.read(path)
     except DataError as error:
@@ -61,7 +59,7 @@ def load_image(path: str | os.PathLike, model: Inferencer, max_pixels: int, max_
 
 def looks_otherwise(path: str | os.PathLike) -> bool:
     """Whether browsers show an image otherwise than models see it: with transparent pixels, or not at all."""
-    with Image.open(path) as image:
+    with open_picture(read_bytes(path)) as image:
         return image.has_transparency_data or image.format not in ('JPEG', 'PNG', 'WEBP', 'GIF', 'BMP')
 
 

@@ -11,6 +11,7 @@ from importlib import import_module
 from types import ModuleType
 
 from ..checkpoints import enforce_safe_reading
+from ..limits import limit_opencv
 from ..text import did_you_mean
 from ..version import __version__
 from .errors import printable_output, user_errors
@@ -59,6 +60,7 @@ def main_of(command: str, argv: Sequence[str], prog: str | None = None) -> int:
     module.add_options(parser)
     _complete(parser)
     enforce_safe_reading()
+    limit_opencv()
     printable_output()
     with user_errors():
         return module.run(parser.parse_args(argv)) or 0

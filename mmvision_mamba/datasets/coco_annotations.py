@@ -1,10 +1,12 @@
 """Find the problems of a COCO annotation file, item by item. Looks at its JSON only, not at images or configs."""
-import math
+from collections import Counter
 from collections.abc import Iterator
 
+from ..limits import CATEGORIES, FILE_NAME, NAME, OBJECTS, PIXELS
+from ..printable import shown
 from .coco_boxes import contradictions
-from .coco_masks import rle_problem
-from .json_numbers import is_id, is_integer, is_number
+from .coco_masks import Bounds, bitmaps_problem, broken_polygon, rle_problem, size_problem
+from .json_numbers import as_written, is_id, is_integer, is_number
 from .problems import Contents, Problem
 
 
@@ -27,12 +29,14 @@ def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...]
     contents.classes.update(dict.fromkeys(names.values(), 0))
     if boxes != 'xywh':
         yield from contradictions(content)
-    ids, images_with_objects = set(), set()
+    ids, images_with_objects, objects, bounds = set(), set(), Counter(), Bounds.now()
     annotations = content.get('annotations')
     for key, known in (('category_id', names), ('image_id', images)):
         yield from _shifted_ids(key, known, annotations)
     for index, ann in enumerate(annotations if isinstance(annotations, list) else ()):
-        problems = list(_annotation_problems(ann, images, names, masks, evaluated))
+        problems = list(_annotation_problems(ann, images, names, masks, evaluated, bounds))
+        if isinstance(ann, dict) and is_id(ann.get('image_id')):
+            objects[ann['image_id']] += 1
         if isinstance(ann, dict) and is_id(ann.get('id')):
             if ann['id'] in ids:
                 problems.append(Problem('duplicate annotation id', '', f'id {ann["id"]}'))
@@ -44,6 +48,19 @@ def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...]
             contents.crowds += bool(ann.get('iscrowd'))
             images_with_objects.add(ann['image_id'])
     contents.empty = contents.images - len(images_with_objects)
+    yield from _count_problems(objects, images, masks)
+
+
+def _count_problems(objects: Counter, images: dict, masks: bool) -> Iterator[Problem]:
+    """Yield a problem for each image that has too many objects, or too many masks for its size."""
+    most = OBJECTS.value
+    for image_id, count in objects.items():
+        name, width, height = images.get(image_id, ('', 0, 0))
+        if count > most:
+            yield Problem('too many objects', name or f'image {shown(image_id, 40)}',
+                          f'{count}, and {most} are allowed ({OBJECTS.way_out})')
+        elif masks and (problem := bitmaps_problem(count, width, height)):
+            yield Problem('too many objects', name, problem)
 
 
 # Objects with only these problems are used all the same, and counted.
@@ -52,7 +69,7 @@ _HARMLESS = ('annotation id 0', 'box sticks out', 'polygon short')
 
 def image_problems(records, images: dict) -> Iterator[Problem]:
     """Yield the problems of `images`; fill in {id: (file name, width, height)} of the usable ones."""
-    file_names = set()
+    file_names, pixels = set(), PIXELS.value
     for index, image in enumerate(records):
         where = f'images[{index}]'
         if not isinstance(image, dict):
@@ -63,13 +80,21 @@ def image_problems(records, images: dict) -> Iterator[Problem]:
         if not name:
             yield Problem('image record', where, 'no file_name')
         elif not is_id(image.get('id')):
-            yield Problem('image record', where, f'id is {image.get("id")!r}')
+            yield Problem('image record', where, f'id is {as_written(image.get("id"))}')
+        elif len(name) > FILE_NAME:
+            yield Problem('image record', f'images[{index}]', f'file_name has {len(name)} characters')
         elif not all(is_number(image.get(key)) and 1 <= image[key] <= 1e6 for key in ('width', 'height')):
-            yield Problem('image record', where, f'width × height is {image.get("width")!r} × {image.get("height")!r}')
+            yield Problem('image record', where,
+                          f'width × height is {as_written(image.get("width"))} × {as_written(image.get("height"))}')
+        elif image['width'] * image['height'] > pixels:
+            yield Problem('image record', where, f'width × height is {image["width"]} × {image["height"]}, and '
+                          f'{pixels} pixels are allowed ({PIXELS.way_out})')
         elif _differs(image['id'], images):
-            yield Problem('image record', where, f'id is {image["id"]!r}, the first is {next(iter(images))!r}')
+            first = next(iter(images))
+            yield Problem('image record', where, f'id is {as_written(image["id"])}, the first is {as_written(first)}')
         elif image['id'] in images:
-            yield Problem('duplicate image id', where, f'id {image["id"]} is that of {images[image["id"]][0]}')
+            yield Problem('duplicate image id', where,
+                          f'id {shown(image["id"], 40)} is that of {images[image["id"]][0]}')
         else:
             images[image['id']] = (name, image['width'], image['height'])
         if name in file_names:
@@ -87,18 +112,26 @@ def file_name(image: dict) -> str | None:
 
 def category_problems(records, names: dict) -> Iterator[Problem]:
     """Yield the problems of `categories`; fill in {id: name} of the usable ones."""
+    if len(records) > CATEGORIES.value:
+        yield Problem('too many categories', 'categories',
+                      f'it has {len(records)}, and {CATEGORIES.value} are allowed ({CATEGORIES.way_out})')
+        return
+    known = set()  # their names
     for index, category in enumerate(records):
-        named = isinstance(category, dict) and isinstance(category.get('name'), str)
-        if not named or not is_id(category.get('id')):
-            yield Problem('category record', f'categories[{index}]', f'{category!r:.60}')
+        where, name = f'categories[{index}]', category.get('name') if isinstance(category, dict) else None
+        if not isinstance(name, str) or not is_id(category.get('id')):
+            yield Problem('category record', where, shown(category, 60))
+        elif len(name) > NAME:
+            yield Problem('category record', where, f'its name has {len(name)} characters, and {NAME} are allowed')
         elif _differs(category['id'], names):
-            yield Problem('category record', f'categories[{index}]',
-                          f'id is {category["id"]!r}, the first is {next(iter(names))!r}')
-        elif category['id'] in names or category['name'] in names.values():
-            yield Problem('category record', f'categories[{index}]',
-                          f'id {category["id"]} or name {category["name"]!r} a second time')
+            first = next(iter(names))
+            yield Problem('category record', where,
+                          f'id is {as_written(category["id"])}, the first is {as_written(first)}')
+        elif category['id'] in names or name in known:
+            yield Problem('category record', where, f'id {shown(category["id"], 40)} or name {name!r} a second time')
         else:
-            names[category['id']] = category['name']
+            names[category['id']] = name
+            known.add(name)
 
 
 def _differs(item_id: int | str, known: dict) -> bool:
@@ -126,11 +159,11 @@ def _place(ann, index: int, images: dict) -> str:
     if not isinstance(ann, dict) or not is_id(ann.get('id')):
         return f'annotations[{index}]'
     image = images.get(ann['image_id']) if is_id(ann.get('image_id')) else None
-    return f'annotation {ann["id"]}' + (f' ({image[0]})' if image else '')
+    return f'annotation {shown(ann["id"], 40)}' + (f' ({image[0]})' if image else '')
 
 
 def _annotation_problems(ann, images: dict, names: dict, masks: bool,
-                         evaluated: tuple[str, ...]) -> Iterator[Problem]:
+                         evaluated: tuple[str, ...], bounds: Bounds) -> Iterator[Problem]:
     key_problem = _key_problem(ann, evaluated)
     if key_problem:
         yield Problem('annotation record', '', key_problem)
@@ -139,12 +172,12 @@ def _annotation_problems(ann, images: dict, names: dict, masks: bool,
         yield Problem('annotation id 0', '')
     box = ann['bbox']
     if not isinstance(box, list) or len(box) != 4 or not all(map(is_number, box)):
-        yield Problem('box not finite', '', f'bbox is {box!r:.60}')
+        yield Problem('box not finite', '', f'bbox is {shown(box, 60)}')
         return
     if ann['category_id'] not in names:
-        yield Problem('unknown category', '', f'category {ann["category_id"]!r:.20}')
+        yield Problem('unknown category', '', f'category {shown(ann["category_id"], 20)}')
     if ann['image_id'] not in images:
-        yield Problem('unknown image', '', f'image {ann["image_id"]!r:.20}')
+        yield Problem('unknown image', '', f'image {shown(ann["image_id"], 20)}')
         return
     _, width, height = images[ann['image_id']]
     x, y, w, h = box
@@ -160,7 +193,7 @@ def _annotation_problems(ann, images: dict, names: dict, masks: bool,
             yield Problem('box sticks out', '', f'{description}, the image is {width} × {height}')
     if masks or 'segm' in evaluated:
         yield from _mask_problems(ann.get('segmentation'), width, height, is_used or bool(evaluated),
-                                  'segm' in evaluated)
+                                  'segm' in evaluated, bounds)
 
 
 def _key_problem(ann, evaluated) -> str | None:
@@ -172,36 +205,32 @@ def _key_problem(ann, evaluated) -> str | None:
         if key not in ann:
             return f'no {key}'
         if key != 'bbox' and not is_right(ann[key]):
-            return f'{key} is {ann[key]!r:.40}'
+            return f'{key} is {as_written(ann[key])}'
     if evaluated and 'iscrowd' not in ann:
         return 'no iscrowd'
     if ann.get('iscrowd') not in ((0, 1) if evaluated else (None, 0, 1)):  # True and False are equal to these
-        return f'iscrowd is {ann["iscrowd"]!r:.40}'
+        return f'iscrowd is {as_written(ann["iscrowd"])}'
     return None
 
 
-def _mask_problems(mask, width: float, height: float, required: bool, evaluated: bool) -> Iterator[Problem]:
+def _mask_problems(mask, width: float, height: float, required: bool, evaluated: bool,
+                   bounds: Bounds) -> Iterator[Problem]:
     if not mask:
         if required:
             yield Problem('no mask', '')
     elif isinstance(mask, list):
-        reach = 10 * max(width, height)  # pycocotools walks along every pixel of an outline, in the image or not
-        for polygon in mask:
-            if not isinstance(polygon, list) or not _are_within(polygon, reach):
-                yield Problem('polygon broken', '', f'{polygon!r:.60}')
-                return
+        broken = broken_polygon(mask, width, height)
+        if broken is not None:
+            yield Problem('polygon broken', '', shown(broken, 60))
+            return
+        if problem := size_problem(mask, width, height, bounds):
+            yield Problem('mask too large', '', problem)
         short = [polygon for polygon in mask if len(polygon) < 6 or len(polygon) % 2]
         if short:
-            yield Problem('polygon short, evaluated' if evaluated else 'polygon short', '', f'{short[0]!r:.60}')
+            yield Problem('polygon short, evaluated' if evaluated else 'polygon short', '', shown(short[0], 60))
     elif isinstance(mask, dict):
         problem = rle_problem(mask, width, height)
         if problem:
             yield Problem('run lengths broken', '', problem)
     else:
-        yield Problem('polygon broken', '', f'{mask!r:.60}')
-
-
-def _are_within(values: list, reach: float) -> bool:
-    """Whether all are numbers from -reach to reach; fast, since a file may have hundreds of thousands of polygons."""
-    return {*map(type, values)} <= {int, float} and -reach <= min(values, default=0) \
-        and max(values, default=0) <= reach and not math.isnan(sum(values))
+        yield Problem('polygon broken', '', shown(mask, 60))

@@ -99,7 +99,14 @@ def read_json(path: str | os.PathLike):
         raise DataError(f'{path}: the annotation file is no text in UTF-8 ({e}). Save it as UTF-8, or export it '
                         'again.') from e
     except RecursionError as e:
-        raise DataError(f'{path}: the annotation file is not JSON ({e}). Download or export it again.') from e
+        raise DataError(f'{path}: the annotation file is nested too deeply for JSON of annotations. Download or export '
+                        'it again.') from e
+    except ValueError as e:  # Python's bound on the digits of whole numbers
+        raise DataError(f'{path}: the annotation file has a number of thousands of digits ({e}). Download or export it '
+                        'again.') from e
+    except MemoryError as e:
+        raise DataError(f'{path}: there is too little memory to read the annotation file of '
+                        f'{os.path.getsize(path):,} bytes. Split it, or use a machine with more.') from e
     except OSError as e:
         raise DataError(f'{path}: the annotation file cannot be read ({e.strerror or e})') from e
 

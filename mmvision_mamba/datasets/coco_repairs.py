@@ -2,6 +2,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from ..printable import shown
+from ..text import shortened
 from .coco_masks import mask_area, mask_extent
 from .json_numbers import is_id, is_integer, is_number, number, whole_number
 
@@ -172,16 +174,19 @@ def _headings(content: dict, categories: list[dict], annotations: list[dict]) ->
     if not any(isinstance(c.get('supercategory'), str) for c in categories):
         return
     used = {ann['category_id'] for ann in annotations if is_id(ann.get('category_id'))}
-    kept, dropped = list(categories), []
+    above = Counter(name for c in categories if isinstance(name := c.get('supercategory'), str))
+    dropped = []
     for category in categories:
-        is_heading = any(other is not category and other.get('supercategory') == category.get('name') for other in kept)
-        if is_heading and isinstance(category.get('name'), str) and is_id(category.get('id')) \
+        name, own = category.get('name'), category.get('supercategory')
+        if isinstance(name, str) and above[name] > (own == name) and is_id(category.get('id')) \
                 and category['id'] not in used:
-            kept = [other for other in kept if other is not category]
             dropped.append(category)
+            if isinstance(own, str):
+                above[own] -= 1
     if dropped:
-        content['categories'] = [c for c in content['categories'] if not any(c is other for other in dropped)]
-        names = ', '.join(f'{c["name"]} (id {c["id"]})' for c in dropped)
+        left_out = set(map(id, dropped))
+        content['categories'] = [c for c in content['categories'] if id(c) not in left_out]
+        names = shortened([f'{shown(c["name"], 60)} (id {shown(c["id"], 40)})' for c in dropped])
         yield f'no annotations in {names}, the supercategory of others: no class'
 
 

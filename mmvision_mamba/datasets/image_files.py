@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-_JPEG = b'\xff\xd8\xff'
-_PNG = b'\x89PNG\r\n\x1a\n'
-# Most pixels of an image, since a file of some kilobytes can hold one that fills the memory of every worker. Pillow's
-# limit, for all formats; OpenCV's own environment variable (whose default is 2^30) raises it.
-MAX_PIXELS = int(os.environ.get('OPENCV_IO_MAX_IMAGE_PIXELS') or 2 * (Image.MAX_IMAGE_PIXELS or 2**29))
+from ..errors import DataError
+from ..files import open_file, read_bytes
+from ..limits import PIXELS
+from .image_formats import FORMATS, PNG, Format, Header, jpeg_markers, png_chunks, read_header
 
 
 def image_problem(source: str | os.PathLike | bytes, quick: bool = True) -> str | None:
@@ -30,49 +29,34 @@ def image_problem(source: str | os.PathLike | bytes, quick: bool = True) -> str 
         A short phrase such as 'the image is truncated', or None for a good image.
     """
     if not isinstance(source, bytes | bytearray | memoryview):
-        from mmengine import fileio  # whose import registers the transforms, which need this module
         try:
-            source = fileio.get(os.fspath(source))
+            source = file_content(os.fspath(source))
         except FileNotFoundError:
             return 'the file is missing'
         except OSError as e:
             return f'the file cannot be read ({e.strerror or e})'
     content = bytes(source)
-    if not content:
-        return 'the file is empty'
-    width, height = _stored_size(content)
-    if width * height > MAX_PIXELS:
-        return (f'the image is {width} × {height} pixels, and {MAX_PIXELS} in all are allowed '
-                '(OPENCV_IO_MAX_IMAGE_PIXELS=NUMBER in the environment allows more)')
-    if content.startswith(_JPEG) and quick and _jpeg_is_complete(content):
+    try:
+        known, header = read_header(content)
+    except DataError as e:
+        return str(e)
+    if quick and (known.name == 'PNG' or (known.name == 'JPEG' and _jpeg_is_complete(content))):
         return None
-    if content.startswith(_PNG):
-        problem = _png_problem(content, checksums=not quick)
-        if problem or quick:
-            return problem
-    return _decoding_problem(content)
+    if known.name == 'PNG' and not _checksums_are_right(content):
+        return 'the image is damaged'
+    return _decoding_problem(content, known, header)
 
 
-def _stored_size(content: bytes) -> tuple[int, int]:
-    """(width, height) from the header of a JPEG or PNG; (0, 0) if it has none, and for other formats, which Pillow
-    measures before it decodes."""
-    if content.startswith(_PNG):
-        return int.from_bytes(content[16:20], 'big'), int.from_bytes(content[20:24], 'big')
-    if content.startswith(_JPEG):
-        for marker, at in _jpeg_segments(content):
-            if 0xc0 <= marker <= 0xcf and marker not in (0xc4, 0xc8, 0xcc):  # a frame's header
-                return int.from_bytes(content[at + 7:at + 9], 'big'), int.from_bytes(content[at + 5:at + 7], 'big')
-    return 0, 0
+def file_content(path: str, backend_args: dict | None = None) -> bytes:
+    """The content of a file: a regular one on the local file system, or any that `mmengine.fileio.get` reads.
 
-
-def _jpeg_segments(content: bytes):
-    """(marker, its offset) of each segment up to the image's own start of scan."""
-    at = len(_JPEG) - 1
-    while content[at:at + 1] == b'\xff' and at + 1 < len(content):
-        yield content[at + 1], at
-        if content[at + 1] == 0xda:
-            return
-        at += 2 + int.from_bytes(content[at + 2:at + 4], 'big')
+    Raises:
+        OSError: it can't be read; of storage other than the local file system, whatever its client raises.
+    """
+    if '://' not in path and (backend_args or {}).get('backend', 'local') == 'local':
+        return read_bytes(path)
+    from mmengine import fileio  # whose import registers the transforms, which need this module
+    return fileio.get(path, backend_args=backend_args)
 
 
 def _jpeg_is_complete(content: bytes) -> bool:
@@ -80,59 +64,94 @@ def _jpeg_is_complete(content: bytes) -> bool:
 
     The thumbnail in an EXIF header has an end marker too: it counts only past the image's own start of scan.
     """
-    has_scan = any(marker == 0xda for marker, _ in _jpeg_segments(content))
-    return has_scan and content.rstrip(b'\0').endswith(b'\xff\xd9')
+    *_, (_, scan) = jpeg_markers(content)
+    end = content.rstrip(b'\0')
+    return end.endswith(b'\xff\xd9') and len(end) > scan + 2
 
 
-def _png_problem(content: bytes, checksums: bool) -> str | None:
-    """Check the chunks of a PNG up to IEND; whatever follows is no part of the image."""
-    view, at = memoryview(content), len(_PNG)
-    while at + 12 <= len(view):  # length, type, data, checksum
-        end = at + 12 + int.from_bytes(view[at:at + 4], 'big')
-        chunk_type = bytes(view[at + 4:at + 8])
-        if end > len(view):
-            break
-        if chunk_type == b'IEND':
-            return None
-        # Lower-case initial: a chunk that decoders may ignore.
-        stored = int.from_bytes(view[end - 4:end], 'big')
-        if checksums and chunk_type[:1].isupper() and zlib.crc32(view[at + 4:end - 4]) != stored:
-            return 'the image is damaged'
-        at = end
-    return 'the image is truncated'
+def _checksums_are_right(content: bytes) -> bool:
+    """Whether the chunks of a PNG are as they were written, but for those that decoders may ignore."""
+    view = memoryview(content)
+    return all(zlib.crc32(view[at - 4:at + length]) == int.from_bytes(view[at + length:at + length + 4], 'big')
+               for kind, at, length in png_chunks(content) if kind[:1].isupper())
 
 
-def _decoding_problem(content: bytes) -> str | None:
+def _decoding_problem(content: bytes, known: Format, header: Header) -> str | None:
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with open_picture(content) as image:
             image.load()
-    except UnidentifiedImageError:
-        if content.startswith(_JPEG):
-            return 'the image is truncated'
-        return None if _cv2_reads(content) else 'it is not an image'  # a few formats are known to OpenCV only
-    except Image.DecompressionBombError as e:  # more pixels than Pillow allows
-        if 2 * (Image.MAX_IMAGE_PIXELS or 0) >= MAX_PIXELS:
-            return f'the image is too large ({e})'
-        return None if _cv2_reads(content) else 'the image is damaged or too large'
+            return None if header.fits(image.height, image.width) else wrong_size(image.height, image.width)
+    except UnidentifiedImageError:  # broken, or a format that this Pillow was built without
+        return None if decoded_by_opencv(content) is not None else 'the image is damaged'
+    except MemoryError:
+        return too_little_memory(header)
+    except DataError as e:
+        return str(e)
     except Exception as e:  # Pillow's plug-ins may raise anything
         return 'the image is truncated' if 'truncated' in str(e).lower() else f'the image is damaged ({e})'
-    return None
 
 
-def _cv2_reads(content: bytes) -> bool:
+def size_of(path: str | os.PathLike) -> tuple[int, int]:
+    """(width, height) of an image on the local file system as stored, from what lies at its start.
+
+    Raises:
+        OSError: the file can't be read, or Pillow finds no image in it.
+    """
+    with open_file(path) as file, Image.open(file, formats=[known.pillow for known in FORMATS]) as image:
+        return image.size
+
+
+def open_picture(content: bytes) -> Image.Image:
+    """Open an image with Pillow, by the one decoder of its format; it isn't decoded yet.
+
+    Raises:
+        DataError: of no format that is read, or with more pixels than `limits.PIXELS`; without the file's name.
+        OSError: Pillow can't read it, or was built without its format.
+    """
+    known, header = read_header(content)
+    if PIXELS.value > 2 * (Image.MAX_IMAGE_PIXELS or PIXELS.value):
+        Image.MAX_IMAGE_PIXELS = PIXELS.value  # Pillow has a bound of its own, and the user has raised this one
+    image = Image.open(io.BytesIO(content), formats=(known.pillow,))
+    if not header.fits(image.height, image.width):
+        raise DataError(wrong_size(image.height, image.width))
+    return image
+
+
+def wrong_size(height: int, width: int) -> str:
+    return f'the image is damaged ({width} × {height} pixels are not what its header says)'
+
+
+def decoded_by_opencv(content: bytes, flag: int = cv2.IMREAD_UNCHANGED) -> np.ndarray | None:
+    """An image's content decoded by OpenCV, which returns None where it can't.
+
+    Raises:
+        DataError: as `read_header`, or of another size than that announces.
+        MemoryError: there is too little.
+    """
+    _, header = read_header(content)
     try:
-        return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) is not None
-    except cv2.error:
-        return False
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flag)
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(too_little_memory(header)) from None
+        return None
+    if image is not None and not header.fits(*image.shape[:2]):
+        raise DataError(wrong_size(*image.shape[:2]))
+    return image
+
+
+def too_little_memory(header: Header) -> str:
+    return f'there is too little memory for its {header.width} × {header.height} pixels'
 
 
 def range_of_16_bits(content: bytes) -> tuple[int, int] | None:
-    """(lowest, highest) value of an image whose values have 16 bits; None for any other image."""
-    if content.startswith((_JPEG, b'GIF8', b'RIFF', b'BM')) or (content.startswith(_PNG) and content[24:25] != b'\x10'):
+    """(lowest, highest) value of an image whose values have 16 bits; None for any other, and for one that is broken."""
+    if content.startswith((b'\xff\xd8', b'GIF8', b'RIFF', b'BM')) or (
+            content.startswith(PNG) and content[24:25] != b'\x10'):
         return None
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:
+        image = decoded_by_opencv(content)
+    except (DataError, MemoryError):
         return None
     return (int(image.min()), int(image.max())) if image is not None and image.dtype == np.uint16 else None
 
@@ -179,12 +198,13 @@ def label_map_problem(seg_map: np.ndarray, image_shape: tuple[int, int] | None =
 def _overflow_problem(path: str) -> str | None:
     """Find labels above 255 in a 16-bit PNG: mmseg keeps the lower eight bits of a label, so 256 would turn into 0."""
     try:
-        with open(path, 'rb') as file:
+        with open_file(path) as file:
             head = file.read(25)
+            if not head.startswith(PNG) or head[24:] != b'\x10':
+                return None
+            picture = decoded_by_opencv(head + file.read())
     except OSError:  # on other storage
         return None
-    if not head.startswith(_PNG) or head[24] != 16:
-        return None
-    largest = cv2.imread(path, cv2.IMREAD_UNCHANGED).max()
+    largest = 0 if picture is None else picture.max()
     return None if largest < 256 else \
         f'the segmentation map has the label {largest}; mmseg keeps 8 bits. Save it with labels below 256.'

@@ -1,6 +1,9 @@
 """What counts as a number or an id in annotation files, and numbers written as text."""
 import re
 
+from ..limits import FILE_NAME
+from ..printable import shown
+
 _WHOLE = re.compile(r'\s*[+-]?\d{1,18}(\.0*)?\s*')
 
 
@@ -10,11 +13,18 @@ def is_number(value) -> bool:
 
 
 def is_integer(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    """Whether a value is a whole number that fits into 64 bits, as NumPy's do."""
+    return isinstance(value, int) and not isinstance(value, bool) and -2**63 <= value < 2**63
 
 
 def is_id(value) -> bool:
-    return is_integer(value) or isinstance(value, str)
+    """Whether a value is an `is_integer`, or a text of a file name's length at most."""
+    return is_integer(value) or (isinstance(value, str) and len(value) <= FILE_NAME)
+
+
+def as_written(value, most: int = 40) -> str:
+    """A value for a message: text in quotes, all of it bounded, as `shown`."""
+    return shown(repr(value[:most]) if isinstance(value, str) else value, most)
 
 
 def whole_number(value):

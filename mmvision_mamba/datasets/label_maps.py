@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 
 from ..errors import DataError
+from ..files import read_bytes
+from .image_files import open_picture
 
 IGNORED = 255  # the label of pixels without one
 
@@ -43,9 +45,9 @@ def read_segment_map(path: str | os.PathLike, reduce_zero_label: bool = False) -
         DataError: it is missing or unreadable.
     """
     try:
-        with Image.open(path) as image:
+        with open_picture(read_bytes(path)) as image:
             return np.asarray(image).astype(np.int64) - reduce_zero_label
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f'{path}: missing or unreadable ({error})') from error
 
 

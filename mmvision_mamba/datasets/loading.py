@@ -1,4 +1,5 @@
 """Loading transforms whose errors name the file that they can't load."""
+import io
 from collections.abc import Collection
 
 import cv2
@@ -10,8 +11,11 @@ from mmengine.dataset import Compose
 from mmengine.registry import TRANSFORMS
 
 from ..errors import DataError
+from ..limits import OBJECTS, PIXELS
 from ..text import class_name
-from .image_files import image_problem, label_map_problem
+from .coco_masks import masks_problem
+from .image_files import file_content, image_problem, label_map_problem, open_picture, too_little_memory, wrong_size
+from .image_formats import read_header
 
 
 def _file_error(path, problem: str) -> DataError:
@@ -27,7 +31,7 @@ class CheckedLoadImageFromFile(LoadImageFromFile):
 
     Raises:
         DataError: the file at `results['img_path']` is missing, empty, truncated, not an image, larger than
-            `MAX_PIXELS`, or of another size than its annotations say. With `ignore_empty=True` the result is None
+            `limits.PIXELS`, or of another size than its annotations say. With `ignore_empty=True` the result is None
             instead, as in mmcv.
     """
 
@@ -67,7 +71,7 @@ class CheckedLoadImageFromFile(LoadImageFromFile):
     def _read(self, path: str) -> bytes:
         if self.file_client_args is not None:  # deprecated in mmcv, still accepted there
             return fileio.FileClient.infer_client(self.file_client_args, path).get(path)
-        return fileio.get(path, backend_args=self.backend_args)
+        return file_content(path, self.backend_args)
 
     def _as_annotated(self, content: bytes, image: np.ndarray, size: tuple) -> tuple[np.ndarray, str | None]:
         """(image, problem): the image upright or as stored, whichever has the annotations' `size` (H, W)."""
@@ -82,17 +86,58 @@ class CheckedLoadImageFromFile(LoadImageFromFile):
 
     def decode(self, content: bytes, flag: str | None = None) -> tuple[np.ndarray | None, str | None]:
         """(image, None) or (None, problem) of a file's content; `flag` is the loader's `color_type` by default."""
-        flag = flag or self.color_type
-        image = None
         try:
-            image = mmcv.imfrombytes(content, flag=flag, backend=self.imdecode_backend)
-        except Exception:
-            if not image_problem(content, quick=False):
-                raise  # the file is good: a wrong argument, or not enough memory
-        if image is not None:
-            return image, None
-        return None, (image_problem(content, quick=False)
-                      or f'imdecode_backend={self.imdecode_backend!r} cannot decode it')
+            return decoded(content, flag or self.color_type, self.imdecode_backend), None
+        except DataError as e:
+            return None, str(e)
+
+
+def decoded(content: bytes, flag: str = 'color', backend: str | None = None) -> np.ndarray:
+    """Decode an image's content with `mmcv.imfrombytes`, its header read before and compared afterwards.
+
+    Args:
+        content: of the file.
+        flag, backend: as for `mmcv.imfrombytes`. Default: of colour, by mmcv's backend, OpenCV.
+
+    Returns:
+        The image, (H, W, C) or (H, W).
+
+    Raises:
+        DataError: it can't be decoded, asks for more than `limits.PIXELS` or more memory than there is, or turns out
+            to be of another size than it says; without the file's name.
+    """
+    _, header = read_header(content)
+    try:
+        if backend == 'pillow':
+            open_picture(content).close()  # which looks at the header as Pillow reads it
+        elif backend == 'tifffile':
+            _check_tiff(content)
+        image = mmcv.imfrombytes(content, flag=flag, backend=backend)
+    except DataError:
+        raise
+    except MemoryError:
+        raise DataError(too_little_memory(header)) from None
+    except Exception as error:
+        if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
+            raise DataError(too_little_memory(header)) from None
+        if problem := image_problem(content, quick=False):
+            raise DataError(problem) from None
+        raise  # the file is good: a wrong argument
+    if image is None:
+        raise DataError(image_problem(content, quick=False) or f'imdecode_backend={backend!r} cannot decode it')
+    if backend != 'tifffile' and not header.fits(*image.shape[:2]):  # which has pages and bands in its shape
+        raise DataError(wrong_size(*image.shape[:2]))
+    return image
+
+
+def _check_tiff(content: bytes) -> None:
+    """Raise DataError where tifffile, which reads all pages, would read more than is allowed."""
+    import tifffile
+    with tifffile.TiffFile(io.BytesIO(content)) as file:
+        size = file.series[0].size
+    if size > 4 * PIXELS.value:
+        raise DataError(f'its pages have {size} values in all, and 4 for each of {PIXELS.value} pixels are allowed '
+                        f'({PIXELS.way_out})')
 
 
 class CheckedAnnotations(BaseTransform):
@@ -104,16 +149,25 @@ class CheckedAnnotations(BaseTransform):
 
     Raises:
         DataError: the file at `results['seg_map_path']` is missing, empty, truncated, not an image, of another size
-            than the image, or has labels out of range.
+            than the image, or has labels out of range; or there are more objects, or larger masks, than `limits`
+            allows.
     """
 
     def __init__(self, loader: BaseTransform, labels: Collection[int] | None = None):
         self.loader, self.labels = loader, labels
 
     def transform(self, results: dict) -> dict | None:
-        path = results.get('seg_map_path')
+        path = results.get('seg_map_path') if getattr(self.loader, 'with_seg', True) else None
+        if path and (problem := self._header_problem(path)):
+            raise _file_error(path, problem)
+        image = results.get('img_path')
+        if problem := self._objects_problem(results):
+            raise DataError(f'{image}: {problem}')
         try:
             loaded = self.loader(results)
+        except MemoryError:
+            raise DataError(f'{image}: there is too little memory for its annotations: '
+                            f'{len(results.get("instances") or ())} objects') from None
         except Exception as e:
             local = not getattr(self.loader, 'backend_args', None)
             problem = image_problem(path, quick=False) if path and local else None
@@ -125,6 +179,30 @@ class CheckedAnnotations(BaseTransform):
             if problem:
                 raise DataError(f'{path}: {problem}')
         return loaded
+
+    def _header_problem(self, path: str) -> str | None:
+        """Problem of a segmentation map that shows before it is decoded, which the loader leaves to mmcv."""
+        if getattr(self.loader, 'file_client_args', None) is not None:
+            return None
+        try:
+            read_header(file_content(path, getattr(self.loader, 'backend_args', None)))
+        except FileNotFoundError:
+            return 'the file is missing'
+        except OSError as e:
+            return f'the file cannot be read ({e.strerror or e})'
+        except DataError as e:
+            return str(e)
+        return None
+
+    def _objects_problem(self, results: dict) -> str | None:
+        """Problem of an image's objects that would take more than is allowed, or be too much for pycocotools."""
+        objects, size = results.get('instances') or (), results.get('ori_shape')
+        if len(objects) > OBJECTS.value:
+            return f'it has {len(objects)} objects, and {OBJECTS.value} are allowed ({OBJECTS.way_out})'
+        if not size or not getattr(self.loader, 'with_mask', False):
+            return None
+        return masks_problem([item['mask'] for item in objects if item.get('mask')], *size,
+                             as_bitmaps=getattr(self.loader, 'poly2mask', True))
 
     def __repr__(self) -> str:
         return repr(self.loader)

@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from ..errors import DataError
+from ..files import read_bytes
 from ..text import shortened
+from .image_files import open_picture
 
 _FEW = 4  # values between others that may be classes: thin lines of a few classes lie between areas, too
 _CLOSE = 8  # values to which JPEG's compression may take one level
@@ -88,8 +89,10 @@ def mask_values(masks: Sequence[str]) -> MaskValues:
 def _read(path: str) -> tuple[np.ndarray, np.ndarray] | str:
     """(pixels of each value, those between a lower and a higher neighbour) of a mask, or why it is broken."""
     try:
-        with Image.open(path) as image:
+        with open_picture(read_bytes(path)) as image:
             mask = np.asarray(image)
+    except DataError as error:
+        return str(error)
     except Exception as error:  # Pillow's plug-ins may raise anything
         return f'it is not an image, or damaged ({error})'
     if mask.ndim > 2:

@@ -9,7 +9,9 @@ from mmdet.datasets.transforms import LoadPanopticAnnotations as _LoadPanopticAn
 from mmdet.registry import DATASETS, TRANSFORMS
 from mmdet.structures.mask import BitmapMasks
 
+from ..errors import DataError
 from .coco_files import ids_of_classes
+from .coco_masks import bitmaps_problem
 from .panoptic_files import check_ids, read_panoptic, read_segment_ids
 
 VOID = 255  # the label of pixels that no loss counts
@@ -89,6 +91,8 @@ class LoadPanopticAnnotations(_LoadPanopticAnnotations):
         height, width = results['ori_shape']
         ids = read_segment_ids(path, (height, width), self.backend_args)
         check_ids(path, ids, [segment['id'] for segment in results['segments_info']])
+        if problem := bitmaps_problem(len(results['segments_info']), width, height):
+            raise DataError(f'{results.get("img_path")}: {problem}')
         labels, masks = np.full(ids.shape, VOID, ids.dtype), []
         for segment in results['segments_info']:
             mask = ids == segment['id']

@@ -4,9 +4,12 @@ from collections.abc import Collection, Iterator
 import numpy as np
 
 from ..errors import DataError
+from ..limits import OBJECTS
+from ..printable import shown
 from ..text import shortened
 from .coco_annotations import category_problems, image_problems
-from .json_numbers import is_id, is_integer, is_number
+from .coco_masks import bitmaps_problem
+from .json_numbers import as_written, is_id, is_integer, is_number
 from .panoptic_files import read_segment_ids
 from .problems import Contents, Problem
 
@@ -26,8 +29,8 @@ def panoptic_problems(content: dict, contents: Contents | None = None) -> Iterat
     yield from category_problems(content['categories'], names)
     for category in content['categories']:
         if isinstance(category, dict) and category.get('isthing') not in (0, 1):
-            yield Problem('isthing', f'category {category.get("name", category)!r:.60}',
-                          f'isthing is {category.get("isthing")!r:.20}')
+            yield Problem('isthing', f'category {shown(category.get("name", category), 60)}',
+                          f'isthing is {shown(category.get("isthing"), 20)}')
     things = {category.get('id') for category in content['categories']
               if isinstance(category, dict) and is_id(category.get('id')) and category.get('isthing')}
     contents.images = len(content['images'])
@@ -41,10 +44,15 @@ def panoptic_problems(content: dict, contents: Contents | None = None) -> Iterat
             yield Problem('panoptic record', where, problem)
             continue
         if record['image_id'] not in images:
-            yield Problem('unknown image', where, f'image {record["image_id"]!r:.20}')
+            yield Problem('unknown image', where, f'image {shown(record["image_id"], 20)}')
             continue
         annotated.add(record['image_id'])
         maps.add(record['file_name'])
+        count, (name, width, height) = len(record['segments_info']), images[record['image_id']]
+        problem = f'{count}, and {OBJECTS.value} are allowed ({OBJECTS.way_out})' if count > OBJECTS.value else \
+            bitmaps_problem(count, width, height)
+        if problem:
+            yield Problem('too many objects', name, problem)
         yield from _segment_problems(record, names, things, contents)
     for image_id, image in images.items() if annotations else ():
         if image_id not in annotated:
@@ -62,7 +70,7 @@ def _record_problem(record, images: dict, annotated: set, maps: set) -> str | No
         if key not in record:
             return f'no {key}'
         if not is_right(record[key]):
-            return f'{key} is {record[key]!r:.40}'
+            return f'{key} is {as_written(record[key])}'
     if record['image_id'] in annotated:
         return f'image {record["image_id"]} a second time'
     return f'file_name {record["file_name"]} a second time' if record['file_name'] in maps else None
@@ -82,7 +90,7 @@ def _segment_problems(record: dict, names: dict, things: set, contents: Contents
         ids.add(segment['id'])
         _, _, width, height = segment['bbox']
         if segment['category_id'] not in names:
-            yield Problem('unknown category', where, f'category {segment["category_id"]!r:.20}')
+            yield Problem('unknown category', where, f'category {shown(segment["category_id"], 20)}')
         elif width < 1 or height < 1 or segment.get('area', 1) <= 0:
             yield Problem('box empty', where, f'bbox is {segment["bbox"]}, area {segment.get("area")}')
         elif segment['category_id'] in things:
@@ -104,7 +112,7 @@ def _key_problem(segment) -> str | None:
                  category_id=is_id(segment['category_id']),
                  bbox=isinstance(box, list) and len(box) == 4 and all(map(is_number, box)),
                  iscrowd=segment.get('iscrowd', 0) in (0, 1), area=is_number(segment.get('area', 0)))
-    return next((f'{key} is {segment[key]!r:.40}' for key, is_right in right.items() if not is_right), None)
+    return next((f'{key} is {as_written(segment[key])}' for key, is_right in right.items() if not is_right), None)
 
 
 def map_problem(path: str, shape: tuple[int, int] | None, ids: Collection[int]) -> str | None:
@@ -116,13 +124,14 @@ def map_problem(path: str, shape: tuple[int, int] | None, ids: Collection[int]) 
         ids: of the segments that the annotation file has for it.
     """
     try:
-        found = set(np.unique(read_segment_ids(path, shape)).tolist()) - {0}
+        found = np.unique(read_segment_ids(path, shape))
     except DataError as error:
         return str(error).removeprefix(f'{path}: ')
-    extra, missing = sorted(found - set(ids)), sorted(set(ids) - found)
+    known = np.array([id_ for id_ in ids if is_integer(id_)], np.int64)
+    extra, missing = np.setdiff1d(found, [0, *known]), np.setdiff1d(known, found)
     parts = []
-    if extra:
+    if len(extra):
         parts.append(f'{len(extra)} ids in no segments_info: {shortened(extra, 5)}')
-    if missing:
+    if len(missing):
         parts.append(f'{len(missing)} ids of its segments_info without a pixel: {shortened(missing, 5)}')
     return '; '.join(parts) or None

@@ -2,14 +2,12 @@
 R + 256 G + 256² B; 0 is none (void)."""
 from collections.abc import Collection
 
-import cv2
 import numpy as np
-from mmengine import fileio
 
 from ..errors import DataError
 from .coco_files import check_lists, read_json
 from .coco_repairs import repair_panoptic
-from .image_files import image_problem
+from .image_files import decoded_by_opencv, file_content, image_problem
 
 
 def is_panoptic(content) -> bool:
@@ -82,12 +80,15 @@ def read_segment_ids(path: str, shape: tuple[int, int] | None = None, backend_ar
         DataError: the file is missing, no image, has no three channels of 8 bits, or is of another size than `shape`.
     """
     try:
-        content = fileio.get(path, backend_args=backend_args)
+        content = file_content(path, backend_args)
     except FileNotFoundError as error:
         raise DataError(f'{path}: the panoptic PNG is missing. Put it there, or correct data_prefix.seg (of a metric: '
                         'seg_prefix)') from error
-    problem = image_problem(content, quick=False)
-    picture = None if problem else cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    problem, picture = image_problem(content, quick=False), None
+    try:
+        picture = None if problem else decoded_by_opencv(content)
+    except (DataError, MemoryError) as error:
+        problem = str(error)
     if not problem and (picture is None or picture.ndim != 3 or picture.dtype != np.uint8):
         problem = 'not an RGB image of 8 bits, whose colours are ids of segments: R + 256 G + 256² B'
     elif not problem and shape and picture.shape[:2] != tuple(shape):

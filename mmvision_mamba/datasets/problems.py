@@ -86,6 +86,11 @@ KINDS = {
                          'export the PNGs and the annotation file together, the PNGs as RGB of 8 bits'),
     'polygon broken': Kind('error', 'polygons that are no flat lists of finite coordinates in or near the image',
                            'correct or remove them: [[x1, y1, x2, y2, x3, y3, …], …], in pixels'),
+    'mask too large': Kind('error', 'masks that take more memory to decode than is allowed', 'simplify the polygons'),
+    'too many objects': Kind('error', 'images with more objects than are allowed',
+                             'cut the images into tiles, remove objects, or set the environment variable'),
+    'too many categories': Kind('error', 'it has more categories than are allowed',
+                                'remove some, or set the environment variable', True),
     'run lengths broken': Kind('error', "run-length encodings that can't be decoded or don't cover their image",
                                "encode them again: counts sum up to height × width, size is [height, width]"),
 }

@@ -1,16 +1,15 @@
 """Reads one image of any kind as the array that a test pipeline starts from: BGR, uint8, upright."""
-import io
 import logging
 import os
 from contextlib import suppress
 
 import cv2
-import mmcv
 import numpy as np
 from mmengine.logging import print_log
 from PIL import Image, ImageOps
 
-from ..datasets.image_files import darkness, image_problem, range_of_16_bits
+from ..datasets.image_files import darkness, image_problem, open_picture, range_of_16_bits
+from ..datasets.loading import decoded
 from ..downloads import fetch, is_url
 from ..errors import DataError
 from ..files import read_bytes
@@ -53,8 +52,7 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
         uint8 ``(H, W, 3)``, BGR.
 
     Raises:
-        DataError: missing, truncated, not an image, or with more pixels than `datasets.image_files.MAX_PIXELS`; names
-            the file.
+        DataError: missing, truncated, not an image, or with more pixels than `limits.PIXELS`; names the file.
     """
     try:
         content = fetch(str(path), MOST_BYTES) if is_url(path) else read_bytes(path, MOST_BYTES)
@@ -68,13 +66,15 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
         _warn_if_dark(str(path), *values)
     image = None
     with suppress(cv2.error, OSError, SyntaxError, ValueError):  # reported below if Pillow fails too
-        image = mmcv.imfrombytes(content, flag=color_type, backend=backend)
+        image = decoded(content, color_type, backend)
     if image is not None and image.dtype == np.uint8 and image.ndim == 3:
         return image
     try:
-        with Image.open(io.BytesIO(content)) as opened:
+        with open_picture(content) as opened:
             return from_pil(opened)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except MemoryError:
+        raise DataError(f'{path}: there is too little memory to decode it') from None
+    except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f'{path}: {image_problem(content, quick=False) or f"can not be decoded ({error})"}') from None
 
 

@@ -3,12 +3,12 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from mmengine import Config, fileio
+from mmengine import Config
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
 
-from ..datasets.image_files import image_problem
+from ..datasets.image_files import file_content, image_problem
 from ..datasets.loading import CheckedLoadImageFromFile, image_loader
 from ..errors import DataError
 from .datasets import SPLITS, build_without_pipeline, datasets_of, loads_seg_maps
@@ -38,8 +38,8 @@ def bad_images(dataset: BaseDataset, seg_maps: bool = True,
     def problem_of(path: str) -> str | None:
         try:
             if loader is None or path in maps:
-                return image_problem(fileio.get(path, backend_args) if backend_args else path, quick=False)
-            content = fileio.get(path, backend_args)
+                return image_problem(file_content(path, backend_args), quick=False)
+            content = file_content(path, backend_args)
             return image_problem(content, quick=False) or loader.decode(content)[1]
         except FileNotFoundError:
             return 'the file is missing'

@@ -218,7 +218,8 @@ def check_classes(path: str, categories: list[dict], dataset: dict, cls: type, o
     if not isinstance(classes, list | tuple):
         return
     names = [c['name'] for c in categories]
-    missing = [name for name in classes if name not in names]
+    known, wanted = set(names), set(classes)
+    missing = [name for name in classes if name not in known]
     if mends(cls) and len(missing) < len(classes):
         return  # it has the classes in the config's order, and none of the objects of a missing one
     if missing and not names:
@@ -232,7 +233,7 @@ def check_classes(path: str, categories: list[dict], dataset: dict, cls: type, o
             f'Way out: metainfo=dict(classes={names_value}) in each data set of the config, and '
             f'num_classes={len(names)} in its heads.')
     # mmdet numbers labels in the order of the file's categories, whatever the order of the classes.
-    order = [name for name in names if name in classes]
+    order = [name for name in names if name in wanted]
     first_path, first_order = orders.setdefault(frozenset(classes), (path, order))
     if order != first_order:
         raise DataError(f'{path}: its categories come in another order than those of {first_path}, and mmdet numbers '

@@ -8,9 +8,9 @@ from numbers import Integral, Real
 from mmengine import Config
 from mmengine.dataset import Compose
 from mmengine.registry import DATA_SAMPLERS, FUNCTIONS
-from PIL import Image
 from torch.utils.data import DataLoader
 
+from ..datasets.image_files import size_of
 from ..errors import ConfigError
 from ..processes import warn_once
 from ..text import class_name
@@ -174,8 +174,7 @@ def _sizes(cfg: Config, split: str) -> Iterator[tuple[int, int]]:
         for i in range(len(built)):
             info = built.get_data_info(i)
             try:
-                with Image.open(info['img_path']) as image:
-                    stored = image.size
+                stored = size_of(info['img_path'])
                 if stored in seen:
                     continue
                 shape = tuple(pipeline(info)['inputs'].shape[-2:])

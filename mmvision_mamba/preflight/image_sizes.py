@@ -2,8 +2,7 @@
 import os.path as osp
 from collections.abc import Sequence
 
-from PIL import Image
-
+from ..datasets.image_files import size_of
 from ..processes import warn_once
 
 SAMPLE = 24  # images of an annotation file that are looked at
@@ -31,8 +30,7 @@ def warn_of_sizes(source: str, folder: str, sizes: Sequence[tuple[str, int, int]
     wrong, read = [], 0
     for name, *said in sizes:
         try:
-            with Image.open(osp.join(folder, name)) as image:  # reads its header alone
-                size = image.size
+            size = size_of(osp.join(folder, name))
         except Exception:  # other checks name it, or a format that only OpenCV takes
             continue
         read += 1

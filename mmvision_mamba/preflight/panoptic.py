@@ -31,7 +31,7 @@ def check_panoptic_classes(path: str, categories: Sequence[dict], dataset: dict,
     absent = [name for name in classes if name not in is_thing]
     if len(absent) < len(classes):
         right = tuple(name for name in classes if is_thing.get(name, name in things))
-        others = tuple(name for name in classes if name not in right)
+        others = tuple(name for name in classes if not is_thing.get(name, name in things))
         if (tuple(classes), things, stuff) == (right + others, right, others):
             return
         problem = (f"the config's classes are not its things, then its stuff: {shortened(classes)}; "

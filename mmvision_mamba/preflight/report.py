@@ -1,6 +1,5 @@
 """Report on the data sets of a config: every problem of their annotations, images and maps, and statistics."""
 import copy
-import io
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,12 +9,19 @@ import numpy as np
 from mmengine import Config, fileio
 from mmengine.registry import TRANSFORMS
 from mmengine.utils import ProgressBar
-from PIL import Image
 from torch.utils.data import DataLoader
 
 from ..datasets.coco_annotations import file_name
 from ..datasets.coco_files import check_lists
-from ..datasets.image_files import darkness, image_problem, label_map_problem, range_of_16_bits
+from ..datasets.image_files import (
+    darkness,
+    file_content,
+    image_problem,
+    label_map_problem,
+    open_picture,
+    range_of_16_bits,
+)
+from ..datasets.image_formats import read_header
 from ..datasets.loading import CheckedLoadImageFromFile, image_loader, known_labels
 from ..datasets.problems import KINDS, Contents, Problem
 from ..datasets.usage import Usage, built_usage, coco_usage
@@ -172,7 +178,7 @@ def _check_coco(report: DatasetReport, dataset: dict, cls: type, use: Use, order
             checks.check_classes(report.path, categories, dataset, cls, orders)
     except DataError as error:
         report.problems.append(Problem('data set', report.path, str(error).replace('\n', ' ')))
-    classes = metainfo_of(dataset, cls).get('classes') or ()
+    classes = set(metainfo_of(dataset, cls).get('classes') or ())
     report.ignored = [c['name'] for c in categories if c['name'] not in classes] if classes else []
     folder = image_folder(dataset)
     annotated = {ann['image_id'] for ann in content.get('annotations') or [] if isinstance(ann, dict)
@@ -268,7 +274,7 @@ class _DecodedFiles(list):
         problems, counts = [], {}
         stored, upright, values = None, None, None
         try:
-            content = fileio.get(file.path)
+            content = file_content(file.path)
             problem = image_problem(content, quick=False)
             if not problem:
                 stored, upright = _sizes(content)
@@ -309,10 +315,9 @@ class _DecodedFiles(list):
 def _sizes(content: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
     """(width, height) as stored, and upright: as its EXIF header turns it."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with open_picture(content) as image:
             turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
             return image.size, image.size[::-1] if turned else image.size
-    except Exception:  # a format, or a number of pixels, that only OpenCV takes
-        import cv2
-        height, width = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED).shape[:2]
-        return (width, height), (width, height)
+    except Exception:  # an EXIF header that is broken, or a format that only OpenCV takes
+        header = read_header(content)[1]
+        return (header.width, header.height), (header.width, header.height)

@@ -4,7 +4,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -16,6 +15,7 @@ from mmengine.runner import load_checkpoint
 from mmengine.structures import BaseDataElement
 
 from ..checkpoints import mmengine_loader
+from ..inference.images import read_image
 from .figures import draw_instances, new_figure, save, show_grey
 
 TILE = 2.4  # inches, one picture's side
@@ -63,7 +63,7 @@ def draw_comparison(out: str | os.PathLike, detections: Sequence[BaseDataElement
     for ax, title in zip(axes[0], titles):
         ax.set_title(title, fontsize=10)
     for row, detection, segmentation in zip(axes, detections, segmentations):
-        image = cv2.cvtColor(cv2.imread(detection.img_path), cv2.COLOR_BGR2RGB)
+        image = read_image(detection.img_path)[..., ::-1]
         row[0].imshow(image, interpolation='nearest')
         truth, predicted = detection.gt_instances, detection.pred_instances
         _draw_instances(row[1], image, truth.bboxes, truth.masks.masks, truth.labels, colours[1:])

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvision_mamba.datasets import image_files
 from mmvision_mamba.datasets.image_files import image_problem
 
 from ..helpers.tiny_datasets import detection_config, picture, segmentation_config
@@ -71,8 +70,8 @@ REFUSED = {
     'empty': (b'', 'the file is empty'),
     'zeros': (bytes(5000), 'not an image'),
     'web page': (b'<html>404</html>', 'not an image'),
-    'svg': (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'not an image'),
-    'pdf': (b'%PDF-1.4\n%', 'not an image'),
+    'svg': (b'<svg xmlns="http://www.w3.org/2000/svg"/>', 'an SVG drawing, which is not read; images are read as JPEG'),
+    'pdf': (b'%PDF-1.4\n%', 'it is a PDF document'),
     'jpeg cut': (encoded(RGB, 'JPEG')[:-60], 'truncated'),
     'jpeg cut in its header': (encoded(RGB, 'JPEG')[:30], 'truncated'),
     'jpeg filled up with zeros': (encoded(RGB, 'JPEG')[:500] + bytes(900), 'truncated'),
@@ -82,10 +81,11 @@ REFUSED = {
     'png bomb': (png(60000, 60000, bytes(60001)), '60000 × 60000 pixels, and'),
     'png bomb of 16 bits and colours': (png(2**31 - 1, 2**31 - 1, b'', 16, 6), 'pixels, and'),
     'jpeg bomb': (jpeg_claiming(65500, 65500), '65500 × 65500 pixels, and'),
-    'gif bomb': (b'GIF89a' + struct.pack('<HH', 65535, 65535) + encoded(RGB, 'GIF')[10:], 'too large'),
-    'bmp bomb': (encoded(RGB, 'BMP')[:18] + struct.pack('<ii', 60000, 60000) + encoded(RGB, 'BMP')[26:], 'too large'),
-    'ppm bomb': (b'P6 90000 90000 255\n' + bytes(100), 'too large'),
-    'png of no size': (png(0, 0, b''), 'not an image'),
+    'gif bomb': (b'GIF89a' + struct.pack('<HH', 65535, 65535) + encoded(RGB, 'GIF')[10:], '65535 × 65535 pixels, and'),
+    'bmp bomb': (encoded(RGB, 'BMP')[:18] + struct.pack('<ii', 60000, 60000) + encoded(RGB, 'BMP')[26:],
+                 '60000 × 60000 pixels, and'),
+    'ppm bomb': (b'P6 90000 90000 255\n' + bytes(100), '90000 × 90000 pixels, and'),
+    'png of no size': (png(0, 0, b''), 'it has 0 × 0 pixels'),
 }
 
 
@@ -171,7 +171,7 @@ def test_extreme_sizes(width, height, tmp_path, run):
 def test_more_pixels_may_be_allowed(monkeypatch):
     content = encoded(Image.new('L', (300, 200)), 'PNG')
     assert image_problem(content) is None
-    monkeypatch.setattr(image_files, 'MAX_PIXELS', 59999)
+    monkeypatch.setenv('OPENCV_IO_MAX_IMAGE_PIXELS', '59999')
     assert image_problem(content) == ('the image is 300 × 200 pixels, and 59999 in all are allowed '
                                       '(OPENCV_IO_MAX_IMAGE_PIXELS=NUMBER in the environment allows more)')
     assert '300 × 200' in image_problem(encoded(Image.new('L', (300, 200)), 'JPEG'))

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvision_mamba.datasets import image_files
 from mmvision_mamba.errors import DataError
 from mmvision_mamba.inference.ids import ResultIds
 from mmvision_mamba.inference.images import from_array, from_pil, read_image
@@ -88,7 +87,7 @@ def test_arrays_that_are_no_image(array, message):
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
     path = tmp_path / 'bomb.png'
     Image.new('1', (400, 400)).save(path)
-    monkeypatch.setattr(image_files, 'MAX_PIXELS', 100_000)
+    monkeypatch.setenv('OPENCV_IO_MAX_IMAGE_PIXELS', '100000')
     monkeypatch.setattr(cv2, 'imdecode', None)
     with pytest.raises(DataError, match=r'bomb.png: the image is 400 × 400 pixels, and 100000 in all are') as error:
         read_image(path)

@@ -1,0 +1,59 @@
+"""Bounds on what a file may ask for, far above those of real data, and the environment variables that set others.
+
+A file of some kilobytes can ask for more memory than there is. Each bound is checked where files are read, before
+anything is allocated for them.
+"""
+import os
+from typing import NamedTuple
+
+from .errors import ConfigError
+
+
+class Limit(NamedTuple):
+    """A bound.
+
+    Attributes:
+        variable: the environment variable that sets another.
+        default: the bound without that variable.
+    """
+    variable: str
+    default: int
+
+    @property
+    def value(self) -> int:
+        """The bound in force.
+
+        Raises:
+            ConfigError: the variable's value is no positive whole number.
+        """
+        given = os.environ.get(self.variable, '').strip()
+        if not given:
+            return self.default
+        if not (given.isascii() and given.isdecimal() and len(given) < 19 and int(given)):
+            raise ConfigError(f'{self.variable}={given[:40]!r} in the environment: expected a positive whole number, '
+                              f'such as {self.default}, the default')
+        return int(given)
+
+    @property
+    def way_out(self) -> str:
+        return f'{self.variable}=NUMBER in the environment allows more'
+
+
+PIXELS = Limit('OPENCV_IO_MAX_IMAGE_PIXELS', 178_956_970)  # of an image; OpenCV's decoders keep to it by themselves
+OBJECTS = Limit('MMVISION_MAMBA_MAX_OBJECTS', 50_000)  # annotations, or panoptic segments, of an image
+MASK_PIXELS = Limit('MMVISION_MAMBA_MAX_MASK_PIXELS', 2**32)  # of an image's masks together: objects × height × width
+POINTS = Limit('MMVISION_MAMBA_MAX_POINTS', 1_000_000)  # of an object's polygons together
+# Pixels along the polygons of an object, and of an image's objects together: pycocotools takes 40 bytes for each.
+OUTLINE = Limit('MMVISION_MAMBA_MAX_OUTLINE', 20_000_000)
+CATEGORIES = Limit('MMVISION_MAMBA_MAX_CATEGORIES', 100_000)  # of an annotation file
+NAME = 1000  # characters of a category's name
+FILE_NAME = 4000  # characters of a file's name with its folders
+
+
+def limit_opencv() -> None:
+    """Have OpenCV's own decoders refuse what is larger than `PIXELS`, by the headers that they read themselves.
+
+    OpenCV reads the environment once, when it is imported; in a process that has imported it already its own bound,
+    2³⁰ pixels, stays.
+    """
+    os.environ.setdefault(PIXELS.variable, str(PIXELS.default))
