@@ -82,7 +82,10 @@ def _decoding_problem(content: bytes, known: Format, header: Header) -> str | No
             image.load()
             return None if header.fits(image.height, image.width) else wrong_size(image.height, image.width)
     except UnidentifiedImageError:  # broken, or a format that this Pillow was built without
-        return None if decoded_by_opencv(content) is not None else 'the image is damaged'
+        try:
+            return None if decoded_by_opencv(content) is not None else 'the image is damaged'
+        except (DataError, MemoryError) as e:
+            return str(e)
     except MemoryError:
         return too_little_memory(header)
     except DataError as e:
@@ -97,7 +100,8 @@ def size_of(path: str | os.PathLike) -> tuple[int, int]:
     Raises:
         OSError: the file can't be read, or Pillow finds no image in it.
     """
-    with open_file(path) as file, Image.open(file, formats=[known.pillow for known in FORMATS]) as image:
+    names = [known.pillow for known in FORMATS if _pillow_has(known)]
+    with open_file(path) as file, Image.open(file, formats=names) as image:
         return image.size
 
 
@@ -111,10 +115,18 @@ def open_picture(content: bytes) -> Image.Image:
     known, header = read_header(content)
     if PIXELS.value > 2 * (Image.MAX_IMAGE_PIXELS or PIXELS.value):
         Image.MAX_IMAGE_PIXELS = PIXELS.value  # Pillow has a bound of its own, and the user has raised this one
+    if not _pillow_has(known):
+        raise UnidentifiedImageError(f'Pillow was built without {known.name}')
     image = Image.open(io.BytesIO(content), formats=(known.pillow,))
     if not header.fits(image.height, image.width):
         raise DataError(wrong_size(image.height, image.width))
     return image
+
+
+def _pillow_has(known: Format) -> bool:
+    if known.pillow not in Image.OPEN:
+        Image.init()
+    return known.pillow in Image.OPEN
 
 
 def wrong_size(height: int, width: int) -> str:

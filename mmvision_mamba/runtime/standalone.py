@@ -50,6 +50,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -64,6 +65,8 @@ except ImportError as missing:
     sys.exit(f'error: {missing.name} is not installed: pip install onnxruntime numpy pillow')
 
 SUFFIXES = '.bmp', '.gif', '.jpeg', '.jpg', '.npy', '.png', '.tif', '.tiff', '.webp'
+FORMATS = 'AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP'  # Pillow's names
+PIXELS_VARIABLE = 'OPENCV_IO_MAX_IMAGE_PIXELS'
 TYPES = {'tensor(float)': 'float32', 'tensor(float16)': 'float16', 'tensor(double)': 'float64',
          'tensor(uint8)': 'uint8', 'tensor(int64)': 'int64'}
 
@@ -394,7 +397,7 @@ def read_image(image, channels: int = 3) -> np.ndarray:
     if isinstance(image, np.ndarray):
         array = image
     elif str(image).lower().endswith('.npy'):
-        array = _opened(image, lambda: np.load(image, allow_pickle=False))
+        array = _opened(image, lambda: _array(image))
     else:
         array = _opened(image, lambda: _decoded(image, channels))
     if channels != 3 and array.ndim == 2:
@@ -411,14 +414,57 @@ def read_image(image, channels: int = 3) -> np.ndarray:
 
 def _opened(path, read: Callable[[], np.ndarray]) -> np.ndarray:
     try:
+        if not isinstance(path, Image.Image) and Path(path).exists() and not Path(path).is_file():
+            raise RuntimeInputError(f'{path} is no file')  # a FIFO or a device may have no end
         return read()
     except FileNotFoundError:
         raise RuntimeInputError(f'{path}: no such file') from None
     except UnidentifiedImageError:
-        raise RuntimeInputError(f'{path} is not an image that Pillow reads; one of many channels can be a .npy file, '
-                                'or a TIFF with tifffile installed') from None
+        raise RuntimeInputError(f'{path} is not an image that is read, as {", ".join(FORMATS)} are; one of many '
+                                'channels can be a .npy file, or a TIFF with tifffile installed') from None
+    except MemoryError:
+        raise RuntimeInputError(f'{path}: there is too little memory for it') from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        if isinstance(error, RuntimeInputError):
+            raise
         raise RuntimeInputError(f'{path} can not be read as an image: {_one_line(error)}') from None
+
+
+def _check_size(values: int, most: int) -> None:
+    if values > most:
+        raise ValueError(f'it has {values} values, and {most} are allowed ({PIXELS_VARIABLE}=NUMBER in the environment '
+                         'allows more, 4 for each pixel)')
+
+
+def most_pixels() -> int:
+    """Pixels that an image may have: 178,956,970, or as the environment says."""
+    given = os.environ.get(PIXELS_VARIABLE, '').strip()
+    return int(given) if given.isascii() and given.isdecimal() and len(given) < 19 else 178_956_970
+
+
+def _array(path) -> np.ndarray:
+    """The array in a .npy file, whose size is compared with that of the file before memory is taken for it."""
+    array = np.load(path, mmap_mode='r', allow_pickle=False)
+    if not isinstance(array, np.ndarray):
+        raise ValueError('it is an archive of several arrays')
+    _check_size(array.size, 4 * most_pixels())
+    return np.array(array)
+
+
+def _picture(path) -> Image.Image:
+    """An image file opened by Pillow: of `FORMATS` alone, for others have programs started, or hide their size."""
+    most = most_pixels()
+    if most > 2 * (Image.MAX_IMAGE_PIXELS or most):
+        Image.MAX_IMAGE_PIXELS = most  # Pillow has a bound of its own, and the user has raised this one
+    Image.init()
+    picture = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+    tile = [values[0] if isinstance(values := (getattr(picture, 'tag_v2', None) or {}).get(tag, 1), tuple) else values
+            for tag in (322, 323)]  # of a TIFF, which is decoded whole, however far it sticks out
+    pixels = max(picture.width * picture.height, int(tile[0] * tile[1]))
+    if pixels > most:
+        raise ValueError(f'it takes {pixels} pixels to decode, and {most} are allowed ({PIXELS_VARIABLE}=NUMBER in the '
+                         'environment allows more)')
+    return picture
 
 
 def _decoded(image, channels: int) -> np.ndarray:
@@ -429,10 +475,12 @@ def _decoded(image, channels: int) -> np.ndarray:
         except ImportError:
             pass
         else:
+            with tifffile.TiffFile(image) as file:
+                _check_size(file.series[0].size, 4 * most_pixels())
             array = tifffile.imread(image)
             return array.transpose(1, 2, 0) if array.ndim == 3 and array.shape[2] != channels == array.shape[0] \
                 else array
-    picture = image if isinstance(image, Image.Image) else Image.open(image)
+    picture = image if isinstance(image, Image.Image) else _picture(image)
     picture = ImageOps.exif_transpose(picture)
     if channels != 3:
         if channels == 1 and picture.mode in ('RGB', 'P', '1'):
