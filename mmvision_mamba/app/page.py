@@ -1,6 +1,7 @@
 """The web page itself, in Gradio. It loads nothing from other servers and sends no usage statistics."""
 from __future__ import annotations
 
+import json
 import os
 import socket
 import tempfile
@@ -9,7 +10,7 @@ from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..errors import MissingExtraError, UserError
+from ..errors import ConfigError, MissingExtraError, UserError
 
 # Gradio reads these when it is imported.
 os.environ.setdefault('GRADIO_ANALYTICS_ENABLED', 'False')
@@ -46,6 +47,24 @@ CSS = '''
   #controls {order: 5}
 }
 '''
+# Gradio refuses files past `max_file_size` with a message that fades, at the edge of the page. This script takes them
+# first and tells the hidden field #refused their name and size, so that the page can say it where the picture would be.
+REFUSE_LARGE = '''
+() => {
+  const refuse = event => {
+    const field = document.querySelector('#refused textarea, #refused input');
+    const files = event.target.files ?? (event.dataTransfer ?? event.clipboardData)?.files ?? [];
+    const large = [...files].find(file => file.size > MOST);
+    if (!field || !large || !event.target.closest?.('#upload')) return;
+    event.stopImmediatePropagation();
+    event.preventDefault();
+    if (event.type === 'change') event.target.value = '';  // so that the same file can be chosen again
+    field.value = JSON.stringify([large.name, large.size, MOST, Date.now()]);
+    field.dispatchEvent(new Event('input', {bubbles: true}));
+  };
+  for (const type of ['change', 'drop', 'paste']) window.addEventListener(type, refuse, true);
+}
+'''
 
 
 def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLike] = (), max_pixels: int = 40_000_000,
@@ -80,6 +99,13 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
         visible = gr.update(value=new.image[..., ::-1], visible=True) if looks_otherwise(path) else hidden
         return (new, visible, escape(status), gr.update(choices=new.found, value=[]), None, _shown(''),
                 gr.update(visible=new.has_scores))
+
+    def refuse(told):
+        """-> notice, of a file that is too large; the picture before it stays."""
+        name, size, most, _ = json.loads(told)
+        size, most = size / 2**20, most / 2**20
+        return _shown(_notice(f'{name}: {size:.1f} MB are more than the {most:.3g} MB that this page takes; scale it '
+                              'down first', 'error'))
 
     def show(current, threshold, classes, selected):
         """-> picture, table, notice."""
@@ -135,6 +161,7 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
                 upload.preprocess = lambda payload: None if payload is None else payload.path
                 seen = gr.Image(label='As the model sees it', interactive=False, height=240,
                                 elem_id='seen', format='png', visible=False, buttons=[])
+                refused = gr.Textbox(visible='hidden', elem_id='refused')
                 status = gr.HTML(elem_id='status')
                 with gr.Column(elem_id='controls'):
                     task = gr.Radio(tasks, value=tasks[0], label='Task', elem_id='task', visible=len(tasks) > 1)
@@ -161,6 +188,7 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
         view = dict(fn=show, inputs=[current, threshold, classes, selected], outputs=[picture, table, notice], **busy)
         offer = dict(fn=files, inputs=[current, upload, threshold, classes], outputs=downloads, **busy)
         task.change(about, task, facts)
+        refused.change(refuse, refused, notice)
         for event in (upload.change, task.change):
             # The page shows a new answer at once, but computes its maps only when their tab is opened.
             event(answer, [upload, task],
@@ -209,14 +237,21 @@ def serve(page: gr.Blocks, host: str, port: int, max_bytes: int) -> str:
 
     Raises:
         OSError: it can't listen there.
+        ConfigError: this machine does not reach it.
     """
     if not port:
         with socket.create_server((host, 0)) as free:
             port = free.getsockname()[1]
     page.queue(max_size=32)
-    _, address, _ = page.launch(
-        server_name=host, server_port=port, share=False, max_file_size=max_bytes, ssr_mode=False, quiet=True,
-        inbrowser=False, footer_links=[], run_history=False, enable_monitoring=False, state_session_capacity=SESSIONS,
-        prevent_thread_lock=True, theme=gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace']),
-        css=CSS)
+    try:
+        _, address, _ = page.launch(
+            server_name=host, server_port=port, share=False, max_file_size=max_bytes, ssr_mode=False, quiet=True,
+            inbrowser=False, footer_links=[], run_history=False, enable_monitoring=False,
+            state_session_capacity=SESSIONS, prevent_thread_lock=True, css=CSS,
+            theme=gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace']),
+            js=REFUSE_LARGE.replace('MOST', str(max_bytes)))
+    except ValueError as error:  # Gradio looks at its own page
+        page.close()
+        raise ConfigError(f'port {port} of this machine does not answer within 3 seconds.\nIf a proxy is set in the '
+                          'environment, set NO_PROXY=localhost,127.0.0.1 too; else try again') from error
     return address

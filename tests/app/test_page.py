@@ -15,6 +15,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
+from mmvision_mamba.errors import ConfigError
+
 BROWSER, DRIVER = shutil.which('chromium'), shutil.which('chromedriver')
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason='apt-get install chromium chromium-driver')
 
@@ -30,6 +32,7 @@ def files(tmp_path_factory):
     Image.fromarray(image[:, :64]).save(folder / 'other.png')
     alpha = np.where(np.arange(96) < 48, 0, 255).astype(np.uint8)
     Image.fromarray(np.dstack([image, np.tile(alpha, (64, 1))])).save(folder / 'transparent.png')
+    (folder / 'large.png').write_bytes(bytes(3 * 2**19))
     (folder / 'broken.png').write_bytes((folder / 'other.png').read_bytes()[:300])
     return folder
 
@@ -114,6 +117,15 @@ def test_in_a_browser(browser, address, files):
     wait(lambda: 'broken.png: the image is truncated' in find('#notice')[0].text)
     assert not find('#picture img') and 'Traceback' not in browser.page_source
 
+    # a file past the limit: a message in the same place, and nothing of it is sent
+    find('#upload button[aria-label*="lear"], #upload button[aria-label*="emove"]')[0].click()
+    wait(lambda: 'Upload a picture' in find('#notice')[0].text)
+    upload('large.png')
+    wait(lambda: 'large.png: 1.5 MB are more than the 1 MB that this page takes' in find('#notice')[0].text)
+    upload('large.png')  # it can be tried again, and others
+    upload('my image.png')
+    wait(lambda: find('#picture img') and not find('#notice'))
+
     # transparent pixels: what the model sees stands beside the upload
     find('#upload button[aria-label*="lear"], #upload button[aria-label*="emove"]')[0].click()
     upload('transparent.png')
@@ -153,6 +165,15 @@ def test_uploads_that_are_too_large_are_refused(address):
     def status(size):
         return httpx.post(f'{address}gradio_api/upload', files={'files': ('x.png', b'0' * size)}).status_code
     assert status(2**19) == 200 and status(2**20 + 1) == 413
+
+
+def test_a_page_that_its_machine_does_not_reach(models, monkeypatch):
+    import gradio.networking
+
+    from mmvision_mamba.app.page import build_page, serve
+    monkeypatch.setattr(gradio.networking, 'url_ok', lambda url: False)
+    with pytest.raises(ConfigError, match='NO_PROXY=localhost'):
+        serve(build_page(models), '127.0.0.1', 0, 2**20)
 
 
 def test_a_port_in_use(models):
