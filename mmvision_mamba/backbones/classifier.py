@@ -164,14 +164,15 @@ class MambaVisionClassifier(MambaVision):
         state = extract_state_dict(read_checkpoint(path), prefix)
         state = {k.removeprefix('backbone.'): v for k, v in state.items()}
         missing_ok: tuple[str, ...] = ()
-        if 'head.weight' in state and self.num_classes not in (0, len(state['head.weight'])):
+        head = state.get('head.weight')
+        if head is not None and head.ndim == 2 and self.num_classes not in (0, len(head)):
             logging.getLogger('mmvision_mamba').warning(
-                f"{path}: its linear layer is for {len(state['head.weight'])} classes, this model's for "
-                f'{self.num_classes}: left out, and to be trained')
+                f"{path}: its linear layer is for {len(head)} classes, this model's for {self.num_classes}: left out, "
+                'and to be trained')
             state = {k: v for k, v in state.items() if not k.startswith('head.')}
             missing_ok = ('head.',)
         weight = state.get(f'{FIRST_CONV}.weight')
-        if weight is not None and weight.shape[1] == 3 != self.in_chans:
+        if weight is not None and weight.ndim == 4 and weight.shape[1] == 3 != self.in_chans:
             state[f'{FIRST_CONV}.weight'] = adapt_input_conv(self.in_chans, weight)
         load_weights(self, state, path, missing_ok)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch.nn as nn
 from torch import Tensor
 
+from ..checkpoints.loaded import check_loaded, copyable
 from ..checkpoints.reading import extract_state_dict, read_checkpoint
 from ..errors import CheckpointError
 from ..text import shortened
@@ -51,7 +52,8 @@ def load_weights(backbone: nn.Module, state: dict[str, Tensor], path: str | os.P
     if channels := _other_channels(state, expected):
         raise CheckpointError(f'{path} does not fit the backbone: {channels}')
     problems = [f'{name}: {shortened(sorted(keys), 6)}' for name, keys in (
-        ('missing', missing - kept), ('unexpected', unexpected), ('of another shape', misshapen)) if keys]
+        ('missing', missing - kept), ('unexpected', unexpected), ('of another shape', misshapen),
+        ('no numbers of that kind', _of_another_kind(state, expected))) if keys]
     if problems:
         variant = guess_variant({k: tuple(v.shape) for k, v in state.items()})
         built_variant = guess_variant({k: tuple(v.shape) for k, v in expected.items()}) if built == 4 else None
@@ -59,6 +61,7 @@ def load_weights(backbone: nn.Module, state: dict[str, Tensor], path: str | os.P
         backbone_name = f'the backbone {built_variant!r}' if built_variant else 'the backbone'
         raise CheckpointError(f'{path} does not fit {backbone_name}; {hint}.\n' + '; '.join(problems))
     backbone.load_state_dict({k: v for k, v in state.items() if k in expected}, strict=False)
+    check_loaded(backbone, state, str(path))
     _logger().info(f'backbone weights from {path}: {len(set(expected) & set(state))} tensors loaded'
                    + (f'; kept as initialised: {shortened(sorted(kept), 6)}' if kept else '')
                    + (f'; dropped: {shortened(sorted(dropped), 6)}' if dropped else ''))
@@ -88,16 +91,33 @@ def check_fit(model: nn.Module, checkpoint: dict, name: str, strict: bool = True
     misshapen = sorted(k for k in required & set(state) if expected[k].shape != state[k].shape)
     if channels := _other_channels(state, expected):
         raise CheckpointError(f'{name} does not fit the model of this config: {channels}')
-    if not missing and not misshapen:
+    other_kind = sorted(_of_another_kind(state, expected))
+    if not missing and not misshapen and not other_kind:
         return
     in_file, in_config = (guess_variant({k.removeprefix('backbone.'): tuple(v.shape) for k, v in s.items()
                                           if k.startswith('backbone.')}) for s in (state, expected))
     hint = f"; its backbone looks like '{in_file}', the config's is '{in_config}'" \
         if in_file and in_file != in_config else ''
     problems = [f'{len(keys)} {problem}, {keys[0]} the first' for problem, keys in
-                (('keys missing', missing), ('of another shape', misshapen)) if keys]
+                (('keys missing', missing), ('of another shape', misshapen),
+                 ('of another kind of numbers', other_kind)) if keys]
     raise CheckpointError(f'{name} does not fit the model of this config{hint}: {"; ".join(problems)}.\n'
                           'Use the config it was trained with.')
+
+
+def load_fitting(model: nn.Module, checkpoint: dict, name: str) -> None:
+    """Load a checkpoint into a detector or segmentor; raises CheckpointError, see `check_fit`, if it doesn't fit."""
+    check_fit(model, checkpoint, name)
+    state, expected = extract_state_dict(checkpoint, prefix=''), model.state_dict()
+    state = {k: v for k, v in state.items() if k not in expected or expected[k].shape == v.shape}  # an optional head's
+    model.load_state_dict(state, strict=False)
+    check_loaded(model, state, name)
+
+
+def _of_another_kind(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> set[str]:
+    """Keys whose tensors would become others in the model: sparse or quantised ones, integers for weights."""
+    return {k for k in expected if k in state and isinstance(expected[k], Tensor)
+            and not copyable(state[k], expected[k])}
 
 
 def _other_channels(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
@@ -133,6 +153,6 @@ def guess_variant(shapes: Mapping[str, tuple]) -> str | None:
     try:
         sizes = (shapes['patch_embed.conv_down.3.weight'][0], shapes['patch_embed.conv_down.0.weight'][0],
                  tuple(depth(stage) for stage in range(4)))
-    except KeyError:
+    except (KeyError, IndexError):
         return None
     return next((name for name, arch in FAMILY.items() if sizes == (arch['dim'], arch['in_dim'], arch['depths'])), None)

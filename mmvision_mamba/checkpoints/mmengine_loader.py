@@ -15,6 +15,7 @@ import torch
 
 from . import enforce_safe_reading, safe_reading_enforced
 from .archives import load
+from .loaded import check_loaded
 from .numpy_pickles import named
 from .reading import SAFE_CLASSES, read_checkpoint, read_safely, safe_globals
 from .trees import Refused
@@ -31,6 +32,8 @@ def _restricted_getattr(instance, name, *default):
         raise AttributeError(f'getattr of {instance!r}, {name!r} is not allowed in a checkpoint')
     return getattr(instance, name, *default)
 
+
+_last_read = 'the checkpoint'  # what mmengine read last, for messages about what it loads next
 
 # torch's unpickler finds it by this name, in every version of torch that knows safe globals.
 _restricted_getattr.__module__ = 'builtins'
@@ -94,9 +97,28 @@ def register() -> None:
 
 
 def enforce() -> None:
-    """`enforce_safe_reading`, where mmengine is imported already; for loaders registered since then, too."""
+    """`enforce_safe_reading`, where mmengine is imported already; for loaders registered since then, too.
+
+    What mmengine loads into a module is then compared with the file, see `check_loaded`.
+    """
+    from mmengine import runner
     enforce_safe_reading()
     register()
+    # mmengine 0.10.7 has no seam here: it logs which tensors could not be copied, and goes on with random ones.
+    if not hasattr(runner.checkpoint.load_state_dict, 'checks'):
+        runner.checkpoint.load_state_dict = runner.load_state_dict = _checked(runner.checkpoint.load_state_dict)
+
+
+def _checked(load_state_dict: Callable) -> Callable:
+    @functools.wraps(load_state_dict)
+    def load_and_check(module, state_dict, strict=False, logger=None):
+        from mmengine.model import BaseTTAModel, is_model_wrapper
+        load_state_dict(module, state_dict, strict, logger)
+        while is_model_wrapper(module) or isinstance(module, BaseTTAModel):
+            module = module.module
+        check_loaded(module, state_dict, _last_read)
+    load_and_check.checks = check_loaded
+    return load_and_check
 
 
 def _either(loader: Callable, safe: Callable) -> Callable:
@@ -108,6 +130,8 @@ def _either(loader: Callable, safe: Callable) -> Callable:
     """
     @functools.wraps(loader)  # mmengine logs the part of the name after 'load_from_'
     def read(filename, map_location=None, **options):
+        global _last_read
+        _last_read = str(filename)
         if safe_reading_enforced():
             return safe(filename, map_location=map_location, **options)
         with nullcontext() if _fork() else safe_globals():

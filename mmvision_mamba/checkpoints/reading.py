@@ -17,6 +17,7 @@ from ..printable import shown
 from ..text import shortened
 from . import numpy_pickles, plain_pickles
 from .archives import load
+from .fields import READ, check_fields
 from .local_files import local_file
 from .trees import Refused
 from .unpickling import ForeignClass
@@ -62,9 +63,12 @@ def archive_problem(file: str | os.PathLike) -> str | None:
 
 
 def read_safely(file: str | os.PathLike, read: Callable[[], Any]) -> Any:
-    """Call `read`, which reads a checkpoint by `archives.load`; raises CheckpointError about `file` if that fails."""
+    """Call `read`, which reads a checkpoint by `archives.load`; raises CheckpointError about `file` if that fails.
+
+    What it returns is as `fields.READ` says.
+    """
     try:
-        return read()
+        checkpoint = read()
     except CheckpointError:
         raise
     except ForeignClass as error:
@@ -84,6 +88,8 @@ def read_safely(file: str | os.PathLike, read: Callable[[], Any]) -> Any:
         raise CheckpointError(f'{file} needs more memory than there is.') from None
     except Exception as error:  # whatever a broken or hostile file makes of its parts
         raise _broken(file, type(error).__name__) from None
+    check_fields(checkpoint, str(file), READ, 'Ask its author for a file of weights alone.')
+    return checkpoint
 
 
 def _import_mmengine() -> bool:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .fields import GENERATORS, RESUMED, check_fields
 from .writing import PART, peek, why_broken
 
 POINTER = 'last_checkpoint'  # mmengine's name
@@ -36,10 +37,11 @@ def random_state() -> dict[str, Tensor]:
 
 def set_random_state(state: dict[str, Tensor]) -> None:
     """The inverse of `random_state`; without a GPU, a GPU's state is ignored."""
+    for generator, fits in GENERATORS.items():
+        if generator in state and not fits(state[generator]):  # it would read past its words
+            raise ValueError(f'{generator} has a state that can not be')
     version, *words = state['python'].tolist()
     *keys, position, has_gauss = state['numpy'].tolist()
-    if not 0 <= position <= len(keys):  # NumPy doesn't check it, and would read past its keys
-        raise ValueError(f'position {position} in the state of a generator')
     random.setstate((version, tuple(words), next(iter(state['python_gauss'].tolist()), None)))
     np.random.set_state(('MT19937', np.array(keys, np.uint32), position, has_gauss, state['numpy_gauss'].item()))
     torch.set_rng_state(state['torch'].cpu())
@@ -48,16 +50,17 @@ def set_random_state(state: dict[str, Tensor]) -> None:
 
 
 def check_resumable(checkpoint: dict, name: str) -> None:
-    """Check that a checkpoint has the entries that mmengine resumes from without checking them.
+    """Check what a checkpoint says of its training, from which mmengine resumes without checking it.
 
     Raises:
-        CheckpointError: it has weights only.
+        CheckpointError: it has weights only, or a field that can't be, see `fields.RESUMED`.
     """
     meta = checkpoint.get('meta')
-    if not isinstance(checkpoint.get('message_hub'), dict) or not isinstance(meta, dict) or not all(
-            isinstance(meta.get(key), int) for key in ('epoch', 'iter')):
+    if 'message_hub' not in checkpoint or not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys():
         raise CheckpointError(f'{name} can not be resumed from: it holds weights, and not how far their training was.\n'
                               f'To start from them: set load_from={name}')
+    check_fields(checkpoint, name, RESUMED, 'Resume from another checkpoint; to start from its weights: set '
+                 f'load_from={name}, without resume')
 
 
 def newest_checkpoint(work_dir: str, hook, say: Callable[[str], None], before: int | None = None) -> str | None:

@@ -1,8 +1,8 @@
 """What a checkpoint may hold besides tensors: plain data in a tree that everybody can walk through.
 
 A few hundred bytes of a pickle make a tuple of two tuples, each of the same two, and so on: to compare, print or hash
-it takes for ever, or all memory. A tree may be no deeper and, with all that is shared in it counted each time, no larger
-than what others can cope with.
+it takes for ever, or all memory. A tree may be no deeper and, with all that is shared in it counted each time, no
+larger than what others can cope with.
 """
 import argparse
 from collections import OrderedDict

@@ -9,6 +9,7 @@ from numbers import Number
 from typing import Any, NamedTuple
 
 from ..errors import CheckpointError
+from ..printable import shown
 from ..text import class_name
 
 _PROGRESS = {'last_step', 'base_values', 'verbose', '_global_step', '_last_value', '_get_value_called_within_step'}
@@ -131,7 +132,7 @@ def _value(node: ast.expr) -> Any:
         return {ast.unparse(key) if key else None: _value(value) for key, value in zip(node.keys, node.values)}
     try:
         return ast.literal_eval(node)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError, MemoryError):
         return _UNKNOWN
 
 
@@ -152,7 +153,10 @@ def _same(a: Any, b: Any) -> bool:
     if a is _UNKNOWN or b is _UNKNOWN:
         return True
     if isinstance(a, Number) and isinstance(b, Number):
-        return bool(a == b or abs(a - b) <= 1e-9 * max(abs(a), abs(b)))  # type: ignore[operator]
+        try:
+            return bool(a == b or abs(a - b) <= 1e-9 * max(abs(a), abs(b)))  # type: ignore[operator]
+        except OverflowError:
+            return False
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, Mapping) and isinstance(b, Mapping):
@@ -161,4 +165,4 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return 'nothing' if value is None else f'{value:g}' if isinstance(value, float) else str(value)
+    return 'nothing' if value is None else f'{value:g}' if isinstance(value, float) else shown(value, 100)

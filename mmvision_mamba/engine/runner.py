@@ -15,11 +15,15 @@ from mmengine.optim import OptimWrapperDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
+from ..backbones.weights import check_fit
 from ..checkpoints import mmengine_loader, resuming
+from ..checkpoints.fields import described
+from ..checkpoints.states import check_states
 from ..checkpoints.writing import PART, commit
 from ..errors import CheckpointError, ConfigError
 from ..files import replace
 from ..preflight.check_loops import without_idle_options
+from ..printable import shown
 from ..processes import join_processes
 from ..text import class_name
 from ..work_dirs import ANEW, hold, make_log_folder, make_work_dir, note, record_of
@@ -70,6 +74,7 @@ class MambaVisionRunner(Runner):
     whole_state: dict | None = None
     _random_state: dict | None = None  # of the resumed checkpoint, until the loop begins
     _loaded_state: dict | None = None  # `resume_state` of the checkpoint loaded last
+    _loading: str = ''  # the checkpoint that is being loaded
     _begins: bool = False  # while a checkpoint is loaded before training
     _trains: bool = False  # in `train`
 
@@ -362,15 +367,25 @@ class MambaVisionRunner(Runner):
         return path
 
     def load_checkpoint(self, filename, *args, **kwargs):
+        self._loading = filename
         checkpoint = super().load_checkpoint(filename, *args, **kwargs)
         if self._resume:
-            resuming.check_resumable(checkpoint, filename)
             if 'optimizer' not in checkpoint:
                 self.logger.warning(f'{filename} holds no state of the optimizer, which begins anew.')
             if self._begins:
                 self._tell_changes(checkpoint, filename)
+            check_states(checkpoint, filename, self.optim_wrapper, self.param_schedulers)
         self._loaded_state = checkpoint.get(resuming.KEY)
         return checkpoint
+
+    # mmengine 0.10.7 has no seam here: a checkpoint is read and loaded in one go, with this call in between.
+    def call_hook(self, fn_name, **kwargs):
+        resumed = kwargs['checkpoint'] if fn_name == 'after_load_checkpoint' and self._resume else None
+        if resumed is not None:
+            resuming.check_resumable(resumed, self._loading)
+        super().call_hook(fn_name, **kwargs)
+        if resumed is not None:
+            check_fit(bare_model(self.model), resumed, self._loading)
 
     def _tell_changes(self, checkpoint, filename):
         """Warn of settings that differ between a checkpoint to resume from and the config."""
@@ -396,9 +411,9 @@ class MambaVisionRunner(Runner):
         super().resume(filename, *args, **kwargs)
         try:
             self._restore_state()
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise CheckpointError(f'{filename}: its {resuming.KEY} can not be used ({type(error).__name__}: {error}).\n'
-                                  'Resume from another checkpoint.') from error
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
+            raise CheckpointError(f'{filename}: its {resuming.KEY} can not be used ({type(error).__name__}: '
+                                  f'{shown(error)}).\nResume from another checkpoint.') from error
 
     def _restore_state(self):
         """Restore position, gradients and random state from the `resume_state` of the loaded checkpoint."""
@@ -431,6 +446,8 @@ class MambaVisionRunner(Runner):
         resuming.set_random_state(self._random_state)  # an error shows here; the loop sets it again, when all is built
         for name, gradient in state.get('gradients', [{}] * self.world_size)[self.rank].items():
             parameter = bare_model(self.model).get_parameter(name)
+            if gradient.shape != parameter.shape or not gradient.is_floating_point():
+                raise ValueError(f'a gradient of {shown(name, 100)} is {described(gradient)}')
             parameter.grad = gradient.to(parameter)
 
     def restore_random_state(self) -> None:

@@ -12,8 +12,8 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS
 from torch import nn
 
-from ..backbones.weights import check_fit
-from ..checkpoints.reading import extract_state_dict, read_checkpoint
+from ..backbones.weights import load_fitting
+from ..checkpoints.reading import read_checkpoint
 from ..errors import ConfigError, ExportError
 from ..preflight.pretrained import drop_pretrained
 from ..runtime import loaders
@@ -43,8 +43,7 @@ def build_model(cfg, checkpoint: str) -> tuple[nn.Module, object]:
     drop_pretrained(cfg.model)
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     content = read_checkpoint(checkpoint)
-    check_fit(model, content, checkpoint)
-    model.load_state_dict(extract_state_dict(content, prefix=''), strict=False)
+    load_fitting(model, content, checkpoint)
     return model.eval(), content
 
 

@@ -8,11 +8,9 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.infer import BaseInferencer
 from mmengine.model import revert_sync_batchnorm
-from mmengine.runner.checkpoint import load_state_dict
 
-from ..backbones.weights import check_fit
+from ..backbones.weights import load_fitting
 from ..checkpoints import mmengine_loader
-from ..checkpoints.reading import extract_state_dict
 from ..errors import ConfigError
 from ..text import class_name
 from .class_meta import dataset_meta
@@ -52,8 +50,7 @@ class ToolboxBase(BaseInferencer):
         if checkpoint is None:
             warnings.warn('no checkpoint: predictions are those of random weights', stacklevel=2)
         else:
-            check_fit(model, checkpoint, str(self.weights))
-            load_state_dict(model, extract_state_dict(checkpoint, prefix=''), strict=False, logger='silent')
+            load_fitting(model, checkpoint, str(self.weights))
         meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
         self.meta = meta if isinstance(meta, Mapping) else {}
         model.dataset_meta = dataset_meta(model, cfg, self.meta)

@@ -11,10 +11,10 @@ from matplotlib.patches import Patch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
 from mmengine.structures import BaseDataElement
 
-from ..checkpoints import mmengine_loader
+from ..backbones.weights import load_fitting
+from ..checkpoints.reading import read_checkpoint
 from ..inference.images import read_image
 from .figures import draw_instances, new_figure, save, show_grey
 
@@ -38,8 +38,7 @@ def predict(config: Config, checkpoint: str | os.PathLike, indices: Sequence[int
     """
     init_default_scope(config.default_scope)
     model = MODELS.build(config.model)
-    mmengine_loader.enforce()
-    load_checkpoint(model, str(checkpoint), map_location='cpu', logger='silent')
+    load_fitting(model, read_checkpoint(checkpoint), str(checkpoint))
     dataset = DATASETS.build(config.test_dataloader.dataset)
     batch = pseudo_collate([dataset[i] for i in indices])
     return model.to(device).eval().test_step(batch), dataset.metainfo

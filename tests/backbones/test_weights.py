@@ -120,7 +120,7 @@ def test_misfits_are_listed(tmp_path, change, message):
 def test_a_file_without_weights(tmp_path):
     torch.save(dict(state_dict=dict(a=1)), tmp_path / 'w.pth')
     model = MambaVision(SMALL, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / 'w.pth')))
-    with pytest.raises(CheckpointError, match='no weights under state_dict'):
+    with pytest.raises(CheckpointError, match='its state_dict must be a dictionary of tensors'):
         model.init_weights()
 
 

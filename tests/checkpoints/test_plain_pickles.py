@@ -22,8 +22,8 @@ PLAIN = [
 
 @pytest.mark.parametrize('value', PLAIN, ids=repr)
 def test_plain_data_is_read_as_it_was_written(value, tmp_path):
-    torch.save(dict(meta=[value, dict(a=value)]), tmp_path / 'w.pth')
-    found, nested = read_checkpoint(tmp_path / 'w.pth')['meta']
+    torch.save(dict(args=[value, dict(a=value)]), tmp_path / 'w.pth')
+    found, nested = read_checkpoint(tmp_path / 'w.pth')['args']
     assert found == nested['a'] == value and type(found) is type(value)
     if hasattr(value, 'tzname'):
         assert found.tzname() == value.tzname()
@@ -39,8 +39,8 @@ def test_paths_of_another_system_are_pure(module):
 def test_config_dict(tmp_path):
     mmengine = pytest.importorskip('mmengine')
     value = mmengine.ConfigDict(classes=('a', 'b'), nested=dict(lr=0.1, parts=[dict(x=1)]))
-    torch.save(dict(meta=value), tmp_path / 'w.pth')
-    found = read_checkpoint(tmp_path / 'w.pth')['meta']
+    torch.save(dict(args=value), tmp_path / 'w.pth')
+    found = read_checkpoint(tmp_path / 'w.pth')['args']
     assert type(found) is mmengine.ConfigDict and found == value and found.nested.parts[0].x == 1
 
 
@@ -48,6 +48,6 @@ def test_config_dict(tmp_path):
     Calls(pathlib.Path, 3), Calls(datetime.date, b'\x07\xe8\x0d\x01'), Calls(datetime.datetime, b'\x07'),
     Calls(datetime.time, 'seven')], ids=['path of a number', 'month 13', 'too short', 'no bytes'])
 def test_what_none_of_them_writes_is_refused(call, tmp_path):
-    torch.save(dict(meta=call), tmp_path / 'w.pth')
+    torch.save(dict(args=call), tmp_path / 'w.pth')
     with pytest.raises(CheckpointError, match=r'w\.pth'):
         read_checkpoint(tmp_path / 'w.pth')

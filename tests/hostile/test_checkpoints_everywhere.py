@@ -96,12 +96,12 @@ def test_what_a_checkpoint_calls_outdated_is_not_removed(begun, tmp_path):
     files = [tmp_path / 'home/iter_1.pth', tmp_path / 'home/mine/letter.pth', tmp_path / 'mine/notes.txt']
     for file in files:
         file.touch()
-    listed = [*map(str, files), str(tmp_path / 'home'), f'{tmp_path}/mine/../home/iter_1.pth', 7]
+    listed = [*map(str, files), str(tmp_path / 'home'), f'{tmp_path}/mine/../home/iter_1.pth']
 
     def change(content):
         content['message_hub']['runtime_info'].update(
             outdated_ckpts=listed, temporary_ckpts=listed, best_ckpt=listed[0], best_score=-1.,
-            keep_ckpt_ids=['/../../home/iter_1', '/../../home/iter_1', 3])
+            keep_ckpt_ids=[3])
         content['message_hub']['resumed_keys'].update(dict.fromkeys(
             ['outdated_ckpts', 'temporary_ckpts', 'best_ckpt', 'best_score', 'keep_ckpt_ids'], True))
     assert begun(change, checkpoint=dict(max_keep_ckpts=1)).iter == 40
@@ -111,11 +111,13 @@ def test_what_a_checkpoint_calls_outdated_is_not_removed(begun, tmp_path):
 @pytest.mark.parametrize(('change', 'message'), [
     (lambda c: c.pop('meta'), r'holds weights, and not how far.*\n.*load_from='),
     (lambda c: c.pop('message_hub'), 'holds weights'),
-    (lambda c: c['resume_state']['random'][0].pop('numpy'), 'its resume_state can not be used'),
-    (lambda c: c['resume_state']['random'][0]['numpy'][-2:-1].fill_(10**6), 'position 1000000'),
-    (lambda c: c['resume_state']['loader'].pop('batches'), 'its resume_state can not be used'),
-    (lambda c: c.update(resume_state=dict(loader=1)), 'its resume_state can not be used')], ids=[
-        'weights', 'no history', 'no generator', 'a generator out of bounds', 'no batches', 'no loader'])
+    (lambda c: c['resume_state']['random'][0].pop('numpy'), r'lacks resume_state\.random\.0\.numpy'),
+    (lambda c: c['resume_state']['random'][0]['numpy'][-2:-1].fill_(10**6), r'its resume_state\.random\.0\.numpy must'),
+    (lambda c: c['resume_state']['loader'].pop('batches'), r'lacks resume_state\.loader\.batches'),
+    (lambda c: c['message_hub']['runtime_info'].update(keep_ckpt_ids=['/../../home/iter_1']), 'keep_ckpt_ids must be'),
+    (lambda c: c.update(resume_state=dict(loader=1)), r'its resume_state\.loader must be a dictionary, got 1')], ids=[
+        'weights', 'no history', 'no generator', 'a generator out of bounds', 'no batches', 'paths for numbers',
+        'no loader'])
 def test_what_can_not_be_resumed_from_is_refused(begun, change, message):
     with pytest.raises(CheckpointError, match=message) as error:
         begun(change)
