@@ -255,5 +255,15 @@ RESUMED: dict[str, Field] = {
     'resume_state.loader.images': Field('a whole number, 1 or more', lambda value: is_count(value) and value > 0, True),
     'resume_state.loader.sampler_seed': Field('a whole number, 0 or more, or None', or_none(is_count), True),
     'resume_state.loader.length': Field('a whole number, 0 or more', or_none(is_count)),
+    'resume_state.hooks': _DICT,
+    'resume_state.hooks.*': Field('a list of dictionaries', list_of(is_dict)),
+    'resume_state.hooks.DivergenceHook.*.losses': Field('finite losses', lambda value: isinstance(
+        value, Tensor) and value.ndim == 1 and value.is_floating_point() and bool(torch.isfinite(value).all()), True),
+    'resume_state.hooks.DivergenceHook.*.streak': Field(*_COUNT[:2], True),
+    'resume_state.hooks.DivergenceHook.*.attempts': Field(*_COUNT[:2], True),
+    'resume_state.hooks.DivergenceHook.*.target': Field('an iteration, or None', or_none(is_count), True),
+    'resume_state.hooks.*EarlyStoppingHook.*.wait_count': Field(*_COUNT[:2], True),
+    'resume_state.hooks.*EarlyStoppingHook.*.*_score': Field('a number', lambda value: isinstance(value, float)),
+    'resume_state.hooks.*EarlyStoppingHook.*.stopped': Field('True or False', lambda value: isinstance(value, bool)),
     'resume_state.gradients': Field('a list with an entry for each process', lambda value: isinstance(value, list)),
     'resume_state.gradients.*': Field('a dictionary of tensors by name', are_weights)}

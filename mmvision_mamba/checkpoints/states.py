@@ -16,6 +16,7 @@ from ..errors import CheckpointError
 from ..printable import shown
 from .fields import MOST, are_groups, described, is_count, is_number
 
+_COUNTERS = '.last_step', '._global_step', '.cooldown_counter', '.num_bad_epochs'  # 0 now and then
 _DUMMY = 2, 3  # shape of the parameter that shows what state an optimiser keeps
 
 
@@ -167,7 +168,7 @@ def unlike(fresh: Any, saved: Any, path: str) -> Iterator[str]:
             expected = 'True or False'
     elif isinstance(fresh, Tensor | Number):
         number, least = _number(saved), _number(fresh)
-        whole = isinstance(number, int) and isinstance(least, int)
+        whole = isinstance(number, int) and isinstance(least, int) and not path.endswith(_COUNTERS)
         if is_number(least) and (not is_number(number) or number < 0 <= least or (whole and number == 0 < least)):
             expected = 'a number' + (', 1 or more' if whole and least > 0 else ', 0 or more' if least >= 0 else '')
     elif isinstance(fresh, str):

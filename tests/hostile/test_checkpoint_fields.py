@@ -66,7 +66,8 @@ def begun(tmp_path_factory):
     return torch.load(folder / 'iter_9.pth', weights_only=False)
 
 
-SETTINGS = dict(val_cfg=None, val_dataloader=None, val_evaluator=None, checkpoint=dict(save_best=None, interval=9),
+SETTINGS = dict(hooks=[dict(type='DivergenceHook')], val_cfg=None, val_dataloader=None, val_evaluator=None,
+                checkpoint=dict(save_best=None, interval=9),
                 train_cfg=dict(by_epoch=False, max_iters=11),
                 optim_wrapper=dict(type='OptimWrapper', accumulative_counts=2, optimizer=dict(type='AdamW', lr=0.01)))
 
