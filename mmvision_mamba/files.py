@@ -1,12 +1,16 @@
 """Atomic writes that survive a killed process, where those of `checkpoints.writing` survive a machine that fails, too;
 reads that end, of regular files alone; text with or without a byte order mark."""
 import codecs
+import contextlib
 import errno
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+from .errors import ConfigError
+from .printable import shown
 
 _MARKS = {codecs.BOM_UTF32_LE: 'utf-32', codecs.BOM_UTF32_BE: 'utf-32', codecs.BOM_UTF8: 'utf-8-sig',
           codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'}
@@ -20,12 +24,43 @@ def replace(path: Path, make: Callable[[Path], object]) -> None:
         make: writes the content to the path that it is given: a temporary file beside `path`, with the same suffix.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.stem}.{os.getpid()}{path.suffix}')
+    temporary = path.with_name(f'.{path.stem[:40]}.{os.getpid()}{path.suffix[:20]}')  # no longer than `path`, or short
     try:
         make(temporary)
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, os.fspath(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def check_output(path: str | os.PathLike, option: str) -> None:
+    """Raise ConfigError where `replace` could write no file at `path`. Commands call it before they start to work.
+
+    Args:
+        path: the file that is to be written.
+        option: of the command line, for the message.
+    """
+    path = Path(path)
+    try:
+        folder = next(above for above in path.absolute().parents if above.exists())
+        if not path.name or path.is_dir():
+            problem = 'it is a folder'
+        elif not folder.is_dir():
+            problem = f'{folder} is no folder'
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            problem = f'{folder} is not writable'
+        else:
+            path.lstat()
+            return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        problem = str(error.strerror)
+    raise ConfigError(f"{option} '{shown(path)}': {problem}. Name a file in a folder that can be written to")
 
 
 def open_file(path: str | os.PathLike) -> BinaryIO:

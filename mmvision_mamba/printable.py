@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 _UNFIT = '\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff'
 _IN_A_MESSAGE, _ON_A_LINE = re.compile(f'[{_UNFIT}]'), re.compile(f'[{_UNFIT}\t\n]')
 _PASSWORD = re.compile(r'(?<=://)[^/?#\s]*@')
+# Bytes of names that are no UTF-8 are surrogates from DC80 to DCFF in Python.
+_NO_NAME = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udc7f\udd00-\udfff]')
 _DEEPEST = 5
 
 
@@ -20,6 +22,16 @@ def printable(text: str) -> str:
 def without_passwords(text: str) -> str:
     """Text with '***' for the user names and passwords of the URLs in it."""
     return _PASSWORD.sub('***@', text) if '://' in text else text
+
+
+def is_name(text: str) -> bool:
+    """Whether a text from a file may name an image or a class: it is one line, without control characters."""
+    return not _NO_NAME.search(text)
+
+
+def on_a_line(text: str) -> str:
+    """All of a text on one line that any file and terminal takes: line breaks and tabs are escaped, too."""
+    return _ON_A_LINE.sub(_escape, text)
 
 
 def shown(value: object, most: int = 300) -> str:
@@ -35,7 +47,7 @@ def shown(value: object, most: int = 300) -> str:
     text = str(value) if hasattr(type(value), '__fspath__') else value if isinstance(value, str) else ''.join(
         itertools.islice(_pieces(value), most + 1))
     # Cut before it is escaped, for it may be very long, and after it, for escapes make it longer.
-    return _cut(_ON_A_LINE.sub(_escape, _cut(text, most)), most)
+    return _cut(on_a_line(_cut(text, most)), most)
 
 
 def _cut(text: str, most: int) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from .errors import ConfigError
+from .printable import printable
 
 
 def is_first_process() -> bool:
@@ -23,13 +24,14 @@ def was_restarted() -> bool:
 def print_once(text: str) -> None:
     """Print in the first process only."""
     if is_first_process():
-        print(text, flush=True)
+        print(printable(text), flush=True)
 
 
 def warn_once(text: str) -> None:
     """Log a warning, by mmengine's logger where mmengine is used, in the first process only."""
     if not is_first_process():
         return
+    text = printable(text)
     if 'mmengine' not in sys.modules:
         logging.getLogger('mmvision_mamba').warning(text)
         return

@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from mmvision_mamba.files import encoding_of, open_file, read_bytes, read_text, replace
+from mmvision_mamba.errors import ConfigError
+from mmvision_mamba.files import check_output, encoding_of, open_file, read_bytes, read_text, replace
 
 
 def test_no_half_written_file(tmp_path):
@@ -16,6 +17,33 @@ def test_no_half_written_file(tmp_path):
     with pytest.raises(OSError, match='disk full'):
         replace(path, fail)
     assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize('name', ['x' * 250 + '.json', '长' * 83 + '.json', 'a.' + 'x' * 250, 'x' * 255])
+def test_files_of_the_longest_names_are_written(name, tmp_path):
+    check_output(tmp_path / name, '--out')
+    replace(tmp_path / name, lambda temporary: temporary.write_text('all'))
+    assert [path.read_text() for path in tmp_path.iterdir()] == ['all']
+
+
+def test_errors_of_writing_name_the_file(tmp_path):
+    with pytest.raises(IsADirectoryError) as error:
+        replace(tmp_path / 'a/results.json', lambda temporary: (temporary.with_name('results.json').mkdir(),
+                                                                temporary.touch()))
+    assert error.value.filename == str(tmp_path / 'a/results.json')
+    assert [path.name for path in (tmp_path / 'a').iterdir()] == ['results.json']
+
+
+def test_outputs_are_checked_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'file').touch()
+    (tmp_path / 'link').symlink_to('nowhere/a')
+    for path in ('new', 'new/a/b', 'file', 'link', tmp_path / 'new'):
+        check_output(path, '--out')
+    for path, problem in (('', 'it is a folder'), ('.', 'it is a folder'), (tmp_path, 'it is a folder'),
+                          ('file/a/b', 'file is no folder'), ('x' * 256, 'File name too long')):
+        with pytest.raises(ConfigError, match=f"^--json '.*': .*{problem}. Name a file"):
+            check_output(path, '--json')
 
 
 @pytest.mark.skipif(sys.platform == 'win32', reason='FIFOs and /dev are of POSIX')

@@ -9,9 +9,11 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
+from typing import NoReturn
 
 from ..checkpoints import enforce_safe_reading
 from ..limits import limit_opencv
+from ..printable import shown
 from ..text import did_you_mean
 from ..version import __version__
 from .errors import printable_output, user_errors
@@ -20,6 +22,13 @@ from .errors import printable_output, user_errors
 COMMANDS = ('train', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset',
             'repair-annotations', 'make-shapes', 'plot-curves', 'confusion', 'attention-maps', 'model-info',
             'batch-infer', 'benchmark', 'ablate', 'demo', 'demo-app', 'config', 'publish', 'doctor', 'setup-mmcv')
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are printable and bounded, whatever the arguments were."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(shown(message, 2000))
 
 
 def main(command: str | None = None, argv: Sequence[str] | None = None) -> int:
@@ -34,9 +43,8 @@ def main(command: str | None = None, argv: Sequence[str] | None = None) -> int:
         return main_of(argv[0], argv[1:], f'mmvision-mamba {argv[0]}')
     if command is not None:
         return main_of(command, argv)
-    parser = argparse.ArgumentParser('mmvision-mamba',
-                                     description='MambaVision for dense prediction: train, test, infer, export.',
-                                     epilog='mmvision-mamba COMMAND --help lists the options of a command.')
+    parser = Parser('mmvision-mamba', description='MambaVision for dense prediction: train, test, infer, export.',
+                    epilog='mmvision-mamba COMMAND --help lists the options of a command.')
     parser.add_argument('--version', action='version', version=__version__)
     subparsers = parser.add_subparsers(metavar='COMMAND', title='commands')
     for name in COMMANDS:
@@ -55,8 +63,7 @@ def main(command: str | None = None, argv: Sequence[str] | None = None) -> int:
 def main_of(command: str, argv: Sequence[str], prog: str | None = None) -> int:
     """Parse the arguments of one command, run it and return its exit code."""
     module = _module(command)
-    parser = argparse.ArgumentParser(prog, description=module.__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_options(parser)
     _complete(parser)
     enforce_safe_reading()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..backbones.family import FAMILY, PADDINGS
 from ..errors import ConfigError
+from ..printable import shown
 from .options import add_cfg_options
 
 
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     check_picture(args.out)
     model = _load_backbone(args) if args.model in FAMILY else _load_inferencer(args)
     save(draw_maps(BackboneMaps(model, args.image, args.size), args.point), args.out)
-    print(args.out)
+    print(shown(args.out))
 
 
 def _load_inferencer(args: argparse.Namespace):

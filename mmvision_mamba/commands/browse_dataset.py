@@ -6,6 +6,7 @@ masks and semantic maps.
 import argparse
 from pathlib import Path
 
+from ..printable import shown
 from .options import add_cfg_options
 
 
@@ -40,4 +41,4 @@ def run(args: argparse.Namespace) -> None:
     prepare_data(cfg, (args.split,), skip_bad_images=False)
     samples, metainfo = model_inputs(cfg, args.split, args.show_number, args.seed)
     draw_samples(args.out, samples, metainfo, args.columns, f'{Path(args.config).name}, {args.split}, seed {args.seed}')
-    print(f'{len(samples)} images: {args.out}')
+    print(f'{len(samples)} images: {shown(args.out)}')

@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 
 from ..errors import ConfigError
-from ..files import replace
+from ..files import check_output, replace
+from ..printable import shown
 from .options import add_cfg_options
 
 
@@ -36,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'--split takes {", ".join(SPLITS)}, separated by commas; got {args.split!r}')
     if args.workers < 0 or args.show < 0:
         raise ConfigError('--workers and --show take numbers from 0 up')
+    if args.json:
+        check_output(args.json, '--json')
     cfg = read_config(args.config, args.cfg_options, ())
     reports = check_config(cfg, splits, args.workers, files=not args.annotations_only)
     for report in reports:
@@ -46,5 +49,5 @@ def run(args: argparse.Namespace) -> int:
         content = dict(config=args.config, errors=errors, warnings=warnings,
                        datasets=[report.as_dict() for report in reports])
         replace(args.json, lambda path: path.write_text(json.dumps(content, indent=1) + '\n'))
-        print(f'report: {args.json}')
+        print(f'report: {shown(args.json)}')
     return int(bool(errors + warnings))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..files import replace
+from ..printable import shown
 from .errors import removing_failed_start
 from .options import add_common_options
 
@@ -46,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
         predictions = _test(cfg, checkpoint=predictions, out_dir=out_dir)
     with removing_failed_start(cfg.work_dir):
         _draw(cfg, args, predictions, out_dir)
-    print(f'confusion: {out_dir}')
+    print(f'confusion: {shown(out_dir)}')
 
 
 def _test(cfg, checkpoint: str, out_dir: Path) -> str:

@@ -1,5 +1,6 @@
 """Reports errors of the input in a line or two with an exit code; any other error is a bug and keeps its traceback."""
 import contextlib
+import errno
 import inspect
 import logging
 import re
@@ -15,6 +16,7 @@ from ..work_dirs import hold, make_work_dir, remove_empty, remove_log_folders
 
 _LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmseg', 'torch')  # whose classes say what is wrong with their arguments
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LONGEST = 2000  # characters of a line of a message
 
 
@@ -52,7 +54,8 @@ def printable_output() -> None:
 def _lines(message: str) -> str:
     """The message behind 'error: ', its further lines indented: none can be taken for output of the command."""
     first, *others = printable(message).splitlines() or ['']
-    return '\n'.join([f'error: {shown(first, _LONGEST)}', *(f'  {shown(line, _LONGEST)}' for line in others)])
+    return '\n'.join([f'error: {shown(first, _LONGEST)}', *(
+        ' ' * (2 * (not line.startswith('  '))) + shown(line, _LONGEST) for line in others)])
 
 
 class Start:
@@ -103,6 +106,11 @@ def _user_message(error: Exception) -> str | None:
     if isinstance(error, UserError):
         # A DataLoader worker's error comes with its traceback as text; the message is behind the class's name.
         return re.split(rf'{type(error).__module__}\.{type(error).__qualname__}: ', str(error))[-1].strip()
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _FULL):
+        return f'{shown(error.filename)}: {error.strerror}' if error.filename is not None else str(error.strerror)
+    if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding() \
+            and error.reason == 'surrogates not allowed':
+        return f"'{shown(error.object)}': no file can have this name ({error.reason})"
     if isinstance(error, RuntimeError) and 'BFloat16' in str(error) and _on_cpu():
         other = f', or with mmcv-lite: {with_mmcv_lite()}' if source().kind == 'compiled' else ''
         return (f'--amp: an operator of this model has no bfloat16 kernel for CPUs ({error}).\n'

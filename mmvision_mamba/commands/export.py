@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, require
 from ..export import FORMATS, INT8_IMAGES, INT8_KINDS, OPSET, OUTPUTS, PARTS
+from ..printable import shown
 from .options import add_cfg_options
 
 SCOPES = dict(mmseg='segmentor', mmdet='detector')
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
     rows = _job_class(part)(exportable, model, args, cfg, meta).write(path)
     if args.verify:
         print(table(rows))
-    print(f'{path}: {about_file(path, args.format, model, part)}; {len(rows)} checks passed')
+    print(f'{shown(path)}: {about_file(path, args.format, model, part)}; {len(rows)} checks passed')
 
 
 def _part(args: argparse.Namespace, scope: str) -> str:

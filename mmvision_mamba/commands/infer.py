@@ -8,6 +8,7 @@ import argparse
 import sys
 
 from ..errors import DataError
+from ..printable import shown
 from .options import add_cfg_options, add_model_and_inputs, model_and_inputs
 
 
@@ -42,8 +43,8 @@ def run(args: argparse.Namespace) -> int | None:
         print(f'stopped after {done} images', file=sys.stderr)
         return 130
     if not args.no_save_vis or not args.no_save_pred:
-        print('\n'.join([f'{done} image{"s" * (done != 1)} done: {args.out_dir}', *inferencer.notes]))
+        print('\n'.join([f'{done} image{"s" * (done != 1)} done: {shown(args.out_dir)}', *inferencer.notes]))
     if failures := inferencer.failures:
         raise DataError(f'{len(failures)} of {inferencer.number} inputs failed:\n' + '\n'.join(
-            f'  {name}: {reason}' for name, reason in failures))
+            f'  {shown(name)}: {shown(reason)}' for name, reason in failures))
     return None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..datasets import CLASSES, KINDS
 from ..errors import ConfigError
+from ..printable import shown
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,4 +37,4 @@ def run(args: argparse.Namespace) -> None:
 
     size = (args.size[0], args.size[-1])
     made = make_shapes(args.out, args.train, args.val, args.seed, size, progress, args.kind)
-    print(f'{args.out}: {args.train} + {args.val} images' + ('' if made else ', there already'))
+    print(f'{shown(args.out)}: {args.train} + {args.val} images' + ('' if made else ', there already'))

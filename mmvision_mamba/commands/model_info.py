@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> None:
         from ..visualization.figures import save
         from ..visualization.model_figure import draw_model
         save(draw_model(parts, title), args.out)
-        print(args.out)
+        print(shown(args.out))
 
 
 def _check_options(args: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import ConfigError
+from ..printable import shown
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,4 +33,4 @@ def run(args: argparse.Namespace) -> None:
         if names.count(drawn.name) > 1 and not args.legend:
             drawn.name = str(drawn.path)
     draw_curves(args.out, runs, args.keys, args.title)
-    print(f'curves: {args.out}')
+    print(f'curves: {shown(args.out)}')

@@ -5,6 +5,8 @@ such a run validates, and what is written of it.
 """
 import argparse
 
+from ..printable import shown
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('checkpoint', help='checkpoint file or URL')
@@ -14,4 +16,4 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from ..checkpoints.publishing import publish
-    print(publish(args.checkpoint, args.out))
+    print(shown(publish(args.checkpoint, args.out)))

@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 
 from ..errors import ConfigError, DataError
-from ..files import replace
+from ..files import check_output, replace
+from ..printable import shown
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     is_input = args.annotations.exists() and args.out.exists() and os.path.samefile(args.annotations, args.out)
     if is_input or (args.out.exists() and not args.overwrite):
         raise ConfigError(f'{args.out} exists: choose another name{"" if is_input else ", or --overwrite it"}')
+    check_output(args.out, 'OUT')
     content, notes = read_coco(args.annotations, _boxes(args.boxes))
     if problem := kind_problem(str(args.annotations), content, panoptic=False):
         raise DataError(problem)
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         replace(args.out, lambda path: path.write_text(json.dumps(content), encoding='utf-8'))
     except OSError as error:
         raise DataError(f'{args.out}: cannot write there: {error.strerror or error}') from error
-    print(f'{args.out}: ' + ('; '.join(notes) or 'nothing to repair'))
+    print(f'{shown(args.out)}: ' + ('; '.join(map(shown, notes)) or 'nothing to repair'))
     left = {}
     for problem in coco_problems(content, boxes=args.boxes):
         left.setdefault(problem.kind, []).append(f'{problem.where}{": " if problem.detail else ""}{problem.detail}')

@@ -8,6 +8,7 @@ import json
 import os.path as osp
 
 from ..errors import DataError
+from ..printable import shown
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         raise DataError(f'{args.folder}: neither one COCO annotation file nor folders of images and masks without '
                         'a split of their own')
-    print('; '.join(f'{path}: {counts[path.stem]} images' for path in paths))
+    print('; '.join(f'{shown(path)}: {counts[path.stem]} images' for path in paths))
 
 
 def _split_coco(annotations: str, val: float, seed: int) -> tuple[dict[str, int], dict[str, str]]:

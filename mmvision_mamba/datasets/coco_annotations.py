@@ -3,7 +3,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ..limits import CATEGORIES, FILE_NAME, NAME, OBJECTS, PIXELS
-from ..printable import shown
+from ..printable import is_name, shown
 from .coco_boxes import contradictions
 from .coco_masks import Bounds, bitmaps_problem, broken_polygon, rle_problem, size_problem
 from .json_numbers import as_written, is_id, is_integer, is_number
@@ -79,6 +79,8 @@ def image_problems(records, images: dict) -> Iterator[Problem]:
         where = name or where
         if not name:
             yield Problem('image record', where, 'no file_name')
+        elif not is_name(name):
+            yield Problem('image record', where, 'its file_name has control characters')
         elif not is_id(image.get('id')):
             yield Problem('image record', where, f'id is {as_written(image.get("id"))}')
         elif len(name) > FILE_NAME:
@@ -119,7 +121,7 @@ def category_problems(records, names: dict) -> Iterator[Problem]:
     known = set()  # their names
     for index, category in enumerate(records):
         where, name = f'categories[{index}]', category.get('name') if isinstance(category, dict) else None
-        if not isinstance(name, str) or not is_id(category.get('id')):
+        if not isinstance(name, str) or not is_name(name) or not is_id(category.get('id')):
             yield Problem('category record', where, shown(category, 60))
         elif len(name) > NAME:
             yield Problem('category record', where, f'its name has {len(name)} characters, and {NAME} are allowed')

@@ -6,7 +6,7 @@ import cv2
 import torch
 
 from ..errors import DataError
-from ..printable import shown
+from ..printable import printable, shown
 
 # What torch, and the libraries below it, say where an allocation fails; for CPUs, torch has no class of its own.
 _MEMORY = re.compile("can't allocate memory|not enough memory|out of memory|ALLOC_FAILED|std::bad_alloc|"
@@ -26,7 +26,7 @@ def reason_of(error: Exception, name: str) -> str | None:
         return NO_MEMORY
     if not isinstance(error, DataError | cv2.error):
         return None
-    lines = str(error).removeprefix(f'{name}: ').splitlines()
+    lines = str(error).removeprefix(printable(f'{name}: ')).splitlines()
     return shown(lines[0], 500) if lines and lines[0] else type(error).__name__
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from ..errors import ConfigError
-from ..files import replace
+from ..files import check_output, replace
 from ..inference.fonts import use_fonts
 
 SUFFIXES = ('.png', '.jpg', '.svg', '.pdf')
@@ -25,6 +25,7 @@ def check_picture(path: str | os.PathLike) -> None:
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES or path.is_dir():
         raise ConfigError(f'--out {path}: expected the name of a picture, with one of {", ".join(SUFFIXES)}')
+    check_output(path, '--out')
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -26,6 +26,7 @@ from ...inference.results import picture_suffix
 from ...inference.toolboxes import use_scaling_visualizer
 from ...preflight.annotation_files import is_panoptic_evaluation, metrics_in
 from ...preflight.datasets import datasets_of, innermost
+from ...printable import shown
 from ...processes import print_once
 from ...text import class_name
 
@@ -169,7 +170,7 @@ def keep_predictions(cfg: Config, runner, out: str) -> None:
         # One that only formats, for test sets without annotations, needs a folder of its own to do that.
         metrics[:] = [m for m in metrics if not getattr(m, 'format_only', False) or getattr(m, 'output_dir', None)]
         metrics.append(maps)
-        print_once(f'label maps: {out} ({meaning(reduced)})')
+        print_once(f'label maps: {shown(out)} ({meaning(reduced)})')
 
 
 def measure(runner, work_dir: str) -> Path:
@@ -183,5 +184,5 @@ def measure(runner, work_dir: str) -> Path:
     if is_main_process():
         values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
         replace(path, lambda temporary: temporary.write_text(json.dumps(values, indent=2, default=float) + '\n'))
-        print(f'metrics: {path}{"" if values else " (empty: nothing could be measured)"}')
+        print(f'metrics: {shown(path)}{"" if values else " (empty: nothing could be measured)"}')
     return path
