@@ -127,7 +127,10 @@ def _user_message(error: Exception) -> str | None:
         return f'{built.__name__}, as the config has it: {" ".join(str(error).split())}'
     if isinstance(error, TypeError) and 'mmengine' in sys.modules:
         from ..preflight.keys import unknown_argument
-        return unknown_argument(error, built)
+        if (message := unknown_argument(error, built)) is not None:
+            return message
+        if built and built.__module__.split('.')[0] in _LIBRARIES:  # an argument of another type than it takes
+            return f'{built.__name__}, as the config has it: {" ".join(str(error).split())}'
     return None
 
 

@@ -35,13 +35,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from .steps.named_images import naming_images
     from .steps.prepare import build_runner, load_config
 
     cfg = load_config(args, 'train_dataloader')
     with removing_failed_start(cfg.work_dir, alone=True) as start:
         _prepare(cfg, args)
         start.runner = build_runner(cfg)
-        start.runner.train()
+        with naming_images(start.runner):
+            start.runner.train()
 
 
 def _prepare(cfg, args: argparse.Namespace) -> None:

@@ -170,24 +170,30 @@ def _missing_keys(annotations: list[dict]) -> Iterator[str]:
 
 
 def _headings(content: dict, categories: list[dict], annotations: list[dict]) -> Iterator[str]:
-    """Drop categories that are another's supercategory and have no annotations: a tool's name for the data set."""
+    """Drop categories that are another's supercategory, in whatever case, and have no annotations: a tool's name for
+    the data set."""
     if not any(isinstance(c.get('supercategory'), str) for c in categories):
         return
     used = {ann['category_id'] for ann in annotations if is_id(ann.get('category_id'))}
-    above = Counter(name for c in categories if isinstance(name := c.get('supercategory'), str))
+    above = Counter(name for c in categories if (name := _folded(c.get('supercategory'))) is not None)
     dropped = []
     for category in categories:
-        name, own = category.get('name'), category.get('supercategory')
-        if isinstance(name, str) and above[name] > (own == name) and is_id(category.get('id')) \
+        name, own = _folded(category.get('name')), _folded(category.get('supercategory'))
+        if name is not None and above[name] > (own == name) and is_id(category.get('id')) \
                 and category['id'] not in used:
             dropped.append(category)
-            if isinstance(own, str):
+            if own is not None:
                 above[own] -= 1
     if dropped:
         left_out = set(map(id, dropped))
         content['categories'] = [c for c in content['categories'] if id(c) not in left_out]
         names = shortened([f'{shown(c["name"], 60)} (id {shown(c["id"], 40)})' for c in dropped])
         yield f'no annotations in {names}, the supercategory of others: no class'
+
+
+def _folded(name) -> str | None:
+    """A name without case and white space around it, in which tools write it differently; None if it is no text."""
+    return name.strip().casefold() if isinstance(name, str) else None
 
 
 def shift_ids(content: dict, key: str, step: int) -> int:

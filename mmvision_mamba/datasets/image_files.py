@@ -2,7 +2,8 @@
 import io
 import os
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
@@ -100,9 +101,16 @@ def size_of(path: str | os.PathLike) -> tuple[int, int]:
     Raises:
         OSError: the file can't be read, or Pillow finds no image in it.
     """
+    with open_file_picture(path) as image:
+        return image.size
+
+
+@contextmanager
+def open_file_picture(path: str | os.PathLike) -> Iterator[Image.Image]:
+    """An image on the local file system, opened with Pillow to look at its header; raises OSError as `size_of`."""
     names = [known.pillow for known in FORMATS if _pillow_has(known)]
     with open_file(path) as file, Image.open(file, formats=names) as image:
-        return image.size
+        yield image
 
 
 def open_picture(content: bytes) -> Image.Image:

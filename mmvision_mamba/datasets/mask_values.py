@@ -5,15 +5,19 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from ..errors import DataError
 from ..files import read_bytes
+from ..processes import warn_once
 from ..text import shortened
 from .image_files import open_picture
 
 _FEW = 4  # values between others that may be classes: thin lines of a few classes lie between areas, too
 _CLOSE = 8  # values to which JPEG's compression may take one level
 _NEAR = 32  # and a few of its pixels
+LOSSY = ('a mask in a format that changes pixel values, such as JPEG: class numbers may be wrong along outlines. '
+         'Export masks as PNG')
 
 
 class MaskValues(NamedTuple):
@@ -24,15 +28,18 @@ class MaskValues(NamedTuple):
         pixels: (256,), pixels of each value.
         between: (256,), those of them with a lower and a higher value among their eight neighbours.
         broken: {mask that can't be read: why}.
+        lossy: the first mask whose file format changes values; None without any.
     """
     first: dict[int, str]
     pixels: np.ndarray
     between: np.ndarray
     broken: dict[str, str]
+    lossy: str | None = None
 
     def __add__(self, other: 'MaskValues') -> 'MaskValues':
         first = dict(sorted({**other.first, **self.first}.items()))
-        return MaskValues(first, self.pixels + other.pixels, self.between + other.between, self.broken | other.broken)
+        return MaskValues(first, self.pixels + other.pixels, self.between + other.between, self.broken | other.broken,
+                          self.lossy or other.lossy)
 
     def check_resampled(self) -> None:
         """Raise DataError where the values look like levels, smoothed where two of them meet.
@@ -55,6 +62,23 @@ class MaskValues(NamedTuple):
                         'Way out: export them again as PNG without smoothing (resize with nearest neighbour, no JPEG), '
                         f'or restore the levels: {way}')
 
+    def check_lossy(self, classes: int | None) -> None:
+        """Raise DataError where JPEG's compression may have made class numbers; warn where all are those of classes.
+
+        Between small numbers, such as 0, 1 and 2, nothing tells what it has made from what was there.
+
+        Args:
+            classes: number of classes that are named. None: none are.
+        """
+        values = set(self.first) - {255}
+        if self.lossy is None or values <= {0}:
+            return
+        if len(values | {0}) > 2 and values - set(range(classes or 0)):
+            raise DataError(f'{self.lossy}: a mask in a format that changes pixel values, such as JPEG. The masks have '
+                            f'{shortened(self.first)}; which of them are classes can not be told.\nWay out: export '
+                            'them as PNG. If all values are right, name their classes in classes.txt')
+        warn_once(f'{self.lossy}: {LOSSY}')
+
     def _main(self, levels: list[int]) -> list[int]:
         """The levels without what compression has made: those close to one of more pixels, or near one of many more."""
         kept: list[int] = []
@@ -72,25 +96,32 @@ def mask_values(masks: Sequence[str]) -> MaskValues:
         DataError: a mask has several channels, or values outside of 0 to 255.
     """
     first: dict[int, str] = {}
-    pixels, between, broken = np.zeros(256, np.int64), np.zeros(256, np.int64), {}
+    pixels, between, broken, lossy = np.zeros(256, np.int64), np.zeros(256, np.int64), {}, None
     with ThreadPoolExecutor() as pool:
         for path, read in zip(masks, pool.map(_read, masks)):
             if isinstance(read, str):
                 broken[path] = read
                 continue
-            counts, mixed = read
+            counts, mixed, changed = read
+            lossy = lossy or (path if changed else None)
             pixels += counts
             between += mixed
             for value in np.flatnonzero(counts).tolist():
                 first.setdefault(value, path)
-    return MaskValues(dict(sorted(first.items())), pixels, between, broken)
+    return MaskValues(dict(sorted(first.items())), pixels, between, broken, lossy)
 
 
-def _read(path: str) -> tuple[np.ndarray, np.ndarray] | str:
-    """(pixels of each value, those between a lower and a higher neighbour) of a mask, or why it is broken."""
+def is_lossy(image: Image.Image) -> bool:
+    """Whether an image's file is compressed in a way that changes values; needs nothing but its header."""
+    return image.format in ('JPEG', 'MPO', 'JPEG2000', 'AVIF') or 'jpeg' in str(image.info.get('compression'))
+
+
+def _read(path: str) -> tuple[np.ndarray, np.ndarray, bool] | str:
+    """(pixels of each value, those between a lower and a higher neighbour, whether its format changes values) of a
+    mask, or why it is broken."""
     try:
         with open_picture(read_bytes(path)) as image:
-            mask = np.asarray(image)
+            lossy, mask = is_lossy(image), np.asarray(image)
     except DataError as error:
         return str(error)
     except Exception as error:  # Pillow's plug-ins may raise anything
@@ -108,7 +139,7 @@ def _read(path: str) -> tuple[np.ndarray, np.ndarray] | str:
     mask = mask.astype(np.uint8)
     counts = np.bincount(mask.ravel(), minlength=256)
     if np.count_nonzero(counts) <= 2 or not mask.size:
-        return counts, np.zeros(256, np.int64)
+        return counts, np.zeros(256, np.int64), lossy
     kernel = np.ones((3, 3), np.uint8)
     inside = (cv2.erode(mask, kernel) < mask) & (mask < cv2.dilate(mask, kernel))
-    return counts, np.bincount(mask[inside], minlength=256)
+    return counts, np.bincount(mask[inside], minlength=256), lossy

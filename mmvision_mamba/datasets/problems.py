@@ -58,6 +58,8 @@ KINDS = {
     'nearly black': Kind('warning', 'data sets whose images come out nearly black',
                          'scale their values to the whole range of 16 bits, or save 8 bits'),
     'segmentation map': Kind('error', 'segmentation maps that cannot be used', 'see each; correct the maps'),
+    'lossy map': Kind('warning', 'segmentation maps in a format that changes pixel values, such as JPEG',
+                      'export them as PNG: class numbers may be wrong along outlines'),
     'box not finite': Kind('error', 'boxes that are not four finite numbers', 'correct or remove them'),
     'box empty': Kind('warning', 'boxes less than a pixel wide or high, or with area ≤ 0', _DROPPED),
     'box outside': Kind('warning', 'boxes that lie outside their image', _DROPPED),

@@ -20,6 +20,7 @@ class Usage:
         other_classes: objects of categories that are not among the config's classes.
         lost_images: {why: images}.
         file_names: of the images that are loaded, of a COCO annotation file.
+        map_names: of their panoptic PNGs.
     """
     images: int = 0
     used_images: int = 0
@@ -30,10 +31,12 @@ class Usage:
     other_classes: int = 0
     lost_images: Counter = field(default_factory=Counter)
     file_names: list[str] = field(default_factory=list)
+    map_names: list[str] = field(default_factory=list)
 
     def __add__(self, other: 'Usage') -> 'Usage':
         total = Usage(**{name: getattr(self, name) + getattr(other, name) for name in (
-            'images', 'used_images', 'objects', 'used_objects', 'other_classes', 'lost', 'lost_images', 'file_names')})
+            'images', 'used_images', 'objects', 'used_objects', 'other_classes', 'lost', 'lost_images', 'file_names',
+            'map_names')})
         total.classes.update(self.classes)
         total.classes.update(other.classes)  # `+` would drop classes with no object
         return total
@@ -84,7 +87,7 @@ def coco_usage(content: dict, classes: Collection[str] | None = None, filter_cfg
         filter_cfg: of a data set in training: `filter_empty_gt`, `min_size`. Default: keeps all images.
         indices: of the images to use, after the filter: their number, from the end where negative, or a list.
             Default: all.
-        left_out: normalised file names of images that are left out.
+        left_out: normalised file names of images, or of their panoptic PNGs, that are left out.
         size_matters: boxes that are empty or outside are not used. False: as the evaluation counts, which keeps them.
         masks: objects without a mask are not used: with all polygons under three points. Default: False.
     """
@@ -98,7 +101,10 @@ def coco_usage(content: dict, classes: Collection[str] | None = None, filter_cfg
             images[image['id']] = image
     annotations = _objects(content.get('annotations'))
     usage.images, usage.objects = len(images), len(annotations)
-    kept = _kept_images(images, min_size, left_out, usage)
+    records = content['annotations'] if annotations is not content.get('annotations') and annotations else ()
+    maps = {record['image_id']: record['file_name'] for record in records if isinstance(record, dict)
+            and _is_in(record, 'image_id', images) and isinstance(record.get('file_name'), str)}
+    kept = _kept_images(images, maps, min_size, left_out, usage)
     if drops_empty:
         annotated = {a['image_id'] for a in annotations if isinstance(a, dict) and _is_in(a, 'category_id', names)
                      and names[a['category_id']] in wanted and _is_in(a, 'image_id', images)}
@@ -113,6 +119,7 @@ def coco_usage(content: dict, classes: Collection[str] | None = None, filter_cfg
     usage.used_images = len(kept)
     usage.file_names = [name for i, image in images.items()
                         if i in kept and isinstance(name := image.get('file_name'), str)]
+    usage.map_names = [maps[i] for i in images if i in kept and i in maps]
     for ann in annotations:
         why = _why_unused(ann, images, kept, names, size_matters)
         if not why and masks and _lacks_mask(ann):
@@ -128,12 +135,13 @@ def coco_usage(content: dict, classes: Collection[str] | None = None, filter_cfg
     return usage
 
 
-def _kept_images(images: dict, min_size: float, left_out: Collection[str], usage: Usage) -> set:
+def _kept_images(images: dict, maps: dict, min_size: float, left_out: Collection[str], usage: Usage) -> set:
     """Ids of the images that are large enough and not left out; the others are counted in `usage`."""
     kept = set()
     for image_id, image in images.items():
         width, height = image.get('width'), image.get('height')
-        if left_out and osp.normpath(str(image.get('file_name'))) in left_out:
+        files = (image.get('file_name'), maps.get(image_id)) if left_out else ()
+        if any(osp.normpath(str(file)) in left_out for file in files):
             usage.lost_images['left out as bad'] += 1
         elif is_number(width) and is_number(height) and min(width, height) < min_size:
             usage.lost_images[f'under min_size={min_size}'] += 1

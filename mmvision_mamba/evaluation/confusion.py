@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATASETS, TRANSFORMS
 
 from ..checkpoints import numpy_pickles
@@ -59,15 +59,15 @@ def load_predictions(path: str | os.PathLike) -> list[dict]:
     return predictions
 
 
-def test_dataset(cfg: Config) -> BaseDataset:
-    """The config's test data set.
+def test_dataset(cfg: Config) -> BaseDataset | ConcatDataset | RepeatDataset:
+    """The config's test data set, also in wrappers.
 
     Raises:
-        ConfigError: a data set in a wrapper, or without names of classes.
+        ConfigError: a data set that does not tell its images without loading them, or without names of classes.
     """
     dataset = DATASETS.build(deepcopy(cfg.test_dataloader.dataset))
-    if not isinstance(dataset, BaseDataset):
-        raise ConfigError(f'test_dataloader.dataset: expected a single data set, got {type(dataset).__name__}')
+    if not hasattr(dataset, 'get_data_info') or not hasattr(dataset, 'metainfo'):
+        raise ConfigError(f"test_dataloader.dataset: {type(dataset).__name__} is none of mmengine's data sets")
     if not dataset.metainfo.get('classes'):
         raise ConfigError('test_dataloader.dataset: it names no classes; set metainfo=dict(classes=(…,))')
     return dataset
@@ -75,19 +75,27 @@ def test_dataset(cfg: Config) -> BaseDataset:
 
 # Detection ----------------------------------------------------------------------------------------------------------
 
-def _truth_and_prediction(dataset: BaseDataset, predictions: list[dict]) -> Iterator[tuple[list[dict], dict]]:
+def _truth_and_prediction(dataset, predictions: list[dict]) -> Iterator[tuple[list[dict], dict]]:
     """Yield each image's ground truth instances and prediction, in the data set's order."""
-    by_image = {item.get('img_id', item.get('img_path')): item for item in predictions}
-    if len(predictions) != len(dataset) or len(by_image) != len(dataset):
-        raise DataError(f'the predictions are of {len(by_image)} images and the test data set has {len(dataset)}: '
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    key = _key_of_images(infos, predictions)
+    by_image = {item.get(key): item for item in predictions}
+    images = {info.get(key): info for info in infos}
+    if len(predictions) != len(infos) or len(by_image) != len(images):
+        raise DataError(f'the predictions are of {len(by_image)} images and the test data set has {len(images)}: '
                         'they belong to another config')
-    for i in range(len(dataset)):
-        info = dataset.get_data_info(i)
-        prediction = by_image.get(info.get('img_id'), by_image.get(info.get('img_path')))
-        if prediction is None:
+    for info in infos:
+        if info.get(key) not in by_image:
             raise DataError(f'{info["img_path"]}: not among the images of the predictions, which belong to another '
                             'config')
-        yield info['instances'], prediction
+        yield info['instances'], by_image[info[key]]
+
+
+def _key_of_images(infos: list[dict], predictions: list[dict]) -> str:
+    """What tells images apart: 'img_id', or 'img_path' where ids are missing, or those of several data sets alike."""
+    ids, paths = ({info.get(key) for info in infos} for key in ('img_id', 'img_path'))
+    has_paths = all(item.get('img_path') is not None for item in predictions)
+    return 'img_path' if None in ids or (len(ids) < len(paths) and has_paths) else 'img_id'
 
 
 def detection_confusion(dataset: BaseDataset, predictions: list[dict], score_thr: float = 0.3,
@@ -145,8 +153,8 @@ def average_precisions(dataset: BaseDataset, predictions: list[dict]) -> dict[st
     from mmdet.evaluation import CocoMetric
 
     classes = dataset.metainfo['classes']
-    samples = [dict(prediction, instances=deepcopy(instances))
-               for instances, prediction in _truth_and_prediction(dataset, predictions)]
+    samples = [dict(prediction, instances=deepcopy(instances), img_id=i)  # ids of several data sets may be alike
+               for i, (instances, prediction) in enumerate(_truth_and_prediction(dataset, predictions))]
     masks = any('masks' in item['pred_instances'] for item in predictions) and all(
         'mask' in instance for sample in samples for instance in sample['instances'])
     precisions = {}
@@ -178,16 +186,10 @@ def segmentation_confusion(cfg: Config, dataset: BaseDataset, folder: str | os.P
         DataError: a map is broken or has labels beyond the model's classes; a prediction is missing, unreadable, of
             another size or of other classes.
     """
-    loading_steps = [step for step in cfg.test_dataloader.dataset.pipeline
-                     if step['type'].endswith('LoadAnnotations')]
-    if not loading_steps:
-        raise ConfigError('test_dataloader.dataset.pipeline: it has no LoadAnnotations, so there is no truth')
-    load_annotations = CheckedAnnotations(TRANSFORMS.build(loading_steps[0]), known_labels(cfg))
     num_classes = len(dataset.metainfo['classes'])
     names = image_names(dataset)
     counts = np.zeros(num_classes**2, np.int64)
-    for i in range(len(dataset)):
-        info = load_annotations(dataset.get_data_info(i))
+    for info, ignored in _annotated(dataset, cfg.test_dataloader.dataset, cfg):
         truth, path = info['gt_seg_map'].astype(np.int64), Path(folder) / f'{names[info["img_path"]]}.png'
         try:
             predicted = read_segment_map(path, bool(info.get('reduce_zero_label')))
@@ -195,11 +197,38 @@ def segmentation_confusion(cfg: Config, dataset: BaseDataset, folder: str | os.P
             raise DataError(f'{error}: the prediction for {info["img_path"]}') from error
         if predicted.shape != truth.shape:
             raise DataError(f'{path}: {predicted.shape[::-1]} pixels, and its annotation has {truth.shape[::-1]}')
-        valid = (truth != dataset.ignore_index) & (truth >= 0) & (truth < num_classes)
+        valid = (truth != ignored) & (truth >= 0) & (truth < num_classes)
         if (predicted < 0).any() or predicted.max() >= num_classes:
             raise DataError(f'{path}: it holds labels beyond the {num_classes} classes of the config')
         counts += np.bincount(truth[valid] * num_classes + predicted[valid], minlength=num_classes**2)
     return counts.reshape(num_classes, num_classes)
+
+
+def _annotation_loader(dataset: dict, cfg: Config) -> CheckedAnnotations:
+    steps = [step for step in dataset['pipeline'] if step['type'].endswith('LoadAnnotations')]
+    if not steps:
+        raise ConfigError('test_dataloader.dataset.pipeline: it has no LoadAnnotations, so there is no truth')
+    return CheckedAnnotations(TRANSFORMS.build(steps[0]), known_labels(cfg))
+
+
+def _annotated(dataset, settings: dict, cfg: Config) -> Iterator[tuple[dict, int]]:
+    """(item with its `gt_seg_map`, label that does not count) of each image of a data set, also in wrappers.
+
+    Args:
+        dataset: the data set.
+        settings: its config.
+        cfg: that of the experiment.
+    """
+    if hasattr(dataset, 'datasets'):
+        for part, own in zip(dataset.datasets, settings['datasets']):
+            yield from _annotated(part, own, cfg)
+    elif hasattr(dataset, 'dataset'):
+        for _ in range(len(dataset) // max(len(dataset.dataset), 1)):
+            yield from _annotated(dataset.dataset, settings['dataset'], cfg)
+    else:
+        load = _annotation_loader(settings, cfg)
+        for i in range(len(dataset)):
+            yield load(dataset.get_data_info(i)), dataset.ignore_index
 
 
 def intersections_over_unions(counts: np.ndarray) -> dict[str, list[float]]:

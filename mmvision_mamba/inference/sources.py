@@ -112,6 +112,9 @@ def _sources(given, read: Callable, leave_out) -> Iterator[Source]:
             raise DataError(f'{text}: no image or video in this folder or below it; such are '
                             f'{", ".join((*IMAGES, *VIDEO_SUFFIXES))}')
         yield from (_file(str(path), str(path), read, text) for path in paths)
+    elif Path(text).suffix.lower() == '.txt' and Path(text).is_file():
+        raise DataError(f'{text}: `mmvision-mamba batch-infer` takes lists of images; here name images, a folder or a '
+                        'pattern')
     elif os.path.exists(text):
         yield _file(text, text, read, str(Path(text).parent))
     elif glob.has_magic(text):

@@ -10,7 +10,7 @@ from ..datasets.coco_boxes import check_format
 from ..datasets.coco_files import read_coco, read_json
 from ..datasets.coco_repairs import repair
 from ..datasets.panoptic_annotations import panoptic_problems
-from ..datasets.panoptic_files import is_panoptic, kind_problem, read_panoptic
+from ..datasets.panoptic_files import kind_problem, read_panoptic
 from ..datasets.problems import KINDS, Contents, Problem
 from ..datasets.usage import Usage, coco_usage
 from ..errors import DataError
@@ -45,6 +45,12 @@ def image_folder(dataset: dict) -> str:
     none."""
     prefixes = dataset.get('data_prefix') or {}
     return joined(dataset, prefixes.get('img_path', prefixes.get('img', ''))) or ''
+
+
+def map_folder(dataset: dict) -> str | None:
+    """The folder that the file names of panoptic PNGs start from; None where a data set loads none."""
+    folder = joined(dataset, (dataset.get('data_prefix') or {}).get('seg'))
+    return folder if folder and not is_remote(dataset, folder) else None
 
 
 def joined(dataset: dict, path: str | None) -> str | None:
@@ -164,7 +170,8 @@ def coco_uses(datasets: list, metrics: list[dict]) -> dict[str, Use]:
                 classes=metainfo_of(dataset, cls).get('classes') if reads_coco(cls) or reads_panoptic(cls) else None,
                 filter_cfg=dataset.get('filter_cfg') if in_training else None, indices=dataset.get('indices'),
                 size_matters=where.startswith('train'), masks=masks and where.startswith('train'),
-                left_out={osp.relpath(file, image_folder(dataset) or '.') for file in dataset.get('left_out') or ()})))
+                left_out={osp.relpath(file, folder or '.') for file in dataset.get('left_out') or ()
+                          for folder in (image_folder(dataset), map_folder(dataset))})))
     for metric in metrics:
         if is_panoptic_evaluation(metric):
             uses.setdefault(metric['ann_file'], Use()).panoptic = True
@@ -194,7 +201,6 @@ class Summary:
         file_names: of its images.
         ids: {file name: id} of its images.
         sizes: of a sample of its images, as `sample_sizes` returns them.
-        maps: file names of its panoptic PNGs.
         categories: its items.
         errors: {kind: problems}.
         mendable: whether `repair` would leave no error.
@@ -204,7 +210,6 @@ class Summary:
     file_names: list[str] = field(default_factory=list)
     ids: dict[str, int | str] = field(default_factory=dict)
     sizes: list[tuple[str, int, int]] = field(default_factory=list)
-    maps: list[str] = field(default_factory=list)
     categories: list = field(default_factory=list)
     errors: dict[str, list[Problem]] = field(default_factory=dict)
     mendable: bool = False
@@ -235,9 +240,6 @@ class Annotations:
                     summary.ids = {i['file_name']: i['id'] for i in images if isinstance(i, dict)
                                    and isinstance(i.get('file_name'), str) and isinstance(i.get('id'), int | str)}
                     summary.sizes = sample_sizes(content)
-                if is_panoptic(content):
-                    summary.maps = [a['file_name'] for a in content['annotations'] if isinstance(a, dict)
-                                    and isinstance(a.get('file_name'), str)]
                 if use and {'images', 'categories'} <= set(summary.keys):
                     self._check(content, use, summary)
         return self._summaries[path]

@@ -1,7 +1,8 @@
 """Unusable images: find them, and train and test without them."""
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 
 from mmengine import Config
 from mmengine.dataset import BaseDataset
@@ -12,6 +13,7 @@ from ..datasets.image_files import file_content, image_problem
 from ..datasets.loading import CheckedLoadImageFromFile, image_loader
 from ..errors import DataError
 from .datasets import SPLITS, build_without_pipeline, datasets_of, loads_seg_maps
+from .image_sizes import unlike_masks
 
 _FILE_KEYS = ('img_path', 'seg_map_path')
 
@@ -31,7 +33,7 @@ def bad_images(dataset: BaseDataset, seg_maps: bool = True,
 
     Returns:
         (path, problem) for each file that is missing, truncated, damaged or not an image, in the order of the data
-        set; a file is read once, however often it is used.
+        set; a file is read once, however often it is used. Segmentation maps of another size than their image follow.
     """
     backend_args = getattr(dataset, 'backend_args', None)
 
@@ -47,13 +49,19 @@ def bad_images(dataset: BaseDataset, seg_maps: bool = True,
             return f'the file cannot be read ({e})'
 
     keys = _FILE_KEYS if seg_maps else _FILE_KEYS[:1]
-    maps = {path for i in range(len(dataset)) for path in _files(dataset.get_data_info(i), _FILE_KEYS[1:])}
-    paths = list(dict.fromkeys(path for i in range(len(dataset)) for path in _files(dataset.get_data_info(i), keys)))
+    infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    maps = {path for info in infos for path in _files(info, _FILE_KEYS[1:])}
+    paths = list(dict.fromkeys(path for info in infos for path in _files(info, keys)))
     with ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4)) as pool:
-        return [(path, problem) for path, problem in zip(paths, pool.map(problem_of, paths)) if problem]
+        bad = {path: problem for path, problem in zip(paths, pool.map(problem_of, paths)) if problem}
+    if seg_maps and not backend_args:
+        bad.update({path: f'the mask is {size} pixels, its image {image}' for path, size, image
+                    in unlike_masks([info for info in infos if bad.keys().isdisjoint(_files(info))], loader)})
+    return list(bad.items())
 
 
-def leave_out_bad_images(cfg: Config, splits: Sequence[str] = SPLITS) -> list[tuple[str, str]]:
+def leave_out_bad_images(cfg: Config, splits: Sequence[str] = SPLITS,
+                         built: Mapping[str, BaseDataset] = MappingProxyType({})) -> list[tuple[str, str]]:
     """Find the bad images of a config's data sets and make the config leave them out.
 
     A data set with bad images keeps its settings and gets `type=…dataset_without_images`, `dataset_type` (its own
@@ -67,6 +75,7 @@ def leave_out_bad_images(cfg: Config, splits: Sequence[str] = SPLITS) -> list[tu
     Args:
         cfg: changed in place.
         splits: of 'train', 'val', 'test'.
+        built: {place in the config: data set without its pipeline}, of those that are built already.
 
     Returns:
         (path, problem) for each bad file.
@@ -76,14 +85,14 @@ def leave_out_bad_images(cfg: Config, splits: Sequence[str] = SPLITS) -> list[tu
     """
     problems, in_evaluation = {}, False
     for split in splits:
-        for _, dataset, cls in datasets_of(cfg, split):
-            built = build_without_pipeline(cfg, dataset)
-            bad = dict(bad_images(built, loads_seg_maps(dataset, cls), image_loader(dataset)))
+        for where, dataset, cls in datasets_of(cfg, split):
+            built_one = built.get(where) or build_without_pipeline(cfg, dataset)
+            bad = dict(bad_images(built_one, loads_seg_maps(dataset, cls), image_loader(dataset)))
             if not bad:
                 continue
             problems.update(bad)
             in_evaluation |= split != 'train'
-            _good_indices(built, bad)  # raises where no image is left
+            _good_indices(built_one, bad)  # raises where no image is left
             if dataset['type'] != _WITHOUT_IMAGES:
                 dataset.update(type=_WITHOUT_IMAGES, dataset_type=dataset['type'], left_out=[])
             dataset['left_out'] = [*dataset['left_out'], *bad]

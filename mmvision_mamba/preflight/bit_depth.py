@@ -18,6 +18,11 @@ def reads_eight_bits(dataset: dict) -> bool:
     return loader is not None and not loader.color_type.startswith('unchanged')
 
 
+def darkness_of(ranges: Sequence[tuple[int, int]]) -> str | None:
+    """How dark images of 16 bits come out, by the ranges of their values; None where they don't, and without any."""
+    return darkness(min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
+
+
 def warn_of_depth(source: str, paths: Sequence[str], dataset: dict) -> None:
     """Log a warning, with the range of the values, where a sample of a data set's images comes out nearly black.
 
@@ -31,6 +36,5 @@ def warn_of_depth(source: str, paths: Sequence[str], dataset: dict) -> None:
         return
     sample = [path for path in paths[::max(len(paths) // _SAMPLE, 1)][:_SAMPLE] if osp.isfile(path)]
     ranges = [found for path in sample if (found := range_of_16_bits(fileio.get(path)))]
-    problem = darkness(min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
-    if problem:
+    if problem := darkness_of(ranges):
         warn_once(f'{source}: {len(ranges)} of {len(sample)} images looked at have 16 bits; {problem}')

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mmengine import Config
+from mmengine.dataset import BaseDataset
 
 from ..datasets.folders import missing_files
 from ..datasets.problems import Problem
-from ..datasets.usage import Usage
-from ..errors import ConfigError, DataError
-from ..processes import warn_once
+from ..datasets.usage import Usage, built_usage
+from ..errors import DataError
 from ..text import shortened
 from .annotation_files import (
     Annotations,
@@ -28,9 +28,12 @@ from .annotation_files import (
     reads_panoptic,
 )
 from .bit_depth import warn_of_depth
-from .datasets import SPLITS, data_root_advice, datasets_of, loads_seg_maps, metainfo_of
+from .check_classes import check_classes
+from .check_evaluators import check_evaluators, metrics_of
+from .check_masks import build_listed, check_masks
+from .datasets import SPLITS, data_root_advice, datasets_of, loads_seg_maps
 from .image_sizes import warn_of_sizes
-from .missing import check_masks_present, check_present
+from .missing import check_present
 from .panoptic import check_maps_present, check_panoptic_classes
 
 # A part of a data path: how to get that data.
@@ -77,23 +80,24 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, skip_missing: bo
     for where, dataset, cls in datasets:
         path = annotation_file(dataset)
         if not path:
-            if not skip_missing:
-                check_masks_present(cfg, dataset, cls)
-            checked.append(CheckedData(where, dataset, cls))
+            built = build_listed(cfg, dataset, cls)
+            if built is not None and not skip_missing:
+                check_masks(built, dataset, cls)
+            checked.append(CheckedData(where, dataset, cls, usage=_usage_of(built), built=built))
             continue
         # Test sets have no annotations, nor have the unlabelled images of semi-supervised training.
         labelled = where.startswith('train') and loads_annotations(dataset)
         if reads_coco(cls):
             summary = annotations.coco(path, _COCO_KEYS if labelled else ('images', 'categories'))
-            check_classes(path, summary.categories, dataset, cls, orders)
+            check_classes(path, summary.categories, dataset, cls, orders, mends(cls))
             _check_file_names(path, summary.file_names, dataset, mends(cls))
             warn_of_sizes(path, image_folder(dataset) or '', summary.sizes)
         elif reads_panoptic(cls):
             summary = annotations.coco(path, _COCO_KEYS if labelled else ('images', 'categories'))
             check_panoptic_classes(path, summary.categories, dataset, cls)
             _check_file_names(path, summary.file_names, dataset, mended=True)
-            if not skip_missing:
-                check_maps_present(path, summary.maps, dataset)
+            if where in summary.usages and not skip_missing:
+                check_maps_present(path, summary.usages[where].map_names, dataset)
         else:
             summary = annotations.read(path)
         usage, folder = summary.usages.get(where), image_folder(dataset)
@@ -108,25 +112,8 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, skip_missing: bo
             else:
                 annotations.read(metric['ann_file'])
     for split in splits:
-        _check_evaluator(cfg, split, [data.path for data in checked if data.where.startswith(f'{split}_')
-                                      and data.path and reads_coco(data.cls)], annotations)
+        check_evaluators(cfg, split, [data for data in checked if data.where.startswith(f'{split}_')], annotations)
     return checked
-
-
-def _check_evaluator(cfg: Config, split: str, files: list[str], annotations: Annotations) -> None:
-    """Raise ConfigError where a split's COCO metric has not the images, by id and name, that its data sets load."""
-    for metric in metrics_of(cfg, split):
-        path = metric['ann_file']
-        if not is_coco_evaluation(metric) or not path.endswith('.json') or path in files:
-            continue
-        known = {id_: osp.basename(name) for name, id_ in annotations.read(path).ids.items()}
-        for file in files:
-            images = annotations.read(file).ids
-            others = [name for name, id_ in images.items() if known.get(id_) != osp.basename(name)]
-            if others:
-                raise ConfigError(f'{split}_evaluator.ann_file is {path}, and {split}_dataloader loads the images of '
-                                  f'{file}: {len(others)} of {len(images)} are not in the former, or have another id '
-                                  f'there, such as {others[0]}.\nSet {split}_evaluator.ann_file={file}')
 
 
 @dataclass
@@ -140,6 +127,7 @@ class CheckedData:
         notes: repairs of its annotation file.
         warnings: problems of the file as a whole that don't stop a run.
         mendable: whether `repair` would mend what stops the run.
+        built: the data set without its pipeline. None: it takes long to build.
     """
     where: str
     dataset: dict
@@ -149,16 +137,21 @@ class CheckedData:
     notes: list[str] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     mendable: bool = False
+    built: BaseDataset | None = None
+
+    def count_again(self, cfg: Config) -> None:
+        """Count anew what the loader uses, after the config has left out images."""
+        if self.built is not None:
+            self.built = build_listed(cfg, self.dataset, self.cls)
+            self.usage = _usage_of(self.built)
+        elif self.path and self.usage:
+            uses = coco_uses([(self.where, self.dataset, self.cls)], [])
+            self.usage = Annotations(uses).read(self.path).usages[self.where]
 
 
-def metrics_of(cfg: Config, split: str) -> list[dict]:
-    """Configs of a split's metrics that read their ground truth from a local file, `ann_file`."""
-    evaluator = cfg.get(f'{split}_evaluator')
-    if isinstance(evaluator, dict):
-        evaluator = evaluator.get('metrics', [evaluator])
-    metrics = [evaluator] if isinstance(evaluator, dict) else evaluator or []
-    return [m for m in metrics if isinstance(m, dict) and isinstance(m.get('ann_file'), str) and m['ann_file']
-            and not is_remote(m, m['ann_file'])]
+def _usage_of(built: BaseDataset | None) -> Usage | None:
+    return None if built is None else built_usage(
+        built, any(base.__name__ == 'XMLDataset' for base in type(built).__mro__))
 
 
 def check_paths(cfg: Config, datasets: list, metrics: list) -> None:
@@ -200,47 +193,6 @@ def _layout(cfg: Config, expected: dict[str, str], missing: list[str], roots: li
         lines.append('To get it: ' + recipe.format(root=root))
     lines.append(f'Data elsewhere: {data_root_advice(cfg)}')
     return '\n'.join(lines)
-
-
-def check_classes(path: str, categories: list[dict], dataset: dict, cls: type, orders: dict) -> None:
-    """Check that the classes of a data set's config are among the categories of its annotation file.
-
-    Args:
-        path: of the annotation file.
-        categories: its items, each with a name.
-        dataset, cls: config and class of the data set.
-        orders: {classes: (path, their order)} of the first file with these classes; filled in here.
-
-    Raises:
-        DataError: a class is no category, or the categories come in another order than in the first file.
-    """
-    classes = metainfo_of(dataset, cls).get('classes')
-    if not isinstance(classes, list | tuple):
-        return
-    names = [c['name'] for c in categories]
-    known, wanted = set(names), set(classes)
-    missing = [name for name in classes if name not in known]
-    if mends(cls) and len(missing) < len(classes):
-        return  # it has the classes in the config's order, and none of the objects of a missing one
-    if missing and not names:
-        raise DataError(f"{path}: its categories are empty, and the config has {len(classes)} classes: "
-                        f'{shortened(classes)}.\nWay out: list them in categories, each with an id and its name')
-    if missing:
-        names_value = f'({", ".join(map(repr, names))},)' if len(names) <= 8 else "(the file's names)"
-        raise DataError(
-            f"{path}: {len(missing)} of the config's {len(classes)} classes are not among its categories: "
-            f'{shortened(missing)}. The file has: {shortened(names)}.\n'
-            f'Way out: metainfo=dict(classes={names_value}) in each data set of the config, and '
-            f'num_classes={len(names)} in its heads.')
-    # mmdet numbers labels in the order of the file's categories, whatever the order of the classes.
-    order = [name for name in names if name in wanted]
-    first_path, first_order = orders.setdefault(frozenset(classes), (path, order))
-    if order != first_order:
-        raise DataError(f'{path}: its categories come in another order than those of {first_path}, and mmdet numbers '
-                        'labels in that order. Sort the categories of one file like the other.')
-    if order != list(classes) and path == first_path:
-        warn_once(f"{path}: the categories come in another order than the config's classes; mmdet numbers labels in "
-                  "the file's order, so names drawn on images will be wrong")
 
 
 def _check_file_names(path: str, file_names: list[str], dataset: dict, mended: bool) -> None:

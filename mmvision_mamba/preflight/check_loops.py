@@ -4,10 +4,11 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from numbers import Integral, Real
+from types import MappingProxyType
 
 from mmengine import Config
-from mmengine.dataset import Compose
-from mmengine.registry import DATA_SAMPLERS, FUNCTIONS
+from mmengine.dataset import BaseDataset, Compose
+from mmengine.registry import DATA_SAMPLERS, FUNCTIONS, OPTIMIZERS
 from torch.utils.data import DataLoader
 
 from ..datasets.image_files import size_of
@@ -15,6 +16,8 @@ from ..errors import ConfigError
 from ..processes import warn_once
 from ..text import class_name
 from .datasets import build_without_pipeline, datasets_of
+from .keys import arguments_of
+from .value_types import check_argument_types
 
 _OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context')
 _ENDLESS = ('InfiniteSampler', 'MultiSourceSampler', 'GroupMultiSourceSampler')  # of mmengine and mmdet
@@ -74,9 +77,13 @@ def check_training(cfg: Config) -> None:
     """Check that the training loop ends, does something, and validates and saves where it is meant to.
 
     Raises:
-        ConfigError: a loop over epochs that never end, a length or an interval that is no positive number, or a part
-            of what validation needs is missing.
+        ConfigError: a loop over epochs that never end, a length or an interval that is no positive number, a part of
+            what validation needs is missing, or an argument has a value of another type.
     """
+    check_argument_types(cfg)
+    seed = (cfg.get('randomness') or {}).get('seed')
+    if seed is not None and (not isinstance(seed, Integral) or not 0 <= seed < 2**32):
+        raise ConfigError(f'randomness.seed is {seed!r}: expected a whole number from 0 to 2³² - 1')
     _check_all_or_none(cfg, 'val')
     loop = cfg.get('train_cfg') or {}
     if 'type' not in loop and 'by_epoch' not in loop:
@@ -96,12 +103,28 @@ def check_training(cfg: Config) -> None:
     length = loop.get('max_epochs', loop.get('max_iters'))
     if 'val_interval' in loop:
         _check_positive('train_cfg.val_interval', loop['val_interval'])
+    if 'val_begin' in loop:
+        _check_positive('train_cfg.val_begin', loop['val_begin'])
     if cfg.get('val_cfg') is not None and loop.get('val_begin', 1) > length:
         warn_once(f'train_cfg.val_begin is {loop["val_begin"]}, after the end of the training at {length}: it is never '
                   'validated.')
+    _check_resumed_optimizer(cfg)
     logger = (cfg.get('default_hooks') or {}).get('logger') or {}
     if 'interval' in logger:
         _check_positive('default_hooks.logger.interval', logger['interval'])
+
+
+def _check_resumed_optimizer(cfg: Config) -> None:
+    """Raise ConfigError where a run that resumes has an optimiser with the arguments of another."""
+    optimizer = (cfg.get('optim_wrapper') or {}).get('optimizer') or {}
+    kind = OPTIMIZERS.get(optimizer['type']) if cfg.get('resume') and isinstance(optimizer.get('type'), str) else None
+    if kind is None:
+        return
+    others = [key for key in optimizer if key not in ('type', *arguments_of(kind))]
+    if others:
+        raise ConfigError(f'optim_wrapper.optimizer: {kind.__name__} has no {", ".join(others)}; and a run is resumed '
+                          'with the optimizer of its checkpoint alone.\nTo train on from its weights with another: '
+                          'load_from=CHECKPOINT, without --resume, and _delete_=True in the optimizer of your config')
 
 
 def _check_all_or_none(cfg: Config, split: str) -> None:
@@ -144,10 +167,15 @@ def is_endless(sampler: type | None) -> bool:
     return any(cls.__name__ in _ENDLESS for cls in getattr(sampler, '__mro__', ()))
 
 
-def check_sizes(cfg: Config, splits: Sequence[str]) -> None:
+def check_sizes(cfg: Config, splits: Sequence[str], built: Mapping[str, BaseDataset] = MappingProxyType({})) -> None:
     """Check that a segmentor's batches of several test images are of one size: mmseg stacks them as they are.
 
     Reads images of `splits` other than 'train', where the batch is larger than 1, until two sizes are known.
+
+    Args:
+        cfg: of the run.
+        splits: of 'train', 'val', 'test'.
+        built: {place in the config: data set without its pipeline}, of those that are built already.
 
     Raises:
         ConfigError: the images have several sizes.
@@ -156,7 +184,7 @@ def check_sizes(cfg: Config, splits: Sequence[str]) -> None:
         return
     for split in splits:
         size = (cfg.get(f'{split}_dataloader') or {}).get('batch_size', 1)
-        found = list(islice(_sizes(cfg, split), 2)) if split != 'train' and size > 1 else []
+        found = list(islice(_sizes(cfg, split, built), 2)) if split != 'train' and size > 1 else []
         if len(found) == 2:
             first, second = ('{} × {}'.format(*shape) for shape in found)
             raise ConfigError(
@@ -165,11 +193,11 @@ def check_sizes(cfg: Config, splits: Sequence[str]) -> None:
                 'keep_ratio=False in its pipeline')
 
 
-def _sizes(cfg: Config, split: str) -> Iterator[tuple[int, int]]:
+def _sizes(cfg: Config, split: str, ready: Mapping[str, BaseDataset]) -> Iterator[tuple[int, int]]:
     """Different (height, width) of the images of a split, as they leave its pipeline."""
     seen, found = set(), set()  # sizes of files, and out of the pipeline
-    for _, dataset, _ in datasets_of(cfg, split):
-        built = build_without_pipeline(cfg, dataset)
+    for where, dataset, _ in datasets_of(cfg, split):
+        built = ready.get(where) or build_without_pipeline(cfg, dataset)
         pipeline = Compose(dataset['pipeline'])
         for i in range(len(built)):
             info = built.get_data_info(i)

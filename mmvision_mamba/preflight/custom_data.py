@@ -12,7 +12,7 @@ from mmengine import Config
 
 from ..errors import ConfigError, DataError
 from ..processes import warn_once
-from ..text import check_names, shortened
+from ..text import check_names, did_you_mean, shortened
 from . import coco_folder, mask_folder
 from .annotation_files import joined, use_mended_coco
 from .check_model import class_counts, weights_of_classes
@@ -151,6 +151,11 @@ def _coco(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
     classes = _given_classes(cfg, given) or tuple(category['name'] for category in contents['train']['categories'])
     if not classes:
         raise DataError(f'{root}/{files["train"]}: categories is empty, so there is nothing to learn')
+    known = dict.fromkeys(category['name'] for content in contents.values() for category in content['categories'])
+    if absent := [name for name in classes if name not in known]:
+        raise DataError(f'{root}: no annotation file has the {"class" if len(absent) == 1 else "classes"} '
+                        f'{shortened(absent)} of metainfo.classes{did_you_mean(absent[0], known)}.\nTheir categories: '
+                        f'{shortened(known, 20)}')
     annotations = contents['train'].get('annotations') or []
     if "'with_mask': True" in str(cfg.train_dataloader) and annotations and not any(
             isinstance(a, dict) and a.get('segmentation') for a in annotations):
@@ -196,8 +201,9 @@ def _image_mask(cfg: Config, root: str, settings: dict, given: Given, refuse_bro
         path, problem = next(iter(values_of.broken.items()))
         raise DataError(f'{path}: {problem}. Replace the file, or leave such files out with --skip-bad-images')
     values_of.check_resampled()
-    classes, values, ignored = mask_folder.classes_of_values(
-        root, values_of.first, _given_classes(cfg, given) or mask_folder.class_names(root))
+    names = _given_classes(cfg, given) or mask_folder.class_names(root)
+    values_of.check_lossy(names and len(names))
+    classes, values, ignored = mask_folder.classes_of_values(root, values_of.first, names)
     _check_labels(root, values_in, dict(zip(values, classes)), splits)
     for dataset in splits.values():
         dataset.update(values=values, ignored=ignored, ann_file=dataset.get('ann_file', ''))

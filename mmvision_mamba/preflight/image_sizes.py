@@ -1,11 +1,86 @@
-"""Images of another size than their annotations say: boxes and masks lie elsewhere in them."""
+"""Sizes of images, by their headers, against those of their annotations and masks: else these lie elsewhere in them."""
 import os.path as osp
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
-from ..datasets.image_files import size_of
+from PIL import Image
+
+from ..datasets.image_files import open_file_picture, open_picture, size_of
+from ..datasets.image_formats import read_header
+from ..datasets.loading import CheckedLoadImageFromFile
+from ..datasets.mask_values import is_lossy
 from ..processes import warn_once
 
 SAMPLE = 24  # images of an annotation file that are looked at
+_EXIF_ORIENTATION = 0x0112  # its values 5 to 8: turned by 90°
+
+
+class Sizes(NamedTuple):
+    """What an image file says of itself.
+
+    Attributes:
+        stored, upright: (width, height) as stored, and as its EXIF header turns it.
+        lossy: whether its format changes values.
+    """
+    stored: tuple[int, int]
+    upright: tuple[int, int]
+    lossy: bool = False
+
+
+def sizes_of(path: str) -> Sizes | None:
+    """The sizes of an image on the local file system; None where it is no image that Pillow takes."""
+    try:
+        with open_file_picture(path) as image:
+            return _sizes(image)
+    except Exception:  # Pillow's plug-ins may raise anything
+        return None
+
+
+def sizes_in(content: bytes) -> Sizes:
+    """The sizes of an image that `image_problem` finds good."""
+    try:
+        with open_picture(content) as image:
+            return _sizes(image)
+    except Exception:  # an EXIF header that is broken, or a format that only OpenCV takes
+        header = read_header(content)[1]
+        return Sizes((header.width, header.height), (header.width, header.height))
+
+
+def _sizes(image: Image.Image) -> Sizes:
+    # Pillow decodes a whole PNG to look for EXIF behind it.
+    exif = image.getexif() if image.format != 'PNG' or 'exif' in image.info else {}
+    turned = exif.get(_EXIF_ORIENTATION, 1) >= 5
+    return Sizes(image.size, image.size[::-1] if turned else image.size, is_lossy(image))
+
+
+def loaded_size(sizes: Sizes, loader: CheckedLoadImageFromFile | None) -> tuple[int, int]:
+    """(width, height) of an image out of a pipeline's loader; None: of one that never turns images."""
+    turns = loader is not None and loader.color_type in ('color', 'grayscale')
+    return sizes.upright if turns else sizes.stored
+
+
+class UnlikeMask(NamedTuple):
+    """A mask of another size, 'WIDTH × HEIGHT', than its image."""
+    path: str
+    size: str
+    image: str
+
+
+def unlike_masks(infos: Sequence[Mapping], loader: CheckedLoadImageFromFile | None) -> list[UnlikeMask]:
+    """The masks of another size than their images as a pipeline loads these.
+
+    Args:
+        infos: items of a data set of mmseg's. Files that are missing or no images are passed over.
+        loader: of the images, see `loaded_size`.
+    """
+    infos = [info for info in infos if isinstance(info.get('img_path'), str) and info.get('seg_map_path')]
+    with ThreadPoolExecutor() as pool:
+        images = pool.map(sizes_of, [info['img_path'] for info in infos])
+        masks = pool.map(sizes_of, [info['seg_map_path'] for info in infos])
+        return [UnlikeMask(info['seg_map_path'], '{} × {}'.format(*mask.stored), '{} × {}'.format(*size))
+                for info, image, mask in zip(infos, images, masks)
+                if image and mask and mask.stored != (size := loaded_size(image, loader))]
 
 
 def sample_sizes(content: dict) -> list[tuple[str, int, int]]:

@@ -67,16 +67,21 @@ def _dataloader_suggestion(name: str) -> str:
 
 def arguments_of(cls: type) -> list[str]:
     """Names of a constructor's arguments, and of its bases' where `**kwargs` pass theirs on."""
-    names = []
+    return list(parameters_of(cls))
+
+
+def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
+    """The arguments of a constructor, and of its bases' where `**kwargs` pass theirs on."""
+    found: dict[str, inspect.Parameter] = {}
     for base in cls.__mro__:
         if '__init__' not in vars(base):
             continue
         parameters = inspect.signature(base.__init__).parameters.values()
-        names += [p.name for p in parameters if p.name != 'self' and p.name not in names
-                  and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        found = {p.name: p for p in parameters if p.name != 'self'
+                 and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} | found
         if not any(p.kind == p.VAR_KEYWORD for p in parameters):
             break
-    return names
+    return found
 
 
 def _raised_in_openmmlab(error: Exception) -> bool:

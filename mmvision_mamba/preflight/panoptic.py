@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from ..datasets.panoptic_annotations import map_problem
 from ..errors import DataError
 from ..text import shortened
-from .annotation_files import is_remote, joined
+from .annotation_files import map_folder
 from .datasets import metainfo_of
 from .missing import check_present
 
@@ -47,19 +47,11 @@ def check_panoptic_classes(path: str, categories: Sequence[dict], dataset: dict,
                     'in its heads.')
 
 
-def map_folder(dataset: dict) -> str | None:
-    """The folder that the file names of panoptic PNGs start from; None where a data set loads none."""
-    folder = joined(dataset, (dataset.get('data_prefix') or {}).get('seg'))
-    return folder if folder and not is_remote(dataset, folder) else None
-
-
 def check_maps_present(path: str, names: Sequence[str], dataset: dict) -> None:
-    """Raise DataError where PNGs that a panoptic annotation file names are missing."""
+    """Raise DataError where PNGs of a panoptic annotation file are missing; `names`: of those that are loaded."""
     folder = map_folder(dataset)
     if folder and 'LoadPanopticAnnotations' in str(dataset.get('pipeline')):
-        left_out = set(map(osp.normpath, dataset.get('left_out') or ()))
-        paths = [osp.join(folder, name) for name in names]
-        check_present(path, [file for file in paths if osp.normpath(file) not in left_out], 'panoptic PNGs')
+        check_present(path, [osp.join(folder, name) for name in names], 'panoptic PNGs')
 
 
 class PanopticMap:

@@ -13,6 +13,7 @@ from .custom_data import use_custom_data
 from .datasets import override_data_root, read_class_names, unwrap_data_roots
 from .keys import check_keys
 from .overrides import check_overrides
+from .value_types import check_override_types
 
 
 def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: Sequence[str] = ('model',),
@@ -46,6 +47,7 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
     options = dict(options or {})
     data_root = options.pop('data_root', None)
     check_overrides(cfg, options)
+    check_override_types(cfg, options)
     try:
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, AssertionError, IndexError) as error:

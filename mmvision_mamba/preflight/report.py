@@ -13,15 +13,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets.coco_annotations import file_name
 from ..datasets.coco_files import check_lists
-from ..datasets.image_files import (
-    darkness,
-    file_content,
-    image_problem,
-    label_map_problem,
-    open_picture,
-    range_of_16_bits,
-)
-from ..datasets.image_formats import read_header
+from ..datasets.image_files import file_content, image_problem, label_map_problem, range_of_16_bits
 from ..datasets.loading import CheckedLoadImageFromFile, image_loader, known_labels
 from ..datasets.problems import KINDS, Contents, Problem
 from ..datasets.usage import Usage, built_usage, coco_usage
@@ -29,12 +21,13 @@ from ..errors import DataError, UserError
 from ..printable import shown
 from ..text import shortened
 from . import check_data as checks
-from .annotation_files import Use, annotation_file, coco_uses, image_folder, joined, reads_coco, reads_panoptic
+from .annotation_files import Use, annotation_file, coco_uses, image_folder, joined, mends, reads_coco, reads_panoptic
+from .bit_depth import darkness_of
+from .check_classes import check_classes
 from .datasets import build_without_pipeline, datasets_of, loads_seg_maps, metainfo_of
+from .image_sizes import loaded_size, sizes_in, sizes_of
 from .panoptic import PanopticMap, check_panoptic_classes, maps_of
 from .usage import needs_objects, nothing_left
-
-_EXIF_ORIENTATION = 0x0112  # its values 5 to 8: turned by 90°
 
 
 class DatasetReport:
@@ -175,7 +168,7 @@ def _check_coco(report: DatasetReport, dataset: dict, cls: type, use: Use, order
         if use.panoptic:
             check_panoptic_classes(report.path, categories, dataset, cls)
         else:
-            checks.check_classes(report.path, categories, dataset, cls, orders)
+            check_classes(report.path, categories, dataset, cls, orders, mends(cls))
     except DataError as error:
         report.problems.append(Problem('data set', report.path, str(error).replace('\n', ' ')))
     classes = set(metainfo_of(dataset, cls).get('classes') or ())
@@ -257,7 +250,7 @@ def _check_files(report: DatasetReport, files: list[_File], workers: int) -> Non
             bar.update()
     if bar:
         print(file=sys.stderr)
-    if ranges and (problem := darkness(min(low for low, _ in ranges), max(high for _, high in ranges))):
+    if problem := darkness_of(ranges):
         report.problems.append(Problem('nearly black', report.path, f'{len(ranges)} images of 16 bits: {problem}'))
     if labels:
         names = list(report.contents.classes)
@@ -272,12 +265,12 @@ class _DecodedFiles(list):
     def __getitem__(self, index: int) -> tuple[list[tuple], dict[int, int], tuple[int, int] | None]:
         file = super().__getitem__(index)
         problems, counts = [], {}
-        stored, upright, values = None, None, None
+        sizes, values = None, None
         try:
             content = file_content(file.path)
             problem = image_problem(content, quick=False)
             if not problem:
-                stored, upright = _sizes(content)
+                sizes = sizes_in(content)
                 if file.loader is not None:
                     _, problem = file.loader.decode(content)
                     if not file.loader.color_type.startswith('unchanged'):
@@ -288,15 +281,17 @@ class _DecodedFiles(list):
             problem = f'the file cannot be read ({error.strerror or error})'
         if problem:
             problems.append(('image file', file.path, problem))
-        elif file.size and file.size not in (upright, stored):
-            problems.append(('image size', file.path, f'{upright[0]} × {upright[1]} pixels, annotated as '
+        elif file.size and sizes and file.size not in sizes[:2]:
+            problems.append(('image size', file.path, f'{" × ".join(map(str, sizes.upright))} pixels, annotated as '
                              f'{file.size[0]} × {file.size[1]}'))
         if file.panoptic:
-            problems += file.panoptic.problems(upright)
+            problems += file.panoptic.problems(sizes and sizes.upright)
         if file.read_map and file.map_path:
-            problem, counts = self._check_map(file, upright)
+            problem, counts = self._check_map(file, sizes and loaded_size(sizes, file.loader))
             if problem:
                 problems.append(('segmentation map', file.map_path, problem))
+            elif (stored := sizes_of(file.map_path)) and stored.lossy:
+                problems.append(('lossy map', file.map_path, ''))
         return problems, counts, values
 
     def _check_map(self, file: _File, size: tuple | None) -> tuple[str | None, dict[int, int]]:
@@ -310,14 +305,3 @@ class _DecodedFiles(list):
         problem = label_map_problem(seg_map, size and size[::-1], file.labels, file.map_path)
         values, counts = np.unique(seg_map, return_counts=True)
         return problem, {} if seg_map.ndim != 2 else dict(zip(values.tolist(), counts.tolist()))
-
-
-def _sizes(content: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
-    """(width, height) as stored, and upright: as its EXIF header turns it."""
-    try:
-        with open_picture(content) as image:
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
-            return image.size, image.size[::-1] if turned else image.size
-    except Exception:  # an EXIF header that is broken, or a format that only OpenCV takes
-        header = read_header(content)[1]
-        return (header.width, header.height), (header.width, header.height)

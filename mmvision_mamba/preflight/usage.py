@@ -1,15 +1,15 @@
 """Stop before a run that has nothing to learn from or to measure, and say what its loaders use."""
+from collections import Counter
 from collections.abc import Sequence
 
 from mmengine import Config
 
-from ..datasets.usage import EMPTY, NO_MASK, Usage, built_usage
+from ..datasets.usage import EMPTY, NO_MASK, Usage
 from ..errors import DataError
 from ..processes import print_once, warn_once
 from ..text import class_name, shortened
-from .annotation_files import image_folder, is_remote, loads_annotations, mended_by, metrics_in
+from .annotation_files import image_folder, loads_annotations, mended_by, metrics_in
 from .check_data import CheckedData
-from .datasets import build_without_pipeline
 
 _ADVICE = {  # a reason that objects or images are not used: the way out
     'crowds': 'set iscrowd to 0 for objects of one piece',
@@ -21,6 +21,10 @@ _ADVICE = {  # a reason that objects or images are not used: the way out
     'under a pixel': 'boxes are x, y, width, height in pixels',
     'outside their image': "boxes are x, y, width, height in the image's pixels",
     'of area 0': 'give the objects their area in pixels',
+    'on images that are not used': 'see why their images are not used',
+    'on images of unknown size': 'give each image its width and height in pixels',
+    'left out as bad': 'replace the bad images',
+    'beyond its indices': "the data set's indices choose the images",
     EMPTY: 'annotate the images',
     NO_MASK: 'give each object a segmentation of three points or more, or train without masks (with_mask=False)',
     'other': "set the data set's metainfo=dict(classes=(…)) to names among its categories",
@@ -52,7 +56,7 @@ def check_usage(cfg: Config, checked: Sequence[CheckedData], splits: Sequence[st
     for split in splits:
         datasets = [data for data in checked if data.where.startswith(f'{split}_')
                     and needs_objects(cfg, split, data.dataset)]
-        usages = [data.usage or _built(cfg, data) for data in datasets]
+        usages = [data.usage for data in datasets]
         if not datasets or None in usages:
             continue
         total = sum(usages, Usage())
@@ -61,8 +65,8 @@ def check_usage(cfg: Config, checked: Sequence[CheckedData], splits: Sequence[st
             raise DataError(f'{places}: {why}')
         print_once(f'{split}: {total.line()}')
         if total.loses_much:
-            warn_once(f'{split}: more than a tenth is not used: {", ".join(total.reasons)}. '
-                      '`mmvision-mamba check-dataset CONFIG` lists them')
+            lost = total.lost + Counter({why: n for why, n in total.lost_images.items() if why != EMPTY})
+            warn_once(f'{split}: more than a tenth is not used: {", ".join(total.reasons)}. Way out: {_advice(lost)}')
         if split == 'train' and total.used_objects and total.unused_classes:
             warn_once(f'train: no object of {shortened(total.unused_classes)}')
 
@@ -90,7 +94,7 @@ def nothing_left(split: str, total: Usage, mendable: str | None = None) -> str |
     else:
         what = 'objects' if counts_objects and not total.used_objects else 'images'
         problem = f'none of {getattr(total, what):,} {what} can be used ({", ".join(total.reasons)})'
-        way_out = f'Way out: {_advice(total)}'
+        way_out = f'Way out: {_advice(total.lost + total.lost_images)}'
     if mendable:
         way_out = mended_by(mendable)
     if split == 'val':
@@ -98,24 +102,11 @@ def nothing_left(split: str, total: Usage, mendable: str | None = None) -> str |
     return f'nothing to {"learn from" if split == "train" else "measure"} ({split}): {problem}.\n{way_out}'
 
 
-def _advice(total: Usage) -> str:
-    reasons = total.lost + total.lost_images
+def _advice(reasons: Counter) -> str:
     why = reasons.most_common(1)[0][0] if reasons else 'other'
-    if total.lost_images and any('min_size' in reason for reason in total.lost_images):
+    if any('min_size' in reason for reason in reasons):
         return "set the data set's filter_cfg.min_size to less than the images' shorter side, such as 1"
     return _ADVICE.get(why, _ADVICE['other'])
-
-
-def _built(cfg: Config, data: CheckedData) -> Usage | None:
-    """What the loader uses of a data set, built without its pipeline; None where that takes long or can't be done."""
-    names = {base.__name__ for base in data.cls.__mro__}
-    if data.path or not names & {'XMLDataset', 'BaseSegDataset'} or is_remote(data.dataset, image_folder(data.dataset)):
-        return None
-    try:
-        built = build_without_pipeline(cfg, data.dataset)
-    except Exception:  # the runner's error says it best
-        return None
-    return built_usage(built, 'XMLDataset' in names)
 
 
 def _measures(cfg: Config, split: str) -> bool:

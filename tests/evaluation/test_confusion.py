@@ -61,6 +61,22 @@ def test_one_detection_an_object_the_best_first():
         [1, 0, 0], [0, 0, 1], [0, 0, 0]]
 
 
+def test_several_data_sets_whose_ids_are_alike():
+    """As those of a ConcatDataset, and with each image twice, as RepeatDataset gives them."""
+    class Both(Data):
+        def get_data_info(self, i):
+            return dict(super().get_data_info(i), img_id=i % 2, img_path=f'{i % 4}.jpg')
+
+    images = [(A, 0)], [(B, 1)], [(A, 1)], []
+    items = [dict(predicted(i % 2, *found), img_path=f'{i}.jpg')
+             for i, found in enumerate([[(A, 0, 0.9)], [(B, 0, 0.9)], [(A, 1, 0.9)], []])]
+    for times in (1, 2):
+        data = Both(*images * times)
+        assert confusion.detection_confusion(data, items * times).tolist() == [
+            [times, 0, 0], [times, times, 0], [0, 0, 0]]
+    assert confusion.average_precisions(Both(*images), items)['box AP'] == pytest.approx([1, 0.5], abs=0.01)
+
+
 def test_thresholds():
     data, items = Data([(A, 0)]), [predicted(0, ((0, 0, 10, 8), 0, 0.5))]
     assert confusion.detection_confusion(data, items, score_thr=0.5)[0, 0] == 1

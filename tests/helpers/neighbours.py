@@ -145,7 +145,7 @@ def on_shapes(cfg, root):
         if step.type == 'LoadAnnotations' and not segmentor:
             step.with_mask = "'with_mask': True" in str(cfg.train_pipeline)
     classes = 4 if segmentor else 3
-    if panoptic:  # mmdet's own loading of such files needs panopticapi
+    if panoptic:  # Shapes has no such files: its semantic maps stand for the stuff
         dataset.data_prefix.seg = 'semantic/train'
         dataset.metainfo = dict(classes=dataset.metainfo.classes, thing_classes=dataset.metainfo.classes,
                                 stuff_classes=('background',))

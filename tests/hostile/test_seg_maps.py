@@ -30,7 +30,7 @@ def palette() -> bytes:
 REFUSED = {
     'smaller than the image': (encoded(LABELS[:18, :20]), 'is 20 × 18 pixels, its image 40 × 36'),
     'turned': (encoded(np.ascontiguousarray(LABELS.T)), 'is 36 × 40 pixels'),
-    'one pixel': (encoded(LABELS[:1, :1]), 'segmentation map'),
+    'one pixel': (encoded(LABELS[:1, :1]), 'is 1 × 1 pixels, its image 40 × 36'),
     'label out of range': (encoded(LABELS + 1), 'has the labels 4, and the model has the classes 0 to 3'),
     'label 254': (encoded(np.full((36, 40), 254, np.uint8)), 'has the labels 254'),
     'label 256 in 16 bits': (encoded(LABELS.astype(np.uint16) * 256), 'has the label 768; mmseg keeps 8 bits'),

@@ -111,3 +111,11 @@ def test_the_conversion_that_is_offered_works(start):
     assert cfg.train_dataloader.dataset.boxes == cfg.val_evaluator.boxes == 'xyxy'
     with pytest.raises(ConfigError, match=r"custom_data\.boxes is 'corners'"):
         start(lambda c, s: None, **{'custom_data.boxes': 'corners'})
+
+
+def test_a_misspelt_class_is_named_with_what_it_is_near(tmp_path):
+    root = coco(tmp_path, {'train/a.json': 'train', 'val/a.json': 'val'}, count=2)
+    options = {'data_root': str(root), 'train_dataloader.dataset.metainfo.classes': ('cat', 'dogg')}
+    with pytest.raises(DataError, match=r"no annotation file has the class dogg of metainfo.classes \(did you mean "
+                                        r"'dog'\?\)\.\nTheir categories: cat, dog"):
+        read_config('faster_rcnn_mambavision_t_custom', options)

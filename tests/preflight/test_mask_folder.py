@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip('mmseg')
 
+from mmvision_mamba.datasets.image_mask import find_pairs
 from mmvision_mamba.errors import DataError
 from mmvision_mamba.preflight import custom_data
 from mmvision_mamba.preflight.check_data import check_datasets
@@ -176,4 +177,29 @@ def test_two_classes_of_one_name(tmp_path):
     root = image_mask(tmp_path, TWO)
     (root / 'classes.txt').write_text('ground\nroof\nroof\n')
     with pytest.raises(DataError, match="two classes have the name 'roof'"):
+        read(root)
+
+
+@pytest.mark.parametrize('line', [
+    '{name}', '{name}.jpg', '{name} 1', '{name}\t-1', 'images/{name}.png', '{root}/images/{name}',
+    '{root}/images/{name}.JPG', '/home/me/set/images/{name}.jpg', 'C:\\set\\images\\{name}.jpg', './{name}',
+    '{name}  '])
+@pytest.mark.parametrize('end', ['\n', '\r\n', '\n\n'])
+def test_lines_of_lists_as_people_write_them(line, end, tmp_path):
+    root = image_mask(tmp_path / 'my set', {'images': 'masks'}, count=4)
+    names = sorted(str(path.relative_to(root / 'masks').with_suffix('')) for path in (root / 'masks').rglob('*.png'))
+    for split, some in (('train', names[:2]), ('val', names[2:])):
+        lines = ['# the names', *(line.format(name=name, root=root) for name in some), '#']
+        (root / f'{split}.txt').write_bytes(end.join(lines).encode())
+    cfg = read(root)
+    check_datasets(cfg)
+    pairs = find_pairs(str(root / 'images'), str(root / 'masks'), str(root / 'train.txt')).pairs
+    assert [mask for _, mask in pairs] == [str(root / 'masks' / f'{name}.png') for name in names[:2]]
+
+
+def test_a_list_of_nothing_that_is_there_says_so(tmp_path):
+    root = image_mask(tmp_path, {'images': 'masks'}, count=4)
+    (root / 'train.txt').write_text('/data/others/1.jpg\n/data/others/2.jpg\n')
+    (root / 'val.txt').write_text('pic 1\n')
+    with pytest.raises(DataError, match=r"train.txt: none of its 2 lines names an image in .*, such as '/data/others"):
         read(root)

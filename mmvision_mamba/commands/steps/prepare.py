@@ -1,9 +1,11 @@
 """Makes a config ready to run: checks its data and model, chooses its device, adds hooks, builds its runner."""
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 
@@ -11,7 +13,7 @@ from ...engine import MambaVisionRunner
 from ...engine.hooks.checked_loading import CheckedLoadingHook
 from ...evaluation.empty_results import ExplainEmptyResults
 from ...preflight.bad_images import leave_out_bad_images
-from ...preflight.check_data import check_datasets
+from ...preflight.check_data import CheckedData, check_datasets
 from ...preflight.check_loops import check_loaders, check_sizes, check_training
 from ...preflight.check_model import check_model
 from ...preflight.read import read_config
@@ -43,12 +45,19 @@ def prepare_data(cfg: Config, splits: tuple[str, ...], skip_bad_images: bool) ->
     if 'train' in splits:
         check_training(cfg)
     check_loaders(cfg, splits)
-    check_usage(cfg, check_datasets(cfg, splits, skip_missing=skip_bad_images), splits)
+    checked = check_datasets(cfg, splits, skip_missing=skip_bad_images)
     check_model(cfg, splits)
     if skip_bad_images:
-        bad = leave_out_bad_images(cfg, splits)
+        bad = leave_out_bad_images(cfg, splits, _built(checked))
         print_once(f'--skip-bad-images: {len(bad)} left out' + ''.join(f'\n  {path}: {why}' for path, why in bad))
-    check_sizes(cfg, splits)
+        for data in checked if bad else ():
+            data.count_again(cfg)
+    check_usage(cfg, checked, splits)
+    check_sizes(cfg, splits, _built(checked))
+
+
+def _built(checked: Sequence[CheckedData]) -> dict[str, BaseDataset]:
+    return {data.where: data.built for data in checked if data.built is not None}
 
 
 def prepare_device(cfg: Config, amp: bool = False) -> None:

@@ -29,6 +29,7 @@ from ...preflight.datasets import datasets_of, innermost
 from ...printable import shown
 from ...processes import print_once
 from ...text import class_name
+from .named_images import naming_images
 
 _PICKLED = dict(mmdet='detector', mmengine='classifier')  # scope -> model whose predictions are kept in a pickle file
 _DRAWN = 'mmdet', 'mmseg'  # scopes whose predictions can be drawn
@@ -180,7 +181,9 @@ def measure(runner, work_dir: str) -> Path:
     """
     for metric in runner.test_evaluator.metrics:
         keep_digits(metric)
-    metrics, path = runner.test(), Path(work_dir) / 'metrics.json'
+    with naming_images(runner):
+        metrics = runner.test()
+    path = Path(work_dir) / 'metrics.json'
     if is_main_process():
         values = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in metrics.items()}
         replace(path, lambda temporary: temporary.write_text(json.dumps(values, indent=2, default=float) + '\n'))

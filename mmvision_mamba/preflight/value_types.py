@@ -1,0 +1,140 @@
+"""Check that values of a config are of a type that what reads them takes: else it fails late, or in its own words."""
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
+
+from mmengine import Config
+from mmengine.registry import (
+    DATA_SAMPLERS,
+    HOOKS,
+    LOOPS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPERS,
+    OPTIMIZERS,
+    PARAM_SCHEDULERS,
+    TRANSFORMS,
+    Registry,
+)
+
+from ..errors import ConfigError
+from ..printable import shown
+from ..text import class_name
+from .datasets import value_at
+from .keys import parameters_of
+
+# Arguments whose numbers may be words: 'dynamic', 'inf'; and a dict for which a name may stand.
+_ALSO_WORDS = ('loss_scale', 'norm_type')
+_ALSO_NAMES = ('arch',)
+_PATHS = ('load_from', 'work_dir')
+_SIZES = ('scale', 'scales', 'img_scale', 'crop_size')  # of transforms, in pixels
+_REGISTRIES = dict(model=MODELS, optim_wrapper=OPTIM_WRAPPERS, param_scheduler=PARAM_SCHEDULERS, train_cfg=LOOPS,
+                   val_cfg=LOOPS, test_cfg=LOOPS, default_hooks=HOOKS, custom_hooks=HOOKS, val_evaluator=METRICS,
+                   test_evaluator=METRICS)
+_INNER = dict(optimizer=OPTIMIZERS, pipeline=TRANSFORMS, transforms=TRANSFORMS, sampler=DATA_SAMPLERS)
+
+
+def check_override_types(cfg: Config, options: Mapping[str, object]) -> None:
+    """Raise ConfigError for an override that puts text in the place of a number, a value in that of a dict, and so on.
+
+    Args:
+        cfg: as read from its file, without the overrides.
+        options: {dotted key: value}.
+    """
+    for key, value in options.items():
+        name = key.rpartition('.')[2]
+        if key in _PATHS and value is not None and not isinstance(value, str):
+            raise ConfigError(f'{key} is {value!r}: expected a path')
+        old = value_at(cfg, key)
+        if isinstance(old, bool) and key.startswith('model.'):
+            continue  # `add_extra_convs` and others take words, too
+        if value is not None and (expected := _unlike(old, value, name)):
+            raise ConfigError(f'{key} is {shown(value)!r}: expected {expected}')
+
+
+def _unlike(old, value, name: str) -> str | None:
+    """What is expected where a value of another kind stands in the config's file; None where the new one will do."""
+    if isinstance(old, bool):
+        return None if isinstance(value, bool) or value in (0, 1) else f'True or False; the config has {old}'
+    if _is_number(old):
+        numbers = [value] if not isinstance(value, list | tuple) else value
+        wrong = name not in _ALSO_WORDS and any(isinstance(v, str) for v in numbers)
+        return f'a number; the config has {old}' if wrong else None
+    if isinstance(old, Mapping):
+        named = name in _ALSO_NAMES and isinstance(value, str)
+        return None if isinstance(value, Mapping) or named else \
+            f'a dict, set key by key: {name}.KEY=VALUE; None removes it'
+    if isinstance(old, list | tuple) and old:
+        items = value if isinstance(value, list | tuple) else [value]
+        if all(map(_is_number, old)) and any(isinstance(item, str) for item in items):
+            return f'numbers; the config has {shown(old)}'
+        if all(isinstance(item, Mapping) for item in old) and not isinstance(value, list | tuple | Mapping):
+            return f'a list, of which an item is set by its number: {name}.0.KEY=VALUE'
+    return None
+
+
+def check_argument_types(cfg: Config) -> None:
+    """Raise ConfigError for an argument of a part of a run whose default is a number, and which is text, or the like.
+
+    Looks at the model, the optimiser, schedules, loops, hooks, metrics, samplers and the transforms of pipelines.
+
+    Args:
+        cfg: of a run, its toolbox imported.
+    """
+    for key in cfg:
+        registry = _REGISTRIES.get(key) or (MODELS if key.endswith('_dataloader') else None)
+        for where, part, registered in _parts(cfg[key], key, registry) if registry else ():
+            _check_part(where, part, registered)
+
+
+def _parts(node, where: str, registry: Registry) -> Iterator[tuple[str, Mapping, Registry]]:
+    """(place, dict with a type, registry of its class) of all parts below a node."""
+    if isinstance(node, Mapping):
+        if isinstance(node.get('type'), str):
+            yield where, node, registry
+        for key, item in node.items():
+            yield from _parts(item, f'{where}.{key}', _INNER.get(key, registry))
+    elif isinstance(node, list | tuple):
+        for i, item in enumerate(node):
+            yield from _parts(item, f'{where}.{i}', registry)
+
+
+def _check_part(where: str, part: Mapping, registry: Registry) -> None:
+    if registry is TRANSFORMS:
+        for key in _SIZES:
+            if part.get(key) is not None and not _are_sizes(part[key]):
+                raise ConfigError(f'{where}.{key} is {shown(part[key])!r}: expected (width, height) in pixels, or '
+                                  f'several such, as {class_name(part["type"])} takes them')
+    try:
+        with registry.switch_scope_and_registry(part.get('_scope_')) as here:
+            cls = here.get(part['type'])
+        arguments = parameters_of(cls) if cls else {}
+    except Exception:  # the error of what builds it says it best
+        return
+    for key, value in part.items():
+        if key in arguments and (expected := _unlike_default(arguments[key].default, value, key, registry)):
+            raise ConfigError(f'{where}.{key} is {shown(value)!r}: expected {expected}, by default of '
+                              f'{class_name(part["type"])} {shown(arguments[key].default)}')
+
+
+def _unlike_default(default, value, key: str, registry: Registry) -> str | None:
+    if isinstance(default, bool):  # of models some take words, too
+        return 'True or False' if isinstance(value, str) and registry is not MODELS else None
+    if _is_number(default):
+        several = registry is OPTIMIZERS and isinstance(value, list | tuple | Mapping)
+        return 'a number' if several or (isinstance(value, str) and key not in _ALSO_WORDS) else None
+    if isinstance(default, tuple) and default and all(map(_is_number, default)):
+        of_numbers = isinstance(value, Sequence) and not isinstance(value, str) and all(map(_is_number, value))
+        wrong = isinstance(value, str) or (registry is OPTIMIZERS and not (of_numbers and len(value) == len(default)))
+        return f'{len(default)} numbers' if wrong else None
+    return None
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _are_sizes(value) -> bool:
+    if isinstance(value, list | tuple):
+        return len(value) > 0 and all(map(_are_sizes, value))
+    return _is_number(value) and value != 0 and not math.isnan(value)
