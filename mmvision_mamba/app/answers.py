@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 
+from ..checkpoints.newest import pointed
 from ..datasets.image_files import open_picture
 from ..datasets.image_formats import read_header
 from ..errors import ConfigError, DataError
@@ -245,11 +246,9 @@ def trained_by_demo(folder: Path) -> list[tuple[str, Path]]:
     """
     models = []
     for name in ('detector', 'segmentor'):
-        configs, last = sorted((folder / name).glob('*.py')), folder / name / 'last_checkpoint'
-        if configs and last.is_file():
-            checkpoint = folder / name / Path(last.read_text().strip()).name  # the folder may have been moved since
-            if checkpoint.is_file():
-                models.append((str(configs[0]), checkpoint))
+        configs, checkpoint = sorted((folder / name).glob('*.py')), pointed(folder / name)
+        if configs and checkpoint is not None and checkpoint.is_file():
+            models.append((str(configs[0]), checkpoint))
     if not models:
         raise ConfigError(f'{folder}: no trained model there; run `mmvision-mamba demo` first (about 20 minutes), '
                           'or name a config and its checkpoint: mmvision-mamba demo-app CONFIG CHECKPOINT')

@@ -1,20 +1,20 @@
-"""Choose the checkpoint to resume from, and store random states in it such that the run goes on bit for bit.
+"""Store random states in checkpoints such that a resumed run goes on bit for bit.
 
-See also, for killed processes: writing.py, engine/hooks/{safe_checkpoint,preemption}.py, commands/steps/restart.py.
+See also, for killed processes: newest.py, writing.py, engine/hooks/{safe_checkpoint,preemption}.py,
+commands/steps/restart.py.
 """
-import os
 import random
-import re
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+<<<<<<< HEAD
 from .fields import GENERATORS, RESUMED, check_fields
 from .writing import PART, peek, why_broken
+=======
+>>>>>>> a14a1e1 (Resuming: the newest checkpoint is known by what is inside, in copies and under any name)
 
 POINTER = 'last_checkpoint'  # mmengine's name
 KEY = 'resume_state'  # in a checkpoint: what mmengine's do not hold
@@ -59,6 +59,7 @@ def check_resumable(checkpoint: dict, name: str) -> None:
     if 'message_hub' not in checkpoint or not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys():
         raise CheckpointError(f'{name} can not be resumed from: it holds weights, and not how far their training was.\n'
                               f'To start from them: set load_from={name}')
+<<<<<<< HEAD
     check_fields(checkpoint, name, RESUMED, 'Resume from another checkpoint; to start from its weights: set '
                  f'load_from={name}, without resume')
 
@@ -135,3 +136,5 @@ def remove_leftovers(folder: str | os.PathLike) -> None:
     """Remove half-written checkpoints of runs that were killed."""
     for path in Path(folder).glob(f'*.pth{PART}'):
         path.unlink(missing_ok=True)
+=======
+>>>>>>> a14a1e1 (Resuming: the newest checkpoint is known by what is inside, in copies and under any name)

@@ -142,7 +142,8 @@ class Demo:
         return records
 
     def _checkpoint(self, model: str) -> str:
-        return (self.work_dir / model / 'last_checkpoint').read_text().strip()
+        from ..checkpoints.newest import pointed
+        return str(pointed(self.work_dir / model))
 
     def _draw(self) -> None:
         from mmengine.config import Config

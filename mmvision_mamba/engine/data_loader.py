@@ -36,6 +36,7 @@ class ResumableDataLoader(DataLoader):
         seed: seed of the random numbers drawn while loading. Default: 0.
 
     Attributes:
+        images_per_batch: images in a full batch of this process, also where a batch sampler makes the batches.
         batches: batches delivered since the training began.
         position: batches delivered in this pass over the data.
         passes: completed passes over the data.
@@ -45,22 +46,32 @@ class ResumableDataLoader(DataLoader):
     _max_restarts = 3  # of the workers, for one batch
 
     @classmethod
-    def from_loader(cls, loader: DataLoader, seed: int | None) -> DataLoader:
+    def from_loader(cls, loader: DataLoader, seed: int | None, batch_size: int | None = None) -> DataLoader:
         """A resumable loader with the settings of `loader`.
 
         Returns `loader` itself where that is impossible: a subclass, no batches, or an `IterableDataset`.
+
+        Args:
+            loader: the loader.
+            seed: see above.
+            batch_size: images in a batch where a batch sampler makes them. Default: its `batch_size`.
         """
         stream = isinstance(loader.dataset, IterableDataset)
         if type(loader) is not DataLoader or loader.batch_sampler is None or stream:
             return loader
         batches = dict(batch_size=loader.batch_size, sampler=loader.sampler, drop_last=loader.drop_last) \
             if loader.batch_size is not None else dict(batch_sampler=loader.batch_sampler)
-        return cls(loader.dataset, **batches, **_settings(loader), seed=seed or 0)
+        resumable = cls(loader.dataset, **batches, **_settings(loader), seed=seed or 0)
+        if resumable.batch_size is None and isinstance(batch_size, int):
+            resumable.images_per_batch = batch_size
+        return resumable
 
     def __init__(self, *args, seed: int = 0, **kwargs):
         # With its own generator: torch would draw the workers' seeds from the one that the model's dropout draws from.
         super().__init__(*args, generator=torch.Generator(), **kwargs)
         self.seed = seed
+        size = getattr(self.batch_sampler, 'batch_size', None) if self.batch_size is None else self.batch_size
+        self.images_per_batch = size if isinstance(size, int) else 1
         self._numbered = _NumberedBatches(self.batch_sampler)
         self._inside: DataLoader | None = None
 
@@ -116,21 +127,26 @@ class ResumableDataLoader(DataLoader):
     def state_dict(self) -> dict:
         """The position in the data, the same in all processes.
 
-        `images` counts an iteration's, over all processes; `length` the data set's.
+        `images` counts an iteration's, over all processes; `batch` this process's; `length` the data set's.
         """
         return dict(batches=self.batches, position=self.position, passes=self.passes, seed=self.seed,
-                    sampler_seed=getattr(self._sampler, 'seed', None), images=(self.batch_size or 1) * get_world_size(),
-                    length=len(self.dataset))
+                    sampler_seed=getattr(self._sampler, 'seed', None), images=self.images_per_batch * get_world_size(),
+                    batch=self.images_per_batch, length=len(self.dataset))
 
     def load_state_dict(self, state: dict) -> None:
         """Start the next pass at the saved position: the same image, also with another batch size or world size."""
-        scale = state['images'] / ((self.batch_size or 1) * get_world_size())
+        scale = self.images_of(state) / (self.images_per_batch * get_world_size())
         self.batches, self.passes, self.seed = state['batches'], state['passes'], state['seed']
         self.start = self.position = int(state['position'] * scale)
         if state['sampler_seed'] is not None:
             # mmengine 0.10.7 has no seam here: a sampler is told its seed only when it is built.
             self._sampler.seed = state['sampler_seed']
         self.set_epoch()
+
+    def images_of(self, state: dict) -> int:
+        """Images of an iteration in a saved position; this loader's where an earlier version didn't count them."""
+        counted = self.batch_size is not None or 'batch' in state
+        return state['images'] if counted else self.images_per_batch * get_world_size()
 
     def skip(self, iterations: int) -> None:
         """Start the next pass after `iterations` batches of training, for checkpoints that hold no position."""

@@ -2,6 +2,7 @@
 import contextlib
 import copy
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,8 +18,12 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..backbones.weights import check_fit
 from ..checkpoints import mmengine_loader, resuming
+<<<<<<< HEAD
 from ..checkpoints.fields import described
 from ..checkpoints.states import check_states
+=======
+from ..checkpoints.newest import newest_checkpoint
+>>>>>>> a14a1e1 (Resuming: the newest checkpoint is known by what is inside, in copies and under any name)
 from ..checkpoints.writing import PART, commit
 from ..errors import CheckpointError, ConfigError
 from ..files import replace
@@ -74,7 +79,12 @@ class MambaVisionRunner(Runner):
     whole_state: dict | None = None
     _random_state: dict | None = None  # of the resumed checkpoint, until the loop begins
     _loaded_state: dict | None = None  # `resume_state` of the checkpoint loaded last
+<<<<<<< HEAD
     _loading: str = ''  # the checkpoint that is being loaded
+=======
+    _run: int = 0  # see `checkpoints.newest.Saved`; 0: nothing saved yet
+    _saved: int = 0
+>>>>>>> a14a1e1 (Resuming: the newest checkpoint is known by what is inside, in copies and under any name)
     _begins: bool = False  # while a checkpoint is loaded before training
     _trains: bool = False  # in `train`
 
@@ -186,7 +196,8 @@ class MambaVisionRunner(Runner):
         if isinstance(dataloader, dict):
             dataloader = without_idle_options(dataloader)
         loader = Runner.build_dataloader(dataloader, seed, diff_rank_seed)
-        return loader if loader is dataloader else ResumableDataLoader.from_loader(loader, seed)
+        return loader if loader is dataloader else ResumableDataLoader.from_loader(
+            loader, seed, dataloader.get('batch_size'))
 
     def build_train_loop(self, loop):
         # mmengine 0.10.7 has no seam here: the property `train_dataloader` builds the loop that is built here.
@@ -283,12 +294,14 @@ class MambaVisionRunner(Runner):
 
         Returns:
             Tensors and numbers alone. random: random states of the processes (Python, NumPy, torch, CUDA), by rank.
-            validated: see `Resumable`. hooks: what hooks with a `resume_state` of their own give, in their order, by
-            name of the class. loader: position in the data, of a `ResumableDataLoader`. gradients: while they are
-            being accumulated, those of the processes, by rank.
+            run, saved: see `checkpoints.newest.Saved`. validated: see `Resumable`. hooks: what hooks with a
+            `resume_state` of their own give, in their order, by name of the class. loader: position in the data, of a
+            `ResumableDataLoader`. gradients: while they are being accumulated, those of the processes, by rank.
         """
-        state = dict(random=all_gather_object(resuming.random_state()), validated=getattr(
-            self.train_loop, 'validated', None) or 0, hooks={})
+        self._saved = max(time.time_ns(), self._saved + 1)
+        self._run = self._run or self._saved
+        state = dict(random=all_gather_object(resuming.random_state()), run=self._run, saved=self._saved,
+                     validated=getattr(self.train_loop, 'validated', None) or 0, hooks={})
         for hook in self.hooks:
             if hasattr(hook, 'resume_state'):
                 state['hooks'].setdefault(type(hook).__name__, []).append(hook.resume_state())
@@ -332,7 +345,7 @@ class MambaVisionRunner(Runner):
         answer = [None]  # of the main process
         if get_rank() == 0:
             try:
-                answer = [resuming.newest_checkpoint(self.work_dir, self.checkpoint_hook, self.logger.warning, before)]
+                answer = [newest_checkpoint(self.work_dir, self.checkpoint_hook, self.logger.warning, before)]
             except CheckpointError as error:
                 answer = [error]
         broadcast_object_list(answer)
@@ -418,6 +431,8 @@ class MambaVisionRunner(Runner):
     def _restore_state(self):
         """Restore position, gradients and random state from the `resume_state` of the loaded checkpoint."""
         state, loader = self._loaded_state, self.train_dataloader
+        self._run = (state or {}).get('run') or self._run
+        self._saved = max(self._saved, (state or {}).get('saved', 0))
         states = {name: iter(several) for name, several in (state or {}).get('hooks', {}).items()}
         for hook in self.hooks:
             if hasattr(hook, 'load_resume_state') and (kept := next(states.get(type(hook).__name__, iter(())), None)):
@@ -429,8 +444,8 @@ class MambaVisionRunner(Runner):
             return
         loader.load_state_dict(state['loader'])
         self.train_loop.validated = state['validated']
-        before = len(state['random']), state['loader']['images']
-        now = self.world_size, (loader.batch_size or 1) * self.world_size
+        before = len(state['random']), loader.images_of(state['loader'])
+        now = self.world_size, loader.images_per_batch * self.world_size
         if before != now:
             self.logger.warning('The checkpoint is of {} processes and {} images an iteration, this run of {} and {}: '
                                 'it goes on at the same image, with other random numbers, and at the learning rate of '

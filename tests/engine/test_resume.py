@@ -12,13 +12,15 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import Runner, load_checkpoint
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, get_worker_info
 
+from mmvision_mamba.checkpoints import newest
 from mmvision_mamba.checkpoints import resuming as resume
 from mmvision_mamba.checkpoints.writing import why_broken
 from mmvision_mamba.engine.data_loader import ResumableDataLoader, _SeededDataset
-from mmvision_mamba.errors import CheckpointError
+from mmvision_mamba.errors import CheckpointError, ConfigError
 
 from ..helpers.tiny_training import NoisyPoints, TinyModel, config, equal, runner, weights
 
@@ -279,16 +281,16 @@ def work_dir(finished, tmp_path):
 def test_damaged_checkpoints_are_skipped_and_named(work_dir, how):
     said = []
     path = work_dir / 'iter_40.pth'
-    assert resume.newest_intact(str(work_dir), str(work_dir), 'iter_{}.pth', said.append) == str(path) and not said
+    assert newest.newest_intact(str(work_dir), str(work_dir), 'iter_{}.pth', said.append) == str(path) and not said
     damage(path, how)
     assert how in why_broken(path)
-    assert resume.newest_intact(str(work_dir), str(work_dir), 'iter_{}.pth', said.append).endswith('iter_35.pth')
+    assert newest.newest_intact(str(work_dir), str(work_dir), 'iter_{}.pth', said.append).endswith('iter_35.pth')
     assert len(said) == 1 and 'iter_40.pth' in said[0] and how in said[0]
     for other in work_dir.glob('iter_*.pth'):
         if other != path:
             damage(other, how)
     with pytest.raises(CheckpointError, match='no checkpoint is intact'):
-        resume.newest_intact(str(work_dir), str(work_dir), 'iter_{}.pth', said.append)
+        newest.newest_intact(str(work_dir), str(work_dir), 'iter_{}.pth', said.append)
 
 
 def test_every_flipped_bit_of_a_tensor_is_found(work_dir):
@@ -298,25 +300,6 @@ def test_every_flipped_bit_of_a_tensor_is_found(work_dir):
     for offset in range(start, start + 864, 31):
         path.write_bytes(whole[:offset] + bytes([whole[offset] ^ 4]) + whole[offset + 1:])
         assert 'bit-rotten' in why_broken(path)
-
-
-def test_newest_is_of_this_run(work_dir):
-    """Killed between the checkpoint and its pointer; another, longer run in the same folder; a folder that moved."""
-    def newest():
-        return os.path.basename(resume.newest_intact(str(work_dir), str(work_dir), 'iter_{}.pth', print))
-
-    pointer = work_dir / 'last_checkpoint'
-    pointer.write_text(str(work_dir / 'iter_35.pth'))
-    os.utime(pointer, ns=(10 ** 18, 10 ** 18))
-    assert newest() == 'iter_40.pth'
-    os.utime(work_dir / 'iter_40.pth', ns=(10 ** 17, 10 ** 17))
-    assert newest() == 'iter_35.pth'
-    pointer.write_text('/elsewhere/iter_20.pth')
-    os.utime(pointer)
-    assert newest() == 'iter_20.pth'
-    pointer.unlink()
-    os.utime(work_dir / 'iter_10.pth')
-    assert newest() == 'iter_10.pth'
 
 
 def test_resume_from_nothing_and_from_a_damaged_file(work_dir, tmp_path_factory):
@@ -360,14 +343,93 @@ def test_another_number_of_processes_goes_on_at_the_same_image(finished):
     assert half.start == 2 * state['position']
 
 
+@DATA_SAMPLERS.register_module(force=True)
+class PlainBatches(BatchSampler):
+    pass
+
+
+@DATA_SAMPLERS.register_module(force=True)
+class SecretBatches:
+    """It doesn't tell the size of its batches."""
+
+    def __init__(self, sampler, batch_size, drop_last=False):
+        self._inside, self.sampler = BatchSampler(sampler, batch_size, drop_last), sampler
+
+    def __iter__(self):
+        return iter(self._inside)
+
+    def __len__(self):
+        return len(self._inside)
+
+
+@pytest.mark.parametrize('batches', [None, 'PlainBatches', 'SecretBatches'])
 @pytest.mark.parametrize('size', [4, 2])
-def test_another_batch_size_is_said(finished, tmp_path, monkeypatch, size):
-    loading = dict(config(tmp_path)['train_dataloader'], batch_size=size)
-    run = runner(tmp_path, resume=True, load_from=str(finished / 'iter_20.pth'), train_dataloader=loading)
+def test_another_batch_size_is_said(finished, tmp_path, monkeypatch, size, batches):
+    own = {} if batches is None else dict(
+        sampler=dict(type='DefaultSampler', shuffle=True), batch_sampler=dict(type=batches, drop_last=False))
+    loading = dict(config(tmp_path)['train_dataloader'], **own)
+    start = finished / 'iter_20.pth'
+    if own:
+        short = dict(type='IterBasedTrainLoop', max_iters=3)
+        runner(tmp_path / 'first', train_dataloader=loading, train_cfg=short).train()
+        start = tmp_path / 'first/iter_3.pth'
+    run = runner(tmp_path / 'second', resume=True, load_from=str(start),
+                 train_dataloader=dict(loading, batch_size=size),
+                 train_cfg=dict(type='IterBasedTrainLoop', max_iters=5 if own else 40))
     said = []
     monkeypatch.setattr(run.logger, 'warning', said.append)
     run.train()
-    assert run.iter == 40
     about = [text for text in said if 'images an iteration' in text]
     assert len(about) == (size != 4)
     assert size == 4 or '1 processes and 4 images an iteration, this run of 1 and 2: it goes on at the' in about[0]
+    assert not own or run.train_dataloader.position == (5 if size == 4 else 3 * 2 + 2)
+
+
+def test_positions_of_earlier_versions_did_not_count_a_batch_sampler(tmp_path):
+    first = loader(sampler='DefaultSampler', batch_sampler=dict(type=BatchSampler, drop_last=False))
+    state = dict(first.state_dict(), images=1, position=3)
+    del state['batch']
+    first.load_state_dict(state)
+    assert first.start == 3
+
+
+def test_another_number_of_images_is_said(finished, tmp_path, monkeypatch):
+    loading = dict(config(tmp_path)['train_dataloader'], dataset=dict(type='NoisyPoints', length=23))
+    run = runner(tmp_path, resume=True, load_from=str(finished / 'iter_35.pth'), train_dataloader=loading)
+    said = []
+    monkeypatch.setattr(run.logger, 'warning', said.append)
+    run.train()
+    assert ['was trained on 22 images, this run has 23' in text for text in said].count(True) == 1
+
+
+def test_a_copied_folder_goes_on_by_itself(finished, tmp_path):
+    """With its own last, best and outdated checkpoints; the original stays as it is."""
+    copy = tmp_path / 'copy'
+    shutil.copytree(finished, copy)
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob('*')}
+    (copy / 'iter_40.pth').unlink()
+    run = runner(copy, resume=True, train_cfg=dict(type='IterBasedTrainLoop', max_iters=38))
+    run.train()
+    assert len(run.model.seen) == 3 and (copy / 'last_checkpoint').read_text() == str(copy / 'iter_38.pth')
+    assert {path: path.stat().st_mtime_ns for path in finished.rglob('*')} == before
+    info = run.message_hub.runtime_info
+    assert str(info['best_ckpt']).startswith(str(copy))
+
+
+@pytest.mark.parametrize('template', ['iter_{:06d}.pth', 'n{:03}_x.ckpt'])
+def test_other_names_of_checkpoints(tmp_path, template):
+    named = dict(checkpoint=dict(filename_tmpl=template), log_level='ERROR')
+    interrupted(tmp_path, 13, **named)
+    (tmp_path / f'{template.format(15)}.part').touch()
+    run = runner(tmp_path, resume=True, **named)
+    run.train()
+    assert run.iter == 40 and len(run.model.seen) == 30
+    assert {template.format(35), template.format(40)} < {path.name for path in tmp_path.iterdir()}
+    assert not list(tmp_path.glob('*.part')) and not (tmp_path / template.format(30)).exists()
+
+
+@pytest.mark.parametrize(
+    'template', ['iter.pth', 'sub/iter_{}.pth', '{}{}', '{', '{:x}', 'iter_{}.part', '{:0300d}', 5], ids=str)
+def test_names_that_can_not_be(tmp_path, template):
+    with pytest.raises(ConfigError, match='names no checkpoints'):
+        runner(tmp_path, checkpoint=dict(filename_tmpl=template))

@@ -16,7 +16,8 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DATASETS, FUNCTIONS, HOOKS, MODELS
 
-from ...checkpoints.resuming import KEY, newest_checkpoint
+from ...checkpoints.newest import newest_checkpoint
+from ...checkpoints.resuming import KEY
 from ...checkpoints.writing import peek
 from ...costs.memory import peak_memory
 from ...datasets.loading import known_labels, use_checked_loading
@@ -77,7 +78,8 @@ def _checkpoint_batch(cfg: Config) -> tuple[int, str] | None:
             if 'loader' not in state:
                 raise ConfigError(f'--auto-batch: a resumed run keeps its batch size, and {path} does not tell it.\n'
                                   'Name it instead: --cfg-options train_dataloader.batch_size=N')
-            answer = [(state['loader']['images'] // len(state['random']), f'that of {path}')]
+            loader = state['loader']
+            answer = [(loader.get('batch') or loader['images'] // len(state['random']), f'that of {path}')]
     broadcast_object_list(answer)
     return answer[0]
 

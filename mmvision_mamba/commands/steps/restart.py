@@ -1,15 +1,16 @@
 """Lets a job that torchrun or Slurm starts again resume by itself.
 
-See also, for killed processes: engine/hooks/{safe_checkpoint,preemption}.py, checkpoints/{writing,resuming}.py.
+See also, for killed processes: engine/hooks/{safe_checkpoint,preemption}.py, checkpoints/{newest,resuming,writing}.py.
 """
 import json
 from pathlib import Path
 
 from mmengine.config import Config
 
+from ...checkpoints.newest import pointed, saved
 from ...checkpoints.resuming import POINTER
 from ...errors import DivergenceError
-from ...processes import was_restarted
+from ...processes import warn_once, was_restarted
 from ...work_dirs import ANEW, note, record_of
 
 
@@ -40,7 +41,13 @@ def use_resume(cfg: Config, resume: str | None) -> None:
 
 def _check_not_diverged(folder: Path) -> None:
     """Raise DivergenceError if the run stopped by divergence after its newest checkpoint."""
+    newest = pointed(folder)
+    facts = saved(newest) if newest is not None and newest.is_file() else None
     for path in (folder / 'divergence').glob('*.json'):
-        if path.stat().st_mtime_ns > (folder / POINTER).stat().st_mtime_ns and (
-                json.loads(path.read_text())['action'] == 'stop'):
-            raise DivergenceError(f'not started again: the run diverged, see {path}')
+        try:
+            report = json.loads(path.read_text())
+            if report['action'] == 'stop' and (report['time'] > facts.time if facts and 'time' in report else
+                                               path.stat().st_mtime_ns > (folder / POINTER).stat().st_mtime_ns):
+                raise DivergenceError(f'not started again: the run diverged, see {path}')
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            warn_once(f'{path} can not be read: {error}')

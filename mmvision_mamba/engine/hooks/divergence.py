@@ -4,6 +4,7 @@ import functools
 import json
 import math
 import os
+import time
 from collections import deque
 from statistics import median
 
@@ -188,7 +189,7 @@ class DivergenceHook(Hook):
         processes = all_gather_object(dict(losses=losses, images=_images(self._batch)))
         scale = runner.optim_wrapper.loss_scaler.get_scale() if hasattr(runner.optim_wrapper, 'loss_scaler') else 1.
         report = dict(
-            iteration=step, epoch=runner.epoch + 1, problem=problem, action=self.action,
+            time=time.time_ns(), iteration=step, epoch=runner.epoch + 1, problem=problem, action=self.action,
             learning_rates=runner.optim_wrapper.get_lr(),
             gradient_norm=_gradient_norm(runner.model.parameters()) / scale,
             gradient_norms={name: _gradient_norm(module.parameters()) / scale

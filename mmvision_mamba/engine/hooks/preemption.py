@@ -1,6 +1,6 @@
 """Saves a checkpoint and exits when a cluster announces by a signal that it takes the machine back.
 
-See also, for killed processes: safe_checkpoint.py, checkpoints/{writing,resuming}.py, commands/steps/restart.py.
+See also, for killed processes: safe_checkpoint.py, checkpoints/{newest,resuming,writing}.py, commands/steps/restart.py.
 """
 import signal
 import threading

@@ -1,6 +1,6 @@
 """Saves checkpoints in an order that always leaves a good one on the disk.
 
-See also, for killed processes: preemption.py, checkpoints/{writing,resuming}.py, commands/steps/restart.py.
+See also, for killed processes: preemption.py, checkpoints/{newest,resuming,writing}.py, commands/steps/restart.py.
 """
 import hashlib
 import math
@@ -9,14 +9,17 @@ import pickle
 from collections import deque
 
 from mmengine.dist import broadcast_object_list, is_main_process, master_only
-from mmengine.fileio import LocalBackend
+from mmengine.fileio import LocalBackend, get_file_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as runner_checkpoint
 
 from ...checkpoints import resuming
-from ...checkpoints.writing import save_checkpoint, write_text
+from ...checkpoints.newest import checkpoint_folder, own_path, remove_leftovers, step_of
+from ...checkpoints.writing import PART, save_checkpoint, write_text
+from ...errors import ConfigError
+from ...printable import shown
 
 
 @HOOKS.register_module()
@@ -38,6 +41,10 @@ class SafeCheckpointHook(CheckpointHook):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
+        if not _is_template(self.filename_tmpl):
+            raise ConfigError(f'filename_tmpl of CheckpointHook: {shown(self.filename_tmpl)} names no checkpoints.\n'
+                              "Expected a file name with one {} for the number, such as 'iter_{}.pth' or "
+                              "'iter_{:06d}.pth'")
         self._outdated: list[str] = []  # paths to remove once the next checkpoint is safe
         self._state: dict | None = None  # resume state to add to the checkpoint being saved
 
@@ -45,13 +52,19 @@ class SafeCheckpointHook(CheckpointHook):
         info = runner.message_hub.runtime_info
         if 'keep_ckpt_ids' in info:
             info['keep_ckpt_ids'] = [step for step in info['keep_ckpt_ids'] if isinstance(step, int)]
+        folder = checkpoint_folder(runner.work_dir, self.out_dir)
+        local = self.file_client_args is None and isinstance(
+            get_file_backend(folder, backend_args=self.backend_args), LocalBackend)
+        if local and folder != runner.work_dir:
+            runner.hold(folder, 'out_dir')
+        # mmengine 0.10.7 has no seam here: a runner doesn't tell whether, and from which file, it resumes.
+        if local and runner._resume and runner._load_from:
+            _move(info, os.path.dirname(runner._load_from), folder)
         super().before_train(runner)
         self._outdated = list(info.get('temporary_ckpts', []))
-        local = isinstance(self.file_backend, LocalBackend)
-        if local and self.out_dir != runner.work_dir:
-            runner.hold(self.out_dir, 'out_dir')
         if is_main_process() and local:
-            resuming.remove_leftovers(self.out_dir)
+            for path in {self.out_dir, runner.work_dir}:
+                remove_leftovers(path, self.filename_tmpl)
             if runner.suspicions:  # one of them may be the last good one
                 self._outdated += info.get('outdated_ckpts', [])
             else:
@@ -225,6 +238,35 @@ class SafeCheckpointHook(CheckpointHook):
 def _is_measured(score, rule: str) -> bool:
     """Whether a score is one: where there are no objects, COCO's evaluation says -1, others None, NaN or infinity."""
     return score is not None and math.isfinite(score) and not (rule == 'greater' and score == -1)
+
+
+def _is_template(template) -> bool:
+    """Whether `template` makes names of files in which their numbers are found again."""
+    try:
+        name = template.format(26)
+    except (AttributeError, LookupError, TypeError, ValueError):
+        return False
+    return step_of(name, template) == 26 and os.path.basename(name) == name and not name.endswith(PART) and \
+        len(name.encode(errors='replace')) <= 200
+
+
+def _move(info: dict, source: str, folder: str) -> None:
+    """Have the checkpoints that a resumed one names be those of `folder`.
+
+    They lay beside it in `source` when it was saved, and now in `folder`, if that is where it is: the folder may be a
+    copy. In another folder they are not this run's: none is to be removed.
+    """
+    here = os.path.realpath(source) == os.path.realpath(folder)
+    for key, value in list(info.items()):
+        if key in ('outdated_ckpts', 'temporary_ckpts'):
+            info[key] = [str(own_path(folder, path)) for path in value if here and isinstance(path, str) and path]
+        elif key.startswith('best_ckpt') or key == 'last_ckpt':
+            if here and isinstance(value, str) and value:
+                info[key] = str(own_path(folder, value))
+            else:
+                del info[key]
+    if not here:
+        info.pop('keep_ckpt_ids', None)
 
 
 def _update(hub, changes: dict):
