@@ -88,6 +88,11 @@ def is_count(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and 0 <= value < MOST
 
 
+def is_time(value: Any) -> bool:
+    """Whether it is a whole number of nanoseconds, as `time.time_ns` counts them."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
 def is_number(value: Any) -> bool:
     """Whether it is a finite number."""
     return isinstance(value, int | float | np.number) and not isinstance(value, bool | complex | np.complexfloating) \
@@ -243,6 +248,7 @@ RESUMED: dict[str, Field] = {
     'param_schedulers.*': Field('a dictionary, or a list of them', lambda value: is_dict(value) or list_of(is_dict)(
         value)),
     'resume_state': _DICT,
+    **{f'resume_state.{key}': Field('a time in ns', is_time) for key in ('run', 'saved')},
     'resume_state.validated': Field('a whole number, 0 or more', or_none(is_count)),
     'resume_state.random': Field('a list with an entry for each process', lambda value: isinstance(
         value, list) and len(value) > 0),
@@ -254,6 +260,7 @@ RESUMED: dict[str, Field] = {
        for key in ('batches', 'position', 'passes', 'seed')},
     'resume_state.loader.images': Field('a whole number, 1 or more', lambda value: is_count(value) and value > 0, True),
     'resume_state.loader.sampler_seed': Field('a whole number, 0 or more, or None', or_none(is_count), True),
+    'resume_state.loader.batch': Field('a whole number, 1 or more', lambda value: is_count(value) and value > 0),
     'resume_state.loader.length': Field('a whole number, 0 or more', or_none(is_count)),
     'resume_state.hooks': _DICT,
     'resume_state.hooks.*': Field('a list of dictionaries', list_of(is_dict)),

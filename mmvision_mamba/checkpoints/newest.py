@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import CheckpointError
+from .fields import is_count, is_time
 from .resuming import KEY, POINTER
 from .writing import PART, peek, why_broken
 
@@ -37,14 +38,14 @@ def saved(path: str | os.PathLike) -> Saved | None:
     meta, state = (found if isinstance(found, Mapping) else {} for found in (
         checkpoint.get(name) if isinstance(checkpoint, Mapping) else None for name in ('meta', KEY)))
     run, moment, iteration = state.get('run'), state.get('saved'), meta.get('iter')
-    if not _is_number(iteration):
+    if not is_count(iteration):
         return None
-    if not _is_number(moment):
+    if not is_time(moment):
         try:
             moment = int(time.mktime(time.strptime(str(meta.get('time'))[:15], '%Y%m%d_%H%M%S'))) * 10 ** 9
         except (ValueError, OverflowError):
             moment = 0
-    return Saved(run if _is_number(run) else None, moment, iteration)
+    return Saved(run if is_time(run) else None, moment, iteration)
 
 
 def newest_checkpoint(work_dir: str, hook, say: Callable[[str], None], before: int | None = None) -> str | None:
@@ -172,7 +173,3 @@ def remove_leftovers(folder: str | os.PathLike, template: str = 'iter_{}.pth') -
         name = path.name.removesuffix(PART)
         if name.endswith('.pth') or name == POINTER or step_of(name.removeprefix('best_'), template) is not None:
             path.unlink(missing_ok=True)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2 ** 63

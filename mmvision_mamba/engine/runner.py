@@ -18,12 +18,9 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from ..backbones.weights import check_fit
 from ..checkpoints import mmengine_loader, resuming
-<<<<<<< HEAD
 from ..checkpoints.fields import described
-from ..checkpoints.states import check_states
-=======
 from ..checkpoints.newest import newest_checkpoint
->>>>>>> a14a1e1 (Resuming: the newest checkpoint is known by what is inside, in copies and under any name)
+from ..checkpoints.states import check_states
 from ..checkpoints.writing import PART, commit
 from ..errors import CheckpointError, ConfigError
 from ..files import replace
@@ -79,12 +76,9 @@ class MambaVisionRunner(Runner):
     whole_state: dict | None = None
     _random_state: dict | None = None  # of the resumed checkpoint, until the loop begins
     _loaded_state: dict | None = None  # `resume_state` of the checkpoint loaded last
-<<<<<<< HEAD
     _loading: str = ''  # the checkpoint that is being loaded
-=======
     _run: int = 0  # see `checkpoints.newest.Saved`; 0: nothing saved yet
     _saved: int = 0
->>>>>>> a14a1e1 (Resuming: the newest checkpoint is known by what is inside, in copies and under any name)
     _begins: bool = False  # while a checkpoint is loaded before training
     _trains: bool = False  # in `train`
 
