@@ -107,8 +107,18 @@ def test_a_smaller_shape_is_said_in_numbers(small, tool, pictures, tmp_path):
     assert 'is 89 × 301 there and 28 × 96 in this file' in run.out and '% of the pixels get the same label' in run.out
     assert '--shape 89 301 holds these images whole; --dynamic takes images as the config makes them' in run.out
     run = tool('export', *files, '--shape', 89, 301, '--out', tmp_path / 'm.onnx', '--images', pictures[0])
-    assert run.code == 0 and 'smaller than' not in run.out
+    assert run.code == 0 and 'smaller than' not in run.out and 'fills images up' not in run.out
     assert (load_model(tmp_path / 'm.onnx')(pictures[0]) == in_mmseg(files, pictures[0])).mean() > 0.9999
+
+
+def test_a_larger_shape_is_said_in_numbers(small, tool, pictures, tmp_path):
+    files = small(SEGMENTOR, PIPELINES['resized'])
+    run = tool('export', *files, '--shape', 192, 320, '--out', tmp_path / 'm.onnx', '--images', pictures[0])
+    assert run.code == 0, run.err
+    same = (load_model(tmp_path / 'm.onnx')(pictures[0]) == in_mmseg(files, pictures[0])).mean()
+    assert same < 0.999 and '--shape 192 320 fills images up with padding' in run.out
+    assert f'is 89 × 301 in the config\'s tests; in 1 photo {same:.1%} of the pixels get the same label' in run.out
+    assert '\n--dynamic takes images as the config makes them' in run.out
 
 
 def test_a_detector_whose_shape_fits_is_mmdets(small, tool, tmp_path):
