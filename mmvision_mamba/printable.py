@@ -29,11 +29,6 @@ def is_name(text: str) -> bool:
     return not _NO_NAME.search(text)
 
 
-def on_a_line(text: str) -> str:
-    """All of a text on one line that any file and terminal takes: line breaks and tabs are escaped, too."""
-    return _ON_A_LINE.sub(_escape, text)
-
-
 def shown(value: object, most: int = 300) -> str:
     r"""A value from outside as part of a message: one printable line of at most `most` characters.
 
@@ -47,7 +42,7 @@ def shown(value: object, most: int = 300) -> str:
     text = str(value) if hasattr(type(value), '__fspath__') else value if isinstance(value, str) else ''.join(
         itertools.islice(_pieces(value), most + 1))
     # Cut before it is escaped, for it may be very long, and after it, for escapes make it longer.
-    return _cut(on_a_line(_cut(text, most)), most)
+    return _cut(_ON_A_LINE.sub(_escape, _cut(text, most)), most)
 
 
 def _cut(text: str, most: int) -> str:

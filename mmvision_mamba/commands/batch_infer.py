@@ -5,11 +5,12 @@ images that can't be read are recorded with the reason. Exit code: 0, every imag
 or no image could be used; 130, stopped by Ctrl-C.
 """
 import argparse
-import hashlib
 import sys
 from pathlib import Path
 
+from .. import mmcv_ops
 from ..configs import find_config
+from ..downloads import is_url
 from ..errors import ConfigError, DataError
 from ..inference import BATCH_FORMATS
 from ..printable import shown
@@ -29,20 +30,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--workers', type=int, metavar='N',
                         help='with --ray: processes, each with a model and, if there are some, a GPU of its own; '
                         'default: one for each GPU of this machine, else 1')
+    parser.add_argument('--hash-images', action='store_true', help='tell by their content, which is read for it, '
+                        'whether images have changed since a run was stopped; default: by size and time')
     add_cfg_options(parser)
 
 
 def run(args: argparse.Namespace) -> int | None:
     from ..inference import Inferencer
-    from ..inference.batch import BatchJob, run_here
+    from ..inference.batch import BatchJob
+    from ..inference.batch_settings import settings_of
 
     _check_options(args)
     config, checkpoint, inputs = model_and_inputs(args)
     model = dict(model=str(find_config(config).absolute()), cfg_options=args.cfg_options,
-                 weights=checkpoint if '://' in checkpoint else str(Path(checkpoint).absolute()))
+                 weights=checkpoint if is_url(checkpoint) else str(Path(checkpoint).absolute()))
     # With Ray too, so that errors in config and checkpoint are reported before any process starts.
     inferencer = Inferencer(**model, device='cpu' if args.ray else args.device, show_progress=False)
-    job = BatchJob(inputs, args.out, _settings(model, inferencer), args.shard_size, args.format, inferencer.ids)
+    settings = settings_of(inferencer, model['weights'], model['model'], args.batch_size,
+                           mmcv_ops.source().kind)
+    job = BatchJob(inputs, args.out, settings, args.shard_size, args.format, inferencer.ids, args.hash_images)
+    with job.hold():
+        return _run(args, job, model, inferencer)
+
+
+def _run(args: argparse.Namespace, job, model: dict, inferencer) -> int | None:
+    from ..inference.batch import run_here
     shards = job.start()
     if len(shards) < len(job):
         print(f'{len(job) - len(shards)} of {len(job)} parts are there already')
@@ -66,18 +78,6 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ConfigError('--device works without --ray; with it each worker has a GPU where there is one')
     if args.batch_size < 1 or (args.workers is not None and args.workers < 1):
         raise ConfigError('--batch-size and --workers take numbers from 1 up')
-
-
-def _settings(model: dict, inferencer) -> dict:
-    """All that the results depend on beside the images. A run continues in a folder only with the same settings."""
-    from ..datasets.label_maps import meaning
-    weights = Path(model['weights'])
-    maps = dict(label_maps=meaning(True)) if inferencer.reduce_zero_label else {}  # once they counted from 0
-    return dict(
-        **maps,
-        config=model['model'], weights=model['weights'], classes=list(inferencer.classes),
-        config_sha256=hashlib.sha256(repr(inferencer.model.cfg.model).encode()).hexdigest(),
-        weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest() if weights.is_file() else None)
 
 
 def _run_on_ray(args: argparse.Namespace, job, model: dict, shards: list[int]):

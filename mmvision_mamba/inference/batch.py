@@ -1,33 +1,42 @@
 """Inference on very many images, in shards with a part file each, so that it can stop and resume at any point."""
 import hashlib
-import io
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from copy import copy
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from ..datasets.folders import read_lines
-from ..datasets.label_maps import segment_map
-from ..errors import ConfigError, DataError, MissingExtraError
-from ..files import replace
-from ..printable import on_a_line
+from ..downloads import is_url
+from ..errors import ConfigError, DataError
+from ..files import open_file, read_text, replace
+from ..printable import shown, without_passwords
+from ..text import shortened
+from ..work_dirs import hold
 from . import BATCH_FORMATS
+from .batch_rows import EMPTY_ROW, coco_record, parquet_row, pyarrow, schema, write_parquet
+from .batch_settings import NAME, TOOL, VERSION, check_same, read_manifest, text_of
+from .failures import NO_MEMORY, is_memory_error
 from .ids import ResultIds
-from .inferencer import Inferencer, Prediction
-from .results import coco_results, panoptic_map, result_files, rle, to_dict, write_json
-from .sources import VIDEO_SUFFIXES, find_sources
+from .inferencer import Inferencer
+from .results import result_files, write_json
+from .sources import VIDEO_SUFFIXES, find_sources, image_source
+
+# What a process that was killed can leave half-written, and all that may lie in a folder that has no manifest yet.
+_TEMPORARY = re.compile(r'\.(manifest|images|states|results|boxes|part-\d+)\.\d+\.(json|txt|parquet)')
+_OWN = re.compile(rf'{_TEMPORARY.pattern}|images\.txt|states\.txt|\.lock')
 
 
 class BatchJob:
     """Images, split into shards, and the folder of their results:
 
     - `manifest.json`: settings and inputs; a job resumes in a folder only if they are the same.
-    - `images.txt`: the images' names, line breaks in them escaped; the n-th line is the image with the id n, unless the
-      data set has ids of its own.
+    - `images.txt`: the images' names; the n-th line is the image with the id n, unless the data set has ids of its own.
+    - `states.txt`: of the image on the same line of `images.txt` size and time of its last change, or its SHA-256; '-'
+      of one that isn't there, and of a URL.
     - `parts/part-00000.parquet` …: a row for each image of a shard, see `parquet_row`; or `part-00000.json` … with
       `images`, `annotations` and `failures`, as COCO results (segmentors: COCO stuff's, a mask for each class), which
       `finish` joins to `results.json`, `boxes.json` (of models with masks, see `results.Results`) and `images.json`.
@@ -38,33 +47,35 @@ class BatchJob:
     Args:
         inputs: images, folders, patterns, URLs, or text files with one of these a line.
         out: the folder of the results.
-        settings: all else that determines the results, JSON-ready.
+        settings: all else that determines the results, JSON-ready, see `batch_settings`.
         shard_size: images a part. Default: 256.
         format: 'parquet' or 'coco'. Default: 'parquet'.
         ids: of images and categories, for the format coco. Default: numbers.
+        hash_images: tell changed images by their SHA-256, for which all are read, not by size and time. Default: False.
 
     Raises:
-        DataError: no images, one that is a video, or a folder with the results of another job.
+        DataError: no images, or one that is a video.
         MissingExtraError: 'parquet' without pyarrow.
     """
 
     def __init__(self, inputs: Sequence[str], out: str | os.PathLike, settings: dict, shard_size: int = 256,
-                 format: str = 'parquet', ids: ResultIds | None = None):
+                 format: str = 'parquet', ids: ResultIds | None = None, hash_images: bool = False):
         if format not in BATCH_FORMATS:
             raise ConfigError(f'format must be one of {tuple(BATCH_FORMATS)}, got {format!r}')
         if shard_size < 1:
             raise ConfigError(f'shard_size must be 1 or more, got {shard_size}')
         if format == 'parquet':
-            _pyarrow()
-        self.out, self.format, self.shard_size = Path(out).resolve(), format, shard_size
+            pyarrow()
+        self.out, self.format, self.shard_size, self.hash_images = Path(out).resolve(), format, shard_size, hash_images
         self.names = list_images(inputs, self.out)
-        digest = hashlib.sha256('\n'.join(self.names).encode(errors='surrogatepass')).hexdigest()
+        digest = hashlib.sha256('\0'.join(self.names).encode(errors='surrogatepass')).hexdigest()
         self.ids = copy(ids) if ids else ResultIds(settings.get('classes', ()))
         numbers = list(range(1, len(self.names) + 1))
         known = self.ids.assign(self.names) if format == 'coco' else numbers
         self.image_ids = [self.ids.new() if id_ is None else id_ for id_ in known]
-        self.manifest = dict(settings, images=len(self.names), inputs_sha256=digest, shard_size=shard_size,
-                             format=format, parts=len(self))
+        self.manifest = dict(tool=TOOL, manifest=VERSION, **settings, images=len(self.names), inputs_sha256=digest,
+                             shard_size=shard_size, format=format, parts=len(self),
+                             images_told_by='SHA-256' if hash_images else 'size and time')
         if format == 'coco' and (self.ids.source or self.image_ids != numbers):
             ids_used = json.dumps([self.image_ids, self.ids.categories])
             self.manifest['ids_sha256'] = hashlib.sha256(ids_used.encode()).hexdigest()
@@ -72,27 +83,112 @@ class BatchJob:
     def __len__(self) -> int:
         return -(-len(self.names) // self.shard_size)
 
-    def start(self) -> list[int]:
-        """Make the folder, or resume in it; returns the numbers of the shards that are still to do."""
-        path = self.out / 'manifest.json'
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold the folder, which is made, against other processes.
+
+        Raises:
+            ConfigError: another process holds it.
+            DataError: it can't be used, or holds other things.
+        """
+        self._saved()  # before anything is written there
         try:
-            saved = json.loads(path.read_text()) if path.exists() else None
-            if saved is None:
-                if self.out.exists() and any(self.out.iterdir()):
-                    raise DataError(f'{self.out} is not empty and has no manifest.json: give it a folder of its own')
-                replace(self.out / 'images.txt', lambda p: p.write_text(
-                    ''.join(f'{on_a_line(name)}\n' for name in self.names), encoding='utf-8'))
-                replace(path, lambda p: p.write_text(json.dumps(self.manifest, indent=1) + '\n'))
+            self.out.mkdir(parents=True, exist_ok=True)
         except (OSError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(f'{self.out} can not be used: {error}') from None
-        differing = [key for key in self.manifest if saved is not None and saved.get(key) != self.manifest[key]]
-        if differing:
-            raise DataError(f'{self.out} holds the results of another job; different: {", ".join(differing)}.\n'
-                            'Give --out another folder, or remove this one.')
-        (self.out / 'parts').mkdir(exist_ok=True)
-        return [shard for shard in range(len(self)) if self.count(shard) != len(self.shard(shard))]
+            raise self._unusable(error) from None
+        with hold(self.out, way_out='--out DIR'):
+            yield
+
+    def start(self) -> list[int]:
+        """Make the folder, or resume in it; returns the numbers of the shards that are still to do.
+
+        Raises:
+            DataError: it can't be used, holds other things or the results of another job, or images have changed since
+                they were inferred on.
+        """
+        saved = self._saved()
+        try:
+            if saved is not None:
+                check_same(self.out, saved, json.loads(text_of(self.manifest)))
+            (self.out / 'parts').mkdir(parents=True, exist_ok=True)
+            self._tidy()
+            todo = [shard for shard in range(len(self)) if self.failures(shard) is None]
+            states = list(map(self._state, self.names))
+            if saved is not None:
+                self._check_unchanged(states, set(todo))
+            self._write('images.txt', ''.join(f'{_line(name)}\n' for name in self.names))
+            self._write('states.txt', ''.join(f'{state}\n' for state in states))
+            self._write(NAME, text_of(self.manifest))  # the last: without it the others are not counted
+        except (OSError, ValueError) as error:
+            raise error if isinstance(error, DataError) else self._unusable(error) from None
+        return todo
+
+    def _saved(self) -> dict | None:
+        """The manifest of the folder, None for a new one; raises DataError about one that holds other things."""
+        try:
+            saved = read_manifest(self.out)
+            found = [] if saved is not None or not os.path.lexists(self.out) else list(self.out.iterdir())
+            if self.out / 'parts' in found and (self.out / 'parts').is_dir():
+                found += (self.out / 'parts').iterdir()
+                found.remove(self.out / 'parts')
+            others = [path for path in found if not _OWN.fullmatch(path.name)]
+        except (OSError, ValueError) as error:
+            raise error if isinstance(error, DataError) else self._unusable(error) from None
+        if others:
+            raise DataError(f'{shown(self.out)} is not empty and has no {NAME}: give it a folder of its own')
+        return saved
+
+    def _unusable(self, error: Exception) -> DataError:
+        return DataError(f'{shown(self.out)} can not be used: {getattr(error, "strerror", None) or shown(error)}.\n'
+                         'Give --out a folder that can be written to.')
+
+    def _tidy(self) -> None:
+        """Remove what killed processes have left half-written; raises DataError where parts are another's."""
+        known = {self.part(shard).name for shard in range(len(self))}
+        for folder in (self.out, self.out / 'parts'):
+            for path in folder.iterdir():
+                if _TEMPORARY.fullmatch(path.name) and not path.is_dir():
+                    path.unlink(missing_ok=True)
+                elif folder != self.out and path.name not in known:
+                    raise DataError(f'{shown(path)} is no part of this job, and whoever reads the parts would read it '
+                                    'too.\nMove it away.')
+
+    def _write(self, name: str, text: str) -> None:
+        replace(self.out / name, lambda path: path.write_text(text, encoding='utf-8'))
+
+    def _state(self, name: str) -> str:
+        """What tells whether an image's file is the same, as text."""
+        try:
+            if is_url(name):
+                return '-'
+            if self.hash_images:
+                with open_file(name) as file:
+                    found = hashlib.sha256()
+                    while block := file.read(2**20):
+                        found.update(block)
+                    return found.hexdigest()
+            status = os.stat(name)
+            return f'{status.st_size} {status.st_mtime_ns}'
+        except (OSError, ValueError):
+            return '-'
+
+    def _check_unchanged(self, states: list[str], todo: set[int]) -> None:
+        """Raise DataError where images of parts that are there are others than they were then."""
+        try:
+            before = read_text(self.out / 'states.txt').splitlines()
+        except (OSError, UnicodeError):
+            before = []
+        if len(before) != len(states):
+            raise DataError(f'{shown(self.out / "states.txt")} is missing or damaged: it can not be told whether '
+                            'images have changed.\nGive --out another folder, or remove this one.')
+        changed = [i for i, (old, new) in enumerate(zip(before, states))
+                   if old != new and i // self.shard_size not in todo]
+        if changed:
+            parts = [f'parts/{self.part(i).name}' for i in sorted({i // self.shard_size for i in changed})]
+            raise DataError(
+                f'{len(changed)} image{"s" * (len(changed) > 1)} changed since {shown(self.out)} has results of them: '
+                f'{shortened([self.names[i] for i in changed], 3)}.\nRemove what is to be done again '
+                f'({shortened(parts, 3)}), or give --out another folder.')
 
     def shard(self, index: int) -> list[tuple[int | str, str]]:
         """(image id, name) of a shard's images."""
@@ -104,14 +200,25 @@ class BatchJob:
         """The part file of a shard."""
         return self.out / 'parts' / f'part-{index:05}{BATCH_FORMATS[self.format]}'
 
-    def count(self, index: int) -> int | None:
-        """The number of images in a part; None where the file is missing or broken."""
+    def failures(self, index: int) -> list[tuple[str, str]] | None:
+        """(name, reason) of each image of a part that failed; None where the part is missing, broken or another's."""
+        expected = [(id_, _line(name)) for id_, name in self.shard(index)]
         try:
-            if self.format == 'coco':
-                return len(json.loads(self.part(index).read_text())['images'])
-            return _pyarrow().parquet.read_metadata(self.part(index)).num_rows
-        except (OSError, ValueError, KeyError):  # pyarrow's errors are ValueErrors
+            with open_file(self.part(index)) as file:
+                if self.format == 'coco':
+                    part = json.load(file)
+                    found = [(image['id'], image['file_name']) for image in part['images']]
+                    failed = [(failure['file_name'], str(failure['reason'])) for failure in part['failures']]
+                    right = all(isinstance(a['category_id'], int | str) for a in part['annotations'])
+                else:
+                    table = pyarrow().parquet.ParquetFile(file)
+                    right = table.schema_arrow.equals(schema())
+                    rows = table.read(['image_id', 'file_name', 'error']).to_pylist() if right else []
+                    found = [(row['image_id'], row['file_name']) for row in rows]
+                    failed = [(row['file_name'], row['error']) for row in rows if row['error'] is not None]
+        except Exception:  # whatever a reader stumbles over in a broken file
             return None
+        return failed if right and found == expected else None
 
     def finish(self) -> list[tuple[str, str]]:
         """Check that every image is there once; write `images.json` and `results.json` for 'coco'.
@@ -120,22 +227,24 @@ class BatchJob:
             (name, reason) of each image that failed.
 
         Raises:
-            DataError: parts are missing.
+            DataError: parts are missing, or results can't be written.
         """
-        missing = [index for index in range(len(self)) if self.count(index) != len(self.shard(index))]
-        if missing:
-            raise DataError(f'{len(missing)} of {len(self)} parts are missing in {self.out}: run the command again')
+        failures = [self.failures(index) for index in range(len(self))]
+        if missing := failures.count(None):
+            raise DataError(f'{missing} of {len(self)} parts are missing in {shown(self.out)}: run the command again')
         if self.format == 'coco':
-            return self._merge()
-        table = _pyarrow().parquet.read_table(self.out / 'parts', columns=['file_name', 'error'])
-        return [(row['file_name'], row['error']) for row in table.filter(table['error'].is_valid()).to_pylist()]
+            try:
+                self._merge()
+            except OSError as error:
+                raise self._unusable(error) from None
+        return [failure for part in failures for failure in part or ()]
 
-    def _merge(self) -> list[tuple[str, str]]:
+    def _merge(self) -> None:
         """Join the JSON parts into `results.json` and `images.json`, one part's annotations in memory at a time."""
-        images, failures = [], []
+        images = []
 
         def parts():
-            return (json.loads(self.part(index).read_text()) for index in range(len(self)))
+            return (json.loads(read_text(self.part(index))) for index in range(len(self)))
 
         def write(path, name):
             separator = '['
@@ -150,13 +259,11 @@ class BatchJob:
         kinds = set()
         for part in parts():
             images.extend(part['images'])
-            failures.extend((f['file_name'], f['reason']) for f in part['failures'])
             kinds.update((('bbox' in a), ('segmentation' in a)) for a in part['annotations'])
         boxes, masks = (any(kind[i] for kind in kinds) for i in (0, 1))
         for name in ('results.json', 'boxes.json')[:1 + (boxes and masks)]:
             replace(self.out / name, partial(write, name=name))
         write_json(self.out / 'images.json', dict(self.ids.header(images), annotations=[]))
-        return failures
 
 
 def list_images(inputs: Sequence[str], leave_out: Path | None = None) -> list[str]:
@@ -170,14 +277,14 @@ def list_images(inputs: Sequence[str], leave_out: Path | None = None) -> list[st
     names = {}
     for given in inputs:
         path = Path(given)
-        if path.suffix.lower() == '.txt' and path.is_file():
+        if path.suffix.lower() == '.txt' and os.path.exists(path) and not os.path.isdir(path):
             for line in read_lines(path):
                 _check_is_image(line, line.lower().endswith(VIDEO_SUFFIXES))
-                names[line if '://' in line else str(path.parent.resolve() / line)] = None
+                names[without_passwords(line) if is_url(line) else str(path.parent.resolve() / line)] = None
             continue
         for source in find_sources(given, leave_out=leave_out):
             _check_is_image(source.name, source.is_video)
-            names[source.name if '://' in source.name else str(Path(source.name).absolute())] = None
+            names[source.name if is_url(source.name) else str(Path(source.name).absolute())] = None
     if not names:
         raise DataError('no inputs: name images, folders, patterns, URLs or text files that list them')
     return list(names)
@@ -194,27 +301,47 @@ def infer_shard(inferencer: Inferencer, job: BatchJob, index: int, batch_size: i
 
     Returns:
         numbers of images done and failed.
+
+    Raises:
+        DataError: the part can't be written.
     """
     shard = job.shard(index)
-    existing = [name for _, name in shard if '://' in name or Path(name).is_file()]
+    existing = [name for _, name in shard if is_url(name) or os.path.exists(name)]
     reasons = {name: 'the file is missing' for _, name in shard if name not in set(existing)}
     records = {}
-    make_record = parquet_row if job.format == 'parquet' else partial(_coco_record, categories=job.ids.categories)
-    for prediction in inferencer.stream(existing, batch_size) if existing else ():
-        records[prediction.source.name] = make_record(prediction, inferencer)
+    make_record = parquet_row if job.format == 'parquet' else partial(coco_record, categories=job.ids.categories)
+    for prediction in inferencer.stream([image_source(name, inferencer.read) for name in existing], batch_size) \
+            if existing else ():
+        try:
+            records[prediction.source.name] = make_record(prediction, inferencer)
+        except Exception as error:
+            if not is_memory_error(error):
+                raise
+            reasons[prediction.source.name] = NO_MEMORY
     reasons.update(inferencer.failures if existing else ())
-    entries = [(i, name, records.get(name), reasons.get(name, 'no prediction')) for i, name in shard]
-    if job.format == 'parquet':
-        rows = [_EMPTY_ROW | (record or dict(error=reason)) | dict(image_id=i, file_name=on_a_line(name))
-                for i, name, record, reason in entries]
-        replace(job.part(index), lambda path: _write_parquet(rows, path))
-    else:
-        write_json(job.part(index), dict(
-            images=[dict(record['image'] if record else {}, id=i, file_name=name) for i, name, record, _ in entries],
-            annotations=[dict(a, image_id=i) for i, _, record, _ in entries if record for a in record['annotations']],
-            failures=[dict(image_id=i, file_name=name, reason=reason)
-                      for i, name, record, reason in entries if not record]))
+    entries = [(i, _line(name), records.get(name), reasons.get(name, 'no prediction')) for i, name in shard]
+    try:
+        if job.format == 'parquet':
+            rows = [EMPTY_ROW | (record or dict(error=reason)) | dict(image_id=i, file_name=name)
+                    for i, name, record, reason in entries]
+            replace(job.part(index), lambda path: write_parquet(rows, path))
+        else:
+            write_json(job.part(index), dict(
+                images=[dict(record['image'] if record else {}, id=i, file_name=name)
+                        for i, name, record, _ in entries],
+                annotations=[dict(a, image_id=i) for i, _, record, _ in entries if record
+                             for a in record['annotations']],
+                failures=[dict(image_id=i, file_name=name, reason=reason)
+                          for i, name, record, reason in entries if not record]))
+    except OSError as error:
+        raise DataError(f'{shown(job.part(index))} can not be written ({error.strerror or shown(error)}).\n'
+                        'Parts that are there stay; run the command again when it can.') from None
     return len(records), len(shard) - len(records)
+
+
+def _line(name: str) -> str:
+    """An image's name in the results: on a line of its own, and text that any file takes, as few names are not."""
+    return shown(name, most=10_000)
 
 
 def run_here(job: BatchJob, inferencer: Inferencer, shards: Sequence[int],
@@ -222,68 +349,3 @@ def run_here(job: BatchJob, inferencer: Inferencer, shards: Sequence[int],
     """Infer on the shards one after the other; yields the numbers of images done and failed of each."""
     for index in shards:
         yield infer_shard(inferencer, job, index, batch_size)
-
-
-_EMPTY_ROW = dict(image_id=None, file_name=None, height=None, width=None, error=None, labels=None, scores=None,
-                  bboxes=None, masks=None, sem_seg=None, panoptic=None, segments=None)
-
-
-def parquet_row(prediction: Prediction, inferencer: Inferencer) -> dict:
-    """An image's prediction as a row of a Parquet part.
-
-    Rows have `image_id`, `file_name`, `height`, `width`, `error` (why the image failed, or null) and, null where the
-    model predicts no such thing,
-
-    - `labels`, `scores`, `bboxes` (x1, y1, x2, y2): lists over the instances; `masks`: the `counts` of COCO's
-      run-length encoding, whose `size` is [height, width].
-    - `sem_seg`: a PNG file of the label map; see `datasets.label_maps` for the values of pixels.
-    - `panoptic`, `segments`: COCO's panoptic PNG file, and its `segments_info` as JSON.
-    """
-    sample = prediction.sample
-    values = to_dict(sample)
-    row = dict(height=prediction.image.shape[0], width=prediction.image.shape[1],
-               **{key: values.get(key) for key in ('labels', 'scores', 'bboxes')})
-    if 'masks' in values:
-        row['masks'] = [mask['counts'] for mask in values['masks']]
-    if 'sem_seg' in values:
-        row['sem_seg'] = _png(segment_map(
-            values['sem_seg'], len(inferencer.classes), inferencer.palette, inferencer.reduce_zero_label))
-    if 'pred_panoptic_seg' in sample:
-        image, segments = panoptic_map(sample, inferencer.ids.categories)
-        row.update(panoptic=_png(image), segments=json.dumps(segments))
-    return row
-
-
-def _coco_record(prediction: Prediction, inferencer: Inferencer, categories: Sequence[dict]) -> dict:
-    """An image's `image` and `annotations` in a JSON part, still without the image's id."""
-    sample = prediction.sample
-    annotations = coco_results(sample.pred_instances, 0, categories) if 'pred_instances' in sample else []
-    labels = to_dict(sample).get('sem_seg')
-    if labels is not None and not annotations:
-        values = [int(v) for v in np.unique(labels) if v < len(inferencer.classes)]
-        annotations = [dict(category_id=categories[v]['id'], segmentation=mask)
-                       for v, mask in zip(values, rle(np.stack([labels == v for v in values])) if values else ())]
-    return dict(image=dict(height=prediction.image.shape[0], width=prediction.image.shape[1]), annotations=annotations)
-
-
-def _png(image) -> bytes:
-    image.save(out := io.BytesIO(), 'PNG')
-    return out.getvalue()
-
-
-def _pyarrow():
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingExtraError('batch inference into Parquet files (the format coco needs none)', 'ray') from None
-    return pyarrow
-
-
-def _write_parquet(rows: list[dict], path: Path) -> None:
-    pa = _pyarrow()
-    schema = pa.schema(dict(
-        image_id=pa.int64(), file_name=pa.string(), height=pa.int32(), width=pa.int32(), error=pa.string(),
-        labels=pa.list_(pa.int32()), scores=pa.list_(pa.float32()), bboxes=pa.list_(pa.list_(pa.float32())),
-        masks=pa.list_(pa.string()), sem_seg=pa.binary(), panoptic=pa.binary(), segments=pa.string()))
-    pa.parquet.write_table(pa.Table.from_pylist(rows, schema), path)

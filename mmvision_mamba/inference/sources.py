@@ -61,7 +61,7 @@ def find_sources(inputs, read: Callable[[str], np.ndarray] = read_image,
     Args:
         inputs: one or several of: a path of an image or video; a folder, searched recursively for images and videos,
             hidden files left out; a pattern with ``*``, ``?``, ``[…]`` or ``**``; a URL; a camera's index (int
-            or digits); a NumPy array (see `from_array`); a Pillow image.
+            or digits); a NumPy array (see `from_array`); a Pillow image; a `Source`.
         read: reads an image file or URL. Default: `read_image`.
         leave_out: a folder that is not searched, such as that of the results. Default: none.
 
@@ -93,6 +93,9 @@ def _name_outputs(sources: list[Source]) -> None:
 
 def _sources(given, read: Callable, leave_out) -> Iterator[Source]:
     """The sources of one of the inputs; the caller names arrays and outputs."""
+    if isinstance(given, Source):
+        yield given
+        return
     if isinstance(given, (np.ndarray, Image.Image)):
         convert = from_array if isinstance(given, np.ndarray) else from_pil
         yield Source('', '', '', lambda: iter([convert(given)]))
@@ -134,6 +137,11 @@ def _find_files(folder: Path, leave_out) -> Iterator[Path]:
         place = Path(folder, below)
         if left_out is None or left_out == Path(folder).resolve() or not place.resolve().is_relative_to(left_out):
             yield from (place / name for name in names if name.lower().endswith((*IMAGES, *VIDEO_SUFFIXES)))
+
+
+def image_source(name: str, read: Callable[[str], np.ndarray]) -> Source:
+    """The source of an image's file or URL, which is looked at when it is read."""
+    return Source(name, name, '', lambda: iter([read(name)]))
 
 
 def _file(name: str, path: str, read: Callable, folder: str | None = None) -> Source:

@@ -1,4 +1,5 @@
 """Batch inference: whatever stops it, each image is in the result once."""
+import io
 import json
 import os
 import signal
@@ -11,8 +12,8 @@ import pytest
 from PIL import Image
 
 from mmvision_mamba.errors import ConfigError, DataError, MissingExtraError
-from mmvision_mamba.inference import batch
 from mmvision_mamba.inference.batch import BatchJob, infer_shard, list_images
+from mmvision_mamba.inference.results import rle, to_dict
 
 from ..helpers import ROOT
 from ..helpers.fresh_start import forget_earlier_runs
@@ -79,12 +80,12 @@ def test_each_image_once_and_as_the_inferencer_says(kind, format, images, models
         for row in rows:
             assert (row['error'] is not None) == (row['file_name'] in failures)
             if row['error'] is None:
-                expected = batch.to_dict(model.predict(row['file_name'])[0])
+                expected = to_dict(model.predict(row['file_name'])[0])
                 if kind == 'detector':
                     assert row['labels'] == expected['labels'] and np.allclose(row['bboxes'], expected['bboxes'])
                     assert row['masks'] == [mask['counts'] for mask in expected['masks']]
                 else:
-                    found = np.asarray(Image.open(batch.io.BytesIO(row['sem_seg'])))
+                    found = np.asarray(Image.open(io.BytesIO(row['sem_seg'])))
                     assert np.array_equal(found, expected['sem_seg'])
     else:
         from pycocotools.coco import COCO
@@ -97,7 +98,7 @@ def test_each_image_once_and_as_the_inferencer_says(kind, format, images, models
             assert len(COCO(job.out / 'images.json').loadRes(str(job.out / 'results.json')).anns) == len(results)
         else:
             first = [r for r in results if r['image_id'] == 1]
-            masks = batch.rle(np.stack([batch.to_dict(model.predict(job.names[0])[0])['sem_seg'] == r['category_id'] - 1
+            masks = rle(np.stack([to_dict(model.predict(job.names[0])[0])['sem_seg'] == r['category_id'] - 1
                                         for r in first]))
             assert [r['segmentation'] for r in first] == masks
 

@@ -1,0 +1,120 @@
+"""What the results of batch inference depend on besides the images, and the manifest that keeps it in their folder."""
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import mmcv
+import mmengine
+import numpy as np
+import PIL
+import torch
+
+from ..checkpoints.local_files import digest, local_file
+from ..datasets.label_maps import meaning
+from ..errors import DataError
+from ..files import read_text
+from ..printable import shown
+from ..text import shortened
+from ..version import __version__
+from .inferencer import Inferencer
+
+NAME = 'manifest.json'
+TOOL, VERSION = 'mmvision-mamba batch-infer', 2  # version 1 had no such keys
+INFORMATION = 'begun_with'  # not compared: where config and weights lay
+_MOST_BYTES = 2**28
+_WAY_OUT = 'Give --out another folder, or remove this one.'
+
+
+def settings_of(inferencer: Inferencer, weights: str, config: str, batch_size: int, operators: str) -> dict:
+    """The settings of a job, JSON-ready: model and pipeline as the config has them, weights by their hash, versions.
+
+    Args:
+        inferencer: that infers.
+        weights: its checkpoint, file or URL.
+        config: its config, for people.
+        batch_size: images per forward, which detectors pad to the largest.
+        operators: the kind of mmcv's operators, see `mmcv_ops.Source`.
+    """
+    cfg = inferencer.toolbox.cfg
+    toolbox = __import__(inferencer.scope or '')
+    versions = dict(mmvision_mamba=__version__, torch=torch.__version__, mmengine=mmengine.__version__,
+                    mmcv=f'{mmcv.__version__} ({operators})', opencv=cv2.__version__,
+                    pillow=PIL.__version__, numpy=np.__version__, **{toolbox.__name__: toolbox.__version__})
+    return plain(dict(
+        model=cfg.model, pipeline=cfg.test_dataloader.dataset.pipeline, scope=inferencer.scope,
+        classes=inferencer.classes, palette=inferencer.palette, label_maps=meaning(inferencer.reduce_zero_label),
+        weights_sha256=digest(local_file(weights)), batch_size=batch_size, versions=versions,
+        **{INFORMATION: dict(config=config, weights=weights)}))
+
+
+def plain(value: Any) -> Any:
+    """Settings as JSON holds them; classes by their names, other objects by their types'."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in (sorted(value, key=repr) if isinstance(value, set | frozenset) else value)]
+    if isinstance(value, np.ndarray | np.generic | torch.Tensor):
+        return plain(value.tolist())
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    kind = value if hasattr(value, '__qualname__') else type(value)
+    return f'{kind.__module__}.{kind.__qualname__}'
+
+
+def text_of(manifest: dict) -> str:
+    """The content of a manifest's file."""
+    return json.dumps(manifest, indent=1) + '\n'
+
+
+def read_manifest(folder: Path) -> dict | None:
+    """The manifest in a folder; None where there is none.
+
+    Raises:
+        DataError: it is damaged, or of another program or version.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return None
+    try:
+        saved = json.loads(read_text(path, _MOST_BYTES))
+    except OSError as error:
+        raise DataError(f'{shown(path)} can not be read ({error.strerror or error}).\n{_WAY_OUT}') from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f'{shown(path)} is damaged, and with it is lost what the parts beside it were made with '
+                        f'({shown(error, 100)}).\n{_WAY_OUT}') from None
+    if isinstance(saved, dict) and 'manifest' not in saved and {'inputs_sha256', 'config_sha256'} <= saved.keys():
+        raise DataError(f'{shown(folder)} was begun by an earlier version, which noted neither pipeline nor versions: '
+                        f'it can not be told whether the results would be alike.\n{_WAY_OUT}')
+    if not isinstance(saved, dict) or saved.get('tool') != TOOL or not isinstance(saved.get('manifest'), int):
+        raise DataError(f'{shown(path)} is another program\'s.\n{_WAY_OUT}')
+    if saved['manifest'] != VERSION:
+        raise DataError(f'{shown(path)} has the version {shown(saved["manifest"], 50)}, and this is one that knows '
+                        f'{VERSION}: another version of mmvision_mamba wrote it.\nGo on with that one, or give --out '
+                        'another folder.')
+    return saved
+
+
+def check_same(folder: Path, saved: dict, now: dict) -> None:
+    """Raise DataError, which names what differs, where a folder's manifest is of another job."""
+    without = [{key: value for key, value in manifest.items() if key != INFORMATION} for manifest in (saved, now)]
+    if differing := list(_differences(*without)):
+        raise DataError(f'{shown(folder)} holds the results of another job; different: {shortened(differing, 4)}.\n'
+                        f'{_WAY_OUT}')
+
+
+_ABSENT = object()
+
+
+def _differences(saved: Any, now: Any, key: str = '') -> Iterator[str]:
+    if isinstance(saved, dict) and isinstance(now, dict):
+        for name in [*now, *(name for name in saved if name not in now)]:
+            yield from _differences(saved.get(name, _ABSENT), now.get(name, _ABSENT), f'{key}.{name}' if key else name)
+    elif isinstance(saved, list) and isinstance(now, list) and len(saved) == len(now):
+        for i, (one, other) in enumerate(zip(saved, now)):
+            yield from _differences(one, other, f'{key}.{i}')
+    elif type(saved) is not type(now) or saved != now:
+        values = ['not there' if value is _ABSENT else f'{len(value)} of them' if isinstance(value, Sequence)
+                  and not isinstance(value, str) else shown(value, 40) for value in (saved, now)]
+        yield f'{shown(key, 100)} ({values[0]}, now {values[1]})'
