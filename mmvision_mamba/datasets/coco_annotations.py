@@ -29,14 +29,12 @@ def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...]
     contents.classes.update(dict.fromkeys(names.values(), 0))
     if boxes != 'xywh':
         yield from contradictions(content)
-    ids, images_with_objects, objects, bounds = set(), set(), Counter(), Bounds.now()
+    ids, images_with_objects, bounds = set(), set(), Bounds.now()
     annotations = content.get('annotations')
     for key, known in (('category_id', names), ('image_id', images)):
         yield from _shifted_ids(key, known, annotations)
     for index, ann in enumerate(annotations if isinstance(annotations, list) else ()):
         problems = list(_annotation_problems(ann, images, names, masks, evaluated, bounds))
-        if isinstance(ann, dict) and is_id(ann.get('image_id')):
-            objects[ann['image_id']] += 1
         if isinstance(ann, dict) and is_id(ann.get('id')):
             if ann['id'] in ids:
                 problems.append(Problem('duplicate annotation id', '', f'id {ann["id"]}'))
@@ -48,12 +46,14 @@ def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...]
             contents.crowds += bool(ann.get('iscrowd'))
             images_with_objects.add(ann['image_id'])
     contents.empty = contents.images - len(images_with_objects)
-    yield from _count_problems(objects, images, masks)
+    yield from _count_problems(annotations if isinstance(annotations, list) else (), images, masks)
 
 
-def _count_problems(objects: Counter, images: dict, masks: bool) -> Iterator[Problem]:
+def _count_problems(annotations, images: dict, masks: bool) -> Iterator[Problem]:
     """Yield a problem for each image that has too many objects, or too many masks for its size."""
     most = OBJECTS.value
+    objects = Counter(ann['image_id'] for ann in annotations
+                      if isinstance(ann, dict) and isinstance(ann.get('image_id'), int | str))
     for image_id, count in objects.items():
         name, width, height = images.get(image_id, ('', 0, 0))
         if count > most:

@@ -4,7 +4,10 @@ from functools import partial
 from mmdet.datasets import CocoDataset
 from mmdet.datasets.api_wrappers import COCO
 
+from ..errors import DataError
+from ..printable import shown
 from .coco_files import ids_of_classes, read_coco
+from .coco_masks import masks_problem
 
 
 class MendedCOCO(COCO):
@@ -21,6 +24,17 @@ class MendedCOCO(COCO):
         self.dataset.setdefault('annotations', [])
         self.createIndex()
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
+
+    def annToRLE(self, ann: dict):
+        """The run lengths of an annotation's mask, as in pycocotools, which decodes whatever it is given.
+
+        Raises:
+            DataError: the mask is broken, or too large for `limits`.
+        """
+        image = self.imgs[ann['image_id']]
+        if problem := masks_problem([ann['segmentation']], image['height'], image['width'], as_bitmaps=False):
+            raise DataError(f'annotation {shown(ann.get("id"), 40)} ({shown(image.get("file_name"), 100)}): {problem}')
+        return super().annToRLE(ann)
 
     def get_cat_ids(self, cat_names=(), sup_names=(), cat_ids=()) -> list:
         """Ids of the categories, as in mmdet; of `cat_names` alone as `ids_of_classes`."""

@@ -53,8 +53,10 @@ class Bounds(NamedTuple):
 def broken_polygon(polygons: list, width: float, height: float):
     """The first of an object's polygons that is no list of coordinates in or near its image; None if all are."""
     reach = _REACH * max(width, height)
-    return next((polygon for polygon in polygons
-                 if not isinstance(polygon, list) or not _are_within(polygon, reach)), None)
+    for polygon in polygons:  # no generator: there are hundreds of thousands of objects
+        if not isinstance(polygon, list) or not _are_within(polygon, reach):
+            return polygon
+    return None
 
 
 def size_problem(polygons: list, width: float, height: float, bounds: Bounds) -> str | None:

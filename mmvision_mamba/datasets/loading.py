@@ -12,6 +12,7 @@ from mmengine.registry import TRANSFORMS
 
 from ..errors import DataError
 from ..limits import OBJECTS, PIXELS
+from ..printable import shown
 from ..text import class_name
 from .coco_masks import masks_problem
 from .image_files import file_content, image_problem, label_map_problem, open_picture, too_little_memory, wrong_size
@@ -82,7 +83,7 @@ class CheckedLoadImageFromFile(LoadImageFromFile):
             if stored is not None and stored.shape[:2] == size:
                 return stored, None
         return image, (f'the image is {image.shape[1]} × {image.shape[0]} pixels, its annotations are for '
-                       f'{size[1]} × {size[0]}')
+                       f'{shown(size[1], 40)} × {shown(size[0], 40)}')
 
     def decode(self, content: bytes, flag: str | None = None) -> tuple[np.ndarray | None, str | None]:
         """(image, None) or (None, problem) of a file's content; `flag` is the loader's `color_type` by default."""

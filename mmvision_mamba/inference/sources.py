@@ -17,6 +17,7 @@ from ..datasets.folders import IMAGES, walk
 from ..downloads import is_url, save, split_url
 from ..errors import DataError
 from ..files import open_file
+from ..limits import PIXELS
 from ..naming import output_names, relative_paths
 from ..printable import without_passwords
 from .images import from_array, from_pil, read_image
@@ -199,6 +200,10 @@ def _frames(video: str | int, name: str | None = None) -> Iterator[np.ndarray]:
         if not capture.isOpened():
             raise DataError(f'camera {video}: can not be opened' if isinstance(video, int) else
                             f'{name}: can not be opened as a video, it may be truncated')
+        width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > PIXELS.value:
+            raise DataError(f'{name}: its frames are {width} × {height} pixels, and {PIXELS.value} in all are allowed '
+                            f'({PIXELS.way_out})')
         for i in count():
             success, frame = capture.read()
             if not success and not i:

@@ -10,6 +10,7 @@ from ..datasets.image_files import open_file_picture, open_picture, size_of
 from ..datasets.image_formats import read_header
 from ..datasets.loading import CheckedLoadImageFromFile
 from ..datasets.mask_values import is_lossy
+from ..printable import shown
 from ..processes import warn_once
 
 SAMPLE = 24  # images of an annotation file that are looked at
@@ -110,7 +111,7 @@ def warn_of_sizes(source: str, folder: str, sizes: Sequence[tuple[str, int, int]
             continue
         read += 1
         if sorted(said, key=str) != sorted(size, key=str):
-            wrong.append(f'{name} is {size[0]} × {size[1]}, not {said[0]} × {said[1]}')
+            wrong.append(f'{name} is {size[0]} × {size[1]}, not {shown(said[0], 40)} × {shown(said[1], 40)}')
     if wrong:
         warn_once(f'{source}: {len(wrong)} of {read} images looked at have another size than it says, the first: '
                   f'{wrong[0]}. Boxes and masks lie elsewhere in them, unless the file errs in the sizes alone. '

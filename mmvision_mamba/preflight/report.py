@@ -283,7 +283,7 @@ class _DecodedFiles(list):
             problems.append(('image file', file.path, problem))
         elif file.size and sizes and file.size not in sizes[:2]:
             problems.append(('image size', file.path, f'{" × ".join(map(str, sizes.upright))} pixels, annotated as '
-                             f'{file.size[0]} × {file.size[1]}'))
+                             f'{shown(file.size[0], 40)} × {shown(file.size[1], 40)}'))
         if file.panoptic:
             problems += file.panoptic.problems(sizes and sizes.upright)
         if file.read_map and file.map_path:
