@@ -22,7 +22,12 @@ def replace(path: Path, make: Callable[[Path], object]) -> None:
     Args:
         path: the file; missing folders above it are made.
         make: writes the content to the path that it is given: a temporary file beside `path`, with the same suffix.
+
+    Raises:
+        OSError: it can't be written, or there is something else than a regular file.
     """
+    with contextlib.suppress(FileNotFoundError):
+        _check_is_regular(os.stat(path), path)  # or a file would take the place of a device: of /dev/null, for instance
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.stem[:40]}.{os.getpid()}{path.suffix[:20]}')  # no longer than `path`, or short
     try:
@@ -54,7 +59,7 @@ def check_output(path: str | os.PathLike, option: str) -> None:
         elif not os.access(folder, os.W_OK | os.X_OK):
             problem = f'{folder} is not writable'
         else:
-            path.lstat()
+            _check_is_regular(path.stat(), path)
             return
     except FileNotFoundError:
         return

@@ -34,6 +34,17 @@ def test_errors_of_writing_name_the_file(tmp_path):
     assert [path.name for path in (tmp_path / 'a').iterdir()] == ['results.json']
 
 
+@pytest.mark.skipif(sys.platform == 'win32', reason='FIFOs and /dev are of POSIX')
+def test_a_file_takes_the_place_of_no_device(tmp_path):
+    os.mkfifo(tmp_path / 'fifo')
+    (tmp_path / 'link').symlink_to('/dev/null')
+    for name, what in (('fifo', 'a FIFO'), ('link', 'a device')):
+        with pytest.raises(OSError, match=f'it is {what}, not a regular file'):
+            replace(tmp_path / name, lambda temporary: temporary.touch())
+        with pytest.raises(ConfigError, match=f'it is {what}'):
+            check_output(tmp_path / name, '--json')
+
+
 def test_outputs_are_checked_before_the_work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'file').touch()

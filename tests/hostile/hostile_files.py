@@ -18,7 +18,7 @@ import torch
 from mmvision_mamba.commands import COMMANDS
 
 from . import fuzz
-from .tool_material import NAMES, NUMBERS, copied, file_name
+from .tool_material import NAMES, NOWHERE, NUMBERS, copied, file_name
 
 
 class Try(NamedTuple):
@@ -338,7 +338,7 @@ def _change_tree(root: Path, data: str, rng: random.Random) -> str:
                     path.touch()
                 elif how == 'link':
                     path.symlink_to(rng.choice([
-                        moved, '/dev/zero', '/dev/null', '/nowhere', root / 'outside', path.name, name,
+                        moved, '/dev/zero', '/dev/null', '/proc/nowhere', root / 'outside', path.name, name,
                         '/proc/self/mem', root / 'outside/secret.jpg', '/dev/stdin']))
                 elif how == 'folder':
                     path.mkdir()
@@ -358,8 +358,8 @@ def _change_tree(root: Path, data: str, rng: random.Random) -> str:
 def _odd_output(root: Path, path: Path, rng: random.Random, whats: list[str]) -> Path | str:
     run = root / 'run'
     run.mkdir(exist_ok=True)
-    how = rng.choice(['name', 'name', 'folder', 'file', 'below a file', 'missing', 'link', 'dangling', 'fifo', 'full',
-                      'proc', 'empty', 'long'])
+    how = rng.choice(['name', 'name', 'folder', 'file', 'below a file', 'missing', 'link', 'dangling', 'fifo', 'proc',
+                      'empty', 'long'])
     whats.append(f'output: {how}')
     if how == 'name':
         return str(run / (file_name(rng) + rng.choice(['', path.suffix])))
@@ -381,8 +381,6 @@ def _odd_output(root: Path, path: Path, rng: random.Random, whats: list[str]) ->
         path.symlink_to(run / 'nowhere/at all')
     elif how == 'fifo':
         os.mkfifo(path)
-    elif how == 'full':
-        path.symlink_to('/dev/full')
     elif how == 'proc':
         return f'/proc/self/{path.name}'
     elif how == 'empty':
@@ -429,17 +427,14 @@ def options(base: Path, root: Path, rng: random.Random, name: str | None = None)
                 'positive', 'share') else [*NAMES, *map(str, action.choices or [])]
             argv += [_value(action, values, root, rng) for _ in range(number)]
     if rng.random() < 0.2 and len(argv) > 1:
-        argv[1] = rng.choice(NAMES)
+        argv[1] = rng.choice([name for name in NAMES if name not in NOWHERE and '..' not in name])
     return given._replace(argv=[str(argument).replace('\0', '0') for argument in argv], what='options')
 
 
 def _value(action: argparse.Action, values: list[str], root: Path, rng: random.Random) -> str:
     value = rng.choice(values)
-    paths = ('out', 'out_dir', 'work_dir', 'show_dir', 'json')
-    if action.dest in paths and not os.path.isabs(value) and '..' not in value and '://' not in value:
-        value = str(root / 'run' / value) if rng.random() < 0.5 else value
-    elif action.dest in paths and not value.startswith(('/proc', '/dev', '/nowhere')):
-        value = ''
+    if action.dest in ('out', 'out_dir', 'work_dir', 'show_dir', 'json'):  # the working directory is root/run
+        return '' if '..' in value or value in NOWHERE else value
     return value
 
 
@@ -456,6 +451,7 @@ _KEYS = [
 
 
 def _override(rng: random.Random) -> str:
-    value = rng.choice([*NUMBERS, *NAMES, '[1,2]', '(1,2)', '[[', 'None', '{}', '[None]', '"a b"', '[1,[2,(3,4)]]'])
+    names = [name for name in NAMES if name not in NOWHERE and '..' not in name]
+    value = rng.choice([*NUMBERS, *names, '[1,2]', '(1,2)', '[[', 'None', '{}', '[None]', '"a b"', '[1,[2,(3,4)]]'])
     return f'{rng.choice(_KEYS + NAMES)}={value}' if rng.random() < 0.9 else value
 

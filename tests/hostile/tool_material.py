@@ -16,14 +16,16 @@ from ..helpers.custom_folders import coco, image_mask
 from ..helpers.fresh_start import forget_earlier_runs
 from .forks import FORGED
 
+# No absolute path of these can be written to, by root neither: they come as outputs, too.
 NAMES = [
     f'a\n{FORGED}', f'a\r{FORGED}', f'a\u2028{FORGED}\x85{FORGED}', f'a: b\nerror: {FORGED}', '\x1b[31mred\x1b[2J',
     'a\0b', '\udcff\udcfe', '\ud800', 'a\x9b31mb', 'a\x07\x08', '\u202egnp.exe', '\u2066a', 'x' * 254, '长' * 84,
     'x' * 5000, '', ' ', '.', '..', '...', '-rf', '--help', '~', '~root', '$HOME', '%s%n', '{0}{x}', '{', '%(a)s', "'",
-    '"', '\\', '\\n', 'a\\b', 'a/b', 'a//b', '/', '//', '../../outside/new', '/dev/zero', '/dev/null', '/dev/stdin',
-    '/proc/self/mem', '/nowhere/a', 'http://127.0.0.1:9/a', 'https://', 'http://[', 's3://a/b', 'file:///etc/passwd',
+    '"', '\\', '\\n', 'a\\b', 'a/b', 'a//b', '../../outside/secret.jpg', '/dev/zero', '/dev/null', '/dev/stdin',
+    '/proc/self/mem', '/proc/nowhere/a', 'http://127.0.0.1:9/a', 'https://', 'http://[', 's3://a/b', 'file:///etc/passwd',
     '://', 'C:\\a', 'CON', '*', '**', '[', '?', '#', 'a#sha256=zz', '长城', 'صورة', '👩‍👩‍👧', 'ü', 'u\u0308', '0', '-1',
     'nan', '1e999', 'True', 'None', '[]', 'a=b', 'a,b']
+NOWHERE = ('/dev/zero', '/dev/null', '/dev/stdin')  # root could replace them: inputs alone
 NUMBERS = ['nan', 'inf', '-inf', '-1', '0', '1', '2', '0.5', '1e308', '1e-308', '-0.0', str(2**31), str(2**63),
            str(10**30), '9' * 5000, '', ' ', 'a', '٣', '1_0', '0x10', '+1']
 CONFIG = '''
