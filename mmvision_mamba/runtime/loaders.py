@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ..errors import require
+from ..printable import shown
 from .standalone import Model, RuntimeInputError, Session, main
 
 
@@ -58,15 +59,33 @@ def load_model(path: str | Path, format: str | None = None, threads: int | None 
         torch.set_num_threads(threads)
     try:
         run, metadata = _torch_module(path, format)
-    except (RuntimeError, ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise RuntimeInputError(f'{path} can not be loaded: {" ".join(str(error).split())[:300]}') from error
-    about = {key: json.loads(metadata.get(key, 'null')) for key in ('inputs', 'outputs')}
+    except Exception as error:  # torch's loaders raise what they meet
+        raise RuntimeInputError(f'{path} can not be loaded: {shown(" ".join(shown(error).split()))}') from error
+    about = {}
+    for key, fits in (('inputs', _are_inputs), ('outputs', _are_outputs)):
+        try:
+            about[key] = json.loads(metadata.get(key, 'null'))
+        except (ValueError, RecursionError):
+            about[key] = ...
+        if about[key] is not None and not fits(about[key]):
+            raise RuntimeInputError(f'{path}: {key} in its metadata must be names, of inputs with type and shape, got '
+                                    f'{shown(metadata[key], 100)}\nExport it again: `mmvision-mamba export` writes it')
     if None in about.values():
         raise RuntimeInputError(f'{path}: no inputs in its metadata, which earlier versions did not write: export it '
                                 'again, or prepare its input with your own code')
     inputs = {name: (entry['type'], entry['shape']) for name, entry in about['inputs'].items()}
     return Model(path, session=Session(lambda feed: run(*map(np.ascontiguousarray, feed.values())), inputs,
                                        about['outputs'], metadata))
+
+
+def _are_inputs(value) -> bool:
+    return isinstance(value, dict) and len(value) > 0 and all(
+        isinstance(entry, dict) and isinstance(entry.get('type'), str) and isinstance(entry.get('shape'), list)
+        for entry in value.values())
+
+
+def _are_outputs(value) -> bool:
+    return isinstance(value, list) and len(value) > 0 and all(isinstance(name, str) for name in value)
 
 
 def _format_of(path: Path) -> str:
@@ -91,7 +110,10 @@ def _torch_module(path: Path, format: str) -> tuple[Callable[..., list[np.ndarra
             module = torch.jit.load(str(path), _extra_files=files) if format == 'torchscript' else \
                 torch.export.load(str(path), extra_files=files).module()
             text = files['metadata.json'] or '{}'
-            metadata = {key: json.dumps(value) for key, value in json.loads(text).items()}
+            values = json.loads(text)
+            if not isinstance(values, dict):
+                raise ValueError('its metadata.json is no object')
+            metadata = {key: json.dumps(value) for key, value in values.items()}
 
     def run(*inputs):
         with torch.no_grad():

@@ -51,6 +51,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import reprlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -137,13 +138,20 @@ def onnx_session(path: str | Path, providers: Sequence[str], threads: int | None
         options.intra_op_num_threads = threads
     try:
         loaded = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
+        metadata = loaded.get_modelmeta().custom_metadata_map  # fails where it is not UTF-8
     except Exception as error:  # onnxruntime's own exceptions have no common base
-        raise RuntimeInputError(f'{path} can not be loaded: {_one_line(error)}') from error
-    return Session(lambda feed: loaded.run(None, feed),
+        raise RuntimeInputError(f'{path} can not be loaded: {_one_line(error)[:300]}') from error
+
+    def run(feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        try:
+            return loaded.run(None, feed)
+        except Exception as error:  # the same
+            raise RuntimeInputError(f'{path} can not be run on this image: {_one_line(error)[:300]}') from error
+    return Session(run,
                    {entry.name: (TYPES.get(entry.type, entry.type), [n if isinstance(n, int) else None
                                                                      for n in entry.shape])
                     for entry in loaded.get_inputs()},
-                   [entry.name for entry in loaded.get_outputs()], loaded.get_modelmeta().custom_metadata_map)
+                   [entry.name for entry in loaded.get_outputs()], metadata)
 
 
 class Model:
@@ -164,11 +172,9 @@ class Model:
         if not Path(path).is_file():
             raise RuntimeInputError(f'{path}: no such file')
         self.session = session or onnx_session(path, providers, threads)
-        try:
-            meta = {key: json.loads(value) for key, value in self.session.metadata.items() if key in METADATA}
-            self.task = meta['task']
-        except (ValueError, KeyError):
-            raise RuntimeInputError(f"{path}: no 'task' in its metadata: `mmvision-mamba export` writes one") from None
+        self.path, meta = path, read_metadata(self.session.metadata, path)
+        dtype, shape = _checked_input(self.session, meta, path)
+        self.task = meta['task']
         self.classes, self.palette = meta.get('classes') or [], meta.get('palette') or []
         self.mean, self.std = (np.array(meta.get(key, value), np.float32) for key, value in (('mean', 0), ('std', 1)))
         self.channel_order = meta.get('channel_order', 'RGB')
@@ -183,7 +189,6 @@ class Model:
         self.mask_threshold, self.threshold = meta.get('mask_threshold', 0.5), meta.get('threshold', 0.5)
         self.slide, self.reduce_zero_label = meta.get('slide'), meta.get('reduce_zero_label', False)
         self.smallest, self.largest = meta.get('smallest', 1), meta.get('largest')
-        dtype, shape = next(iter(self.session.inputs.values()))
         self.takes_images = dtype == 'uint8'  # resizes and normalises by itself
         self.dtype = dtype
         if self.takes_images:
@@ -209,6 +214,28 @@ class Model:
             RuntimeInputError: not an image, or one smaller or larger than the model takes.
         """
         image = read_image(image, self.channels)
+        try:
+            result = self._predict(image)
+        except RuntimeInputError:
+            raise
+        except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+            problem = 'more memory than there is' if isinstance(error, MemoryError) else _one_line(error)[:200]
+            raise RuntimeInputError(f'{self.path} does not give what its metadata says ({problem}): export the model '
+                                    'again') from error
+        self._check_labels(result)
+        return result
+
+    def _check_labels(self, result) -> None:
+        """Raise RuntimeInputError for labels that the metadata's classes don't have: the names would be others'."""
+        labels = result.labels if isinstance(result, Detections) else result
+        if isinstance(labels, list) or not self.classes or not labels.size:
+            return
+        highest = int(labels.max())
+        if highest >= max(len(self.classes), 1 if isinstance(result, Detections) else 2) and highest != 255:
+            raise RuntimeInputError(f'{self.path}: classes in its metadata must be the names of all labels, got '
+                                    f'{len(self.classes)} names and the label {highest}: export the model again')
+
+    def _predict(self, image: np.ndarray) -> Detections | np.ndarray | list[np.ndarray]:
         if self.takes_images:
             if image.dtype != np.uint8:
                 raise RuntimeInputError(f'the model takes uint8 images, got {image.dtype}')
@@ -250,11 +277,13 @@ class Model:
         """
         limits = (None, None) if self.slide else self.input_size
         height, width = resized(*image.shape[:2], limits, **self.resize_rule)
+        self._check_size(height, width)
         if self.channel_order == 'BGR' and self.channels == 3:
             image = image[..., ::-1]
         pixels = resize(image.astype(np.float32) if self.to_float32 else image, height, width, self.interpolation)
         size = padded(height, width, **{key: (self.pad or {}).get(key) for key in ('size', 'divisor', 'square')})
         size = tuple(min(n, limit or n) for n, limit in zip(size, limits))
+        self._check_size(*size)
         if size != (height, width):
             pixels = _filled(pixels, size, self.pad['value'])
         pixels = (pixels.astype(np.float32) - self.mean) / self.std
@@ -262,6 +291,7 @@ class Model:
         out = tuple(limit or n for n, limit in zip(out, limits))
         if self.slide and None not in self.input_size:
             out = tuple(map(max, out, self.input_size))
+        self._check_size(*out)
         if self.largest and max(out) > self.largest and not self.slide:
             raise RuntimeInputError(f'the model takes {self.largest} pixels a side at most, got {out[0]} × {out[1]}: '
                                     'scale the image down')
@@ -271,6 +301,11 @@ class Model:
                                     'enlarge it')
         tensor = _filled(pixels, out, self.batch_pad['value']).transpose(2, 0, 1)[None]
         return np.ascontiguousarray(tensor), size, (height, width)
+
+    def _check_size(self, height: int, width: int) -> None:
+        if height * width > MOST_PIXELS:
+            raise RuntimeInputError(f'{self.path}: as its metadata says, the image becomes {height} × {width} pixels, '
+                                    f'and {MOST_PIXELS} are allowed: use a smaller image, or export the model again')
 
     def _slide(self, tensor: np.ndarray) -> np.ndarray:
         """Logits ``(C, h, w)`` of the input, the mean over windows that slide over it."""
@@ -376,9 +411,127 @@ class Model:
         return np.concatenate([palette, (np.clip(spread, 0, 1) * 200 + 30).astype(np.uint8)])
 
 
-METADATA = ('task', 'classes', 'palette', 'mean', 'std', 'channel_order', 'resize', 'scale_factor', 'interpolation',
-            'to_float32', 'pad', 'batch_pad', 'pad_value', 'align_corners', 'mask_threshold', 'threshold', 'slide',
-            'reduce_zero_label', 'smallest', 'largest')
+MOST_PIXELS = 2**28  # of an input
+_LONGEST = 2**24  # characters of a value in the metadata
+
+
+def _is_number(value, least: float = -1e30, most: float = 1e30) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_side(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 2**16
+
+
+def _is_list(value, fits: Callable, length: int | None = None) -> bool:
+    return isinstance(value, list) and (length is None or len(value) == length) and all(map(fits, value))
+
+
+def _is_pair(value) -> bool:
+    return value is None or _is_list(value, _is_side, 2)
+
+
+def _is_flag(value) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_value(value) -> bool:
+    return _is_number(value) or _is_list(value, _is_number)
+
+
+def _is_dict(value, /, **fits: Callable) -> bool:
+    return value is None or (isinstance(value, dict) and all(
+        key in fits and fits[key](item) for key, item in value.items()))
+
+
+def _is_padding(value) -> bool:
+    return _is_dict(value, size=_is_pair, divisor=lambda n: n is None or _is_side(n), square=lambda flag:
+                    flag is None or _is_flag(flag), value=_is_value) and (value is None or 'value' in value)
+
+
+def _is_slide(value) -> bool:
+    return value is None or (
+        _is_dict(value, crop=_is_pair, stride=_is_pair) and all(value.get(key) for key in ('crop', 'stride'))
+        and all(map(int.__le__, value['stride'], value['crop'])))
+
+
+_FLAG, _SHARE = ('true or false', _is_flag), ('a number from 0 to 1', lambda value: _is_number(value, 0, 1))
+# Key -> what it must be, and whether a value is that.
+METADATA: dict[str, tuple[str, Callable]] = dict(
+    task=('"detection", "segmentation" or "features"', lambda value: value in TASKS),
+    classes=('names', lambda value: value is None or _is_list(value, lambda name: isinstance(name, str))),
+    palette=('colours, [red, green, blue] from 0 to 255', lambda value: value is None or _is_list(
+        value, lambda colour: _is_list(colour, lambda v: isinstance(v, int) and _is_number(v, 0, 255), 3))),
+    mean=('a number, or one for each channel', _is_value),
+    std=('a number above 0, or one for each channel', lambda value: _is_value(value) and all(
+        n > 1e-9 for n in (value if isinstance(value, list) else [value]))),
+    channel_order=('"RGB" or "BGR"', lambda value: value in ('RGB', 'BGR')),
+    resize=('a scale, [w, h], and whether to keep_ratio', lambda value: _is_dict(
+        value, scale=_is_pair, keep_ratio=_is_flag)),
+    scale_factor=('[x, y] above 0, or null', lambda value: value is None or _is_list(
+        value, lambda factor: _is_number(factor, 1e-6, 1e6), 2)),
+    interpolation=('"bilinear", "nearest" or "bicubic"', lambda value: value in ('bilinear', 'nearest', 'bicubic')),
+    to_float32=_FLAG, align_corners=_FLAG, reduce_zero_label=_FLAG,
+    pad=('a size, divisor, square and value, or null', _is_padding),
+    batch_pad=('a size, divisor and value, or null', _is_padding),
+    pad_value=('a number, one for each channel, or null', lambda value: value is None or _is_value(value)),
+    mask_threshold=_SHARE, threshold=_SHARE,
+    slide=('a crop, [h, w], and a stride that is no larger, or null', _is_slide),
+    smallest=('a number of pixels', _is_side),
+    largest=('a number of pixels, or null', lambda value: value is None or _is_side(value)))
+TASKS = {'detection': ('boxes', 'scores', 'labels'), 'segmentation': (), 'features': ()}  # and the outputs they need
+
+
+def read_metadata(metadata: dict[str, str], path: str | Path) -> dict:
+    """The metadata of a file as this one uses it, each value checked.
+
+    Raises:
+        RuntimeInputError: a value is no JSON, or not what `METADATA` says; names file and key.
+    """
+    if 'task' not in metadata:
+        raise RuntimeInputError(f"{path}: no 'task' in its metadata: `mmvision-mamba export` writes one")
+    meta = {}
+    for key, (expected, fits) in METADATA.items():
+        if key not in metadata:
+            continue
+        text = metadata[key]
+        try:
+            value = json.loads(text) if len(text) <= _LONGEST else ...
+            right = value is not ... and fits(value)
+        except (ValueError, TypeError, RecursionError):  # of another kind, or nested too deep
+            right = False
+        if not right:
+            raise RuntimeInputError(f'{path}: {key} in its metadata must be {expected}, got {_short(text)}\n'
+                                    'Export the model again: `mmvision-mamba export` writes it')
+        meta[key] = value
+    return meta
+
+
+def _checked_input(session: Session, meta: dict, path: str | Path) -> tuple[str, list[int | None]]:
+    """Type and shape of the images that a file takes; checks its outputs and the metadata of its channels, too."""
+    dtype, shape = next(iter(session.inputs.values()), ('nothing', []))
+    sides = 3 if dtype == 'uint8' else 4
+    if dtype not in ('uint8', 'float16', 'float32', 'float64') or len(shape) != sides or not all(
+            side is None or _is_side(side) for side in shape) or (sides == 4 and shape[1] is None):
+        raise RuntimeInputError(f'{path}: its first input must be images, (H, W, C) uint8 or (N, C, H, W) float, got '
+                                f'{_short([dtype, shape])}')
+    channels = shape[1] if sides == 4 else shape[2] or 3
+    for key, value in (('mean', meta.get('mean')), ('std', meta.get('std')), ('pad_value', meta.get('pad_value')), *(
+            (key, (meta.get(key) or {}).get('value')) for key in ('pad', 'batch_pad'))):
+        if isinstance(value, list) and len(value) not in (1, channels):
+            raise RuntimeInputError(f'{path}: {key} in its metadata must be for {channels} channels, got '
+                                    f'{_short(value)}\nExport the model again: `mmvision-mamba export` writes it')
+    needed = (*TASKS[meta['task']], *(['logits'] if meta.get('slide') else []))
+    if not session.outputs or not set(needed) <= set(session.outputs):
+        raise RuntimeInputError(f'{path}: its outputs must be {", ".join(needed) or "there"}, got '
+                                f'{_short(session.outputs)}')
+    if (meta.get('largest') or 2**16) < meta.get('smallest', 1):
+        raise RuntimeInputError(f'{path}: largest in its metadata must be at least smallest, got {meta["largest"]}')
+    return dtype, shape
+
+
+def _short(value) -> str:
+    return reprlib.repr(value)
 
 
 def read_image(image, channels: int = 3) -> np.ndarray:

@@ -45,7 +45,7 @@ def test_tools(name, file, tool, configs, shapes, tmp_path):
         attention_maps=['attention_maps', path, image], confusion=['confusion', path])[name]
     result = tool(command, configs.segmentor, *options, '--cfg-options', f'data_root={shapes}')
     assert result.code == 2 and len(result.errors) == 1, result.err[-2000:]
-    assert 'holds an object of posix.mkdir' in result.err or 'checkpoint not found' in result.err
+    assert 'holds an object of posix.mkdir' in result.err or 'is no checkpoint: it is a folder' in result.err
     assert str(path) in result.errors[0] and not flag.exists()
 
 
