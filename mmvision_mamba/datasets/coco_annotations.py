@@ -77,8 +77,8 @@ def image_problems(records, images: dict) -> Iterator[Problem]:
             continue
         name = file_name(image)
         where = name or where
-        if not name:
-            yield Problem('image record', where, 'no file_name')
+        if not name or not image.get('file_name'):  # mmdet's CocoDataset takes no URL in its place
+            yield Problem('image record', f'images[{index}]', 'no file_name')
         elif not is_name(name):
             yield Problem('image record', where, 'its file_name has control characters')
         elif not is_id(image.get('id')):

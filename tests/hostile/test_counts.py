@@ -67,6 +67,8 @@ REFUSED = {
     'a name of megabytes': (lambda content: content['categories'][1].update(name='x' * 10**7), '10000000 characters'),
     'a name that is nested': (lambda content: content['categories'][1].update(name=nested(900)), "'name': [[["),
     'a file name of megabytes': (image(file_name='x' * 10**7), 'file_name has 10000000 characters'),
+    'a URL in place of a file name': (both(lambda content: content['images'][1].pop('file_name'), image(
+        coco_url='/' * 10**6)), 'images[1]: no file_name'),
     'a mask that is nested': (ann(segmentation=nested(900)), 'no flat lists'),
     'a crowd flag beyond 64 bits': (ann(iscrowd=2**70), 'iscrowd is'),
     'a coordinate of digits': (ann(segmentation=[[10**4000, 1, 5, 1, 5, 5]]), '<int of 13288 bits>'),
