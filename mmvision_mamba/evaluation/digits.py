@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import chain
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
@@ -13,6 +14,7 @@ from mmengine.evaluator import BaseMetric
 # The order of the values in `stats` of pycocotools' COCOeval, by the names that mmdet gives them.
 _COCO = ('mAP', 'mAP_50', 'mAP_75', 'mAP_s', 'mAP_m', 'mAP_l', 'AR@100', 'AR@300', 'AR@1000', 'AR_s@1000', 'AR_m@1000',
          'AR_l@1000')
+_LOCK = RLock()  # one evaluation at a time: what it records, it does through names of the toolboxes' modules
 _ROUNDED = 0.0051  # most that rounding changes a value, of mmseg's percentages
 
 
@@ -26,7 +28,7 @@ def keep_digits(metric: BaseMetric) -> None:
 
 def _compute(metric: BaseMetric, compute: Callable[[list], dict], results: list) -> dict:
     modules = dict.fromkeys(sys.modules[cls.__module__] for cls in type(metric).__mro__)
-    with ExitStack() as stack:
+    with _LOCK, ExitStack() as stack:
         # mmdet 3.3.0 and mmsegmentation 1.2.2 have no seam here: they round within `compute_metrics`.
         evaluations = [stack.enter_context(_recorded(module, name)) for module in modules
                        for name in ('COCOeval', 'COCOevalMP', 'LVISEval') if hasattr(module, name)]
@@ -34,7 +36,8 @@ def _compute(metric: BaseMetric, compute: Callable[[list], dict], results: list)
                  if hasattr(metric, name)]
         for module in modules:
             if module.__name__.startswith('mmdet.') and not hasattr(module, 'COCOeval'):
-                stack.enter_context(replaced(module, 'round', lambda value, digits=None: value))
+                stack.enter_context(replaced(module, 'round', lambda value, digits=None: (
+                    round(value) if digits is None else value)))
         values = compute(results)
     exact: dict[str, float] = {}
     measured = [name for name in getattr(metric, 'metrics', ()) if name != 'proposal_fast']

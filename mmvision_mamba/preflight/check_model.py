@@ -26,13 +26,16 @@ def check_model(cfg: Config, splits: Sequence[str]) -> None:
         splits: of 'train', 'val', 'test': the data sets whose classes count.
 
     Raises:
-        ConfigError: `in_channels` are not the backbone's channels, a number of classes is not the data set's, or
-            `check_normalisation` or `check_test_modes` raises one.
+        ConfigError: `in_channels` are not the backbone's channels, a number of classes is not the data set's, more
+            instances are wanted than queries and classes give, or `check_normalisation` or `check_test_modes` raises
+            one.
     """
     check_test_modes(cfg)
     for where, model in _models(cfg.model, 'model'):
         _check_channels(where, model)
         check_normalisation(where, model, _bands(model['backbone']))
+        if {'val', 'test'} & set(splits):
+            _check_most_instances(where, model)
         if 'language_model' not in model:  # open-vocabulary heads have no fixed classes
             for split in splits:
                 for place, dataset, cls in datasets_of(cfg, split):
@@ -163,3 +166,27 @@ def _check_classes(where: str, model: dict, place: str, metainfo: dict) -> None:
         current = ', '.join(f'{key} is {value}' for key, (value, _) in wrong.items())
         raise ConfigError(f'{current}, but {place} has {len(classes)} classes ({shortened(classes)}).\nSet '
                           + ' '.join(f'{key}={value}' for key, (_, value) in wrong.items()))
+
+
+def _check_most_instances(where: str, model: dict) -> None:
+    """Raise ConfigError where a model of queries shall find more instances than it has pairs of a query and a class.
+
+    mmdet takes so many of the best pairs, and fails at the first image: "selected index k out of range".
+    """
+    test = model.get('test_cfg') or {}
+    masks, boxes = model.get('panoptic_head') or {}, model.get('bbox_head') or {}
+    if 'num_things_classes' in masks and test.get('instance_on'):
+        place, key, most = f'{where}.panoptic_head', 'max_per_image', test.get('max_per_image', 100)
+        queries = masks.get('num_queries', 100)
+        classes = masks['num_things_classes'] + masks.get('num_stuff_classes', 0)
+    elif 'num_queries' in model and 'num_classes' in boxes:
+        place, key, most = where, 'max_per_img', test.get('max_per_img', 0)
+        queries = model['num_queries']
+        classes = boxes['num_classes'] if (boxes.get('loss_cls') or {}).get('use_sigmoid') else 1
+    else:
+        return
+    if all(isinstance(n, int) for n in (most, queries, classes)) and most > queries * classes > 0:
+        raise ConfigError(
+            f'{where}.test_cfg.{key} is {most}, but {place}.num_queries={queries} and {classes} '
+            f'class{"es" if classes > 1 else ""} make {queries * classes} candidates at most.\n'
+            f'Set {where}.test_cfg.{key}={queries * classes}')

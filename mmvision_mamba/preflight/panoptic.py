@@ -4,10 +4,27 @@ from collections.abc import Iterator, Sequence
 
 from ..datasets.panoptic_annotations import map_problem
 from ..errors import DataError
-from ..text import shortened
+from ..text import class_name, shortened
 from .annotation_files import map_folder
 from .datasets import metainfo_of
 from .missing import check_present
+
+PARTS = 'CocoPanopticDataset', 'LoadPanopticAnnotations', 'CocoPanopticMetric'
+
+
+def name_parts(node) -> None:
+    """Name mmdet's parts for panoptic files as the registries do, in place, where a config has the classes themselves.
+
+    The registries have parts here under these names, which don't need panopticapi. A config that imports mmdet's classes,
+    or has their dotted paths, would pass them by.
+    """
+    if isinstance(node, dict):
+        kind = node.get('type')
+        place = kind.__module__ if isinstance(kind, type) else str(kind)
+        if place.startswith('mmdet.') and class_name(kind) in PARTS:
+            node['type'] = f'mmdet.{class_name(kind)}'
+    for item in node.values() if isinstance(node, dict) else node if isinstance(node, list | tuple) else ():
+        name_parts(item)
 
 
 def check_panoptic_classes(path: str, categories: Sequence[dict], dataset: dict, cls: type) -> None:

@@ -13,6 +13,7 @@ from .custom_data import use_custom_data
 from .datasets import override_data_root, read_class_names, unwrap_data_roots
 from .keys import check_keys
 from .overrides import check_overrides
+from .panoptic import name_parts
 from .value_types import check_override_types
 
 
@@ -68,6 +69,7 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
         if (known := problem(error, str(path))) is not None:
             raise known from error
         raise ConfigError(f'{path} needs {cfg.default_scope}: {error}') from error
+    name_parts(cfg._cfg_dict)
     for note in read_class_names(cfg):
         print_once(note)
     if find_data and (summary := use_custom_data(cfg, refuse_broken)):

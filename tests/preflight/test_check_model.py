@@ -162,6 +162,22 @@ def test_classes_of_mask_formers():
     assert 'class_weight is of length 20' in message(cfg)
 
 
+@pytest.mark.parametrize(('name', 'changes', 'advice'), [
+    ('mask2former_mambavision_t_coco', {'panoptic_head.num_queries': 1}, 'model.test_cfg.max_per_image=80'),
+    ('dino_mambavision_t_coco', {'num_queries': 3}, 'model.test_cfg.max_per_img=240'),
+    ('deformable_detr_mambavision_t_coco', {'num_queries': 1}, 'model.test_cfg.max_per_img=80')])
+def test_more_instances_than_candidates(name, changes, advice):
+    """mmdet fails at the first image: selected index k out of range."""
+    cfg = load(name)
+    check_model(cfg, ('train', 'val'))
+    cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
+    text = message(cfg, ('train', 'val'))
+    assert text.endswith(f'Set {advice}') and 'num_queries=' in text
+    key, _, value = advice.partition('=')
+    cfg.merge_from_dict({key: int(value)})
+    check_model(cfg, ('train', 'val'))
+
+
 def test_binary_segmentation_with_one_output():
     cfg = load('upernet_mambavision_t_ade20k')
     cfg.train_dataloader.dataset = ConfigDict(type='BaseSegDataset', metainfo=dict(classes=('no', 'yes')))

@@ -6,11 +6,13 @@ import pytest
 
 pytest.importorskip('mmdet')
 
+from mmdet.registry import DATASETS, METRICS, TRANSFORMS
 from mmengine.config import Config
 from PIL import Image
 
 from mmvision_mamba.errors import DataError
 from mmvision_mamba.preflight.check_data import check_datasets
+from mmvision_mamba.preflight.read import read_config
 from mmvision_mamba.preflight.report import check_config
 
 from ..helpers.panoptic_data import CLASSES, annotation_file, change_panoptic, make_panoptic, small_config
@@ -165,3 +167,23 @@ def test_a_missing_folder_of_pngs(cfg, root):
     (root / 'annotations/panoptic_val2017').rename(root / 'elsewhere')
     text = message(cfg, lines=9)
     assert f'missing  {root}/annotations/panoptic_val2017' in text and 'panoptic_val2017.zip' in text
+
+
+@pytest.mark.parametrize('lazily', [True, False])
+def test_configs_that_name_mmdets_own_classes(lazily, tmp_path):
+    """By import, as mmdet's new configs, or by the dotted paths that they are written with."""
+    paths = dict(CocoPanopticDataset='mmdet.datasets.coco_panoptic',
+                 LoadPanopticAnnotations='mmdet.datasets.transforms.loading',
+                 CocoPanopticMetric='mmdet.evaluation.metrics.coco_panoptic_metric')
+    imports = ''.join(f'from {path} import {name}\n' for name, path in paths.items()) if lazily else ''
+    dataset, loading, metric = paths if lazily else (f"'{path}.{name}'" for name, path in paths.items())
+    (tmp_path / 'config.py').write_text(imports + f"""
+default_scope = 'mmdet'
+model = dict(type='MaskFormer')
+test_dataloader = dict(dataset=dict(type={dataset}, ann_file='a.json', pipeline=[dict(type={loading})]))
+test_evaluator = [dict(type={metric}, ann_file='a.json')]
+""")
+    cfg = read_config(tmp_path / 'config.py')
+    dataset = cfg.test_dataloader.dataset
+    for registry, item in ((DATASETS, dataset), (TRANSFORMS, dataset.pipeline[0]), (METRICS, cfg.test_evaluator[0])):
+        assert registry.get(item.type).__module__.startswith('mmvision_mamba.'), item
