@@ -15,8 +15,8 @@ PARTS = 'CocoPanopticDataset', 'LoadPanopticAnnotations', 'CocoPanopticMetric'
 def name_parts(node) -> None:
     """Name mmdet's parts for panoptic files as the registries do, in place, where a config has the classes themselves.
 
-    The registries have parts here under these names, which don't need panopticapi. A config that imports mmdet's classes,
-    or has their dotted paths, would pass them by.
+    The registries have parts here under these names, which don't need panopticapi. A config that imports mmdet's
+    classes, or has their dotted paths, would pass them by.
     """
     if isinstance(node, dict):
         kind = node.get('type')
