@@ -21,12 +21,11 @@ from urllib.request import (
     Request,
 )
 
+from .limits import DOWNLOAD_SPEED
 from .printable import shown
 
 ANSWER_SECONDS = 60  # until an answer's headers are there, redirects included
-IMAGE_SECONDS = 120  # until all of an image is there
-SLOWEST = 4096  # bytes a second of a file, on average over `_WINDOW`: slower is a server that stalls
-_WINDOW = 60  # seconds
+_WINDOW = 60  # seconds, over which the speed of a download is taken
 _MOST_REDIRECTS = 10
 _REDIRECTS = (301, 302, 303, 307, 308)
 _BLOCK = 2**16
@@ -50,7 +49,7 @@ def split_url(url: str) -> tuple[str, str, str]:
     return scheme.lower(), place.rpartition('@')[2], path
 
 
-def fetch(url: str, most: int, seconds: float | None = None) -> bytes:
+def fetch(url: str, most: int, seconds: float) -> bytes:
     """The content at a URL, in memory.
 
     Plain http is taken where the URL says so; no redirect leads from https to http.
@@ -58,19 +57,19 @@ def fetch(url: str, most: int, seconds: float | None = None) -> bytes:
     Args:
         url: http or https.
         most: bytes that it may have.
-        seconds: for the whole request, redirects included. Default: `IMAGE_SECONDS`.
+        seconds: for the whole request, redirects included.
 
     Raises:
         DownloadError: with the reason.
     """
     bounds = _Bounds(most)
-    bounds.end = bounds.start + (IMAGE_SECONDS if seconds is None else seconds)
+    bounds.end = bounds.start + seconds
     with _reasons(), _open(url, bounds, url.lower().startswith('http:')) as answer:
         return b''.join(_blocks(answer, bounds))
 
 
 def save(url: str, file: BinaryIO, most: int, plain: bool = False) -> None:
-    """Write the content at a URL to a file, as long as bytes keep coming: `SLOWEST` a second, on average over a minute.
+    """Write the content at a URL to a file, as long as bytes keep coming, `DOWNLOAD_SPEED` on average over a minute.
 
     Args:
         url: http or https.
@@ -110,12 +109,12 @@ class _Bounds:
         if self.window is not None:
             begin, count = self.window
             end = begin + _WINDOW
-            if now >= end and count >= _WINDOW * SLOWEST:
+            if now >= end and count >= _WINDOW * DOWNLOAD_SPEED.value:
                 self.window, end = (now, 0), now + _WINDOW
         if now >= end:
             raise DownloadError(
-                f'the download came to a halt: less than {SLOWEST} bytes a second in {_WINDOW} seconds' if self.window
-                else f'the server did not send all of it within {self.end - self.start:g} seconds')
+                f'the download came to a halt: less than {DOWNLOAD_SPEED.value} bytes a second in {_WINDOW} seconds'
+                if self.window else f'the server did not send all of it within {self.end - self.start:g} seconds')
         return end - now
 
     def took(self, count: int) -> None:

@@ -46,6 +46,11 @@ POINTS = Limit('MMVISION_MAMBA_MAX_POINTS', 1_000_000)  # of an object's polygon
 # Pixels along the polygons of an object, and of an image's objects together: pycocotools takes 40 bytes for each.
 OUTLINE = Limit('MMVISION_MAMBA_MAX_OUTLINE', 20_000_000)
 CATEGORIES = Limit('MMVISION_MAMBA_MAX_CATEGORIES', 100_000)  # of an annotation file
+IMAGE_BYTES = Limit('MMVISION_MAMBA_MAX_IMAGE_BYTES', 2**30)  # of an image, in a file or at a URL
+IMAGE_SECONDS = Limit('MMVISION_MAMBA_IMAGE_SECONDS', 120)  # until all of an image at a URL is there
+TEXT_BYTES = Limit('MMVISION_MAMBA_MAX_TEXT_BYTES', 2**32)  # of a list or an annotation file
+DOWNLOAD_BYTES = Limit('MMVISION_MAMBA_MAX_DOWNLOAD_BYTES', 2**36)  # of a checkpoint or a video at a URL
+DOWNLOAD_SPEED = Limit('MMVISION_MAMBA_MIN_DOWNLOAD_SPEED', 4096)  # bytes a second, of one that hasn't stalled
 NAME = 1000  # characters of a category's name
 FILE_NAME = 4000  # characters of a file's name with its folders
 

@@ -8,8 +8,8 @@ right after its import.
 library         registered with it
 ==============  =================================================================================================
 timm            the published classifiers, for `timm.create_model`
-mmengine        the backbones; where mmcv is installed too, runner, hooks, loops, optimiser wrappers; the configs
-                of this package, as bases of others
+mmengine        the backbones; file backends; where mmcv is installed too, runner, hooks, loops, optimiser wrappers;
+                the configs of this package, as bases of others
 mmcv            the loading transforms; classification
 mmdet           test-time augmentation of masks, once mmdet has all that it derives from; data set, loading and metric
                 of COCO's panoptic files, in the place of its own, once mmdet's registries are searched
@@ -56,6 +56,11 @@ def _with_mmengine() -> None:
     for backbone in (MambaVision, MM_mamba_vision):  # the root registry, which toolboxes search after their own
         MODELS.register_module(module=backbone, force=True)  # again after a reload, of mmengine or of this package
     _name_bases()
+    try:
+        from .preflight import file_backends
+        file_backends.register()
+    except Exception as error:
+        _warn('mmengine', error)
     if folder('mmcv') is not None:
         try:
             from . import engine  # noqa: F401

@@ -12,10 +12,10 @@ import torch
 
 from ..downloads import DownloadError, is_url, save, split_url
 from ..errors import CheckpointError, ConfigError
+from ..limits import DOWNLOAD_BYTES
 from ..printable import shown
 from ..work_dirs import hold
 
-MOST_BYTES = 2**36  # of a download
 _PLAIN = 16  # digits of a SHA-256 that no one can find another file for, so that plain http will do
 _STILL = 900  # seconds after which a file that no one has written to is of a download that was killed
 _PART = '.part'
@@ -100,7 +100,7 @@ def _download(url: str, file: Path, sha256: str) -> None:
     part = file.with_name(f'{file.name}.{os.getpid()}.{uuid4().hex[:8]}{_PART}')
     try:
         with part.open('xb') as content:
-            save(url, content, MOST_BYTES, plain=len(sha256) >= _PLAIN)
+            save(url, content, DOWNLOAD_BYTES.value, plain=len(sha256) >= _PLAIN)
         if sha256 and not digest(part).startswith(sha256):
             raise CheckpointError(f'{url}: what came has another SHA-256 than {sha256}, and was thrown away.\n'
                                   'Download it from where you trust.')

@@ -8,6 +8,7 @@ from itertools import count
 
 from ..errors import DataError
 from ..files import encoding_of, read_text
+from ..limits import TEXT_BYTES
 from .coco_boxes import convert_boxes
 from .coco_repairs import repair
 
@@ -82,7 +83,7 @@ def read_json(path: str | os.PathLike):
         DataError: the file can't be read, or is no JSON; with the place where it breaks off.
     """
     try:
-        text = read_text(path)
+        text = read_text(path, TEXT_BYTES.value)
         with _not_collecting():
             return json.loads(text)
     except json.JSONDecodeError as e:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from ..errors import DataError
 from ..files import read_text
+from ..limits import TEXT_BYTES
 from ..text import shortened
 
 IMAGES = ('.jpg', '.jpeg', '.jfif', '.jpe', '.png', '.bmp', '.tif', '.tiff', '.webp', '.gif', '.ppm', '.pgm', '.jp2',
@@ -107,7 +108,7 @@ def read_lines(path: str | os.PathLike) -> list[str]:
         DataError: it can't be read, or is not text in UTF-8 or UTF-16.
     """
     try:
-        return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+        return [line.strip() for line in read_text(path, TEXT_BYTES.value).splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise DataError(f'{path}: it is no text in UTF-8 ({error.reason} at byte {error.start}). Save it in '
                         'UTF-8') from error

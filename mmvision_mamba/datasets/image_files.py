@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from ..downloads import fetch
 from ..errors import DataError
 from ..files import open_file, read_bytes
-from ..limits import PIXELS
+from ..limits import IMAGE_BYTES, IMAGE_SECONDS, PIXELS
 from .image_formats import FORMATS, PNG, Format, Header, jpeg_markers, png_chunks, read_header
 
 
@@ -49,13 +50,15 @@ def image_problem(source: str | os.PathLike | bytes, quick: bool = True) -> str 
 
 
 def file_content(path: str, backend_args: dict | None = None) -> bytes:
-    """The content of a file: a regular one on the local file system, or any that `mmengine.fileio.get` reads.
+    """The content of an image's file: a regular one on the local file system, or any that `mmengine.fileio.get` reads.
 
     Raises:
         OSError: it can't be read; of storage other than the local file system, whatever its client raises.
     """
     if '://' not in path and (backend_args or {}).get('backend', 'local') == 'local':
-        return read_bytes(path)
+        return read_bytes(path, IMAGE_BYTES.value)
+    if path.lower().startswith(('http://', 'https://')) and (backend_args or {}).get('backend', 'http') == 'http':
+        return fetch(path, IMAGE_BYTES.value, IMAGE_SECONDS.value)
     from mmengine import fileio  # whose import registers the transforms, which need this module
     return fileio.get(path, backend_args=backend_args)
 

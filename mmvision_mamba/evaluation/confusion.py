@@ -18,6 +18,7 @@ from ..datasets.image_names import image_names
 from ..datasets.label_maps import read_segment_map
 from ..datasets.loading import CheckedAnnotations, known_labels
 from ..errors import ConfigError, DataError
+from ..files import open_file
 from .digits import keep_digits
 
 # Names that a pickle of predictions may use; others are refused, since they could run code.
@@ -47,7 +48,7 @@ def load_predictions(path: str | os.PathLike) -> list[dict]:
         DataError: the file is missing, broken, or holds something else.
     """
     try:
-        with open(path, 'rb') as file:
+        with open_file(path) as file:
             predictions = _Unpickler(file).load()
     except OSError as error:
         raise DataError(f'{path}: {error.strerror}') from error

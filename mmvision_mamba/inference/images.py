@@ -13,8 +13,8 @@ from ..datasets.loading import decoded
 from ..downloads import fetch, is_url
 from ..errors import DataError
 from ..files import read_bytes
+from ..limits import IMAGE_BYTES, IMAGE_SECONDS
 
-MOST_BYTES = 2**30  # of an image's file
 _warned: list[str] = []
 
 
@@ -55,7 +55,8 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
         DataError: missing, truncated, not an image, or with more pixels than `limits.PIXELS`; names the file.
     """
     try:
-        content = fetch(str(path), MOST_BYTES) if is_url(path) else read_bytes(path, MOST_BYTES)
+        content = fetch(str(path), IMAGE_BYTES.value, IMAGE_SECONDS.value) if is_url(path) else \
+            read_bytes(path, IMAGE_BYTES.value)
     except FileNotFoundError:
         raise DataError(f'{path}: no such file') from None
     except OSError as error:

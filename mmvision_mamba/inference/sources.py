@@ -17,7 +17,7 @@ from ..datasets.folders import IMAGES, walk
 from ..downloads import is_url, save, split_url
 from ..errors import DataError
 from ..files import open_file
-from ..limits import PIXELS
+from ..limits import DOWNLOAD_BYTES, PIXELS
 from ..naming import output_names, relative_paths
 from ..printable import without_passwords
 from .images import from_array, from_pil, read_image
@@ -25,7 +25,6 @@ from .images import from_array, from_pil, read_image
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
 DEFAULT_FPS = 25.  # of a video that doesn't say
 MOST_FPS = 1000.
-MOST_BYTES = 2**32  # of a video at a URL
 
 
 @dataclass
@@ -169,7 +168,7 @@ def _video(source: Source) -> Iterator[np.ndarray]:
         path = Path(folder, f'video{source.suffix}')
         try:
             with path.open('wb') as file:
-                save(source.name, file, MOST_BYTES, source.name.lower().startswith('http:'))
+                save(source.name, file, DOWNLOAD_BYTES.value, source.name.lower().startswith('http:'))
             capture = cv2.VideoCapture(str(path))
             source.fps = _fps(capture)
             capture.release()

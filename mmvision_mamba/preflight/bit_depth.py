@@ -2,9 +2,7 @@
 import os.path as osp
 from collections.abc import Sequence
 
-from mmengine import fileio
-
-from ..datasets.image_files import darkness, range_of_16_bits
+from ..datasets.image_files import darkness, file_content, range_of_16_bits
 from ..datasets.loading import image_loader
 from ..processes import warn_once
 
@@ -35,6 +33,6 @@ def warn_of_depth(source: str, paths: Sequence[str], dataset: dict) -> None:
     if not paths or not reads_eight_bits(dataset):
         return
     sample = [path for path in paths[::max(len(paths) // _SAMPLE, 1)][:_SAMPLE] if osp.isfile(path)]
-    ranges = [found for path in sample if (found := range_of_16_bits(fileio.get(path)))]
+    ranges = [found for path in sample if (found := range_of_16_bits(file_content(path)))]
     if problem := darkness_of(ranges):
         warn_once(f'{source}: {len(ranges)} of {len(sample)} images looked at have 16 bits; {problem}')

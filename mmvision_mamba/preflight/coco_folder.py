@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from ..datasets import coco_files
 from ..datasets.folders import IMAGES, missing_files, plain_name, walk
 from ..errors import DataError
+from ..files import open_file
 from ..text import shortened
 from .splits import SPLIT_NAMES, split_of, words
 
@@ -84,7 +85,7 @@ def _kind(path: str) -> int | str | None:
         A number for a file that may hold COCO annotations of objects, else what it is; None if it can't be read.
     """
     try:
-        with open(path, 'rb') as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        with open_file(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
             def has(key):
                 return text.find(key) >= 0
             other = next((what for key, what in _OTHERS.items() if has(key)), None)

@@ -3,6 +3,7 @@ import os.path as osp
 import posixpath
 
 from ..datasets.folders import IMAGES, walk
+from ..files import open_file
 from ..text import shortened
 from .coco_folder import find_coco, other_json
 from .mask_folder import find_image_mask
@@ -47,8 +48,8 @@ def _first(root: str, suffix: str, accept) -> str | None:
         for name in names:
             if name.lower().endswith(suffix):
                 try:
-                    with open(osp.join(root, folder, name), encoding='utf-8-sig', errors='replace') as file:
-                        if accept(file.read(1000)):
+                    with open_file(osp.join(root, folder, name)) as file:
+                        if accept((file.read(1000) or b'').decode('utf-8-sig', errors='replace')):
                             return posixpath.join(folder, name)
                 except OSError:
                     continue

@@ -11,6 +11,8 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from ..errors import ConfigError, DataError
+from ..files import read_text
+from ..limits import TEXT_BYTES
 from ..text import shortened
 from .figures import new_figure, save
 
@@ -93,7 +95,7 @@ def _records(file: Path) -> tuple[list[tuple[float, dict]], list[tuple[float, di
     """(iteration, record) of the training and of the validation records in one file."""
     train, val = [], []
     try:
-        lines = file.read_text(encoding='utf-8').splitlines()
+        lines = read_text(file, TEXT_BYTES.value).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f'{file} can not be read: {error}') from error
     for number, line in enumerate(lines, 1):

@@ -91,13 +91,13 @@ def test_urls_of_no_file(url, cache):
 
 
 def test_servers_that_send_no_file(cache, monkeypatch):
-    monkeypatch.setattr(downloads, '_WINDOW', 0.3)
-    monkeypatch.setattr(downloads, 'ANSWER_SECONDS', 0.3)
-    monkeypatch.setattr(local_files, 'MOST_BYTES', 10**6)
+    monkeypatch.setenv(local_files.DOWNLOAD_BYTES.variable, '1000000')
     for answer, reason in (
             (forever(HEAD, b'A: b\r\n', 0.05), 'within 0.3 seconds'), (b'', 'RemoteDisconnected'),
             (forever(HEAD + b'\r\n', b'x', 0.05), 'came to a halt'), (content(b'abc')[:-1], 'breaks off after 2 of 3'),
             (forever(HEAD + b'\r\n', b'x' * 999), 'more than 1000000'), (redirect('file:///'), 'not over')):
+        monkeypatch.setattr(downloads, 'ANSWER_SECONDS', 0.3 if '0.3' in reason else 60)
+        monkeypatch.setattr(downloads, '_WINDOW', 0.3 if 'halt' in reason else 60)
         with answering(answer) as url, pytest.raises(CheckpointError, match=reason):
             read_checkpoint(f'{url}/w.pth')
     assert not [path for path in cache.glob('*/*') if path.name != '.lock'], 'nothing half-written stays'

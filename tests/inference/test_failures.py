@@ -72,7 +72,7 @@ def test_other_errors_are_no_images(segmentor, monkeypatch):
 
 def test_inputs_that_are_no_images_stop_nothing(segmentor, monkeypatch, tmp_path):
     monkeypatch.setenv('no_proxy', '127.0.0.1')
-    monkeypatch.setattr('mmvision_mamba.downloads.IMAGE_SECONDS', 0.5)
+    monkeypatch.setenv('MMVISION_MAMBA_IMAGE_SECONDS', '1')
     cv2.imwrite(str(good := tmp_path / 'good.png'), np.zeros((64, 64, 3), np.uint8))
     (tmp_path / 'zero.png').symlink_to('/dev/zero')
     if sys.platform != 'win32':

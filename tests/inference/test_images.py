@@ -127,7 +127,7 @@ def test_urls(server, tmp_path, monkeypatch):
         read_image(f'{server}/none.png')
     with pytest.raises(DataError, match=r'can not be read .*download failed'):
         read_image('http://127.0.0.1:9/image.png')
-    monkeypatch.setattr('mmvision_mamba.inference.images.MOST_BYTES', 10)
+    monkeypatch.setenv('MMVISION_MAMBA_MAX_IMAGE_BYTES', '10')
     with pytest.raises(DataError, match='more than 10 bytes'):
         read_image(f'{server}/an%20image.png')
     with pytest.raises(DataError, match='bytes or more, and 10 are allowed'):
