@@ -95,8 +95,9 @@ def is_time(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Whether it is a finite number."""
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool | complex | np.complexfloating) \
-        and -2**1000 < value < 2**1000
+    if isinstance(value, np.number):
+        value = value.item()  # NumPy's would overflow in the comparison
+    return isinstance(value, int | float) and not isinstance(value, bool) and -2**1000 < value < 2**1000
 
 
 def is_dict(value: Any) -> bool:
