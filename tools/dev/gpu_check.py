@@ -264,8 +264,11 @@ class Check:
             raise FileNotFoundError(f'no {name}-*.tar.gz in {self.wheels}; tools/pack_wheels.py packs it')
         folder = self.out / 'sources' / name
         if not folder.exists():
+            part = folder.with_name(f'{name}.part')  # of a run that was killed, it may be there already
+            shutil.rmtree(part, ignore_errors=True)
             with tarfile.open(archives[-1]) as archive:
-                archive.extractall(folder, filter='data')
+                archive.extractall(part, filter='data')
+            part.rename(folder)
         return next(path for path in folder.iterdir() if path.is_dir())
 
     def _compilers(self) -> dict[str, str]:
@@ -298,11 +301,13 @@ class Check:
             self._csv(path)
         runpy.run_path(str(ROOT / 'tools' / 'dev' / 'performance_page.py'))['main']([])
         archive = self.out / 'gpu_check.tar.gz'
-        with tarfile.open(archive, 'w:gz') as tar:
+        part = archive.with_name('gpu_check.part')
+        with tarfile.open(part, 'w:gz') as tar:
             for path in (self.results, ROOT / 'docs' / 'performance.md', self.out / 'logs', self.out / 'kernels.xml',
                          self.state_file):
                 if path.exists():
                     tar.add(path, path.relative_to(ROOT) if path.is_relative_to(ROOT / 'docs') else path.name)
+        part.replace(archive)
         print('-' * 72)
         for name in names:
             state = self.state.get(name, {})

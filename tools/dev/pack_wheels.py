@@ -11,7 +11,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -82,8 +81,11 @@ def pack(args: argparse.Namespace) -> list[Path]:
     pins, present = constraints(args.python), already_there(args.have)
     target = ['--python-version', args.python, '--only-binary=:all:',
               *(part for tag in args.platform for part in ('--platform', tag))]
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
+    args.out.mkdir(parents=True, exist_ok=True)
+    folder = args.out / '.packing'
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    try:
+        folder.mkdir()
         (folder / 'pins').write_text('\n'.join(f'{pin.name}{pin.specifier}' for pin in pins.values()))
         names = [canonicalize_name(line.split('#')[0].strip()) for file in ('openmmlab', 'torch')
                  for line in (ROOT / f'requirements/{file}.txt').read_text().splitlines() if line.split('#')[0].strip()]
@@ -97,10 +99,11 @@ def pack(args: argparse.Namespace) -> list[Path]:
         for name, version in SOURCES.items():
             pip('download', '--no-deps', '--no-build-isolation', '--no-binary', name, '--dest', folder / 'files',
                 f'{name}=={version}')
-        args.out.mkdir(parents=True, exist_ok=True)
         for old in [*args.out.glob('*.whl'), *args.out.glob('*.tar.gz')]:
             old.unlink()
         return [Path(shutil.move(path, args.out / path.name)) for path in sorted((folder / 'files').iterdir())]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main(argv=None) -> int:
