@@ -1,6 +1,9 @@
 """Starts in the folder of a run that is under way, or of an earlier one, take nothing from it."""
 import multiprocessing
 import os
+import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from mmvision_mamba.commands.steps import prepare
 from mmvision_mamba.errors import ConfigError
 from mmvision_mamba.work_dirs import hold
 
+from ..helpers import ROOT
 from ..helpers.tiny_training import runner
 
 FORK = multiprocessing.get_context('fork')
@@ -130,3 +134,30 @@ def test_runs_that_share_a_folder_of_checkpoints_are_held_apart(tmp_path, earlie
     with pytest.raises(ConfigError, match=f'process {running} on .*\n.*: out_dir'):
         run.train()
     assert contents(earlier) == before
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_second_start_then_a_kill_then_a_copy_that_goes_on(configs, shapes, tmp_path):
+    def command(work_dir, *options):
+        return [sys.executable, ROOT / 'tools/train.py', configs.segmentor, '--work-dir', work_dir, *options,
+                '--cfg-options', f'data_root={shapes}', 'train_cfg.max_iters=100000', 'train_cfg.val_interval=100000',
+                'default_hooks.checkpoint.interval=5']
+    settings = dict(cwd=tmp_path, env={**os.environ, 'PYTHONPATH': str(ROOT)}, text=True)
+    work_dir, copy = tmp_path / 'wd', tmp_path / 'copy'
+    with open(tmp_path / 'log', 'w') as log:
+        first = subprocess.Popen(command(work_dir), stdout=log, stderr=log, **settings)
+    try:
+        while not (work_dir / 'iter_5.pth').exists():
+            assert first.poll() is None, (tmp_path / 'log').read_text()[-3000:]
+            time.sleep(0.2)
+        second = subprocess.run(command(work_dir), capture_output=True, **settings)
+        assert second.returncode == 2 and f'process {first.pid} on' in second.stderr
+        assert first.poll() is None and (work_dir / 'last_checkpoint').exists()
+    finally:
+        first.kill()
+        first.wait()
+    shutil.copytree(work_dir, copy)
+    third = subprocess.run([*command(copy, '--resume'), 'train_cfg.max_iters=1'], capture_output=True, **settings)
+    assert third.returncode == 0, third.stderr[-3000:]
+    assert f'Auto resumed from the latest checkpoint {copy}/iter_' in third.stdout + third.stderr
