@@ -7,6 +7,8 @@ from ..text import shortened
 from .coco_masks import mask_area, mask_extent
 from .json_numbers import is_id, is_integer, is_number, number, whole_number
 
+_BESIDES = ('_background_', '__background__', '__ignore__')  # names of labelme's
+
 
 def repair(content: dict) -> list[str]:
     """Mend a COCO annotation file's content in place.
@@ -26,7 +28,7 @@ def repair(content: dict) -> list[str]:
     notes += _ids('image', images, annotations)
     notes += _ids('category', categories, annotations)
     notes += _annotation_ids(annotations)
-    notes += _missing_keys(annotations)
+    notes += [*_polygons(annotations), *_missing_keys(annotations)]
     notes += _headings(content, categories, annotations)
     return notes
 
@@ -133,6 +135,18 @@ def _annotation_ids(annotations: list[dict]) -> Iterator[str]:
         yield f'{_count(len(wrong), "annotation id|annotation ids")} missing, 0, used twice or no number, given anew'
 
 
+def _polygons(annotations: list[dict]) -> Iterator[str]:
+    """Put a polygon that stands alone, a flat list of numbers, into a list of polygons."""
+    changed = 0
+    for ann in annotations:
+        mask = ann.get('segmentation')
+        if isinstance(mask, list) and len(mask) >= 6 and len(mask) % 2 == 0 and all(map(is_number, mask)):
+            ann['segmentation'] = [mask]
+            changed += 1
+    if changed:
+        yield f'{_count(changed, "polygon|polygons")} not in a list, read as one of its object'
+
+
 def _missing_keys(annotations: list[dict]) -> Iterator[str]:
     changed = Counter()
     for ann in annotations:
@@ -170,16 +184,14 @@ def _missing_keys(annotations: list[dict]) -> Iterator[str]:
 
 
 def _headings(content: dict, categories: list[dict], annotations: list[dict]) -> Iterator[str]:
-    """Drop categories that are another's supercategory, in whatever case, and have no annotations: a tool's name for
-    the data set."""
-    if not any(isinstance(c.get('supercategory'), str) for c in categories):
-        return
+    """Drop categories without annotations that are another's supercategory, in whatever case, which is a tool's name
+    for the data set, or that labelme writes besides the classes."""
     used = {ann['category_id'] for ann in annotations if is_id(ann.get('category_id'))}
     above = Counter(name for c in categories if (name := _folded(c.get('supercategory'))) is not None)
     dropped = []
     for category in categories:
         name, own = _folded(category.get('name')), _folded(category.get('supercategory'))
-        if name is not None and above[name] > (own == name) and is_id(category.get('id')) \
+        if name is not None and (above[name] > (own == name) or name in _BESIDES) and is_id(category.get('id')) \
                 and category['id'] not in used:
             dropped.append(category)
             if own is not None:
@@ -188,7 +200,7 @@ def _headings(content: dict, categories: list[dict], annotations: list[dict]) ->
         left_out = set(map(id, dropped))
         content['categories'] = [c for c in content['categories'] if id(c) not in left_out]
         names = shortened([f'{shown(c["name"], 60)} (id {shown(c["id"], 40)})' for c in dropped])
-        yield f'no annotations in {names}, the supercategory of others: no class'
+        yield f'no annotations in {names}, the supercategory of others or what is no object: no class'
 
 
 def _folded(name) -> str | None:

@@ -51,7 +51,7 @@ class MaskValues(NamedTuple):
         mixed = [int(v) for v in present if self.between[v] >= self.pixels[v] / 2]
         levels = [int(v) for v in present if v not in mixed]
         mixed = [v for v in mixed if levels and levels[0] < v < levels[-1]]
-        if len(mixed) < max(_FEW, len(levels) // 2):
+        if len(mixed) < max(_FEW, len(levels) // 2) or (self.lossy and len(levels) < 2):  # see `check_lossy`
             return
         example, levels = self.first[mixed[0]], self._main(levels)
         mixed = [int(v) for v in present if v not in levels]

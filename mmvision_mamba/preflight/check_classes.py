@@ -33,6 +33,10 @@ def check_classes(path: str, categories: list[dict], dataset: dict, cls: type, o
                         f'{shortened(classes)}.\nWay out: list them in categories, each with an id and its name')
     if missing:
         names_value = f'({", ".join(map(repr, names))},)' if len(names) <= 8 else "(the file's names)"
+        if {name.casefold() for name in missing} & {name.casefold() for name in names}:
+            raise DataError(f"{path}: its categories differ from the config's classes in their case: "
+                            f'{shortened(missing)}; the file has {shortened(names)}.\nWay out: write the names alike '
+                            'in all files')
         way_out = f'metainfo=dict(classes={names_value}) in each data set of the config, and ' \
                   f'num_classes={len(names)} in its heads.'
         if len(missing) < len(classes):  # a split may lack a class

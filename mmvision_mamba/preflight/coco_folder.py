@@ -51,9 +51,10 @@ def find_coco(root: str, settings: dict | None = None) -> dict[str, str]:
             chosen[split] = given
         elif found := candidates.get(split):
             best = min(found)[0]
-            files = _different(root, [file for preference, file in sorted(found) if preference == best])
+            files = [file for preference, file in sorted(found) if preference == best]
             if len(files) > 1 and best[1] == _UNKNOWN:
                 continue  # one file an image: none is COCO's
+            files = _different(root, files)
             if len(files) > 1 and split != 'all':
                 raise DataError(f'{root}: several annotation files could be the one for {split}: {shortened(files)}.\n'
                                 f'Choose: set custom_data.{split}={files[0]}')

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from ..datasets.image_files import open_file_picture, open_picture, size_of
+from ..datasets.image_files import open_file_picture, open_picture
 from ..datasets.image_formats import read_header
 from ..datasets.loading import CheckedLoadImageFromFile
 from ..datasets.mask_values import is_lossy
@@ -105,13 +105,12 @@ def warn_of_sizes(source: str, folder: str, sizes: Sequence[tuple[str, int, int]
     """
     wrong, read = [], 0
     for name, *said in sizes:
-        try:
-            size = size_of(osp.join(folder, name))
-        except Exception:  # other checks name it, or a format that only OpenCV takes
+        if (found := sizes_of(osp.join(folder, name))) is None:  # other checks name it, or only OpenCV takes it
             continue
         read += 1
-        if sorted(said, key=str) != sorted(size, key=str):
-            wrong.append(f'{name} is {size[0]} × {size[1]}, not {shown(said[0], 40)} × {shown(said[1], 40)}')
+        if tuple(said) not in found[:2]:
+            width, height = found.upright
+            wrong.append(f'{name} is {width} × {height}, not {shown(said[0], 40)} × {shown(said[1], 40)}')
     if wrong:
         warn_once(f'{source}: {len(wrong)} of {read} images looked at have another size than it says, the first: '
                   f'{wrong[0]}. Boxes and masks lie elsewhere in them, unless the file errs in the sizes alone. '

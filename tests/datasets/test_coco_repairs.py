@@ -53,6 +53,10 @@ MENDED = {  # what is done to a good file: (how, words of the note)
     'a heading of the same name': (lambda c: (
         c['categories'].insert(0, dict(id=9, name='star', supercategory='none')),
         c['categories'][-1].update(supercategory='star')), 'no annotations in star (id 9)'),
+    'a heading of labelme': (lambda c: c['categories'].insert(0, dict(id=0, name='_background_', supercategory=None)),
+                             'no annotations in _background_ (id 0)'),
+    'polygons without a list': (each('annotations', lambda a: a.update(segmentation=a['segmentation'][0])),
+                                '4 polygons not in a list'),
     'a heading in another case': (lambda c: (
         c['categories'].insert(0, dict(id=9, name='Star', supercategory='none')),
         c['categories'][-1].update(supercategory='STAR ')), 'no annotations in Star (id 9)'),

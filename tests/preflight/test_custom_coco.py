@@ -119,3 +119,15 @@ def test_a_misspelt_class_is_named_with_what_it_is_near(tmp_path):
     with pytest.raises(DataError, match=r"no annotation file has the class dogg of metainfo.classes \(did you mean "
                                         r"'dog'\?\)\.\nTheir categories: cat, dog"):
         read_config('faster_rcnn_mambavision_t_custom', options)
+
+
+def test_names_that_differ_in_case_are_named(tmp_path):
+    root = coco(tmp_path, {'train/a.json': 'train', 'val/a.json': 'val'}, count=2)
+    content = json.loads((root / 'val/a.json').read_text())
+    for category in content['categories']:
+        category['name'] = category['name'].upper()
+    (root / 'val/a.json').write_text(json.dumps(content))
+    cfg = read_config('faster_rcnn_mambavision_t_custom', {'data_root': str(root)})
+    with pytest.raises(DataError, match=r"val/a.json: its categories differ from the config's classes in their case: "
+                                        r'cat, dog; the file has CAT, DOG\.\nWay out: write the names alike'):
+        check_datasets(cfg)
