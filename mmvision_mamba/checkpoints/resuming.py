@@ -51,8 +51,8 @@ def check_resumable(checkpoint: dict, name: str) -> None:
     Raises:
         CheckpointError: it has weights only, or a field that can't be, see `fields.RESUMED`.
     """
-    meta = checkpoint.get('meta')
-    if 'message_hub' not in checkpoint or not isinstance(meta, dict) or not {'epoch', 'iter'} <= meta.keys():
+    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    if not isinstance(meta, dict) or 'message_hub' not in checkpoint or not {'epoch', 'iter'} <= meta.keys():
         raise CheckpointError(f'{name} can not be resumed from: it holds weights, and not how far their training was.\n'
                               f'To start from them: set load_from={name}')
     check_fields(checkpoint, name, RESUMED, 'Resume from another checkpoint; to start from its weights: set '

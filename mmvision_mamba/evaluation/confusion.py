@@ -14,11 +14,14 @@ from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATASETS, TRANSFORMS
 
 from ..checkpoints import numpy_pickles
+from ..datasets.coco_masks import rle_problem
 from ..datasets.image_names import image_names
+from ..datasets.json_numbers import is_integer
 from ..datasets.label_maps import read_segment_map
 from ..datasets.loading import CheckedAnnotations, known_labels
 from ..errors import ConfigError, DataError
 from ..files import open_file
+from ..printable import shown
 from .digits import keep_digits
 
 # Names that a pickle of predictions may use; others are refused, since they could run code.
@@ -53,11 +56,38 @@ def load_predictions(path: str | os.PathLike) -> list[dict]:
     except OSError as error:
         raise DataError(f'{path}: {error.strerror}') from error
     except Exception as error:  # a broken pickle may raise anything
-        raise DataError(f'{path}: no predictions that `mmvision-mamba test --out` kept ({error})') from error
+        raise DataError(f'{path}: no predictions that `mmvision-mamba test --out` kept ({shown(error)})') from error
     if not isinstance(predictions, list) or not all(
             isinstance(item, dict) and 'pred_instances' in item for item in predictions):
         raise DataError(f'{path}: no predictions of a detector, as `mmvision-mamba test --out` keeps them')
+    for index, item in enumerate(predictions):
+        if problem := _prediction_problem(item):
+            raise DataError(f'{path}: the prediction {index} {problem}; `mmvision-mamba test --out` writes others')
     return predictions
+
+
+def _prediction_problem(item: dict) -> str | None:
+    """What is wrong with a prediction that was read, as the end of a sentence."""
+    found, size = item['pred_instances'], item.get('ori_shape')
+    if not isinstance(size, tuple | list) or len(size) < 2 or not all(
+            is_integer(side) and 1 <= side <= 1e6 for side in size[:2]):
+        return f'has the ori_shape {shown(size, 60)}'
+    if not isinstance(item.get('img_id'), int | str | None) or not isinstance(item.get('img_path'), str | None):
+        return 'has an img_id or img_path of the wrong type'
+    tensors = [found.get(key) for key in ('labels', 'scores', 'bboxes')] if isinstance(found, dict) else [None]
+    if not all(isinstance(tensor, torch.Tensor) for tensor in tensors):
+        return 'lacks labels, scores or bboxes'
+    labels, scores, boxes = tensors
+    if labels.shape != scores.shape or (*labels.shape, 4) != boxes.shape or labels.dim() != 1:
+        return f'has {[*labels.shape]} labels, {[*scores.shape]} scores and {[*boxes.shape]} bboxes'
+    if labels.dtype != torch.int64 or not all(
+            tensor.is_floating_point() and tensor.isfinite().all() for tensor in (scores, boxes)):
+        return 'has labels, scores or bboxes that are no numbers of their kind'
+    masks = found.get('masks', [])
+    if not isinstance(masks, list) or ('masks' in found and len(masks) != len(labels)) or not all(
+            isinstance(mask, dict) and rle_problem(mask, size[1], size[0]) is None for mask in masks):
+        return 'has masks that are no run lengths of its image'
+    return None
 
 
 def test_dataset(cfg: Config) -> BaseDataset | ConcatDataset | RepeatDataset:
@@ -89,6 +119,10 @@ def _truth_and_prediction(dataset, predictions: list[dict]) -> Iterator[tuple[li
         if info.get(key) not in by_image:
             raise DataError(f'{info["img_path"]}: not among the images of the predictions, which belong to another '
                             'config')
+        labels = by_image[info[key]]['pred_instances']['labels']
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(dataset.metainfo['classes']):
+            raise DataError(f'{info["img_path"]}: predictions of classes that the test data set lacks; they belong to '
+                            'another config')
         yield info['instances'], by_image[info[key]]
 
 

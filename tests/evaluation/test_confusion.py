@@ -1,5 +1,6 @@
 """Confusion matrices and per-class results, against counts made by hand, pycocotools and mmseg's own metric."""
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -111,12 +112,33 @@ class Malicious:
         return os.mkdir, ('pwned',)
 
 
+@pytest.mark.parametrize(('key', 'value', 'problem'), [
+    ('ori_shape', None, 'has the ori_shape None'), ('ori_shape', (100,), 'has the ori_shape'),
+    ('img_id', [1], 'has an img_id'), ('ori_shape', (100, -1), 'has the ori_shape'),
+    ('labels', None, 'lacks labels'), ('scores', [0.9], 'lacks labels'),
+    ('labels', torch.tensor([0, 1]), 'has [2] labels, [1] scores'), ('bboxes', torch.zeros(1, 5), 'and [1, 5] bboxes'),
+    ('labels', torch.tensor([0.5]), 'no numbers of their kind'), ('scores', torch.tensor([torch.nan]), 'no numbers of'),
+    ('masks', [dict(size=[9, 9], counts=[81])], 'has masks that'), ('masks', [], 'has masks that'),
+    ('masks', [dict(size=[100, 100], counts='\n')], 'has masks that')])
+def test_predictions_that_are_none_are_named(key, value, problem, tmp_path):
+    item = predicted(0, (A, 0, 0.9))
+    (item if key in ('ori_shape', 'img_id') else item['pred_instances'])[key] = value
+    (tmp_path / 'p.pkl').write_bytes(pickle.dumps([predicted(1), item], 2))
+    with pytest.raises(DataError, match=f'p.pkl: the prediction 1 .*{re.escape(problem)}'):
+        confusion.load_predictions(tmp_path / 'p.pkl')
+
+
+def test_predictions_of_other_classes_are_named():
+    with pytest.raises(DataError, match='predictions of classes that the test data set lacks'):
+        confusion.detection_confusion(Data([(A, 0)]), [predicted(0, (A, 2, 0.9))])
+
+
 @pytest.mark.parametrize('protocol', [2, 5])  # mmengine writes 2
 def test_loading_predictions(protocol, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / 'p.pkl'
     items = [dict(predicted(0, (A, 0, 0.9)), scale_factor=(1., np.float32(2)), array=np.arange(3))]
-    items[0]['pred_instances']['masks'] = [dict(size=[10, 10], counts=b'abc')]
+    items[0]['pred_instances']['masks'] = [dict(size=[100, 100], counts=[10_000])]
     path.write_bytes(pickle.dumps(items, protocol))
     loaded, = confusion.load_predictions(path)
     assert torch.equal(loaded['pred_instances']['bboxes'], items[0]['pred_instances']['bboxes'])

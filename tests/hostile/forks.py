@@ -168,7 +168,7 @@ def _judged(code: int, out: bytes, err: bytes, lists: bool) -> list[str]:
         starts = [i for i, line in enumerate(lines) if _ERROR.match(line)]
         if len(starts) != 1:
             broken.append(f'{len(starts)} lines of errors')
-        elif len(lines) - starts[0] > 2 and not lists and 'Expected: ' not in texts[1]:  # which layouts there are
+        elif len(lines) - starts[0] > 2 and not lists and 'Expected:' not in texts[1]:  # which layouts there are
             broken.append(f'an error of {len(lines) - starts[0]} lines')
     if any(len(line) > 4100 for line in lines):
         broken.append(f'a line of {max(map(len, lines))} characters')
