@@ -21,7 +21,6 @@ _ADVICE = {  # a reason that objects or images are not used: the way out
     'under a pixel': 'boxes are x, y, width, height in pixels',
     'outside their image': "boxes are x, y, width, height in the image's pixels",
     'of area 0': 'give the objects their area in pixels',
-    'on images that are not used': 'see why their images are not used',
     'on images of unknown size': 'give each image its width and height in pixels',
     'left out as bad': 'replace the bad images',
     'beyond its indices': "the data set's indices choose the images",
@@ -103,7 +102,8 @@ def nothing_left(split: str, total: Usage, mendable: str | None = None) -> str |
 
 
 def _advice(reasons: Counter) -> str:
-    why = reasons.most_common(1)[0][0] if reasons else 'other'
+    causes = [why for why, _ in reasons.most_common() if why != 'on images that are not used']  # which have their own
+    why = causes[0] if causes else 'other'
     if any('min_size' in reason for reason in reasons):
         return "set the data set's filter_cfg.min_size to less than the images' shorter side, such as 1"
     return _ADVICE.get(why, _ADVICE['other'])

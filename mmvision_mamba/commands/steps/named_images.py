@@ -31,5 +31,5 @@ def naming_images(runner) -> Iterator[None]:
     except DataError as error:
         if not images.paths:  # raised while images were loaded: it names its file
             raise
-        others = f' (or {len(images.paths) - 1} others of its batch)' if len(images.paths) > 1 else ''
+        others = f' (or {len(images.paths) - 1} more of its batch)' if len(images.paths) > 1 else ''
         raise DataError(f'{images.paths[0]}{others}: {error}') from error
