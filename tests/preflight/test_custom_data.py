@@ -234,7 +234,7 @@ def test_lists_of_names(tmp_path):
     assert len(built(cfg, 'train')) == 2
     assert built(cfg, 'val').get_data_info(0)['seg_map_path'].endswith('site 2/pic.png')
     (root / 'val.txt').write_text('pic 77\n')
-    with pytest.raises(DataError, match=r'val.txt: 1 of 1 images are missing, the first: .*pic 77'):
+    with pytest.raises(DataError, match=r'val.txt: none of its 1 lines names an image in .*pic 77'):
         read(SEGMENTOR, root)
     with pytest.raises(DataError, match='no folders of images and masks'):
         read(SEGMENTOR, root / 'masks')
