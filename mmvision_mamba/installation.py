@@ -26,6 +26,7 @@ BESIDE_OPENMMLAB = dict(cv2='opencv-python', **{name: name for name in (
     'terminaltables', 'yapf')})
 MMCV_LITE = "pip install 'mmcv-lite>=2.1,<2.2'"
 MMENGINE = "pip install 'mmengine>=0.10.7,<0.11'"
+WITHOUT_PARTS = 'mmvision_mamba goes on without its parts for'  # begins the warning of a library that is broken
 EXTENSION_FILE = '_ext.py'  # of `mmvision-mamba setup-mmcv`, in mmcv's folder
 
 
@@ -221,6 +222,9 @@ def _broken(error: BaseException) -> str | None:
         if error.name == 'mmcv._ext':
             return ('mmcv-lite has no operators. Import mmvision_mamba before them, which has them in PyTorch, or, for '
                     'programs that do not: mmvision-mamba setup-mmcv')
+        module = error.name.partition('.')[0]
+        if module != error.name and module == _where(error) and (there := distributions(module)):
+            return f'{_named(there)} is installed in parts: {error.name} is missing.\n{_again(there, module)}'
     if isinstance(error, AttributeError) and "module 'mmcv' has no attribute" in text:
         return mmcv_problem()
     if isinstance(error, ImportError) and Path(error.path or text.partition(':')[0]).name.startswith('_ext.'):

@@ -30,7 +30,7 @@ from types import ModuleType
 from typing import Any
 
 from . import bridges, mmcv_ops
-from .installation import explain, folder, installed
+from .installation import WITHOUT_PARTS, explain, folder, installed
 from .lazy import find_by_others, put_finder
 
 
@@ -127,7 +127,7 @@ def _register_with(library: str) -> None:
 
 def _warn(library: str, error: Exception) -> None:
     name = library.partition('.')[0]
-    warnings.warn(f'mmvision_mamba goes on without its parts for {name}: {explain(error)}', RuntimeWarning,
+    warnings.warn(f'{WITHOUT_PARTS} {name}: {explain(error)}', RuntimeWarning,
                   stacklevel=2)
 
 

@@ -134,6 +134,8 @@ RAISED = {  # the module that raises, what it raises: what is said of it, the co
                                    LITE),
     'compiled for another CUDA': ('mmcv', 'ImportError("libcudart.so.11.0: cannot open shared object file", path='
                                   '"/s/mmcv/_ext.cpython-311-x86_64-linux-gnu.so")', 'libcudart.so.11.0', LITE),
+    'a part is gone': ('mmcv', 'ModuleNotFoundError("No module named \'mmcv.transforms\'", name="mmcv.transforms")',
+                       'is installed in parts: mmcv.transforms is missing', '--force-reinstall --no-deps mmcv'),
     'no operators': ('mmcv', 'ModuleNotFoundError("No module named \'mmcv._ext\'", name="mmcv._ext")',
                      'mmcv-lite has no operators', 'mmvision-mamba setup-mmcv'),
 }
@@ -151,7 +153,8 @@ def test_what_libraries_raise(case, monkeypatch):
 
 @pytest.mark.parametrize('error', [
     ValueError('mmcv'), AssertionError('shapes differ'), RuntimeError('operator mine::nms does not exist'),
-    ModuleNotFoundError("No module named 'mine'", name='mine'), ImportError('cannot import name mine'),
+    ModuleNotFoundError("No module named 'mine'", name='mine'),
+    ModuleNotFoundError("No module named 'mmdet.modles'", name='mmdet.modles'), ImportError('cannot import name mine'),
     AttributeError("module 'numpy' has no attribute 'float'"), KeyError('torchvision')])
 def test_other_errors_are_left_alone(error):
     assert problem(error) is None

@@ -13,6 +13,7 @@ from pathlib import Path
 from ..installation import (
     DISTRIBUTIONS,
     REQUIRED,
+    WITHOUT_PARTS,
     compiled_operators,
     distributions,
     folder,
@@ -148,7 +149,7 @@ def _problems(results: dict) -> list[str]:
                      + ('Remove that file: mmcv-lite needs none.' if leftover else with_mmcv_lite()))
     if not any(found):
         found += [warning.partition(': ')[2] for result in results.values() for warning in result['warnings']
-                  if warning.startswith('mmvision_mamba goes on')]
+                  if warning.startswith(WITHOUT_PARTS)]
     kept: dict[str, str] = {}  # what follows from another problem has the same reason, or the same command
     for text in filter(None, found):
         reason = re.search(r'\((.*)\)', text)

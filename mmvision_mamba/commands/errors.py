@@ -5,10 +5,11 @@ import inspect
 import logging
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 
 from ..errors import UserError
-from ..installation import problem, with_mmcv_lite
+from ..installation import WITHOUT_PARTS, problem, with_mmcv_lite
 from ..mmcv_ops import source
 from ..printable import printable, shown
 from ..processes import is_first_process, part_processes, was_restarted
@@ -23,15 +24,38 @@ _LONGEST = 2000  # characters of a line of a message
 @contextlib.contextmanager
 def user_errors() -> Iterator[None]:
     """Turn errors of the input into a line or two on stderr and their exit code."""
+    with _held_warnings() as held:
+        try:
+            yield
+        except Exception as error:
+            message = _user_message(error)
+            if message is None:
+                raise
+            held.clear()  # the error says what is broken
+            print(_lines(message), file=sys.stderr, flush=True)
+            sys.exit(getattr(error, 'exit_code', UserError.exit_code))
+        part_processes()
+
+
+@contextlib.contextmanager
+def _held_warnings() -> Iterator[list[str]]:
+    """Keeps warnings of this package's parts that can't be used until the end, and prints those that are left then."""
+    held: list[str] = []
+    show = warnings.showwarning
+
+    def hold(message, *args, **kwargs) -> None:
+        if str(message).startswith(WITHOUT_PARTS):
+            held.append(str(message))
+        else:
+            show(message, *args, **kwargs)
+
+    warnings.showwarning = hold
     try:
-        yield
-    except Exception as error:
-        message = _user_message(error)
-        if message is None:
-            raise
-        print(_lines(message), file=sys.stderr, flush=True)
-        sys.exit(getattr(error, 'exit_code', UserError.exit_code))
-    part_processes()
+        yield held
+    finally:
+        warnings.showwarning = show
+        for message in held:
+            print(_lines(message, 'warning'), file=sys.stderr, flush=True)
 
 
 def printable_output() -> None:
@@ -51,10 +75,10 @@ def printable_output() -> None:
             stream.reconfigure(errors='backslashreplace')
 
 
-def _lines(message: str) -> str:
-    """The message behind 'error: ', its further lines indented: none can be taken for output of the command."""
+def _lines(message: str, kind: str = 'error') -> str:
+    """The message behind its kind, its further lines indented: none can be taken for output of the command."""
     first, *others = printable(message).splitlines() or ['']
-    return '\n'.join([f'error: {shown(first, _LONGEST)}', *(
+    return '\n'.join([f'{kind}: {shown(first, _LONGEST)}', *(
         ' ' * (2 * (not line.startswith('  '))) + shown(line, _LONGEST) for line in others)])
 
 

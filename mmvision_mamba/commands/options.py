@@ -3,7 +3,8 @@ import argparse
 import re
 
 from ..configs import config_of_run, is_checkpoint
-from ..errors import ConfigError, MissingExtraError
+from ..errors import ConfigError
+from ..installation import openmmlab_problem
 from ..printable import shown
 
 
@@ -59,10 +60,9 @@ class _Overrides(argparse.Action):
     """mmengine's `DictAction`, but it keeps the white space in strings such as paths."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        try:
-            from mmengine.config import DictAction  # imports torch: not for --help
-        except ImportError:
-            raise MissingExtraError('--cfg-options', 'openmmlab') from None
+        if (problem := openmmlab_problem('--cfg-options')) is not None:
+            raise problem
+        from mmengine.config import DictAction  # imports torch: not for --help
         for item in values:
             if _DICT.match(item.partition('=')[2]):  # mmengine takes it for text, or never ends reading it
                 raise argparse.ArgumentError(None, f'--cfg-options {item}: a dict is set key by key, such as '

@@ -7,7 +7,7 @@ from mmengine.registry import init_default_scope
 
 from ..configs import find_config, is_checkpoint
 from ..errors import ConfigError, UserError
-from ..installation import problem
+from ..installation import explaining, problem
 from ..processes import print_once
 from .custom_data import use_custom_data
 from .datasets import override_data_root, read_class_names, unwrap_data_roots
@@ -17,6 +17,7 @@ from .panoptic import name_parts
 from .value_types import check_override_types
 
 
+@explaining('reading a config')  # a toolbox is imported; it asserts, for example, that it takes mmcv's version
 def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: Sequence[str] = ('model',),
                 find_data: bool = True, refuse_broken: bool = False) -> Config:
     """Read the config of an experiment, and import its toolbox.

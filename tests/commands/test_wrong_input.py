@@ -123,6 +123,29 @@ def test_what_a_library_says_of_an_argument_is_a_line(capsys):
         raise ValueError('a bug')
 
 
+def test_a_warning_of_what_an_error_then_tells_is_left_out(capsys):
+    import warnings
+
+    from mmvision_mamba.commands.errors import user_errors
+    from mmvision_mamba.errors import ConfigError
+    from mmvision_mamba.installation import WITHOUT_PARTS
+
+    def shown_of(error):
+        with warnings.catch_warnings(record=True) as others, user_errors():
+            warnings.simplefilter('always')
+            warnings.warn(f'{WITHOUT_PARTS} mmcv: it is broken.\nmend it', RuntimeWarning, stacklevel=1)
+            warnings.warn('another', RuntimeWarning, stacklevel=1)
+            assert [str(other.message) for other in others] == ['another']
+            if error:
+                raise error
+
+    with pytest.raises(SystemExit):
+        shown_of(ConfigError('mmcv is broken'))
+    assert capsys.readouterr().err == 'error: mmcv is broken\n'
+    shown_of(None)
+    assert capsys.readouterr().err == f'warning: {WITHOUT_PARTS} mmcv: it is broken.\n  mend it\n'
+
+
 # Data ---------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('kind', ['detector', 'segmentor'])
