@@ -1,6 +1,8 @@
 """Checks of image files and segmentation maps: whole, decodable, of the right size and labels."""
+import errno
 import io
 import os
+import re
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -55,12 +57,16 @@ def file_content(path: str, backend_args: dict | None = None) -> bytes:
     Raises:
         OSError: it can't be read; of storage other than the local file system, whatever its client raises.
     """
-    if '://' not in path and (backend_args or {}).get('backend', 'local') == 'local':
+    scheme = re.match(r'[\w+.-]+://', path)  # 'folder/http://…' is a path
+    if not scheme and (backend_args or {}).get('backend', 'local') == 'local':
         return read_bytes(path, IMAGE_BYTES.value)
     if path.lower().startswith(('http://', 'https://')) and (backend_args or {}).get('backend', 'http') == 'http':
         return fetch(path, IMAGE_BYTES.value, IMAGE_SECONDS.value)
     from mmengine import fileio  # whose import registers the transforms, which need this module
-    return fileio.get(path, backend_args=backend_args)
+    try:
+        return fileio.get(path, backend_args=backend_args)
+    except KeyError:
+        raise OSError(errno.EINVAL, 'mmengine knows no storage of this kind', path) from None
 
 
 def _jpeg_is_complete(content: bytes) -> bool:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from mmvision_mamba.datasets.image_files import image_problem
+from mmvision_mamba.datasets.image_files import file_content, image_problem
 
 from ..helpers.image_bytes import GOOD
 
@@ -87,3 +87,11 @@ def test_png_damaged_inside_is_found_by_decoding():
 def test_missing_and_unreadable_files(tmp_path):
     assert image_problem(tmp_path / 'none.jpg') == 'the file is missing'
     assert image_problem(tmp_path).startswith('the file cannot be read')
+
+
+@pytest.mark.parametrize(('path', 'reason'), [
+    ('/nowhere/train/http://127.0.0.1:9/a.jpg', 'No such file'), ('/nowhere/://', 'No such file'),
+    ('none://a/b.jpg', 'mmengine knows no storage of this kind')])
+def test_paths_that_look_like_urls(path, reason):
+    with pytest.raises(OSError, match=reason):
+        file_content(path)
