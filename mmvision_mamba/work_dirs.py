@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import sys
 import tempfile
 import time
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import ConfigError
+from .files import open_file
 from .printable import shown
 from .processes import warn_once
 
@@ -137,7 +139,7 @@ def record_of(folder: str | os.PathLike) -> dict:
             os.lseek(handle, 0, os.SEEK_SET)
             text = os.read(handle, _LENGTH)
         else:
-            with open(path, 'rb') as file:
+            with open_file(path) as file:
                 text = file.read(_LENGTH)
         record = json.loads(text)
     except (OSError, ValueError, RecursionError):
@@ -154,7 +156,7 @@ def _take(path: Path, wait: float, way_out: str) -> int:
     end, said = time.monotonic() + wait, False
     while True:
         try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, 'O_CLOEXEC', 0), 0o666)
+            handle = _open(path)
         except OSError as error:
             raise ConfigError(f'{shown(path)} can not be written to: {error.strerror}.\nNo run can hold the folder; '
                               f'give this one another: {way_out}') from None
@@ -180,6 +182,19 @@ def _take(path: Path, wait: float, way_out: str) -> int:
                 print(f'{shown(path.parent)} is held by another process; waiting {wait:.0f} s for it', flush=True)
             time.sleep(min(0.2, wait))
         os.close(handle)
+
+
+def _open(path: Path) -> int:
+    """A handle of the file at `path`, made where there is none; OSError where it is a link or no regular file.
+
+    A folder from elsewhere could have a link there, to a file that the record would be written over.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, 'O_CLOEXEC', 0) | getattr(os, 'O_NOFOLLOW', 0)
+                     | getattr(os, 'O_NONBLOCK', 0), 0o666)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, 'it is no regular file', path)
+    return handle
 
 
 def make_log_folder(work_dir: str | os.PathLike, timestamp: str) -> str:

@@ -146,3 +146,17 @@ def test_log_folders_are_of_one_run_each(tmp_path):
     (tmp_path / names[0] / 'log').write_text('x')
     remove_log_folders(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ['20250201_000001']
+
+
+@pytest.mark.parametrize('kind', ['link', 'dangling', 'fifo', 'folder'])
+def test_nothing_is_written_through_what_lies_in_the_place_of_the_lock(tmp_path, kind):
+    """In a folder from elsewhere it may be a link to any file of the user's."""
+    (tmp_path / 'wd').mkdir()
+    (tmp_path / 'mine').write_text('mine')
+    make = dict(link=lambda path: path.symlink_to(tmp_path / 'mine'), dangling=lambda path: path.symlink_to('gone'),
+                fifo=os.mkfifo, folder=os.mkdir)[kind]
+    make(tmp_path / 'wd' / LOCK)
+    with pytest.raises(ConfigError, match=r'\.lock can not be written to'), hold(tmp_path / 'wd', wait=0):
+        pass
+    assert record_of(tmp_path / 'wd') == {}
+    assert (tmp_path / 'mine').read_text() == 'mine' and os.listdir(tmp_path / 'wd') == [LOCK]

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
+from ..files import open_file
 from .trees import Refused
 from .unpickling import Storage, unpickle
 
@@ -33,7 +34,7 @@ def load(file: str | os.PathLike | BinaryIO, map_location: Any = 'cpu', lazy: bo
         Exception: anything, where it is broken.
     """
     device = torch.device(map_location if isinstance(map_location, str | torch.device) else 'cpu')
-    with contextlib.nullcontext(file) if hasattr(file, 'read') else open(file, 'rb') as stream:
+    with contextlib.nullcontext(file) if hasattr(file, 'read') else open_file(file) as stream:
         if not zipfile.is_zipfile(stream):
             stream.seek(0)
             return _load_pickles(stream, device)

@@ -13,6 +13,7 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 
+from ..printable import without_passwords
 from . import enforce_safe_reading, safe_reading_enforced
 from .archives import load
 from .loaded import check_loaded
@@ -107,6 +108,8 @@ def enforce() -> None:
     # mmengine 0.10.7 has no seam here: it logs which tensors could not be copied, and goes on with random ones.
     if not hasattr(runner.checkpoint.load_state_dict, 'checks'):
         runner.checkpoint.load_state_dict = runner.load_state_dict = _checked(runner.checkpoint.load_state_dict)
+        runner.CheckpointLoader.load_checkpoint = staticmethod(
+            _without_passwords(runner.CheckpointLoader.load_checkpoint))
 
 
 def _checked(load_state_dict: Callable) -> Callable:
@@ -119,6 +122,16 @@ def _checked(load_state_dict: Callable) -> Callable:
         check_loaded(module, state_dict, _last_read)
     load_and_check.checks = check_loaded
     return load_and_check
+
+
+def _without_passwords(load_checkpoint: Callable) -> Callable:
+    # mmengine 0.10.7 has no seam here: it logs a URL before anything looks at it.
+    @functools.wraps(load_checkpoint)
+    def load(filename, *args, **options):
+        if without_passwords(str(filename)) != str(filename):
+            return read_checkpoint(filename)  # which refuses it
+        return load_checkpoint(filename, *args, **options)
+    return load
 
 
 def _either(loader: Callable, safe: Callable) -> Callable:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import CheckpointError
+from ..printable import shown
 from .fields import is_count, is_time
 from .resuming import KEY, POINTER
 from .writing import PART, peek, why_broken
@@ -118,11 +119,11 @@ def newest_intact(work_dir: str, folder: str, template: str, say: Callable[[str]
         problem = why_broken(path) or (None if facts[path] else 'it holds weights, and not how far their training was')
         if problem is None and before is not None and facts[path].iteration > before:
             passed = True
-            say(f'Passed over {path}: of later than iteration {before}')
+            say(f'Passed over {shown(path, 1000)}: of later than iteration {before}')
             continue
         if problem is None:
             return str(path)
-        problems.append(f'{path} ({problem})')
+        problems.append(f'{shown(path, 1000)} ({problem})')
         say(f'Skipped {problems[-1]}')
     if problems and not passed:
         raise CheckpointError(f'nothing to resume from: no checkpoint is intact: {"; ".join(problems)}.\n'

@@ -1,11 +1,32 @@
 """Batch inference by many processes or machines, with Ray Data. Needs the extra `ray`."""
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ..checkout import import_path
 from ..errors import DataError, MissingExtraError
 from .batch import BatchJob, infer_shard
 from .inferencer import Inferencer
+
+# Ends processes when its standard input ends, as it does with the driver, by SIGKILL too. By handles, not by numbers:
+# those of processes that ended long ago may be others' by now.
+_GUARD = '''
+import os, signal, sys
+handles = []
+for number in sys.argv[1:]:
+    try:
+        handles.append(os.pidfd_open(int(number)))
+    except OSError:
+        pass
+sys.stdin.buffer.read()
+for handle in handles:
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+    except OSError:
+        pass
+'''
 
 
 class Worker:
@@ -59,11 +80,12 @@ def run_on_ray(job: BatchJob, model: dict, shards: Sequence[int], batch_size: in
                    log_to_driver=False, logging_level='ERROR', configure_logging=True)
     if address == 'local':  # one CPU more for Ray Data's tasks; little memory, as only numbers are sent
         options.update(num_cpus=workers + 1, include_dashboard=False, object_store_memory=128 * 2**20)
+    others = _children()
     try:
         ray.init(address=address, **options)
     except (ConnectionError, ValueError) as error:
         raise DataError(f'no Ray cluster at {address!r} ({str(error).splitlines()[0]})') from None
-    try:
+    with _guarded(_children() - others if address == 'local' else set()):
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
@@ -73,5 +95,29 @@ def run_on_ray(job: BatchJob, model: dict, shards: Sequence[int], batch_size: in
             num_cpus=1, num_gpus=gpus or None, compute=ray.data.ActorPoolStrategy(size=workers))
         for row in results.iter_rows():
             yield int(row['done']), int(row['failed'])
+
+
+def _children() -> set[int]:
+    """Numbers of the processes that this one has started, and of those that they have."""
+    import psutil  # Ray brings it
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
+@contextmanager
+def _guarded(daemons: set[int]) -> Iterator[None]:
+    """Shut Ray down at the end; on Linux, have its daemons end with this process, if that is killed.
+
+    Most of them do so by themselves, but two agents stay for a minute or so.
+    """
+    import ray
+    guard = None
+    if daemons and hasattr(os, 'pidfd_open'):
+        guard = subprocess.Popen([sys.executable, '-c', _GUARD, *map(str, daemons)], stdin=subprocess.PIPE,
+                                 start_new_session=True)
+    try:
+        yield
     finally:
         ray.shutdown()
+        if guard is not None:
+            guard.kill()
+            guard.communicate()

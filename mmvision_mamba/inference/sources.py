@@ -3,10 +3,11 @@ import glob
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote
 
 import cv2
@@ -25,6 +26,8 @@ from .images import from_array, from_pil, read_image
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
 DEFAULT_FPS = 25.  # of a video that doesn't say
 MOST_FPS = 1000.
+_FFMPEG = 'OPENCV_FFMPEG_CAPTURE_OPTIONS'
+_FORMATS = 'format_whitelist;mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,asf,flv,ogg,mxf,dv,mjpeg,ivf,wtv'
 
 
 @dataclass
@@ -164,27 +167,46 @@ def _video(source: Source) -> Iterator[np.ndarray]:
     if not is_url(source.name):
         yield from _frames(source.name, source.name)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, f'video{source.suffix}')
+    with _temporary(source.suffix) as (file, path):
         try:
-            with path.open('wb') as file:
-                save(source.name, file, DOWNLOAD_BYTES.value, source.name.lower().startswith('http:'))
-            capture = cv2.VideoCapture(str(path))
-            source.fps = _fps(capture)
-            capture.release()
+            save(source.name, file, DOWNLOAD_BYTES.value, source.name.lower().startswith('http:'))
+            file.flush()
         except OSError as error:
             raise DataError(f'{source.name}: can not be read ({error.strerror or error})') from None
-        yield from _frames(str(path), source.name)
+        capture = _opened(path)
+        source.fps = _fps(capture)
+        capture.release()
+        yield from _frames(path, source.name)
+
+
+@contextmanager
+def _temporary(suffix: str) -> Iterator[tuple[BinaryIO, str]]:
+    """A file to write to, and a path to open it by; without a name where the system can, so a kill leaves nothing."""
+    if os.path.isdir('/dev/fd'):
+        with tempfile.TemporaryFile() as file:
+            yield file, f'/dev/fd/{file.fileno()}'
+    else:
+        with tempfile.TemporaryDirectory() as folder, open(Path(folder, f'video{suffix}'), 'wb') as file:
+            yield file, file.name
 
 
 def _opened(video: str | int) -> cv2.VideoCapture:
-    """A camera, or a video in a regular file: OpenCV would wait for a FIFO's other end."""
-    if isinstance(video, str):
-        try:
-            open_file(video).close()
-        except OSError as error:
-            raise DataError(f'{video}: can not be read ({error.strerror or error})') from None
-    return cv2.VideoCapture(video)
+    """A camera, or a video in a regular file, of a format that opens no others.
+
+    OpenCV would wait for a FIFO's other end, take a name with % for a series of images, and have FFmpeg read lists of
+    other files, whatever their suffix.
+    """
+    if isinstance(video, int):
+        return cv2.VideoCapture(video)
+    try:
+        open_file(video).close()
+    except OSError as error:
+        raise DataError(f'{video}: can not be read ({error.strerror or error})') from None
+    options = os.environ.get(_FFMPEG, '')  # OpenCV reads it each time
+    if 'format_whitelist' not in options:
+        os.environ[_FFMPEG] = f'{options}|{_FORMATS}'.lstrip('|')
+    has_ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()
+    return cv2.VideoCapture(video, cv2.CAP_FFMPEG if has_ffmpeg else cv2.CAP_ANY)
 
 
 def _fps(capture: cv2.VideoCapture) -> float:

@@ -166,3 +166,10 @@ def a_second_copy_is_asked() -> bool:
 
 def test_loaders_ask_the_package_that_was_imported_last():
     assert call(a_second_copy_is_asked)
+
+
+@pytest.mark.parametrize('url', ['https://user:secret@127.0.0.1:9/w.pth', 'http://secret@h/w.pth'])
+def test_a_password_in_a_url_is_shown_nowhere(url, capfd):
+    with pytest.raises(CheckpointError, match='a URL with a user name or password') as error:
+        CheckpointLoader.load_checkpoint(url)
+    assert 'secret' not in str(error.value) + ''.join(capfd.readouterr())

@@ -132,6 +132,17 @@ def test_pointers_that_are_none(tmp_path, newest, text):
     assert newest() == 'iter_5.pth'
 
 
+@pytest.mark.timeout(30)
+def test_a_pointer_to_what_never_ends(tmp_path, newest):
+    save(tmp_path, 5)
+    os.mkfifo(tmp_path / 'iter_9.pth')
+    (tmp_path / 'iter_8.pth').symlink_to('/dev/zero')
+    for name in ('iter_9.pth', 'iter_8.pth', 'fifo'):
+        point(tmp_path, tmp_path / name)
+        assert newest_intact(str(tmp_path), str(tmp_path), 'iter_{}.pth', newest.said.append) == \
+            str(tmp_path / 'iter_5.pth')
+
+
 @pytest.mark.parametrize(('template', 'step', 'name'), [
     ('iter_{}.pth', 7, 'iter_7.pth'), ('iter_{:06d}.pth', 7, 'iter_000007.pth'),
     ('v2_{0:>5}_x.pth', 7, 'v2_    7_x.pth'), ('{:,}.ckpt', 12000, '12,000.ckpt'), ('{{a}}_{:03}', 7, '{a}_007')])

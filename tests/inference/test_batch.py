@@ -205,3 +205,29 @@ def test_ray_with_a_worker_killed(models, tmp_path):
     run(job, model)
     assert [row['image_id'] for row in rows] == list(range(1, 62))
     assert rows == parquet(tmp_path / 'here')
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_nothing_of_ray_outlives_a_killed_driver(models, images, tmp_path):
+    pytest.importorskip('ray')
+    psutil = pytest.importorskip('psutil')
+    config, weights, _ = models['detector']
+    command = [str(part) for part in (sys.executable, ROOT / 'tools/batch_infer.py', config, weights, images, '--out',
+                                      tmp_path / 'out', '--shard-size', 1)]
+    log = tmp_path / 'log'
+    with log.open('w') as file:
+        process = subprocess.Popen([*command, '--ray'], cwd=tmp_path, stdout=file, stderr=file)
+    while not list((tmp_path / 'out/parts').glob('part-*')):
+        assert process.poll() is None, log.read_text()[-3000:]
+        time.sleep(0.1)
+    started = psutil.Process(process.pid).children(recursive=True)
+    assert any('DashboardAgent' in ''.join(child.cmdline()) for child in started)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 25
+    while left := [child for child in started if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.2)
+    assert subprocess.run(command, cwd=tmp_path).returncode == 0
+    assert [row['image_id'] for row in parquet(tmp_path / 'out')] == list(range(1, len(list_images([str(images)])) + 1))

@@ -1,7 +1,11 @@
 """An input that fails is one of the failures of a run, which goes on: URLs, files that are none, too little memory."""
+import multiprocessing
 import os
 import sys
+import tempfile
+import time
 import weakref
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,6 +14,7 @@ import torch
 
 from mmvision_mamba.errors import ConfigError, DataError
 from mmvision_mamba.inference.failures import NO_MEMORY, is_memory_error, reason_of
+from mmvision_mamba.inference.sources import find_sources
 
 from ..helpers.servers import HEAD, answering, forever, redirect
 
@@ -88,3 +93,42 @@ def test_inputs_that_are_no_images_stop_nothing(segmentor, monkeypatch, tmp_path
     assert 'secret' not in str(result['failures'])
     assert all('\n' not in reason and name not in reason for name, reason in result['failures'])
     assert [path.name for path in tmp_path.rglob('out/preds/**/*.png')] == [good.name]
+
+
+@pytest.mark.timeout(60)
+def test_videos_that_are_lists_of_other_files(tmp_path, monkeypatch):
+    """FFmpeg takes a list for a video whatever its suffix, and OpenCV a name with % for a series of images."""
+    monkeypatch.setenv('OPENCV_FFMPEG_CAPTURE_OPTIONS', 'threads;1')
+    writer = cv2.VideoWriter(str(tmp_path / 'clip.mp4'), cv2.VideoWriter_fourcc(*'mp4v'), 5., (80, 64))
+    for value in (0, 99, 200):
+        writer.write(np.full((64, 80, 3), value, np.uint8))
+    writer.release()
+    os.mkfifo(tmp_path / 'fifo')
+    (tmp_path / 'waits.mp4').write_text('ffconcat version 1.0\nfile fifo\n')
+    (tmp_path / 'joins.avi').write_text('ffconcat version 1.0\nfile clip.mp4\n')
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((64, 80, 3), np.uint8))
+    (tmp_path / 'a.png').rename(tmp_path / 'a0.mkv')
+    (tmp_path / 'a%d.mkv').write_text('junk')
+    frames = {source.output: source.frames for source in find_sources(str(tmp_path))}
+    for name in ('waits', 'joins', 'a%d'):
+        with pytest.raises(DataError, match='can not be opened as a video'):
+            list(frames[name]())
+    assert len(list(frames['clip']())) == 3
+    assert os.environ['OPENCV_FFMPEG_CAPTURE_OPTIONS'].startswith('threads;1|format_whitelist;')
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_a_killed_download_of_a_video_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv('no_proxy', '127.0.0.1')
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    with answering(forever(HEAD + b'\r\n', b'x' * 2**16, 0.01)) as url:
+        process = multiprocessing.get_context('fork').Process(
+            target=lambda: list(find_sources(f'{url}/a.mp4')[0].frames()))
+        process.start()
+        while not (written := [os.stat(path).st_size for path in Path(f'/proc/{process.pid}/fd').glob('*')
+                               if str(tmp_path) in os.readlink(path)]) or not written[0]:
+            assert process.is_alive()
+            time.sleep(0.01)
+        process.kill()
+        process.join()
+    assert not list(tmp_path.iterdir())

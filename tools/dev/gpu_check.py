@@ -172,8 +172,9 @@ class Check:
         with self.log.open('a') as log:
             print(f'$ {line}', file=log, flush=True)
             # A process group of its own, so that a compiler's or a data loader's processes end with it.
-            with subprocess.Popen(command, cwd=cwd, env={**os.environ, **settings}, stdout=log,
-                                  stderr=subprocess.STDOUT, start_new_session=True) as process:
+            with subprocess.Popen([sys.executable, '-c', _GUARD, *command], cwd=cwd, env={**os.environ, **settings},
+                                  stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT,
+                                  start_new_session=True) as process:
                 try:
                     code = process.wait(self.limit)
                 except BaseException:
@@ -322,6 +323,16 @@ class Check:
             (self.out / 'csv').mkdir(parents=True, exist_ok=True)
             write(self.out / 'csv' / f'{path.stem}.csv', results)
 
+
+# Runs a command, and ends its process group with this process, whose pipe nobody else holds: after SIGKILL too.
+_GUARD = '''
+import os, subprocess, sys, threading
+def end():
+    os.read(0, 1)
+    os.killpg(0, 9)
+threading.Thread(target=end, daemon=True).start()
+sys.exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL))
+'''
 
 _BUILD_SCAN = '''
 import sys

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from ...checkpoints.newest import pointed, saved
 from ...checkpoints.resuming import POINTER
 from ...errors import DivergenceError
+from ...files import read_text
 from ...processes import warn_once, was_restarted
 from ...work_dirs import ANEW, note, record_of
 
@@ -45,7 +46,7 @@ def _check_not_diverged(folder: Path) -> None:
     facts = saved(newest) if newest is not None and newest.is_file() else None
     for path in (folder / 'divergence').glob('*.json'):
         try:
-            report = json.loads(path.read_text())
+            report = json.loads(read_text(path))
             if report['action'] == 'stop' and (report['time'] > facts.time if facts and 'time' in report else
                                                path.stat().st_mtime_ns > (folder / POINTER).stat().st_mtime_ns):
                 raise DivergenceError(f'not started again: the run diverged, see {path}')

@@ -1,9 +1,11 @@
 import json
+import multiprocessing
 import subprocess
 import sys
 import tarfile
 import time
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -121,3 +123,33 @@ def test_a_command_past_its_limit_is_ended_with_all_it_started(check, tmp_path, 
     assert not check('--limit', 3).run(['kernels'], again=False)
     assert time.perf_counter() - start < 50
     assert 'TimeoutExpired' in json.loads((tmp_path / 'out/state.json').read_text())['kernels']['why']
+
+
+def runs(pid):
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(') ')[2][0] != 'Z'
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_what_a_killed_check_had_started_ends_with_it(check, tmp_path):
+    """Its children are of a session of their own, which no signal to the check reaches."""
+    child = (f'import os, subprocess, sys; open({str(tmp_path / "pids")!r}, "w").write(str(os.getpid()) + " "); '
+             'subprocess.run([sys.executable, "-c", "import os, time; '
+             f'open({str(tmp_path / "pids")!r}, \'a\').write(str(os.getpid()) + \' end\'); time.sleep(60)"])')
+    one = check('--limit', 300)
+    one.log = tmp_path / 'log'
+    process = multiprocessing.get_context('fork').Process(target=one._call, args=('-c', child))
+    process.start()
+    pids = tmp_path / 'pids'
+    while not pids.exists() or not pids.read_text().endswith('end'):
+        assert process.is_alive(), one.log.read_text()
+        time.sleep(0.05)
+    process.kill()
+    process.join()
+    deadline = time.monotonic() + 30
+    for pid in map(int, pids.read_text().split()[:2]):
+        while runs(pid):
+            assert time.monotonic() < deadline, f'{pid} still runs'
+            time.sleep(0.05)
