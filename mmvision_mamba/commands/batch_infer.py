@@ -36,18 +36,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int | None:
+    from ..checkpoints.local_files import digest, local_file
     from ..inference import Inferencer
     from ..inference.batch import BatchJob
     from ..inference.batch_settings import settings_of
 
     _check_options(args)
     config, checkpoint, inputs = model_and_inputs(args)
+    weights = checkpoint if is_url(checkpoint) else str(Path(checkpoint).absolute())
+    weights_sha256 = digest(local_file(weights))
+    # With its hash, for a training may write another file there before this process, or a worker, reads it.
     model = dict(model=str(find_config(config).absolute()), cfg_options=args.cfg_options,
-                 weights=checkpoint if is_url(checkpoint) else str(Path(checkpoint).absolute()))
+                 weights=f'{weights.partition("#sha256=")[0]}#sha256={weights_sha256}')
     # With Ray too, so that errors in config and checkpoint are reported before any process starts.
     inferencer = Inferencer(**model, device='cpu' if args.ray else args.device, show_progress=False)
-    settings = settings_of(inferencer, model['weights'], model['model'], args.batch_size,
-                           mmcv_ops.source().kind)
+    settings = settings_of(inferencer, weights_sha256, args.batch_size, mmcv_ops.source().kind,
+                           dict(config=model['model'], weights=weights))
     job = BatchJob(inputs, args.out, settings, args.shard_size, args.format, inferencer.ids, args.hash_images)
     with job.hold():
         return _run(args, job, model, inferencer)

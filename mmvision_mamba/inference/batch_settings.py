@@ -11,7 +11,6 @@ import numpy as np
 import PIL
 import torch
 
-from ..checkpoints.local_files import digest, local_file
 from ..datasets.label_maps import meaning
 from ..errors import DataError
 from ..files import read_text
@@ -27,15 +26,16 @@ _MOST_BYTES = 2**28
 _WAY_OUT = 'Give --out another folder, or remove this one.'
 
 
-def settings_of(inferencer: Inferencer, weights: str, config: str, batch_size: int, operators: str) -> dict:
+def settings_of(inferencer: Inferencer, weights_sha256: str, batch_size: int, operators: str,
+                information: Mapping[str, str]) -> dict:
     """The settings of a job, JSON-ready: model and pipeline as the config has them, weights by their hash, versions.
 
     Args:
         inferencer: that infers.
-        weights: its checkpoint, file or URL.
-        config: its config, for people.
+        weights_sha256: of its checkpoint.
         batch_size: images per forward, which detectors pad to the largest.
         operators: the kind of mmcv's operators, see `mmcv_ops.Source`.
+        information: where config and weights lie, for people.
     """
     cfg = inferencer.toolbox.cfg
     toolbox = __import__(inferencer.scope or '')
@@ -45,8 +45,7 @@ def settings_of(inferencer: Inferencer, weights: str, config: str, batch_size: i
     return plain(dict(
         model=cfg.model, pipeline=cfg.test_dataloader.dataset.pipeline, scope=inferencer.scope,
         classes=inferencer.classes, palette=inferencer.palette, label_maps=meaning(inferencer.reduce_zero_label),
-        weights_sha256=digest(local_file(weights)), batch_size=batch_size, versions=versions,
-        **{INFORMATION: dict(config=config, weights=weights)}))
+        weights_sha256=weights_sha256, batch_size=batch_size, versions=versions, **{INFORMATION: information}))
 
 
 def plain(value: Any) -> Any:

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 
 from mmvision_mamba.commands.batch_infer import add_options, run
-from mmvision_mamba.errors import ConfigError, DataError
+from mmvision_mamba.errors import CheckpointError, ConfigError, DataError
 from mmvision_mamba.inference.batch import BatchJob, infer_shard
 from mmvision_mamba.inference.batch_settings import plain
 
@@ -75,6 +76,28 @@ def test_a_folder_goes_on_with_the_same_settings_alone(command, images, tmp_path
         patch.setattr(torch, '__version__', '9.9')
         with pytest.raises(DataError, match=r'different: versions\.torch \(.*, now 9\.9\)'):
             command(out)
+
+
+@pytest.mark.parametrize('by_worker', [False, True])
+def test_weights_that_change_under_way(command, tmp_path, monkeypatch, by_worker):
+    """A training replaces its checkpoint: no model may infer with others than the manifest says."""
+    from mmvision_mamba import inference
+    from mmvision_mamba.inference import ray_batch
+    weights = tmp_path / 'weights.pth'
+    shutil.copy(command.folder / 'weights.pth', weights)
+    state = torch.load(weights)['state_dict']
+
+    def changed(make, *args, **options):
+        torch.save(dict(state_dict={key: value + 1 for key, value in state.items()}), weights)
+        return make(*args, **options)
+    if by_worker:
+        monkeypatch.setattr(ray_batch, 'run_on_ray', lambda job, model, *_: changed(
+            ray_batch.Worker, job, model, 'cpu', 1))
+        monkeypatch.setattr('mmvision_mamba.commands.batch_infer._check_options', lambda args: None)
+    else:
+        monkeypatch.setattr(inference, 'Inferencer', partial(changed, inference.Inferencer))
+    with pytest.raises(CheckpointError, match=r'weights\.pth has the SHA-256 .*, expected'):
+        command(tmp_path / 'out', *['--ray'] * by_worker, weights=weights)
 
 
 def job(images, out, **options):
