@@ -6,6 +6,7 @@ import pickle
 import struct
 import sys
 import zipfile
+import zlib
 from typing import Any, BinaryIO
 
 import torch
@@ -37,11 +38,25 @@ def load(file: str | os.PathLike | BinaryIO, map_location: Any = 'cpu', lazy: bo
     with contextlib.nullcontext(file) if hasattr(file, 'read') else open_file(file) as stream:
         if not zipfile.is_zipfile(stream):
             stream.seek(0)
-            return _load_pickles(stream, device)
+            return _no_storage(_load_pickles(stream, device))
         with zipfile.ZipFile(stream) as archive:
             records = checked_records(archive, stream)
             path = file if lazy and not hasattr(file, 'read') else None
-            return _load_archive(archive, records, stream, device, path)
+            return _no_storage(_load_archive(archive, records, stream, device, path))
+
+
+def load_storage(content: bytes) -> Storage:
+    """The storage that `pickle`, rather than `torch.save`, keeps of a tensor: a file of its own."""
+    storage = _load_pickles(io.BytesIO(content), torch.device('cpu'))
+    if not isinstance(storage, Storage):
+        raise Refused('a tensor without a storage')
+    return storage
+
+
+def _no_storage(content: Any) -> Any:
+    if isinstance(content, Storage):
+        raise Refused('a storage without a tensor')
+    return content
 
 
 def checked_records(archive: zipfile.ZipFile, stream: BinaryIO) -> dict[str, zipfile.ZipInfo]:
@@ -68,7 +83,9 @@ def checked_records(archive: zipfile.ZipFile, stream: BinaryIO) -> dict[str, zip
 
 def _load_archive(archive: zipfile.ZipFile, records: dict[str, zipfile.ZipInfo], stream: BinaryIO,
                   device: torch.device, path: str | os.PathLike | None) -> Any:
-    order = archive.read(records['byteorder']).decode() if 'byteorder' in records else 'little'
+    order = archive.read(records['byteorder']) if 'byteorder' in records else b'little'
+    if order not in (b'little', b'big'):
+        raise ValueError('an unknown order of bytes')
     storages: dict[str, Tensor] = {}
     whole = None if path is None else _mapped(path)
 
@@ -81,9 +98,11 @@ def _load_archive(archive: zipfile.ZipFile, records: dict[str, zipfile.ZipInfo],
                 start = _start(stream, record)
                 content = whole[start:start + record.file_size]
             else:
-                with archive.open(record) as source:
-                    content = _read(source, record.file_size)
-            if order != sys.byteorder:
+                stream.seek(_start(stream, record))
+                content = _read(stream, record.file_size)
+                if zlib.crc32(memoryview(content.numpy())) != record.CRC:
+                    raise zipfile.BadZipFile(f'Bad CRC-32 for file {record.filename!r}')
+            if order.decode() != sys.byteorder:
                 content = content.view(-1, dtype.itemsize).flip(1).reshape(-1)
             storages[key] = content.to(device)
         return Storage(storages[key], dtype)

@@ -40,13 +40,17 @@ def checked_key(value: Any) -> Any:
     return value
 
 
-def check_tree(tree: Any) -> None:
+def check_tree(tree: Any, most: int = 1) -> None:
     """Check that a tree holds plain data and tensors, and can be walked through.
 
+    Args:
+        tree: whatever it is.
+        most: how many times 4,194,304 items it may have, with what is shared counted each time. Default: 1.
+
     Raises:
-        Refused: it holds something else, itself, or, with what is shared counted each time, more than 4,194,304 items
-            or 100 levels.
+        Refused: it holds something else, itself, more items than that, or more than 100 levels.
     """
+    most *= MOST_ITEMS
     sizes: dict[int, tuple[int, int]] = {}  # of containers that are done: items, levels
     open_: list[tuple[Any, Iterator, list[int]]] = []
     inside: set[int] = set()
@@ -67,8 +71,8 @@ def check_tree(tree: Any) -> None:
             inside.add(id(value))
             open_.append((value, children, [*total]))
             total[:] = 1, 1
-        if total[0] > MOST_ITEMS or total[1] + len(open_) > DEEPEST:
-            raise Refused(f'data of more than {MOST_ITEMS} items or {DEEPEST} levels')
+        if total[0] > most or total[1] + len(open_) > DEEPEST:
+            raise Refused(f'data of more than {most} items or {DEEPEST} levels')
 
     enter(tree)
     while open_:
@@ -83,8 +87,8 @@ def check_tree(tree: Any) -> None:
             inside.discard(id(value))
             sizes[id(value)] = total[0], total[1]
             total[:] = before[0] + total[0], max(before[1], 1 + total[1])
-            if total[0] > MOST_ITEMS:
-                raise Refused(f'data of more than {MOST_ITEMS} items or {DEEPEST} levels')
+            if total[0] > most:
+                raise Refused(f'data of more than {most} items or {DEEPEST} levels')
 
 
 def _children(value: Any) -> Iterator | None:

@@ -8,7 +8,7 @@ import argparse
 import io
 import pickletools
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,9 @@ DTYPES = {name: getattr(torch, name) for name in (
 STORAGES = dict(DoubleStorage=torch.float64, FloatStorage=torch.float32, HalfStorage=torch.float16,
                 BFloat16Storage=torch.bfloat16, LongStorage=torch.int64, IntStorage=torch.int32,
                 ShortStorage=torch.int16, CharStorage=torch.int8, ByteStorage=torch.uint8, BoolStorage=torch.bool)
-MOST_STEPS, MOST_SIDES = 2**24, 16
+MOST_STEPS, MOST_SIDES = 2**23, 16
+MOST_MADE = 2**19  # objects of classes, some of which take kilobytes
+MOST_TUPLE_KEYS = 1000  # whose hashes, unlike those of text, a file can make collide
 
 
 class ForeignClass(Exception):
@@ -68,8 +70,10 @@ def tensor(storage, offset, size, stride, *_, metadata=None) -> Tensor:
             reach += (side - 1) * step
         if (offset + reach) * storage.dtype.itemsize > len(storage.content):
             raise Refused('a tensor that is larger than its storage')
-    elif offset or any(n >= 2**31 for n in (*dimensions[0], *dimensions[1])):
+    elif any(n >= 2**31 for n in (*dimensions[0], *dimensions[1])):
         raise Refused('an empty tensor of huge sides')
+    else:
+        offset = 0  # that of an empty part of a tensor may lie at its end
     content = storage.content.view(storage.dtype)
     return content.as_strided(*dimensions, content.storage_offset() + offset)
 
@@ -84,6 +88,16 @@ def _parameter(data, *_):
     if not isinstance(data, Tensor):
         raise Refused('a parameter that is no tensor')
     return data
+
+
+def _with_attributes(make, kind, arguments, _):
+    """A tensor that has been given attributes, which are left out."""
+    if not isinstance(make, _Name) or kind is not Tensor or not isinstance(arguments, tuple):
+        raise Refused('a tensor of another class')
+    made = _made(make, arguments, 'REDUCE')
+    if not isinstance(made, Tensor):
+        raise Refused('a tensor that is none')
+    return made
 
 
 def _whole_numbers(values, what: str) -> tuple[int, ...]:
@@ -138,6 +152,7 @@ KNOWN: dict[str, Any] = {
     'torch._utils._rebuild_tensor': _Name(tensor), 'torch._utils._rebuild_tensor_v2': _Name(_tensor_with_metadata),
     'torch._utils._rebuild_parameter': _Name(_parameter),
     'torch._utils._rebuild_parameter_with_state': _Name(_parameter),
+    'torch._tensor._rebuild_from_type_v2': _Name(_with_attributes), 'torch.Tensor': Tensor,
     'torch.Size': _Name(_size), 'torch.device': _Name(_device),
     'argparse.Namespace': _Name(new=argparse.Namespace)}
 KNOWN |= {f'builtins.{name}': _Name(call) for name, call in dict(
@@ -181,12 +196,18 @@ def allow(name: str, call: Callable | None = None, new: Callable | None = None,
             STATES[type_] = state
 
 
-def unpickle(file: io.BufferedIOBase, storage: Callable[..., Storage]) -> Any:
+def unpickle(file: io.BufferedIOBase, storage: Callable[..., Storage], names: Mapping[str, Callable] = {},
+             most: int = 1) -> Any:
     """Read one pickle from `file`, which is then behind it.
 
     Args:
         file: at the start of a pickle.
         storage: called with what the file says of a storage after the word 'storage', 4 values or 5.
+        names: of further functions that the file may call. Default: none.
+        most: how many times as many parts and items it may have as a checkpoint. Default: 1.
+
+    Returns:
+        A tree that `check_tree` has passed, or a `Storage` alone.
 
     Raises:
         Refused, ForeignClass: it holds what it may not.
@@ -195,14 +216,23 @@ def unpickle(file: io.BufferedIOBase, storage: Callable[..., Storage]) -> Any:
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
-    bytes_made = 0
+    made = size = tuple_keys = 0
 
-    def count(made: Any) -> None:
-        nonlocal bytes_made
-        bytes_made += made.nbytes if isinstance(made, np.ndarray) else len(made) if isinstance(
-            made, bytes | bytearray) else 0
-        if bytes_made > 4 * file.tell() + 2**16:
+    def count(*taken: Any) -> None:
+        """Count what a call took or made: it can be one large content each time, which the file has once."""
+        nonlocal made, size
+        made += 1
+        size += sum(_length(part) for part in taken)
+        if made > 2 * MOST_MADE * most:
+            raise Refused(f'more than {MOST_MADE} objects')
+        if size > 8 * file.tell() + 2**16:
             raise Refused('one content many times over')
+
+    def count_keys(keys: Iterable) -> None:
+        nonlocal tuple_keys
+        tuple_keys += sum(type(key) is tuple for key in keys)
+        if tuple_keys > MOST_TUPLE_KEYS:
+            raise Refused(f'more than {MOST_TUPLE_KEYS} keys that are tuples')
 
     def popped() -> list:
         start = marks.pop()
@@ -211,15 +241,17 @@ def unpickle(file: io.BufferedIOBase, storage: Callable[..., Storage]) -> Any:
         return items
 
     for step, (operation, argument, _) in enumerate(pickletools.genops(file)):
-        if step == MOST_STEPS:
+        if step == MOST_STEPS * most:
             raise Refused(f'more than {MOST_STEPS} parts')
         name = operation.name
         if name in ('BINPUT', 'LONG_BINPUT'):
             memo[argument] = stack[-1]
+        elif name == 'MEMOIZE':
+            memo[len(memo)] = stack[-1]
         elif name in ('BINGET', 'LONG_BINGET'):
             stack.append(memo[argument])
         elif name in ('BINUNICODE', 'BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT', 'SHORT_BINSTRING',
-                      'BINSTRING'):
+                      'BINSTRING', 'SHORT_BINUNICODE', 'BINBYTES', 'SHORT_BINBYTES', 'BYTEARRAY8'):
             stack.append(argument)
         elif name in _CONSTANTS:
             stack.append(_CONSTANTS[name]())
@@ -242,33 +274,48 @@ def unpickle(file: io.BufferedIOBase, storage: Callable[..., Storage]) -> Any:
             items = [stack.pop(), stack.pop()][::-1] if name == 'SETITEM' else popped()
             if type(stack[-1]) not in (dict, OrderedDict, Counter):
                 raise Refused('keys of what is no dictionary')
+            count_keys(items[::2])
             _filled(stack[-1], items)
-        elif name == 'GLOBAL':
-            stack.append(_find(argument.replace(' ', '.', 1).replace('__builtin__.', 'builtins.', 1)))
+        elif name in ('GLOBAL', 'STACK_GLOBAL'):
+            if name == 'STACK_GLOBAL':
+                argument = ' '.join((stack.pop(-2), stack.pop()))
+            called = argument.replace(' ', '.', 1).replace('__builtin__.', 'builtins.', 1)
+            stack.append(_Name(names[called]) if called in names else _find(called))
         elif name == 'BINPERSID':
             stack.append(_stored(stack.pop(), storage))
         elif name in ('REDUCE', 'NEWOBJ'):
             arguments, maker = stack.pop(), stack[-1]
             if not isinstance(maker, _Name) or not isinstance(arguments, tuple):
                 raise Refused('a call of what is no function')
+            count(arguments, *arguments)
+            if maker.call is _set:
+                count_keys(*arguments)
             stack[-1] = _made(maker, arguments, name)
             count(stack[-1])
         elif name == 'BUILD':
-            state, made_object = stack.pop(), stack[-1]
-            _set_state(made_object, state)
-            count(made_object)
+            state = stack.pop()
+            count(state, *(dict.values(state) if isinstance(state, dict) else ()))
+            _set_state(stack[-1], state)
+            count(stack[-1])
         elif name == 'STOP':
             result = stack.pop()
-            check_tree(result)
+            if not isinstance(result, Storage):
+                check_tree(result, most)
             return result
-        elif name != 'PROTO':
+        elif name not in ('PROTO', 'FRAME'):
             raise Refused(f'the step {name} of a pickle')
     raise EOFError
 
 
 _CONSTANTS: dict[str, Callable] = dict(
     NONE=lambda: None, NEWTRUE=lambda: True, NEWFALSE=lambda: False, EMPTY_TUPLE=tuple, EMPTY_LIST=list,
-    EMPTY_DICT=dict, EMPTY_SET=set)
+    EMPTY_DICT=dict)
+
+
+def _length(part: Any) -> int:
+    if isinstance(part, np.ndarray):
+        return part.nbytes
+    return len(part) if isinstance(part, str | bytes | bytearray | list | tuple | set | dict) else 0
 
 
 def _find(name: str) -> Any:

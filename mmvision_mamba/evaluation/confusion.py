@@ -2,8 +2,7 @@
 import contextlib
 import io
 import os
-import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 
@@ -13,7 +12,9 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATASETS, TRANSFORMS
 
-from ..checkpoints import numpy_pickles
+from ..checkpoints.archives import load_storage
+from ..checkpoints.trees import Refused
+from ..checkpoints.unpickling import ForeignClass, Storage, unpickle
 from ..datasets.coco_masks import rle_problem
 from ..datasets.image_names import image_names
 from ..datasets.json_numbers import is_integer
@@ -24,24 +25,7 @@ from ..files import open_file
 from ..printable import shown
 from .digits import keep_digits
 
-# Names that a pickle of predictions may use; others are refused, since they could run code.
-_ALLOWED = {('collections', 'OrderedDict'), ('torch', 'Size'), ('torch._utils', '_rebuild_tensor_v2')}
-_NUMPY = {(stand_in.__module__, stand_in.__name__): stand_in for stand_in in numpy_pickles.SAFE}
-
-
-class _Unpickler(pickle.Unpickler):
-    """Finds only the allowed names; NumPy's are stand-ins."""
-
-    def find_class(self, module, name):
-        if (module, name) == ('torch.storage', '_load_from_bytes'):  # torch's own runs code
-            return lambda content: torch.load(io.BytesIO(content), map_location='cpu', weights_only=True)
-        if (module, name) == ('_codecs', 'encode'):  # bytes in older protocols
-            return lambda text, encoding: text.encode('latin1')
-        if (module, name) in _NUMPY:
-            return _NUMPY[module, name]
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f'it holds an object of {module}.{name}')
-        return super().find_class(module, name)
+_MOST = 32  # times as many parts as a checkpoint: run lengths of each of millions of masks
 
 
 def load_predictions(path: str | os.PathLike) -> list[dict]:
@@ -52,11 +36,14 @@ def load_predictions(path: str | os.PathLike) -> list[dict]:
     """
     try:
         with open_file(path) as file:
-            predictions = _Unpickler(file).load()
+            predictions = unpickle(file, _no_storage, {'torch.storage._load_from_bytes': _storages(
+                os.fstat(file.fileno()).st_size)}, _MOST)
     except OSError as error:
         raise DataError(f'{path}: {error.strerror}') from error
     except Exception as error:  # a broken pickle may raise anything
-        raise DataError(f'{path}: no predictions that `mmvision-mamba test --out` kept ({shown(error)})') from error
+        reason = f'it holds an object of {shown(error)}' if isinstance(error, ForeignClass) else \
+            f'it holds {error}' if isinstance(error, Refused) else shown(error) or type(error).__name__
+        raise DataError(f'{path}: no predictions that `mmvision-mamba test --out` kept ({reason})') from error
     if not isinstance(predictions, list) or not all(
             isinstance(item, dict) and 'pred_instances' in item for item in predictions):
         raise DataError(f'{path}: no predictions of a detector, as `mmvision-mamba test --out` keeps them')
@@ -64,6 +51,23 @@ def load_predictions(path: str | os.PathLike) -> list[dict]:
         if problem := _prediction_problem(item):
             raise DataError(f'{path}: the prediction {index} {problem}; `mmvision-mamba test --out` writes others')
     return predictions
+
+
+def _storages(most: int) -> Callable[[bytes], Storage]:
+    """What reads the tensors in a file of `most` bytes, which may name one content many times."""
+    taken = 0
+
+    def read(content: bytes) -> Storage:
+        nonlocal taken
+        taken += len(content)
+        if taken > most:
+            raise Refused('one content many times over')
+        return load_storage(content)
+    return read
+
+
+def _no_storage(*_):
+    raise Refused('a storage that it does not have')
 
 
 def _prediction_problem(item: dict) -> str | None:

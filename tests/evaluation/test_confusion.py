@@ -160,6 +160,30 @@ def test_loading_predictions(protocol, tmp_path, monkeypatch):
         confusion.load_predictions(tmp_path / 'nowhere.pkl')
 
 
+@pytest.mark.parametrize('content', [
+    b'\x80\x02]r\xff\xff\xff\x7f\x8f.',  # pickle itself makes room for all numbers below
+    b'\x80\x02}' + b')' + b''.join(b'q\x00h\x00\x86' for _ in range(80)) + b'K\1s.',  # it would hash 2^80 tuples
+    b'\x80\x02ctorch.storage\n_load_from_bytes\nq\x00c_codecs\nencode\n' + b'X\xe8\3\0\0' + b'a' * 1000
+    + b'X\6\0\0\0latin1\x86R\x85q\x01R.', b'\x80\4(' + b'\x8f' * 100 + b'l.'])
+def test_predictions_that_ask_for_all_memory_or_time(content, tmp_path):
+    (tmp_path / 'p.pkl').write_bytes(content)
+    with pytest.raises(DataError, match=r'p\.pkl: no predictions') as error:
+        confusion.load_predictions(tmp_path / 'p.pkl')
+    assert len(str(error.value)) < 500
+
+
+def test_one_tensor_many_times(tmp_path):
+    import io
+    stored = io.BytesIO()
+    torch.save(torch.ones(1000)._typed_storage(), stored, _use_new_zipfile_serialization=False)
+    text = stored.getvalue().decode('latin1').encode()
+    (tmp_path / 'p.pkl').write_bytes(
+        b'\x80\x02](ctorch.storage\n_load_from_bytes\nq\x00c_codecs\nencode\nX' + len(text).to_bytes(4, 'little')
+        + text + b'X\6\0\0\0latin1\x86R\x85q\x01R' + b'h\x00h\x01R' * 1000 + b'e.')
+    with pytest.raises(DataError, match='one content many times over'):
+        confusion.load_predictions(tmp_path / 'p.pkl')
+
+
 # Segmentation -------------------------------------------------------------------------------------------------------
 
 @pytest.fixture(params=[False, True], ids=['', 'reduce_zero_label'])

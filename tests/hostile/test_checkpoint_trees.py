@@ -8,7 +8,7 @@ from collections import OrderedDict
 import pytest
 import torch
 
-from mmvision_mamba.checkpoints import mmengine_loader
+from mmvision_mamba.checkpoints import mmengine_loader, unpickling
 from mmvision_mamba.checkpoints.reading import read_checkpoint
 from mmvision_mamba.errors import CheckpointError
 
@@ -48,6 +48,20 @@ def nested(depth, start=b')'):
     """A tuple of two of the same, of tuples of two of the same, and so on, as often as `depth` says."""
     return start + b''.join(b'q\x00h\x00\x86' for _ in range(depth))
 
+
+def colliding(count):
+    """Pairs of numbers whose hashes are all the same: Python's hash of a tuple is no secret, unlike that of text."""
+    start, factor, other, whole = 2870177450012600261, 14029467366897019727, 11400714785074694791, 2**64
+
+    def after(first):
+        state = (start + first * factor) % whole
+        return (state << 31 | state >> 33) * other % whole
+
+    seconds = ((x, (after(1) - after(x)) * pow(factor, -1, whole) % whole) for x in range(1, 100 * count))
+    return [(x, y) for x, y in seconds if y < 2**61 - 1][:count]
+
+
+PAIRS = b''.join(number(a) + number(b) + b'\x86' for a, b in colliding(1500))
 
 TREES = {
     'a tensor beyond its storage': rebuilt((5,)),
@@ -93,6 +107,16 @@ TREES = {
     'one content many times': b'c_codecs\nencode\n' + text('x' * 1000) + text('latin1') + b'\x86q\x00R0' + (
         b'c_codecs\nencode\nh\x00R0' * 1000) + b'N',
     'keys that collide': b'}(' + b''.join(number(i * (2**61 - 1)) + b'N' for i in range(1, 1000)) + b'u',
+    'tuples that collide, as keys': b'}(' + b''.join(
+        number(a) + number(b) + b'\x86N' for a, b in colliding(1500)) + b'u',
+    'tuples that collide, in a set': b'c__builtin__\nset\n](' + PAIRS + b'e\x85R',
+    'one set many times': b'](c__builtin__\nset\nq\x00](' + b'K\1K\2' * 5000 + b'e\x85q\x01R' + (
+        b'h\x00h\x01R' * 500) + b'e',
+    'one path many times': b'](cpathlib\nPurePosixPath\nq\x00(' + text('a') * 5000 + b'tq\x01R' + (
+        b'h\x00h\x01R' * 500) + b'e',
+    'one state many times': b'](cargparse\nNamespace\n)\x81q\x00}(' + b''.join(
+        text(f'a{i}') + b'N' for i in range(5000)) + b'uq\x01b' + b'h\x00h\x01b' * 500 + b'e',
+    'sets of a later protocol': b'\x8f',
     'an attribute over a method': b'ccollections\nOrderedDict\n)R}' + text('_metadata') + number(5) + b'sb',
     'versions that are no numbers': b'ccollections\nOrderedDict\n)R}' + text('_metadata') + b'}' + text(
         'a') + b'}' + text('version') + text('2') + b'sssb',
@@ -154,6 +178,30 @@ def test_kinds_of_tensors(name, zipped, tmp_path):
     assert said in refusal(tmp_path / 'w.pth')
 
 
+def test_a_million_objects(tmp_path, monkeypatch):
+    monkeypatch.setattr(unpickling, 'MOST_MADE', 1000)
+    archive(tmp_path / 'w.pth', b'](cargparse\nNamespace\n)\x81q\x00' + b'h\x00}b' * 1001 + b'e')
+    assert 'more than 1000 objects' in refusal(tmp_path / 'w.pth')
+
+
+def with_attributes(tensor):
+    tensor.note = 'mine'
+    return tensor
+
+
+@pytest.mark.parametrize('tensor', [
+    torch.arange(10)[10:], torch.ones(4, 5)[:, 2:2], torch.empty(0, 3), with_attributes(torch.ones(3)),
+    with_attributes(torch.nn.Parameter(torch.ones(3))), torch.arange(6.).reshape(2, 3).t(),
+    torch.arange(3).expand(1, 3), torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last),
+    torch.ones(2, 3, dtype=torch.bfloat16)[:, 1]])
+@pytest.mark.parametrize('zipped', [True, False], ids=['zip', 'legacy'])
+def test_dense_tensors_of_all_kinds_are_read(tensor, zipped, tmp_path):
+    torch.save(tensor, tmp_path / 'w.pth', _use_new_zipfile_serialization=zipped)
+    found = read_checkpoint(tmp_path / 'w.pth')
+    assert torch.equal(found, tensor) and found.dtype == tensor.dtype
+    assert found.is_contiguous() == tensor.is_contiguous()
+
+
 def test_archives(tmp_path):
     path = tmp_path / 'w.pth'
     archive(path, b'N', [('w/data/1', bytes(10**6))], zipfile.ZIP_DEFLATED)
@@ -164,6 +212,8 @@ def test_archives(tmp_path):
     assert 'one name' in refusal(path)
     archive(path, b'N', [('w/constants.pkl', b'')])
     assert 'a program' in refusal(path)
+    archive(path, rebuilt(), [('w/byteorder', b'middle')])
+    assert 'ValueError' in refusal(path)
     archive(path, b'N')  # all records of the directory at the place of the first, which claims the whole file
     whole = path.read_bytes()
     start = whole.index(b'PK\1\2')
