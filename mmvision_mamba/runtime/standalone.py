@@ -577,7 +577,7 @@ def _opened(path, read: Callable[[], np.ndarray]) -> np.ndarray:
                                 'channels can be a .npy file, or a TIFF with tifffile installed') from None
     except MemoryError:
         raise RuntimeInputError(f'{path}: there is too little memory for it') from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's plug-ins and tifffile may raise anything
         if isinstance(error, RuntimeInputError):
             raise
         raise RuntimeInputError(f'{path} can not be read as an image: {_one_line(error)}') from None

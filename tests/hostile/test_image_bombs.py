@@ -164,6 +164,15 @@ def test_no_program_is_started_for_postscript(tmp_path, monkeypatch):
     assert not (tmp_path / 'started').exists()
 
 
+@pytest.mark.skipif('AVIF' not in Image.SAVE, reason='Pillow was built without AVIF')
+def test_a_decoder_that_raises_what_no_other_does(tmp_path):
+    """libavif, for a kind of item that it doesn't know: a RuntimeError."""
+    path = tmp_path / 'photo.avif'
+    path.write_bytes(encoded(PICTURE, 'AVIF').replace(b'av01', b'grid', 1))
+    for way, call in ways(str(path)).items():
+        assert answer(call).startswith(('refused', 'the image')), way
+
+
 def test_two_headers_of_one_size_are_refused_too():
     content = jpeg(lambda head, own, huge: head + own[:19] + own)
     assert image_problem(content) == 'the image is damaged (it has 2 headers of a frame)'
