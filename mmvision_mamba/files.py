@@ -110,15 +110,24 @@ def read_bytes(path: str | os.PathLike, most: int | None = None) -> bytes:
         OSError: it can't be read, is no regular file, or has more bytes.
     """
     with open_file(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if most is None or size <= most:
-            content = file.read(size + 1) or b''
-            if len(content) > size:  # it grows, or is one of those whose size no one knows, as in /proc
-                content += (file.read() if most is None else file.read(most + 1 - len(content))) or b''
-            size = len(content)
-        if most is not None and size > most:
-            raise OSError(errno.EFBIG, f'it has {size} bytes or more, and {most} are allowed', path)
-        return content
+        try:
+            content, size = _read(file, most)
+        except OSError as error:  # such as an unreadable sector: it doesn't name the file
+            raise OSError(error.errno, error.strerror, path) from None
+    if most is not None and size > most:
+        raise OSError(errno.EFBIG, f'it has {size} bytes or more, and {most} are allowed', path)
+    return content
+
+
+def _read(file: BinaryIO, most: int | None) -> tuple[bytes, int]:
+    """The content and its size; a size above `most` without the content."""
+    size = os.fstat(file.fileno()).st_size
+    if most is not None and size > most:
+        return b'', size
+    content = file.read(size + 1) or b''
+    if len(content) > size:  # it grows, or is one of those whose size no one knows, as in /proc
+        content += (file.read() if most is None else file.read(most + 1 - len(content))) or b''
+    return content, len(content)
 
 
 def read_text(path: str | os.PathLike, most: int | None = None) -> str:

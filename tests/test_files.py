@@ -94,6 +94,8 @@ def test_files_that_have_no_size():
     assert read_text('/proc/self/status').startswith('Name:')
     with pytest.raises(OSError, match='allowed'):
         read_bytes('/proc/self/status', 10)
+    with pytest.raises(OSError, match="'/proc/self/mem'"):  # opens, and can't be read
+        read_bytes('/proc/self/mem')
 
 
 @pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16', 'utf-32'])

@@ -146,16 +146,29 @@ def _user_message(error: Exception) -> str | None:
     built = _class_being_built(error.__traceback__)
     if isinstance(error, KeyError) and 'is not in the' in str(error):
         return str(error.args[0]).split('. Please check')[0]
-    if isinstance(error, ValueError | AssertionError) and built and str(error) \
-            and built.__module__.split('.')[0] in _LIBRARIES:
-        return f'{built.__name__}, as the config has it: {" ".join(str(error).split())}'
+    if isinstance(error, ValueError | AssertionError | KeyError) and built and error.args \
+            and (_of_library(built.__module__) or _raised_by_library(error, built)):
+        return f'{built.__name__}, as the config has it: {" ".join(str(error.args[0]).split())}'
     if isinstance(error, TypeError) and 'mmengine' in sys.modules:
         from ..preflight.keys import unknown_argument
         if (message := unknown_argument(error, built)) is not None:
             return message
-        if built and built.__module__.split('.')[0] in _LIBRARIES:  # an argument of another type than it takes
+        if built and _of_library(built.__module__):  # an argument of another type than it takes
             return f'{built.__name__}, as the config has it: {" ".join(str(error).split())}'
     return None
+
+
+def _of_library(module: str) -> bool:
+    return module.split('.')[0] in _LIBRARIES
+
+
+def _raised_by_library(error: Exception, built: type) -> bool:
+    """Whether a library's class, from which this package's `built` derives, refused what the config gives."""
+    traceback = error.__traceback__
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    frame = traceback.tb_frame
+    return _of_library(frame.f_globals.get('__name__', '')) and isinstance(frame.f_locals.get('self'), built)
 
 
 def _on_cpu() -> bool:

@@ -33,6 +33,13 @@ def warn_of_depth(source: str, paths: Sequence[str], dataset: dict) -> None:
     if not paths or not reads_eight_bits(dataset):
         return
     sample = [path for path in paths[::max(len(paths) // _SAMPLE, 1)][:_SAMPLE] if osp.isfile(path)]
-    ranges = [found for path in sample if (found := range_of_16_bits(file_content(path)))]
+    ranges = [found for path in sample if (found := _range_of(path))]
     if problem := darkness_of(ranges):
         warn_once(f'{source}: {len(ranges)} of {len(sample)} images looked at have 16 bits; {problem}')
+
+
+def _range_of(path: str) -> tuple[int, int] | None:
+    try:
+        return range_of_16_bits(file_content(path))
+    except OSError:  # what reads all images says so
+        return None

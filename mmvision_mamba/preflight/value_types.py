@@ -23,10 +23,14 @@ from ..text import class_name
 from .datasets import value_at
 from .keys import parameters_of
 
-# Arguments whose numbers may be words: 'dynamic', 'inf'; and a dict for which a name may stand.
-_ALSO_WORDS = ('loss_scale', 'norm_type')
+# Arguments whose numbers or truth values may be words: 'dynamic', 'inf', 'on_input', 'auto', the name of weights; and a
+# dict for which a name may stand.
+_ALSO_WORDS = ('loss_scale', 'norm_type', 'add_extra_convs', 'bias', 'pretrained')
 _ALSO_NAMES = ('arch',)
 _PATHS = ('load_from', 'work_dir')
+_LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg', 'mmvision_mamba')
+_METRICS = ('mIoU', 'mDice', 'mFscore')  # of mmseg's IoUMetric, which looks at them after the first validation
+_LEVELS = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
 _SIZES = ('scale', 'scales', 'img_scale', 'crop_size')  # of transforms, in pixels
 _REGISTRIES = dict(model=MODELS, optim_wrapper=OPTIM_WRAPPERS, param_scheduler=PARAM_SCHEDULERS, train_cfg=LOOPS,
                    val_cfg=LOOPS, test_cfg=LOOPS, default_hooks=HOOKS, custom_hooks=HOOKS, val_evaluator=METRICS,
@@ -47,7 +51,7 @@ def check_override_types(cfg: Config, options: Mapping[str, object]) -> None:
             raise ConfigError(f'{key} is {value!r}: expected a path')
         old = value_at(cfg, key)
         if isinstance(old, bool) and key.startswith('model.'):
-            continue  # `add_extra_convs` and others take words, too
+            continue  # a class of one's own may take words, too: see `_unlike_default`
         if value is not None and (expected := _unlike(old, value, name)):
             raise ConfigError(f'{key} is {shown(value)!r}: expected {expected}')
 
@@ -76,11 +80,15 @@ def _unlike(old, value, name: str) -> str | None:
 def check_argument_types(cfg: Config) -> None:
     """Raise ConfigError for an argument of a part of a run whose default is a number, and which is text, or the like.
 
-    Looks at the model, the optimiser, schedules, loops, hooks, metrics, samplers and the transforms of pipelines.
+    Looks at the model, the optimiser, schedules, loops, hooks, metrics, samplers, the transforms of pipelines and the
+    level of the log.
 
     Args:
         cfg: of a run, its toolbox imported.
     """
+    level = cfg.get('log_level', 'INFO')
+    if not isinstance(level, int) and level not in _LEVELS:
+        raise ConfigError(f'log_level is {shown(level)!r}: expected one of {", ".join(_LEVELS)}')
     for key in cfg:
         registry = _REGISTRIES.get(key) or (MODELS if key.endswith('_dataloader') else None)
         for where, part, registered in _parts(cfg[key], key, registry) if registry else ():
@@ -112,14 +120,20 @@ def _check_part(where: str, part: Mapping, registry: Registry) -> None:
     except Exception:  # the error of what builds it says it best
         return
     for key, value in part.items():
-        if key in arguments and (expected := _unlike_default(arguments[key].default, value, key, registry)):
+        if key in arguments and (expected := _unlike_default(arguments[key].default, value, key, registry, cls)):
             raise ConfigError(f'{where}.{key} is {shown(value)!r}: expected {expected}, by default of '
                               f'{class_name(part["type"])} {shown(arguments[key].default)}')
 
 
-def _unlike_default(default, value, key: str, registry: Registry) -> str | None:
-    if isinstance(default, bool):  # of models some take words, too
-        return 'True or False' if isinstance(value, str) and registry is not MODELS else None
+def _unlike_default(default, value, key: str, registry: Registry, cls: type) -> str | None:
+    ours = cls.__module__.split('.')[0] in _LIBRARIES
+    if isinstance(default, bool):
+        words = key in _ALSO_WORDS or (registry is MODELS and not ours)
+        return 'True or False' if isinstance(value, str) and not words else None
+    if key == 'iou_metrics' and ours:
+        names = [value] if isinstance(value, str) else value
+        known = isinstance(names, list | tuple) and all(name in _METRICS for name in names)
+        return None if known else f'some of {", ".join(_METRICS)}'
     if _is_number(default):
         several = registry is OPTIMIZERS and isinstance(value, list | tuple | Mapping)
         return 'a number' if several or (isinstance(value, str) and key not in _ALSO_WORDS) else None

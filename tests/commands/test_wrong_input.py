@@ -123,6 +123,25 @@ def test_what_a_library_says_of_an_argument_is_a_line(capsys):
         raise ValueError('a bug')
 
 
+def test_what_a_library_says_of_an_argument_of_a_class_derived_here(monkeypatch, capsys):
+    from mmengine.registry import HOOKS
+
+    from mmvision_mamba.commands.errors import user_errors
+    from mmvision_mamba.engine.hooks.safe_checkpoint import SafeCheckpointHook
+    with pytest.raises(SystemExit) as stop, user_errors():
+        HOOKS.build(dict(type='SafeCheckpointHook', save_best='abc'))
+    message = capsys.readouterr().err
+    assert message.startswith('error: SafeCheckpointHook, as the config has it: Cannot infer the rule for key abc')
+    assert stop.value.code == 2 and message.count('\n') == 1
+
+    def fail(self):
+        raise ValueError('a bug')
+
+    monkeypatch.setattr(SafeCheckpointHook, '__init__', fail)
+    with pytest.raises(ValueError, match='a bug'), user_errors():
+        HOOKS.build(dict(type='SafeCheckpointHook'))
+
+
 def test_a_warning_of_what_an_error_then_tells_is_left_out(capsys):
     import warnings
 

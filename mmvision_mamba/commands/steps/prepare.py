@@ -18,6 +18,7 @@ from ...preflight.check_loops import check_loaders, check_sizes, check_training
 from ...preflight.check_model import check_model
 from ...preflight.read import read_config
 from ...preflight.usage import check_usage
+from ...preflight.value_types import check_argument_types
 from ...processes import print_once
 
 
@@ -44,6 +45,8 @@ def prepare_data(cfg: Config, splits: tuple[str, ...], skip_bad_images: bool) ->
     """Check the loops, the data sets of `splits`, and the model against them, before anything is written."""
     if 'train' in splits:
         check_training(cfg)
+    else:
+        check_argument_types(cfg)
     check_loaders(cfg, splits)
     checked = check_datasets(cfg, splits, skip_missing=skip_bad_images)
     check_model(cfg, splits)
