@@ -12,7 +12,7 @@ import torch.nn as nn
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
 
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..text import check_names, did_you_mean
 from .family import FAMILY, FIRST_CONV, resolve_arch
 
@@ -148,6 +148,8 @@ def create_model(model_name: str = 'mambavision_tiny', pretrained: bool | str | 
     if options.get('window_size', ()) is None:  # timm drops arguments that are None
         options['window_size'] = (None, None)
     if not isinstance(pretrained, bool):
+        if not os.fspath(pretrained):  # of a variable that is not set, say: timm would take it for False
+            raise CheckpointError("pretrained='' names no file: give a path or URL, True, or False for none")
         options['pretrained_cfg_overlay'] = dict(file=os.fspath(pretrained))
     return timm.create_model(model_name, pretrained=bool(pretrained), num_classes=num_classes, in_chans=in_channels,
                              img_size=image_size, drop_path_rate=dropout, **options)

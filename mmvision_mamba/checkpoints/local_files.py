@@ -39,11 +39,16 @@ def local_file(path: str | os.PathLike, sha256: str | None = None) -> Path:
     if not re.fullmatch('([0-9a-f]{8,64})?', expected):
         raise CheckpointError(f'{path}: a SHA-256 has 8 to 64 hexadecimal digits, got {sha256 or fragment!r}')
     file = _downloaded(name, expected) if remote else _local(name)
-    if not file.is_file():
-        raise CheckpointError(f'checkpoint not found: {file}' if not file.exists() else
+    try:
+        found = file.is_file()
+        missing = not found and not file.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise CheckpointError(f'{shown(file)}: {error.strerror}') from None
+    if not found:
+        raise CheckpointError(f'checkpoint not found: {file}' if missing else
                               f'{file} is no checkpoint: it is a folder, or no regular file')
-    if expected and not (found := digest(file)).startswith(expected):
-        raise CheckpointError(f'{file} has the SHA-256 {found}, expected {expected}: it is another file.\n'
+    if expected and not (actual := digest(file)).startswith(expected):
+        raise CheckpointError(f'{file} has the SHA-256 {actual}, expected {expected}: it is another file.\n'
                               'Remove it, and download it again from where you trust.')
     return file
 

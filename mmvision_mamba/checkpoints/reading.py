@@ -151,7 +151,11 @@ def extract_state_dict(checkpoint: Any, prefix: str | None = None) -> dict[str, 
     if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
         keys = shortened(state, 5) if isinstance(state, Mapping) else type(state).__name__
         raise CheckpointError(f'no weights under state_dict, model or at the top of the checkpoint; it holds: {keys}')
-    state = {str(k).removeprefix('module.'): v for k, v in state.items() if isinstance(v, Tensor)}
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    state = {str(key).removeprefix('module.'): value for key, value in tensors.items()}
+    if len(state) < len(tensors):
+        raise CheckpointError('the checkpoint has weights both with and without module. before the same names: keep '
+                              'those of one kind')
     if min(state).startswith('encoder'):
         state = _with_prefix(state, 'encoder.')
     if prefix is None and any(k.startswith('backbone.') for k in state):

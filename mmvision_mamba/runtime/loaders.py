@@ -5,6 +5,7 @@
 import contextlib
 import json
 import logging
+import os
 import sys
 import warnings
 import zipfile
@@ -50,7 +51,7 @@ def load_model(path: str | Path, format: str | None = None, threads: int | None 
         MissingExtraError: onnxruntime isn't installed.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise RuntimeInputError(f'{path}: no such file')
     format = format or _format_of(path)
     if format == 'onnx':

@@ -169,7 +169,7 @@ class Model:
 
     def __init__(self, path: str | Path, providers: Sequence[str] = ('CPUExecutionProvider',),
                  threads: int | None = None, session: Session | None = None):
-        if not Path(path).is_file():
+        if not os.path.isfile(path):
             raise RuntimeInputError(f'{path}: no such file')
         self.session = session or onnx_session(path, providers, threads)
         self.path, meta = path, read_metadata(self.session.metadata, path)

@@ -10,6 +10,8 @@ from mmvision_mamba.backbones.weights import check_fit, load_fitting
 from mmvision_mamba.checkpoints import mmengine_loader
 from mmvision_mamba.checkpoints.loaded import check_loaded
 from mmvision_mamba.errors import CheckpointError
+from mmvision_mamba.runtime.loaders import load_model
+from mmvision_mamba.runtime.standalone import RuntimeInputError
 
 from ..helpers.small_models import SMALL
 
@@ -91,6 +93,26 @@ def test_backbones_and_classifiers(change, tmp_path):
         if key != 'head.weight':
             with pytest.raises(CheckpointError, match='does not fit the backbone'):
                 init_cfg(MambaVision(SMALL), path)
+
+
+def test_names_that_are_none(tmp_path):
+    small = dict(dim=16, depths=(1, 1, 2, 2), num_heads=(1, 1, 2, 4))
+    with pytest.raises(CheckpointError, match="pretrained='' names no file"):
+        create_model(pretrained='', **small)
+    for name, words in (('', 'it is a folder'), ('a' * 5000, 'File name too long'), (tmp_path, 'it is a folder')):
+        with pytest.raises(CheckpointError, match=words) as error:
+            init_cfg(MambaVision(SMALL), name)
+        assert len(str(error.value)) < 500
+    with pytest.raises(RuntimeInputError, match='no such file'):
+        load_model('a' * 5000)
+
+
+def test_weights_that_are_there_twice_are_refused(tmp_path):
+    """Which of both were meant is not said."""
+    state = MambaVision(SMALL).state_dict()
+    torch.save({**state, **{f'module.{key}': value + 1 for key, value in state.items()}}, tmp_path / 'w.pth')
+    with pytest.raises(CheckpointError, match=r'both with and without module\.'):
+        init_cfg(MambaVision(SMALL), tmp_path / 'w.pth')
 
 
 def test_a_head_that_only_training_uses_may_be_of_other_classes():
