@@ -17,7 +17,7 @@ from ..printable import shown, without_passwords
 from ..text import shortened
 from ..work_dirs import hold
 from . import BATCH_FORMATS
-from .batch_rows import EMPTY_ROW, coco_record, parquet_row, pyarrow, schema, write_parquet
+from .batch_rows import EMPTY_ROW, coco_record, is_annotation, parquet_row, pyarrow, schema, write_parquet
 from .batch_settings import NAME, TOOL, VERSION, check_same, read_manifest, text_of
 from .failures import NO_MEMORY, is_memory_error
 from .ids import ResultIds
@@ -209,7 +209,8 @@ class BatchJob:
                     part = json.load(file)
                     found = [(image['id'], image['file_name']) for image in part['images']]
                     failed = [(failure['file_name'], str(failure['reason'])) for failure in part['failures']]
-                    right = all(isinstance(a['category_id'], int | str) for a in part['annotations'])
+                    ids = {id_ for id_, _ in expected}
+                    right = all(is_annotation(annotation, ids) for annotation in part['annotations'])
                 else:
                     table = pyarrow().parquet.ParquetFile(file)
                     right = table.schema_arrow.equals(schema())
@@ -260,6 +261,9 @@ class BatchJob:
         for part in parts():
             images.extend(part['images'])
             kinds.update((('bbox' in a), ('segmentation' in a)) for a in part['annotations'])
+        if len(kinds) > 1:
+            raise DataError(f'{shown(self.out / "parts")} holds parts of different kinds of results: boxes, masks or '
+                            'both.\nRemove those that this job has not written, and run the command again.')
         boxes, masks = (any(kind[i] for kind in kinds) for i in (0, 1))
         for name in ('results.json', 'boxes.json')[:1 + (boxes and masks)]:
             replace(self.out / name, partial(write, name=name))

@@ -1,7 +1,7 @@
 """What the parts of batch inference hold of an image: a row of a Parquet file, or COCO's results."""
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,16 @@ def coco_record(prediction: Prediction, inferencer: Inferencer, categories: Sequ
         annotations = [dict(category_id=categories[v]['id'], segmentation=mask)
                        for v, mask in zip(values, rle(np.stack([labels == v for v in values])) if values else ())]
     return dict(image=dict(height=prediction.image.shape[0], width=prediction.image.shape[1]), annotations=annotations)
+
+
+def is_annotation(found: object, image_ids: Collection[int | str]) -> bool:
+    """Whether a value in a JSON part is an annotation of one of its images, as `coco_record` makes them."""
+    if not isinstance(found, dict) or found.get('image_id') not in image_ids \
+            or not isinstance(found.get('category_id'), int | str):
+        return False
+    box = found.get('bbox')
+    return 'segmentation' in found if box is None else len(box) == 4 and all(
+        isinstance(value, int | float) for value in (*box, found.get('score')))
 
 
 def _png(image) -> bytes:

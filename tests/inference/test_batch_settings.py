@@ -163,12 +163,20 @@ def test_parts_that_are_broken_are_made_again_and_others_refused(images, segment
     part = out / 'parts/part-00000.json'
     good = json.loads(part.read_text())
     for bad in ('', '[]', '5', '{}', '[' * 99_999, json.dumps(good)[:-9], json.dumps(dict(good, images=5)),
-                json.dumps(dict(good, annotations=[5])), json.dumps(dict(good, failures=None)),
+                *(json.dumps(dict(good, annotations=[annotation])) for annotation in (
+                    5, {}, dict(category_id=1), dict(category_id=1, bbox=5, segmentation=7, image_id=1, score=1),
+                    dict(category_id=1, bbox=[1, 2, 3, 4], image_id=1), dict(category_id=1, image_id=[]),
+                    dict(category_id=1, image_id=9, segmentation={}))),
+                json.dumps(dict(good, failures=None)),
                 json.dumps(dict(good, images=good['images'][::-1])), b'\xff\xfe\x00'):
         part.write_bytes(bad if isinstance(bad, bytes) else bad.encode())
         assert job(images, out).start() == [0], bad
         with pytest.raises(DataError, match='1 of 2 parts are missing'):
             job(images, out).finish()
+    part.write_text(json.dumps(dict(good, annotations=[dict(category_id=1, bbox=[1, 2, 3, 4], image_id=1, score=1)])))
+    with pytest.raises(DataError, match='parts of different kinds'):
+        done(images, out, segmentor)
+    part.unlink()
     done(images, out, segmentor)
     assert json.loads(part.read_text()) == good
     (out / 'parts/.part-00001.4242.json').write_text('half')
