@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import ConfigError
 from ..files import replace
 from ..printable import shown
-from .errors import removing_failed_start
+from .errors import Start, removing_failed_start
 from .options import add_common_options
 
 
@@ -40,17 +40,16 @@ def run(args: argparse.Namespace) -> None:
     if cfg.default_scope not in ('mmdet', 'mmseg'):
         raise ConfigError(f'{args.config}: expected a config of mmdet or mmseg, got one of {cfg.default_scope!r}')
     out_dir = args.out_dir or Path(cfg.work_dir) / 'confusion'
-    with removing_failed_start(cfg.work_dir):
+    with removing_failed_start(cfg.work_dir) as start:
         prepare_data(cfg, ('test',), args.skip_bad_images)
-    predictions = args.predictions
-    if not Path(predictions).is_dir() and not predictions.endswith(('.pkl', '.pickle')):
-        predictions = _test(cfg, checkpoint=predictions, out_dir=out_dir)
-    with removing_failed_start(cfg.work_dir):
+        predictions = args.predictions
+        if not Path(predictions).is_dir() and not predictions.endswith(('.pkl', '.pickle')):
+            predictions = _test(cfg, start, checkpoint=predictions, out_dir=out_dir)
         _draw(cfg, args, predictions, out_dir)
     print(f'confusion: {shown(out_dir)}')
 
 
-def _test(cfg, checkpoint: str, out_dir: Path) -> str:
+def _test(cfg, start: Start, checkpoint: str, out_dir: Path) -> str:
     """Test the checkpoint; returns the path of the predictions, in `out_dir`."""
     from .steps.prepare import add_hooks, build_runner, prepare_device
     from .steps.testing import check_out, keep_predictions, measure
@@ -58,11 +57,10 @@ def _test(cfg, checkpoint: str, out_dir: Path) -> str:
     cfg.load_from, cfg.resume = checkpoint, False
     add_hooks(cfg, dict(type='CheckpointFitHook'))
     prepare_device(cfg)
-    with removing_failed_start(cfg.work_dir) as start:
-        check_out(cfg, out)
-        start.runner = build_runner(cfg)
-        keep_predictions(cfg, start.runner, out)
-        measure(start.runner, cfg.work_dir)
+    check_out(cfg, out)
+    start.runner = build_runner(cfg)
+    keep_predictions(cfg, start.runner, out)
+    measure(start.runner, cfg.work_dir)
     return out
 
 

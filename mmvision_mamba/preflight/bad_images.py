@@ -55,7 +55,7 @@ def bad_images(dataset: BaseDataset, seg_maps: bool = True,
     with ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4)) as pool:
         bad = {path: problem for path, problem in zip(paths, pool.map(problem_of, paths)) if problem}
     if seg_maps and not backend_args:
-        bad.update({path: f'the mask is {size} pixels, its image {image}' for path, size, image
+        bad.update({mask.path: f'the mask is {mask.size} pixels, its image {mask.image}' for mask
                     in unlike_masks([info for info in infos if bad.keys().isdisjoint(_files(info))], loader)})
     return list(bad.items())
 

@@ -61,9 +61,11 @@ def check_masks(built: BaseDataset, dataset: dict, cls: type) -> None:
     unlike = unlike_masks(infos[::-(-len(infos) // _MOST) or 1], image_loader(dataset))
     if unlike:
         some = ', or leave them out: --skip-bad-images' if len(unlike) < len(infos) else ''
+        stored = (", load images as stored, where an EXIF header turns them, by LoadImageFromFile's "
+                  "color_type='color_ignore_orientation'") if any(mask.turned for mask in unlike) else ''
         raise DataError(f'{source}: {len(unlike)} of {len(infos)} masks have another size than their image; the first, '
                         f'{unlike[0].path}, is {unlike[0].size} pixels, its image {unlike[0].image}.\nWay out: make '
-                        f'each as large as its image (nearest neighbour){some}')
+                        f'each as large as its image (nearest neighbour){stored}{some}')
     for info in infos[::max(len(infos) // SAMPLE, 1)]:
         if (sizes := sizes_of(info.get('seg_map_path'))) and sizes.lossy:
             warn_once(f'{info["seg_map_path"]}: {LOSSY}')

@@ -62,10 +62,11 @@ def loaded_size(sizes: Sizes, loader: CheckedLoadImageFromFile | None) -> tuple[
 
 
 class UnlikeMask(NamedTuple):
-    """A mask of another size, 'WIDTH × HEIGHT', than its image."""
+    """A mask of another size, 'WIDTH × HEIGHT', than its image; `turned`: it fits the image without its EXIF turn."""
     path: str
     size: str
     image: str
+    turned: bool
 
 
 def unlike_masks(infos: Sequence[Mapping], loader: CheckedLoadImageFromFile | None) -> list[UnlikeMask]:
@@ -79,7 +80,8 @@ def unlike_masks(infos: Sequence[Mapping], loader: CheckedLoadImageFromFile | No
     with ThreadPoolExecutor() as pool:
         images = pool.map(sizes_of, [info['img_path'] for info in infos])
         masks = pool.map(sizes_of, [info['seg_map_path'] for info in infos])
-        return [UnlikeMask(info['seg_map_path'], '{} × {}'.format(*mask.stored), '{} × {}'.format(*size))
+        return [UnlikeMask(info['seg_map_path'], '{} × {}'.format(*mask.stored), '{} × {}'.format(*size),
+                           mask.stored == image.stored)
                 for info, image, mask in zip(infos, images, masks)
                 if image and mask and mask.stored != (size := loaded_size(image, loader))]
 

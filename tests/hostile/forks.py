@@ -49,6 +49,7 @@ def attempt(call: Callable[[], int | None], root: Path, codes: Collection[int] =
     run.mkdir(exist_ok=True)
     temporary.mkdir(exist_ok=True)
     before = _contents(root, (run, *writes))
+    resident = _memory()[1]  # what the fork begins with: the peak of this process may be far above
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         pid = os.fork()
         if not pid:
@@ -61,7 +62,7 @@ def attempt(call: Callable[[], int | None], root: Path, codes: Collection[int] =
     broken = [f'still running after {SECONDS} s'] if timed_out else []
     if code not in codes:
         broken.append(f'exit code {code}')
-    if usage.ru_maxrss / 1024 > resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 + MEGABYTES:
+    if usage.ru_maxrss * 1024 > resident + MEGABYTES * 2 ** 20:
         broken.append(f'{usage.ru_maxrss / 1024:.0f} MB of memory')
     if left := _left_behind(pid):
         broken.append(f'processes left behind: {left}')
@@ -72,6 +73,12 @@ def attempt(call: Callable[[], int | None], root: Path, codes: Collection[int] =
     broken += [f'half-written: {str(path)!r}' for path in run.rglob('*') if _HALF_WRITTEN.search(path.name)]
     out_text, err_text = (text.decode(errors='replace') for text in texts)
     return Outcome(code, out_text, err_text, usage.ru_utime + usage.ru_stime, broken)
+
+
+def _memory() -> tuple[int, int]:
+    """Bytes of this process's address space, and those of them in memory."""
+    space, resident = Path('/proc/self/statm').read_text().split()[:2]
+    return int(space) * os.sysconf('SC_PAGE_SIZE'), int(resident) * os.sysconf('SC_PAGE_SIZE')
 
 
 def _child(call: Callable[[], int | None], run: Path, temporary: Path, out: int, err: int) -> None:
@@ -86,8 +93,7 @@ def _child(call: Callable[[], int | None], run: Path, temporary: Path, out: int,
         faulthandler.enable(2)
         os.chdir(run)
         os.environ['TMPDIR'], tempfile.tempdir = str(temporary), None
-        space = int(Path('/proc/self/statm').read_text().split()[0]) * os.sysconf('SC_PAGE_SIZE')
-        resource.setrlimit(resource.RLIMIT_AS, (space + (MEGABYTES + 1500) * 2 ** 20,) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (_memory()[0] + (MEGABYTES + 1500) * 2 ** 20,) * 2)
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         code = call() or 0
