@@ -15,6 +15,7 @@ from ..datasets.problems import KINDS, Contents, Problem
 from ..datasets.usage import Usage, coco_usage
 from ..errors import DataError
 from ..files import encoding_of
+from ..printable import shown
 from ..text import class_name
 from .datasets import SPLITS, datasets_of, metainfo_of
 from .image_sizes import sample_sizes
@@ -270,7 +271,7 @@ class Annotations:
             raise DataError(f'{path}: images is empty or its items have no file_name')
         if summary.errors:
             kind, problems = next(iter(summary.errors.items()))
-            first = ': '.join(filter(None, problems[0][1:3]))
+            first = shown(': '.join(filter(None, problems[0][1:3])), 500)
             what = f'{KINDS[kind].what}: {first}' if KINDS[kind].of_file else \
                 f'{len(problems)} {KINDS[kind].what}; the first: {first}'
             fix = mended_by(path) if summary.mendable else f'Way out: {problems[0].way_out(path)}'
