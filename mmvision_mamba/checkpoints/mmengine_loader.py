@@ -13,7 +13,7 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 
-from ..printable import without_passwords
+from ..printable import printable
 from . import enforce_safe_reading, safe_reading_enforced
 from .archives import load
 from .loaded import check_loaded
@@ -109,7 +109,7 @@ def enforce() -> None:
     if not hasattr(runner.checkpoint.load_state_dict, 'checks'):
         runner.checkpoint.load_state_dict = runner.load_state_dict = _checked(runner.checkpoint.load_state_dict)
         runner.CheckpointLoader.load_checkpoint = staticmethod(
-            _without_passwords(runner.CheckpointLoader.load_checkpoint))
+            _unlogged(runner.CheckpointLoader.load_checkpoint))
 
 
 def _checked(load_state_dict: Callable) -> Callable:
@@ -124,12 +124,12 @@ def _checked(load_state_dict: Callable) -> Callable:
     return load_and_check
 
 
-def _without_passwords(load_checkpoint: Callable) -> Callable:
-    # mmengine 0.10.7 has no seam here: it logs a URL before anything looks at it.
+def _unlogged(load_checkpoint: Callable) -> Callable:
+    # mmengine 0.10.7 has no seam here: it logs or prints a name before anything looks at it.
     @functools.wraps(load_checkpoint)
     def load(filename, *args, **options):
-        if without_passwords(str(filename)) != str(filename):
-            return read_checkpoint(filename)  # which refuses it
+        if printable(str(filename)) != str(filename):  # a password, which is refused, or escapes to a terminal
+            return read_checkpoint(filename)
         return load_checkpoint(filename, *args, **options)
     return load
 

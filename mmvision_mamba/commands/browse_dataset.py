@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('-n', '--show-number', type=positive, default=12, metavar='N',
                         help='how many images, chosen at random (default: %(default)s)')
     parser.add_argument('--columns', type=positive, default=3, help='images in a row (default: %(default)s)')
-    parser.add_argument('--seed', type=int, default=0,
+    parser.add_argument('--seed', type=seed, default=0,
                         help='another seed, other images and other augmentation (default: %(default)s)')
     parser.add_argument('--out', type=Path, default=Path('browse_dataset.png'),
                         help='.png, .jpg, .svg or .pdf (default: %(default)s)')
@@ -26,6 +26,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def positive(text: str) -> int:  # argparse's errors quote this name
     if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
+def seed(text: str) -> int:
+    if not 0 <= int(text) < 2 ** 32:
         raise ValueError
     return int(text)
 

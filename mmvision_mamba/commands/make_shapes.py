@@ -9,6 +9,8 @@ from ..datasets import CLASSES, KINDS
 from ..errors import ConfigError
 from ..printable import shown
 
+MOST = 10_000_000  # images of a split
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f'Classes: {", ".join(CLASSES)}.'
@@ -28,6 +30,9 @@ def run(args: argparse.Namespace) -> None:
 
     if len(args.size) > 2:
         raise ConfigError(f'--size: expected one or two numbers, got {len(args.size)}')
+    for option, count in (('--train', args.train), ('--val', args.val)):
+        if count > MOST:
+            raise ConfigError(f'{option}: expected at most {MOST} images, got {count}')
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a normal exit, which removes the temporary folder
     start = time.perf_counter()
 

@@ -5,6 +5,7 @@ such a run validates, and what is written of it.
 """
 import argparse
 
+from ..errors import ConfigError
 from ..printable import shown
 
 
@@ -16,4 +17,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from ..checkpoints.publishing import publish
+    if args.out == '':
+        raise ConfigError('OUT is empty: name a file, or leave it out')
     print(shown(publish(args.checkpoint, args.out)))
