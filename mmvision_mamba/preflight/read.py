@@ -8,6 +8,7 @@ from mmengine.registry import init_default_scope
 from ..configs import find_config, is_checkpoint
 from ..errors import ConfigError, UserError
 from ..installation import explaining, problem
+from ..printable import shown
 from ..processes import print_once
 from .custom_data import use_custom_data
 from .datasets import override_data_root, read_class_names, unwrap_data_roots
@@ -57,6 +58,8 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
     check_keys(cfg, path)
     if not cfg.get('default_scope'):
         raise ConfigError(f"{path} has no default_scope: add default_scope = 'mmdet' or 'mmseg'")
+    if not str(cfg.default_scope).isidentifier():
+        raise ConfigError(f'default_scope is {shown(cfg.default_scope)!r}: expected the name of a package')
     for key in needs:
         if not cfg.get(key):
             raise ConfigError(f"{path} has no '{key}': it is not the config of an experiment")

@@ -40,6 +40,7 @@ WRONG = {
     'log_level': ['abc', 'debug'],
     'model.data_preprocessor.mean': ['abc', (1., 2., 'x')],
     'load_from': [123],
+    'default_scope': ['.', 5],
     'randomness.seed': ['abc'],
 }
 SEGMENTOR = 'upernet_mambavision_t_ade20k'
