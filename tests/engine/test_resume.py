@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.hooks import Hook
 from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import Runner, load_checkpoint
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, get_worker_info
@@ -22,24 +21,9 @@ from mmvision_mamba.checkpoints.writing import why_broken
 from mmvision_mamba.engine.data_loader import ResumableDataLoader, _SeededDataset
 from mmvision_mamba.errors import CheckpointError, ConfigError
 
-from ..helpers.tiny_training import NoisyPoints, TinyModel, config, equal, runner, weights
+from ..helpers.tiny_training import Interrupt, InterruptAt, NoisyPoints, TinyModel, config, equal, runner, weights
 
 EMA = dict(type='EMAHook')
-
-
-class Interrupt(Exception):
-    pass
-
-
-class InterruptAt(Hook):
-    priority = 'LOWEST'
-
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if runner.iter + 1 == self.iteration:
-            raise Interrupt
 
 
 def interrupted(work_dir, at, **options):

@@ -1,27 +1,12 @@
 """A run that is killed and resumed ends where the one in one go does."""
 import pytest
-from mmengine.hooks import EarlyStoppingHook, Hook
+from mmengine.hooks import EarlyStoppingHook
 
-from ...helpers.tiny_training import equal, runner, weights
+from ...helpers.tiny_training import Interrupt, InterruptAt, equal, runner, weights
 
 # Nothing is better by 2: the third validation without a better one, at iteration 20, ends the run.
 STOPPING = dict(type='EarlyStoppingHook', monitor='toy/acc', min_delta=2., patience=3)
 SETTINGS = dict(hooks=[STOPPING], train_cfg=dict(by_epoch=False, max_iters=40, val_interval=5))
-
-
-class Interrupt(Exception):
-    pass
-
-
-class InterruptAt(Hook):
-    priority = 'LOWEST'
-
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if runner.iter + 1 == self.iteration:
-            raise Interrupt
 
 
 @pytest.fixture(scope='module')
