@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 FORGED = 'FORGED LINE'  # hostile names hold it behind a line break: no line of output may begin with it
-SECONDS, CPU_SECONDS, MEGABYTES = 90, 40, 2500  # an input's limits; the memory is beyond that of the forking process
+SECONDS, CPU_SECONDS, MEGABYTES = 90, 40, 2500  # an input's limits; the memory is beyond what the fork begins with
 _LEVELS = re.compile(r'(\x1b\[\d+m)+(DEBUG|INFO|WARNING|ERROR|CRITICAL)(\x1b\[0m)?')  # as mmengine colours them
 _UNFIT = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]')
 _ERROR = re.compile('(mmvision-mamba [a-z-]+: )?error: ')
@@ -49,15 +49,18 @@ def attempt(call: Callable[[], int | None], root: Path, codes: Collection[int] =
     run.mkdir(exist_ok=True)
     temporary.mkdir(exist_ok=True)
     before = _contents(root, (run, *writes))
-    resident = _memory()[1]  # what the fork begins with: the peak of this process may be far above
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as memory:
         pid = os.fork()
         if not pid:
+            # in the fork: it has none of this process's pages of files, hundreds of megabytes of libraries
+            os.write(memory.fileno(), str(_memory()[1]).encode())
             _child(call, run, temporary, out.fileno(), err.fileno())
         status, usage, timed_out = _wait(pid)
         out.seek(0)
         err.seek(0)
+        memory.seek(0)
         texts = out.read(), err.read()
+        resident = int(memory.read())
     code = os.waitstatus_to_exitcode(status)
     broken = [f'still running after {SECONDS} s'] if timed_out else []
     if code not in codes:

@@ -137,7 +137,7 @@ def refusal(path):
     with pytest.raises(CheckpointError, match=r'w\.pth') as error:
         read_checkpoint(path)
     message = str(error.value)
-    assert len(message.splitlines()) <= 2 and len(message) < 1000 and time.process_time() - start < 2
+    assert len(message.splitlines()) <= 2 and len(message) < 1000 and time.process_time() - start < 20
     return message
 
 

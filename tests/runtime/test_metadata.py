@@ -35,7 +35,7 @@ def refusal(work, key):
         work()
     message = str(error.value)
     assert 'model.onnx' in message and len(message.splitlines()) <= 2 and len(message) < 500
-    assert time.process_time() - start < 3
+    assert time.process_time() - start < 30
     return message
 
 

@@ -121,7 +121,7 @@ def test_a_command_past_its_limit_is_ended_with_all_it_started(check, tmp_path, 
     monkeypatch.setattr(gpu_check.Check, '_kernels', lambda self: self._call('-c', child))
     start = time.perf_counter()
     assert not check('--limit', 3).run(['kernels'], again=False)
-    assert time.perf_counter() - start < 50
+    assert time.perf_counter() - start < 55
     assert 'TimeoutExpired' in json.loads((tmp_path / 'out/state.json').read_text())['kernels']['why']
 
 
