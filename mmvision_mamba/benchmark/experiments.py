@@ -12,6 +12,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData, PixelData
 from torch import nn
 
+from ..engine.hooks.small_batches import let_single_values_train
 from ..errors import ConfigError, MissingExtraError
 from ..installation import installed
 from ..preflight.datasets import datasets_of
@@ -111,6 +112,9 @@ def _setting(model, args, size, batch, variant, amp, **fields) -> Setting:
         model.to(memory_format=torch.channels_last)
     if 'fuse' in variant:
         model.backbone = fuse(model.backbone)
+    for name, part in model.named_children():
+        if name != 'backbone':  # which pools nothing to 1 × 1, and may be compiled
+            let_single_values_train(part, lambda text: None)  # as in training
     _lower_score_threshold(model, test_data)
     if 'compile' in variant:  # the backbone alone: the rest depends on the boxes found in the image
         model.backbone.compile()

@@ -18,6 +18,8 @@ from ..work_dirs import hold, make_work_dir, remove_empty, remove_log_folders
 _LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmseg', 'torch')  # whose classes say what is wrong with their arguments
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+# What PyTorch's norms say of maps of one pixel: of one image in the batch, or of any number.
+_SINGLE_VALUES = ('Expected more than 1 value per channel', 'Expected more than 1 spatial element')
 _LONGEST = 2000  # characters of a line of a message
 
 
@@ -142,10 +144,14 @@ def _user_message(error: Exception) -> str | None:
     if (known := problem(error, 'this command')) is not None:
         return str(known)
     if isinstance(error, ImportError | RuntimeError) and 'is not installed' in str(error):
-        return str(error).strip()  # lvis, pycocoevalcap and the like, each with the way to get it
+        return shown(error, _LONGEST)  # lvis, pycocoevalcap and the like, each with the way to get it
+    if isinstance(error, ValueError) and str(error).startswith(_SINGLE_VALUES):
+        return (f'a norm has one value to normalise, which has no variance: {shown(error)}.\n'
+                'Set train_dataloader.batch_size to 2 or more, with train_dataloader.drop_last=True, or take larger '
+                'images')
     built = _class_being_built(error.__traceback__)
     if isinstance(error, KeyError) and 'is not in the' in str(error):
-        return str(error.args[0]).split('. Please check')[0]
+        return shown(str(error.args[0]).split('. Please check')[0], _LONGEST)
     if isinstance(error, ValueError | AssertionError | KeyError) and built and error.args \
             and (_of_library(built.__module__) or _raised_by_library(error, built)):
         return f'{built.__name__}, as the config has it: {" ".join(str(error.args[0]).split())}'

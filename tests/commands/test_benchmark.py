@@ -140,6 +140,12 @@ def test_whole_models(kind, results, configs):
     assert rows[0]['options']['cfg_options'] == {'model.backbone.window_padding': 'zeros'}
 
 
+def test_a_training_step_of_one_image_that_is_pooled_to_one_pixel(results, configs):
+    row, = results('segmentor', str(configs.segmentor), '--sizes', '64,64', '--rounds', '1', '--train-batch',
+                   '1')['rows']
+    assert row['training']['units'] == 1
+
+
 def test_exported(tmp_path, configs):
     """The same work in PyTorch and in onnxruntime, beside each other."""
     path = tmp_path / 'results.json'

@@ -54,3 +54,11 @@ def test_a_diverged_run_is_rolled_back_until_it_gives_up(diverging, tmp_path):
     assert result.code == 2 and 'last good checkpoint is' in result.err
     assert "action='rollback'" in (tmp_path / 'wd/segmentor.py').read_text()
     assert (result.out + result.err).count('Rolled back to') == 5
+
+
+def test_the_largest_batch_may_be_one_image(tool, configs, shapes, tmp_path):
+    """UperNet normalises a map that is pooled to 1 × 1: of one image alone, one value per channel."""
+    result = tool('train', configs.segmentor, '--auto-batch', '1', '--work-dir', tmp_path / 'wd', '--cfg-options',
+                  f'data_root={shapes}', 'train_cfg.max_iters=1', 'train_cfg.val_interval=4')
+    assert result.code == 0, result.err[-3000:]
+    assert '--auto-batch: 1 images per process' in result.out

@@ -123,6 +123,16 @@ def test_what_a_library_says_of_an_argument_is_a_line(capsys):
         raise ValueError('a bug')
 
 
+@pytest.mark.parametrize('norm', [torch.nn.InstanceNorm2d(8), torch.nn.GroupNorm(8, 8), torch.nn.BatchNorm2d(8)])
+def test_a_norm_over_a_single_value_is_a_line(norm, capsys):
+    from mmvision_mamba.commands.errors import user_errors
+    with pytest.raises(SystemExit), user_errors():
+        norm(torch.zeros(1, 8, 1, 1))
+    message = capsys.readouterr().err
+    assert '[1, 8, 1, 1]' in message and 'batch_size to 2 or more' in message
+    assert message.startswith('error: a norm has one value') and message.count('\n') == 2
+
+
 def test_what_a_library_says_of_an_argument_of_a_class_derived_here(monkeypatch, capsys):
     from mmengine.registry import HOOKS
 

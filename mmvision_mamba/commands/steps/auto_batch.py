@@ -21,6 +21,7 @@ from ...checkpoints.resuming import KEY
 from ...checkpoints.writing import peek
 from ...costs.memory import peak_memory
 from ...datasets.loading import known_labels, use_checked_loading
+from ...engine.hooks.small_batches import let_single_values_train
 from ...engine.sharding import sharding_options
 from ...errors import ConfigError
 from ...preflight.pretrained import drop_pretrained
@@ -135,6 +136,7 @@ class _Trial:
             self.optim_wrapper = build_optim_wrapper(self.model, copy.deepcopy(cfg.optim_wrapper))
         finally:
             logging.disable(logging.NOTSET)
+        let_single_values_train(self.model, lambda text: None)  # as in training, which says so
         self.optim_wrapper.initialize_count_status(self.model, 0, 10**9)
         collate = dict(cfg.train_dataloader.get('collate_fn') or dict(type='pseudo_collate'))
         self.collate = partial(FUNCTIONS.get(collate.pop('type')), **collate)
@@ -176,8 +178,8 @@ def _largest(trial: Callable[[int], int | None], device: torch.device, limit: in
         raise ConfigError(f'--auto-batch: mixup pairs the images of a batch, so it takes {unit} or more')
     try:
         trial(unit)  # makes the optimiser's states
-    except ValueError as error:  # BatchNorm over a map of one pixel
-        if 'more than 1 value per channel' not in str(error) or limit < 2:
+    except ValueError as error:  # a norm over a map of one pixel, which keeps no statistics
+        if 'value per channel' not in str(error) or limit < 2:
             raise
         smallest = 2
         trial(2)

@@ -1,9 +1,12 @@
 """What becomes of batches that are too small: for a norm's statistics, or for `drop_last`."""
+from collections.abc import Callable
+
 from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import BatchSampler
+from torch.utils.hooks import RemovableHandle
 
 from ...errors import ConfigError
 from ...preflight.check_loops import is_endless
@@ -24,17 +27,26 @@ class SmallBatchesHook(Hook):
 
     def before_train(self, runner) -> None:
         _check_batches(runner)
-        self._handles, self._said = [], False
-        for name, module in bare_model(runner.model).named_modules():
-            synced = isinstance(module, nn.SyncBatchNorm) and get_world_size() > 1
-            if isinstance(module, _BatchNorm) and not synced:
-                self._watch(runner, name, module)
+        self._handles = let_single_values_train(bare_model(runner.model), runner.logger.warning)
 
     def after_train(self, runner) -> None:
         for handle in self._handles:
             handle.remove()
 
-    def _watch(self, runner, name: str, module: _BatchNorm) -> None:
+
+def let_single_values_train(model: nn.Module, warn: Callable[[str], object]) -> list[RemovableHandle]:
+    """Have BatchNorm take its running statistics wherever it gets one value per channel; see `SmallBatchesHook`.
+
+    Args:
+        model: whose norms are watched.
+        warn: told once, when it first happens.
+
+    Returns:
+        Handles that end it. Until then a forward raises ConfigError where such a norm has no running statistics.
+    """
+    handles, said = [], []
+
+    def watch(name: str, module: _BatchNorm) -> None:
         switched = False
 
         def before(_, inputs: tuple[Tensor, ...]) -> None:
@@ -46,12 +58,11 @@ class SmallBatchesHook(Hook):
                 raise ConfigError(f'{name} normalises over its batch alone, and a batch of one image has one value per '
                                   'channel there.\nSet train_dataloader.batch_size to 2 or more with '
                                   'train_dataloader.drop_last=True')
-            if not self._said:
-                runner.logger.warning(
-                    f'{name} has one value per channel, of one image pooled to 1 × 1: it takes its running statistics, '
-                    'as in testing. Batches of 2 images or more have statistics of their own, and so has SyncBN over '
-                    'several processes.')
-                self._said = True
+            if not said:
+                said.append(name)
+                warn(f'{name} has one value per channel, of one image pooled to 1 × 1: it takes its running '
+                     'statistics, as in testing. Batches of 2 images or more have statistics of their own, and so has '
+                     'SyncBN over several processes.')
             module.training, switched = False, True
 
         def after(*_) -> None:
@@ -59,8 +70,14 @@ class SmallBatchesHook(Hook):
             if switched:
                 module.training, switched = True, False
 
-        self._handles += [module.register_forward_pre_hook(before),
-                          module.register_forward_hook(after, always_call=True)]
+        handles.append(module.register_forward_pre_hook(before))
+        handles.append(module.register_forward_hook(after, always_call=True))
+
+    for name, module in model.named_modules():
+        synced = isinstance(module, nn.SyncBatchNorm) and get_world_size() > 1
+        if isinstance(module, _BatchNorm) and not synced:
+            watch(name, module)
+    return handles
 
 
 def _check_batches(runner) -> None:
