@@ -1,9 +1,10 @@
 """Overrides that would do nothing, since nothing reads the key; the error names the key that is read."""
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 
 from mmengine.config import Config
 
 from ..errors import ConfigError
+from ..printable import is_name, shown
 from ..text import did_you_mean, shortened
 from .datasets import SPLITS, datasets_of, value_at
 from .keys import KEYS
@@ -16,16 +17,20 @@ _FORMER = dict(samples_per_gpu='batch_size', workers_per_gpu='num_workers', work
 _MOST = 4  # keys to suggest
 
 
-def check_overrides(cfg: Config, keys: Iterable[str]) -> None:
+def check_overrides(cfg: Config, options: Mapping[str, object]) -> None:
     """Raise ConfigError for an override of a variable of the config file, or of a key that nothing reads.
 
     The file's variables have done their work when it has been read: only what a run reads can be changed after that.
+    Keys and values with line breaks or other control characters are refused: libraries have them in their messages.
 
     Args:
         cfg: as read from its file, without the overrides.
-        keys: dotted keys of the overrides.
+        options: {dotted key: value}.
     """
-    for key in keys:
+    for key, value in options.items():
+        if not all(map(is_name, _texts(key, value))):
+            raise ConfigError(f"the override of '{shown(key)}' as '{shown(value)}': keys and values are one line, "
+                              'without control characters.\nThe config file itself may have such values')
         top = key.split('.')[0]
         if top in _READ:
             continue
@@ -35,6 +40,17 @@ def check_overrides(cfg: Config, keys: Iterable[str]) -> None:
         reason = f'{top} is a variable of the config file, used up when that is read' if top in cfg else \
             f'there is no key {top!r}{did_you_mean(top, _READ)}'
         raise ConfigError(f'the override of {key} would do nothing: {reason}.\n{way_out}')
+
+
+def _texts(*values: object) -> Iterator[str]:
+    """All texts in values and in the containers among them."""
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _texts(*value, *value.values())
+        elif isinstance(value, list | tuple | set):
+            yield from _texts(*value)
 
 
 def _read_instead(cfg: Config, key: str) -> list[str]:

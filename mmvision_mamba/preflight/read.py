@@ -48,7 +48,7 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
             raise known from error
         raise ConfigError(f'{path} can not be read as a config: {type(error).__name__}: {error}') from error
     options = dict(options or {})
-    data_root = options.pop('data_root', None)
+    data_root = options.pop('data_root', None)  # a folder may have any name
     check_overrides(cfg, options)
     check_override_types(cfg, options)
     try:

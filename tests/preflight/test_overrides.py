@@ -46,7 +46,17 @@ def test_what_nothing_reads_is_refused_with_the_key_that_is_read(key, read, path
 @pytest.mark.parametrize('key', ['train_dataloader.batch_size', 'optim_wrapper.optimizer.lr', 'load_from', 'work_dir',
                                  'randomness.seed', 'compile', 'custom_data.format', 'experiment_name'])
 def test_what_a_run_reads_passes(key, path):
-    check_overrides(Config.fromfile(path), [key])
+    check_overrides(Config.fromfile(path), {key: 5})
+
+
+@pytest.mark.parametrize('options', [
+    {'a: b\nerror: c': 5}, {'model.backbone.\x1b[31m': 5}, {'model.type': 'a\nb\nc'}, {'load_from': 'a\u2028b'},
+    {'train_dataloader.dataset.metainfo.classes': ['a', 'b\nc']}, {'train_cfg': dict(a=['\r'])}])
+def test_keys_and_values_of_several_lines_are_refused_on_one(options, path):
+    with pytest.raises(ConfigError, match='keys and values are one line') as error:
+        read_config(path, options, find_data=False)
+    assert len(str(error.value).splitlines()) == 2
+    assert str(error.value).replace('\n', '', 1).isprintable()
 
 
 def test_the_variables_of_a_file_are_no_overrides(path):
