@@ -16,6 +16,7 @@ import torch
 from ..printable import printable
 from . import enforce_safe_reading, safe_reading_enforced
 from .archives import load
+from .finite import warn_where_not_finite
 from .loaded import check_loaded
 from .numpy_pickles import named
 from .reading import SAFE_CLASSES, read_checkpoint, read_safely, safe_globals
@@ -162,16 +163,17 @@ def without_code(loader):
     """Wrap one of mmengine's loaders such that its `torch.load` is `archives.load`, and `read_checkpoint` downloads."""
     @functools.wraps(loader)
     def read(filename, map_location=None, **options):
-        from mmengine.runner import checkpoint
+        from mmengine.runner import checkpoint as runner_checkpoint
         # mmengine 0.10.7 has no seam here: a loader is not told what to load a file with, or what to get it with.
         torchs, torch.load = torch.load, lambda file, map_location=None, *_, **__: load(file, map_location)
-        mmengines, checkpoint.load_url = checkpoint.load_url, lambda url, map_location=None, **_: read_checkpoint(
-            url, map_location)
+        mmengines = runner_checkpoint.load_url
+        runner_checkpoint.load_url = lambda url, map_location=None, **_: read_checkpoint(url, map_location)
         try:
-            return _without_config(read_safely(filename, lambda: loader(
-                filename, map_location=map_location, **options)))
+            checkpoint = read_safely(filename, lambda: loader(filename, map_location=map_location, **options))
         finally:
-            torch.load, checkpoint.load_url = torchs, mmengines
+            torch.load, runner_checkpoint.load_url = torchs, mmengines
+        warn_where_not_finite(checkpoint, str(filename))
+        return _without_config(checkpoint)
     return read
 
 

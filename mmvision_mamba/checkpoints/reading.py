@@ -18,6 +18,7 @@ from ..text import shortened
 from . import numpy_pickles, plain_pickles
 from .archives import load
 from .fields import READ, check_fields
+from .finite import warn_where_not_finite
 from .local_files import local_file
 from .trees import Refused
 from .unpickling import ForeignClass
@@ -37,12 +38,16 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: 
         map_location: the tensors' device; anything else than a device or its name: the CPU. Default: 'cpu'.
         sha256: the file's SHA-256, or 8 or more of its first hexadecimal digits. Default: from the path, if it has one.
 
+    Weights that are NaN or infinite are read, with a warning.
+
     Raises:
         CheckpointError: the file is missing, truncated, damaged, not a checkpoint, has another SHA-256, or holds
             what no checkpoint needs (named).
     """
     file = local_file(path, sha256)
-    return read_safely(file, lambda: load(file, map_location))
+    checkpoint = read_safely(file, lambda: load(file, map_location))
+    warn_where_not_finite(checkpoint, str(file))
+    return checkpoint
 
 
 def archive_problem(file: str | os.PathLike) -> str | None:

@@ -113,9 +113,15 @@ def compare(model: nn.Module, part: str, names: Sequence[str], inputs: Sequence[
         expected: from `reference`, for each input.
         run: the file as a function, from `runtime.loaders.load`.
         precision: a key of `RELATIVE`.
+
+    Raises:
+        ExportError: the file does not run, or the model itself gives NaN.
     """
     rows = []
     for (input_name, images), reference_outputs in zip(inputs, expected):
+        if any(np.isnan(values.min()) for values in reference_outputs):  # whose labels would all agree
+            raise ExportError(f'the model gives NaN for {input_name}: its weights are, or its training had diverged.\n'
+                              'Export an earlier checkpoint')
         try:
             outputs = run(images)
         except Exception as error:  # the runtimes have no exception in common

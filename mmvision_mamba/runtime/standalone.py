@@ -211,7 +211,7 @@ class Model:
             feature maps ``(1, C_i, H_i, W_i)`` of the padded input.
 
         Raises:
-            RuntimeInputError: not an image, or one smaller or larger than the model takes.
+            RuntimeInputError: not an image, or one smaller or larger than the model takes; or the model gives NaN.
         """
         image = read_image(image, self.channels)
         try:
@@ -239,8 +239,8 @@ class Model:
         if self.takes_images:
             if image.dtype != np.uint8:
                 raise RuntimeInputError(f'the model takes uint8 images, got {image.dtype}')
-            outputs = self.session.run({next(iter(self.session.inputs)): image})
-            return self._result_on_image(dict(zip(self.session.outputs, outputs)), image.shape[:2])
+            outputs = self._outputs({next(iter(self.session.inputs)): image})
+            return self._result_on_image(outputs, image.shape[:2])
         tensor, size, resized = self.prepare(image)
         if self.slide:
             return self._label_map(self._slide(tensor)[:, :size[0], :size[1]], image.shape[:2])
@@ -263,7 +263,17 @@ class Model:
         feed = {images: np.repeat(tensor, self.batch or 1, 0).astype(self.dtype)}
         if others:
             feed[others[0]] = np.repeat(np.array([size], np.int64), self.batch or 1, 0)
-        return {name: value[:1] for name, value in zip(self.session.outputs, self.session.run(feed))}
+        return {name: value[:1] for name, value in self._outputs(feed).items()}
+
+    def _outputs(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs by name. NaN in them is an error: as a label it would be the first class, as a score nothing."""
+        outputs = dict(zip(self.session.outputs, self.session.run(feed)))
+        for name, values in outputs.items():
+            if values.dtype.kind == 'f' and values.size and np.isnan(values.min()):  # NaN passes through min
+                raise RuntimeInputError(f'{self.path}: {name} are NaN for this image: so are weights of the model, or '
+                                        'numbers became too large for float16. Export an intact checkpoint, or without '
+                                        '--fp16')
+        return outputs
 
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
         """An image ``(H, W, C)``, RGB if it has 3 channels, as the model takes it.

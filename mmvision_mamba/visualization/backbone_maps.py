@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..backbones import MambaVision
 from ..backbones.family import MEAN, STD
-from ..errors import ConfigError
+from ..errors import CheckpointError, ConfigError
 from ..inference.images import as_bgr
 from .recording import Stage, recording
 
@@ -35,6 +35,7 @@ class BackboneMaps:
         stages: the numbers of the stages there are.
 
     Raises:
+        CheckpointError: the features are NaN or infinite.
         ConfigError: the model has no MambaVision.
         DataError: the image can't be read, or is too small for the network.
     """
@@ -57,6 +58,10 @@ class BackboneMaps:
             raise ConfigError('the backbone is in training mode: call eval() first')
         with lock, recording(backbone) as stages:
             backbone(x)
+        for number, stage in enumerate(stages, 1):
+            if not stage.features.isfinite().all():
+                raise CheckpointError(f'stage {number} gives NaN or infinite features for this image: weights of the '
+                                      'backbone are, or the training had diverged. Take an earlier checkpoint')
         self._stages: list[Stage] = stages
         self.stages = tuple(range(1, len(stages) + 1))
 

@@ -208,6 +208,22 @@ def test_a_single_logit_is_compared_with_the_threshold(tmp_path):
     assert (model(image) == (image[..., 0] == 3)).all()
 
 
+class NoNumber(torch.nn.Module):
+    """Logits of two classes, NaN where a pixel is red."""
+
+    def forward(self, images):
+        return torch.cat([images[:, :1] * 1, images[:, :1] / (images[:, :1] < 1)], 1).log()
+
+
+def test_nan_is_no_label(tmp_path):
+    image = np.ones((32, 32, 3), np.uint8)
+    model = save_segmentor(tmp_path / 'm.onnx', NoNumber(), task='segmentation', mean=[1, 0, 0])
+    assert model(image).shape == (32, 32), 'infinite logits are some'
+    image[3, 4, 0] = 0
+    with pytest.raises(runtime.RuntimeInputError, match=r'm\.onnx: logits are NaN for this image'):
+        model(image)
+
+
 @pytest.mark.parametrize('reduced', [False, True])
 @pytest.mark.parametrize('count', [1, 4, 255, 256, 300])
 def test_label_maps_as_images_are_the_packages(count, reduced, tmp_path):

@@ -11,7 +11,7 @@ from mmvision_mamba import MambaVision
 from mmvision_mamba.backbones import mixers
 from mmvision_mamba.backbones.mambavision import Attention
 from mmvision_mamba.backbones.windows import Windows
-from mmvision_mamba.errors import ConfigError
+from mmvision_mamba.errors import CheckpointError, ConfigError
 from mmvision_mamba.visualization import backbone_maps
 from mmvision_mamba.visualization.backbone_maps import BackboneMaps, overlay
 from mmvision_mamba.visualization.recording import recording
@@ -188,3 +188,11 @@ def test_a_backbone_cut_off_has_no_stage_4(image):
     assert maps.attention(3).shape == SIZE
     with pytest.raises(ConfigError, match='stage must be one of 3, got 4'):
         maps.attention(4)
+
+
+def test_features_that_are_no_numbers_are_refused(image):
+    model = backbone('fit')
+    with torch.no_grad():
+        model.levels[2].blocks[0].mlp.fc1.weight[0, 0] = float('nan')
+    with pytest.raises(CheckpointError, match='stage 3 gives NaN or infinite features'):
+        BackboneMaps(model, image)
