@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import chain
 from typing import Any, TypeAlias
 
+import cv2
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -19,6 +20,7 @@ from PIL.Image import Image
 from ..configs import config_of_run, is_checkpoint
 from ..errors import ConfigError, DataError
 from ..preflight.read import read_config
+from ..printable import shown
 from .class_meta import reduces_zero_label
 from .display import check_display, show_picture
 from .enlarging import enlarge
@@ -311,8 +313,15 @@ class Inferencer:
 
     def _prepare(self, image: np.ndarray) -> dict:
         """A BGR image through the test pipeline: `inputs` and `data_samples`."""
-        with DefaultScope.overwrite_default_scope(self.scope):
-            return self.toolbox.pipeline(dict(img=image.copy()))
+        try:
+            with DefaultScope.overwrite_default_scope(self.scope):
+                return self.toolbox.pipeline(dict(img=image.copy()))
+        except cv2.error as error:  # of 1 × 5000 pixels, the smaller side is resized to nothing
+            if is_memory_error(error):
+                raise
+            height, width = image.shape[:2]
+            raise DataError(f'an image of {width} × {height} pixels does not go through the test pipeline: '
+                            f'{shown(str(error))}') from error
 
     def _forward(self, prepared: list[dict]) -> list[BaseDataElement]:
         """Data samples of prepared images, on the CPU, reduced to the classes that are kept."""

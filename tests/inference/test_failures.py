@@ -75,6 +75,14 @@ def test_other_errors_are_no_images(segmentor, monkeypatch):
     assert reason_of(cv2.error('\n'), 'a')
 
 
+def test_an_image_that_is_resized_to_nothing_is_one_that_failed(segmentor):
+    thin = np.zeros((1, 20_000, 3), np.uint8)
+    for call in (segmentor.predict, segmentor.preprocess):
+        with pytest.raises(DataError, match='an image of 20000 × 1 pixels does not go through the test pipeline'):
+            call(thin)
+    assert list(segmentor.stream([thin])) == [] and 'of 20000 × 1 pixels' in segmentor.failures[0][1]
+
+
 def test_inputs_that_are_no_images_stop_nothing(segmentor, monkeypatch, tmp_path):
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     monkeypatch.setenv('MMVISION_MAMBA_IMAGE_SECONDS', '1')
