@@ -1,21 +1,24 @@
 """Check the images and masks of mmseg's data sets: all there, of one size, in a format that keeps class numbers."""
 import os
 import os.path as osp
+from collections.abc import Mapping, Sequence
 
 from mmengine import Config
-from mmengine.dataset import BaseDataset
+from mmengine.dataset import BaseDataset, Compose
 
 from ..datasets.folders import is_leftover
 from ..datasets.loading import image_loader
 from ..datasets.mask_values import LOSSY
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..processes import warn_once
-from .annotation_files import image_folder, is_remote
+from ..text import class_name
+from .annotation_files import image_folder, is_remote, metrics_in
 from .bit_depth import warn_of_depth
-from .datasets import build_without_pipeline, loads_seg_maps
+from .datasets import build_without_pipeline, datasets_of, loads_seg_maps
 from .image_sizes import SAMPLE, sizes_of, unlike_masks
 from .missing import check_present
 
+_TRIED = 5  # images of a pipeline that seems to resize masks
 _MOST = 20_000  # images whose sizes are looked at, spread over all
 
 
@@ -70,3 +73,42 @@ def check_masks(built: BaseDataset, dataset: dict, cls: type) -> None:
         if (sizes := sizes_of(info.get('seg_map_path'))) and sizes.lossy:
             warn_once(f'{info["seg_map_path"]}: {LOSSY}')
             break
+
+
+def check_masks_stay(cfg: Config, splits: Sequence[str], built: Mapping[str, BaseDataset]) -> None:
+    """Check that pipelines of validation and test leave masks as they are: predictions are as large as their images.
+
+    Reads a few images where a step behind `LoadAnnotations` may change masks, else none.
+
+    Args:
+        cfg: of the run.
+        splits: of 'train', 'val', 'test'.
+        built: {place in the config: data set without its pipeline}; others are passed over.
+
+    Raises:
+        ConfigError: a mask comes out in another size than its image has.
+    """
+    for split in splits:
+        metrics = [class_name(metric.get('type')) for metric in metrics_in(cfg.get(f'{split}_evaluator'))]
+        if split == 'train' or 'IoUMetric' not in metrics:
+            continue
+        for where, dataset, cls in datasets_of(cfg, split):
+            names = [class_name(step.get('type')) for step in dataset.get('pipeline') or () if isinstance(step, dict)]
+            if where not in built or not loads_seg_maps(dataset, cls) or 'LoadAnnotations' not in names:
+                continue
+            behind = [name for name in names[names.index('LoadAnnotations') + 1:] if not name.startswith('Pack')]
+            for i in range(min(_TRIED, len(built[where]))) if behind else ():
+                _check_mask_stays(where, behind, dataset, built[where].get_data_info(i))
+
+
+def _check_mask_stays(where: str, behind: list[str], dataset: dict, info: dict) -> None:
+    try:
+        sample = Compose(dataset['pipeline'])(info)['data_samples']
+        stored, mask = tuple(sample.ori_shape[:2]), tuple(sample.gt_sem_seg.shape[-2:])
+    except Exception:  # whatever it is, loading the image for the model tells it
+        return
+    if stored != mask:
+        raise ConfigError(
+            f'{where}.pipeline changes masks, and predictions are as large as their image: that of {info["img_path"]} '
+            f'has {stored[0]} × {stored[1]} pixels (height × width), its mask then {mask[0]} × {mask[1]}.\n'
+            f'Put LoadAnnotations behind {", ".join(behind)}, just before PackSegInputs')

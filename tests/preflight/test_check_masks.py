@@ -7,7 +7,7 @@ from PIL import Image
 pytest.importorskip('mmseg')
 
 from mmvision_mamba.commands.steps.prepare import prepare_data
-from mmvision_mamba.errors import DataError
+from mmvision_mamba.errors import ConfigError, DataError
 from mmvision_mamba.preflight import check_masks
 from mmvision_mamba.preflight.check_data import check_datasets
 from mmvision_mamba.preflight.read import read_config
@@ -38,6 +38,23 @@ def test_a_mask_of_another_size_stops_before_the_start(split, tmp_path, capsys):
     prepare_data(cfg, ('train', 'val'), skip_bad_images=True)
     out = capsys.readouterr().out
     assert '1 left out' in out and f'{split}: 3 of 3 images used' in out
+
+
+@pytest.mark.parametrize('split', ['val', 'test'])
+def test_a_validation_that_resizes_its_masks_stops_before_the_start(split, tmp_path):
+    """mmseg compares them with predictions of the image's size: an IndexError at the first."""
+    image_mask(tmp_path, TWO)
+    cfg = read(tmp_path)
+    pipeline = cfg[f'{split}_dataloader'].dataset.pipeline
+    prepare_data(cfg, (split,), skip_bad_images=False)
+    names = [step['type'] for step in pipeline]
+    masks = pipeline.pop(names.index('LoadAnnotations'))
+    pipeline.insert(1, masks)
+    with pytest.raises(ConfigError, match=rf'{split}_dataloader\.dataset\.pipeline changes masks.* has 64 × 80 .*'
+                                          r'\nPut LoadAnnotations behind Resize, just before PackSegInputs'):
+        prepare_data(cfg, (split,), skip_bad_images=False)
+    pipeline[names.index('LoadAnnotations')].update(scale=(80, 64))  # the very size that all have
+    prepare_data(cfg, (split,), skip_bad_images=False)
 
 
 def test_a_picture_that_its_header_turns_has_its_mask_upright(tmp_path, ade):

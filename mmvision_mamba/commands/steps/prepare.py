@@ -15,6 +15,7 @@ from ...evaluation.empty_results import ExplainEmptyResults
 from ...preflight.bad_images import leave_out_bad_images
 from ...preflight.check_data import CheckedData, check_datasets
 from ...preflight.check_loops import check_loaders, check_sizes, check_training
+from ...preflight.check_masks import check_masks_stay
 from ...preflight.check_model import check_model
 from ...preflight.read import read_config
 from ...preflight.usage import check_usage
@@ -57,6 +58,7 @@ def prepare_data(cfg: Config, splits: tuple[str, ...], skip_bad_images: bool) ->
             data.count_again(cfg)
     check_usage(cfg, checked, splits)
     check_sizes(cfg, splits, _built(checked))
+    check_masks_stay(cfg, splits, _built(checked))
 
 
 def _built(checked: Sequence[CheckedData]) -> dict[str, BaseDataset]:
