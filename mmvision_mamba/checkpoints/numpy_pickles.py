@@ -6,15 +6,21 @@ worse. Here a dtype is restored from its name and byte order alone, and an array
 """
 import numpy as np
 
+from .refused import Refused
+
 _KINDS = 'biufc'  # bool, integers, floats, complex
+_OTHER_KINDS = dict(U='text', S='bytes', O='objects', M='dates', m='spans of time', V='records')
 
 
 class _DType:
     """Stands for a dtype while a file is read; holds the real one."""
 
     def __init__(self, name, align=False, copy=False):
-        if not isinstance(name, str) or len(name) > 16 or np.dtype(name).kind not in _KINDS:
+        if not isinstance(name, str) or len(name) > 16:
             raise TypeError('such a dtype is not allowed in a checkpoint')
+        if (kind := np.dtype(name).kind) not in _KINDS:
+            raise Refused(f'NumPy {_OTHER_KINDS.get(kind, "data")} (of dtype {name})',
+                          'Have it saved as plain Python: value.item(), or array.tolist().')
         self.dtype = np.dtype(name)
 
     def __setstate__(self, state):

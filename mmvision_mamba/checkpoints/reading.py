@@ -84,7 +84,7 @@ def read_safely(file: str | os.PathLike, read: Callable[[], Any]) -> Any:
             'refused, since loading it could run code. Ask its author for a file of weights alone.') from None
     except Refused as error:
         raise CheckpointError(f'{file} holds {error}: refused, since no checkpoint of a training run does.\n'
-                              'Ask its author for a file of weights alone, dense and of real numbers.') from None
+                              f'{error.way_out}') from None
     except zipfile.BadZipFile as error:
         record = re.search("Bad CRC-32 for file '(.*)'", str(error))
         problem = f'{record[1]} is not what its checksum says' if record else str(error)

@@ -17,15 +17,12 @@ from torch import Tensor
 
 from ..printable import shown
 from . import numpy_pickles
+from .refused import Refused
 
 PLAIN: set[type] = {type(None), bool, int, float, complex, str, bytes, bytearray, torch.dtype, torch.device, torch.Size,
                     Tensor, np.ndarray, numpy_pickles._Array, date, datetime, time, timedelta, timezone}
 MOST_ITEMS, DEEPEST, LONGEST_KEY = 2**22, 100, 16
 _LARGEST_KEY = 2**61 - 1  # integers hash to themselves below it; others are made to collide
-
-
-class Refused(Exception):
-    """What a checkpoint may not hold; the message is a phrase."""
 
 
 def checked_key(value: Any) -> Any:

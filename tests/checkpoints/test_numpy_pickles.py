@@ -39,3 +39,13 @@ def test_what_a_process_allows_torch_is_not_allowed_here(tmp_path):
         torch.serialization.clear_safe_globals()
         torch.serialization.add_safe_globals(before)
     assert found['number'] == 0.1 and found['array'].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(('value', 'kind'), [
+    (np.str_('a'), 'text'), (np.array(['a', 'bc']), 'text'), (np.bytes_(b'a'), 'bytes'),
+    (np.array([{}, None]), 'objects'),
+    (np.datetime64('2024-01-01'), 'dates'), (np.zeros(2, 'i4,f4'), 'records')], ids=repr)
+def test_what_is_no_number_is_said_with_the_way_to_save_it(value, kind, tmp_path):
+    torch.save(dict(a=torch.ones(1), x=value), tmp_path / 'w.pth')
+    with pytest.raises(CheckpointError, match=rf'w\.pth holds NumPy {kind} \(of dtype .*\): refused.*\n.*\.item\(\)'):
+        read_checkpoint(tmp_path / 'w.pth')
