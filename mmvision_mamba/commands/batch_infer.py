@@ -32,6 +32,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         'default: one for each GPU of this machine, else 1')
     parser.add_argument('--hash-images', action='store_true', help='tell by their content, which is read for it, '
                         'whether images have changed since a run was stopped; default: by size and time')
+    parser.add_argument('--retry-failed', action='store_true', help='do parts in which an image failed again, such as '
+                        'one at a URL that was not to be reached; default: what failed stays so')
     add_cfg_options(parser)
 
 
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int | None:
 
 def _run(args: argparse.Namespace, job, model: dict, inferencer) -> int | None:
     from ..inference.batch import run_here
-    shards = job.start()
+    shards = job.start(args.retry_failed)
     if len(shards) < len(job):
         print(f'{len(job) - len(shards)} of {len(job)} parts are there already')
     if args.ray and shards:

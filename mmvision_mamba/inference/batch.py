@@ -99,8 +99,12 @@ class BatchJob:
         with hold(self.out, way_out='--out DIR'):
             yield
 
-    def start(self) -> list[int]:
+    def start(self, retry_failed: bool = False) -> list[int]:
         """Make the folder, or resume in it; returns the numbers of the shards that are still to do.
+
+        Args:
+            retry_failed: whether shards with images that failed are to do once more. Their parts stay until then.
+                Default: False.
 
         Raises:
             DataError: it can't be used, holds other things or the results of another job, or images have changed since
@@ -112,7 +116,8 @@ class BatchJob:
                 check_same(self.out, saved, json.loads(text_of(self.manifest)))
             (self.out / 'parts').mkdir(parents=True, exist_ok=True)
             self._tidy()
-            todo = [shard for shard in range(len(self)) if self.failures(shard) is None]
+            failures = map(self.failures, range(len(self)))
+            todo = [shard for shard, failed in enumerate(failures) if failed is None or (retry_failed and failed)]
             states = list(map(self._state, self.names))
             if saved is not None:
                 self._check_unchanged(states, set(todo))

@@ -87,3 +87,22 @@ def test_a_checkpoint_that_does_not_belong_to_the_config(tool, model_files, imag
     assert run.code == 2
     assert 'does not fit the model of this config' in run.errors[0]
     assert 'decode_head' in run.errors[0]
+
+
+def test_what_failed_is_tried_again_on_request(tool, model_files, tmp_path):
+    pytest.importorskip('pyarrow')
+    files = model_files.segmentor
+    for name in 'ab':
+        cv2.imwrite(str(tmp_path / f'{name}.png'), np.zeros((64, 64, 3), np.uint8))
+    (tmp_path / 'list.txt').write_text('a.png\nb.png\nc.png\n')
+    command = ('batch_infer', files.config, files.checkpoint, tmp_path / 'list.txt', '--out', tmp_path / 'out',
+               '--shard-size', 2)
+    assert '2 images done, 1 failed' in tool(*command).out
+    first, second = (tmp_path / 'out/parts' / f'part-0000{i}.parquet' for i in range(2))
+    again = tool(*command)
+    assert '2 of 2 parts are there already' in again.out and '2 images done, 1 failed' in again.out
+    before = first.stat().st_mtime_ns, second.stat().st_mtime_ns
+    cv2.imwrite(str(tmp_path / 'c.png'), np.zeros((64, 64, 3), np.uint8))
+    again = tool(*command, '--retry-failed')
+    assert again.code == 0 and '1 of 2 parts are there already' in again.out and '3 images done, 0 failed' in again.out
+    assert first.stat().st_mtime_ns == before[0] and second.stat().st_mtime_ns > before[1]
