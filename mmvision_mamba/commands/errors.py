@@ -5,8 +5,10 @@ import inspect
 import logging
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
+from types import FrameType
 
 from ..errors import UserError
 from ..installation import WITHOUT_PARTS, problem, with_mmcv_lite
@@ -17,6 +19,7 @@ from ..work_dirs import hold, make_work_dir, remove_empty, remove_log_folders
 
 _LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmseg', 'torch')  # whose classes say what is wrong with their arguments
 
+_META_KEYS = {'batch_input_shape', 'img_id', 'img_path', 'img_shape', 'ori_shape', 'pad_shape', 'scale_factor'}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # What PyTorch's norms say of maps of one pixel: of one image in the batch, or of any number.
 _SINGLE_VALUES = ('Expected more than 1 value per channel', 'Expected more than 1 spatial element')
@@ -152,9 +155,13 @@ def _user_message(error: Exception) -> str | None:
     built = _class_being_built(error.__traceback__)
     if isinstance(error, KeyError) and 'is not in the' in str(error):
         return shown(str(error.args[0]).split('. Please check')[0], _LONGEST)
-    if isinstance(error, ValueError | AssertionError | KeyError) and built and error.args \
+    if isinstance(error, KeyError) and set(error.args) & _META_KEYS and _of_library(_raised_in(error)):
+        return (f'a model or a metric takes {error.args[0]!r} of each image, which the pipeline leaves out: add it to '
+                'the meta_keys of its last step (PackDetInputs, PackSegInputs)')
+    if isinstance(error, ValueError | AssertionError | KeyError) and built \
             and (_of_library(built.__module__) or _raised_by_library(error, built)):
-        return f'{built.__name__}, as the config has it: {" ".join(str(error.args[0]).split())}'
+        said = error.args[0] if error.args else traceback.extract_tb(error.__traceback__)[-1].line  # a bare assertion
+        return f'{built.__name__}, as the config has it: {" ".join(str(said).split())}'
     if isinstance(error, TypeError) and 'mmengine' in sys.modules:
         from ..preflight.keys import unknown_argument
         if (message := unknown_argument(error, built)) is not None:
@@ -170,11 +177,19 @@ def _of_library(module: str) -> bool:
 
 def _raised_by_library(error: Exception, built: type) -> bool:
     """Whether a library's class, from which this package's `built` derives, refused what the config gives."""
-    traceback = error.__traceback__
-    while traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    frame = traceback.tb_frame
-    return _of_library(frame.f_globals.get('__name__', '')) and isinstance(frame.f_locals.get('self'), built)
+    return _of_library(_raised_in(error)) and isinstance(_frame(error).f_locals.get('self'), built)
+
+
+def _raised_in(error: Exception) -> str:
+    """The name of the module whose code raised an error."""
+    return _frame(error).f_globals.get('__name__', '')
+
+
+def _frame(error: Exception) -> FrameType:
+    last = error.__traceback__
+    while last.tb_next is not None:
+        last = last.tb_next
+    return last.tb_frame
 
 
 def _on_cpu() -> bool:
@@ -184,11 +199,11 @@ def _on_cpu() -> bool:
     return get_device() == 'cpu'
 
 
-def _class_being_built(traceback):
+def _class_being_built(step):
     """The class whose construction from a config failed, or None."""
     built = None
-    while traceback is not None:
-        if traceback.tb_frame.f_code.co_name == 'build_from_cfg':
-            built = traceback.tb_frame.f_locals.get('obj_cls', built)
-        traceback = traceback.tb_next
+    while step is not None:
+        if step.tb_frame.f_code.co_name == 'build_from_cfg':
+            built = step.tb_frame.f_locals.get('obj_cls', built)
+        step = step.tb_next
     return built if inspect.isclass(built) else None

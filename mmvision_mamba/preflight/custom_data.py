@@ -11,6 +11,7 @@ from typing import NamedTuple
 from mmengine import Config
 
 from ..errors import ConfigError, DataError
+from ..printable import shown
 from ..processes import warn_once
 from ..text import check_names, did_you_mean, shortened
 from . import coco_folder, mask_folder
@@ -60,6 +61,8 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
     """
     if not cfg.get('custom_data'):
         return None
+    if not isinstance(cfg.custom_data, dict):
+        raise ConfigError(f'custom_data is {shown(cfg.custom_data)!r}: expected a dict, such as dict(format=…)')
     settings = dict(cfg.custom_data)
     check_names(settings, ('format', *SPLITS, 'boxes'), 'custom_data has no key')
     if settings.get('format') not in _LAYOUTS:

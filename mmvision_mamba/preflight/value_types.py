@@ -28,9 +28,11 @@ from .keys import parameters_of
 _ALSO_WORDS = ('loss_scale', 'norm_type', 'add_extra_convs', 'bias', 'pretrained')
 _ALSO_NAMES = ('arch',)
 _PATHS = ('load_from', 'work_dir')
+_DICTS = ('backend_args', 'custom_data', 'file_client_args')
 _LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg', 'mmvision_mamba')
 _METRICS = ('mIoU', 'mDice', 'mFscore')  # of mmseg's IoUMetric, which looks at them after the first validation
 _LEVELS = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
+_STARTS = ('fork', 'forkserver', 'spawn')
 _SIZES = ('scale', 'scales', 'img_scale', 'crop_size')  # of transforms, in pixels
 _REGISTRIES = dict(model=MODELS, optim_wrapper=OPTIM_WRAPPERS, param_scheduler=PARAM_SCHEDULERS, train_cfg=LOOPS,
                    val_cfg=LOOPS, test_cfg=LOOPS, default_hooks=HOOKS, custom_hooks=HOOKS, val_evaluator=METRICS,
@@ -49,11 +51,17 @@ def check_override_types(cfg: Config, options: Mapping[str, object]) -> None:
         name = key.rpartition('.')[2]
         if key in _PATHS and value is not None and not isinstance(value, str):
             raise ConfigError(f'{key} is {value!r}: expected a path')
+        _check_dict(key, name, value)
         old = value_at(cfg, key)
         if isinstance(old, bool) and key.startswith('model.'):
             continue  # a class of one's own may take words, too: see `_unlike_default`
         if value is not None and (expected := _unlike(old, value, name)):
             raise ConfigError(f'{key} is {shown(value)!r}: expected {expected}')
+
+
+def _check_dict(where: str, name: str, value) -> None:
+    if name in _DICTS and not isinstance(value, Mapping | None):
+        raise ConfigError(f'{where} is {shown(value)!r}: expected a dict, set key by key: {where}.KEY=VALUE; or None')
 
 
 def _unlike(old, value, name: str) -> str | None:
@@ -89,6 +97,9 @@ def check_argument_types(cfg: Config) -> None:
     level = cfg.get('log_level', 'INFO')
     if not isinstance(level, int) and level not in _LEVELS:
         raise ConfigError(f'log_level is {shown(level)!r}: expected one of {", ".join(_LEVELS)}')
+    way = value_at(cfg, 'env_cfg.mp_cfg.mp_start_method')
+    if way is not None and way not in _STARTS:
+        raise ConfigError(f'env_cfg.mp_cfg.mp_start_method is {shown(way)!r}: expected one of {", ".join(_STARTS)}')
     for key in cfg:
         registry = _REGISTRIES.get(key) or (MODELS if key.endswith('_dataloader') else None)
         for where, part, registered in _parts(cfg[key], key, registry) if registry else ():
@@ -113,12 +124,17 @@ def _check_part(where: str, part: Mapping, registry: Registry) -> None:
             if part.get(key) is not None and not _are_sizes(part[key]):
                 raise ConfigError(f'{where}.{key} is {shown(part[key])!r}: expected (width, height) in pixels, or '
                                   f'several such, as {class_name(part["type"])} takes them')
+    for key in _DICTS:
+        _check_dict(f'{where}.{key}', key, part.get(key))
     try:
         with registry.switch_scope_and_registry(part.get('_scope_')) as here:
             cls = here.get(part['type'])
-        arguments = parameters_of(cls) if cls else {}
+        arguments = parameters_of(cls) if callable(cls) else {}
     except Exception:  # the error of what builds it says it best
         return
+    if cls is not None and not callable(cls):
+        raise ConfigError(f'{where}.type is {shown(part["type"])!r}, a {type(cls).__name__}: expected the name '
+                          'of a class')
     for key, value in part.items():
         if key in arguments and (expected := _unlike_default(arguments[key].default, value, key, registry, cls)):
             raise ConfigError(f'{where}.{key} is {shown(value)!r}: expected {expected}, by default of '
@@ -130,6 +146,8 @@ def _unlike_default(default, value, key: str, registry: Registry, cls: type) -> 
     if isinstance(default, bool):
         words = key in _ALSO_WORDS or (registry is MODELS and not ours)
         return 'True or False' if isinstance(value, str) and not words else None
+    if key == 'meta_keys' and isinstance(default, tuple):
+        return None if isinstance(value, list | tuple) else 'several names'
     if key == 'iou_metrics' and ours:
         names = [value] if isinstance(value, str) else value
         known = isinstance(names, list | tuple) and all(name in _METRICS for name in names)

@@ -123,6 +123,24 @@ def test_what_a_library_says_of_an_argument_is_a_line(capsys):
         raise ValueError('a bug')
 
 
+def test_a_bare_assertion_of_a_library_is_a_line(capsys):
+    pytest.importorskip('mmdet')
+    from mmengine.registry import MODELS, DefaultScope
+
+    from mmvision_mamba.commands.errors import user_errors
+    with pytest.raises(SystemExit), user_errors(), DefaultScope.overwrite_default_scope('mmdet'):
+        MODELS.build(dict(type='SingleRoIExtractor', roi_layer=dict(type='RoI'), out_channels=8, featmap_strides=[4]))
+    assert capsys.readouterr().err.startswith('error: SingleRoIExtractor, as the config has it: assert hasattr(ops, ')
+
+
+def test_what_a_pipeline_leaves_out_of_an_image_is_named(tool, configs, shapes, tmp_path):
+    run = tool('train', configs.segmentor, '--work-dir', tmp_path / 'wd', '--cfg-options', f'data_root={shapes}',
+               'train_cfg.max_iters=1', 'train_cfg.val_interval=1',
+               'val_dataloader.dataset.pipeline.3.meta_keys=[img_path]')
+    assert run.code == 2 and len(run.errors) == 1, run.err[-2000:]
+    assert "takes 'ori_shape' of each image, which the pipeline leaves out" in run.errors[0]
+
+
 @pytest.mark.parametrize('norm', [torch.nn.InstanceNorm2d(8), torch.nn.GroupNorm(8, 8), torch.nn.BatchNorm2d(8)])
 def test_a_norm_over_a_single_value_is_a_line(norm, capsys):
     from mmvision_mamba.commands.errors import user_errors

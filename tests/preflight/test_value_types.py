@@ -42,6 +42,13 @@ WRONG = {
     'load_from': [123],
     'default_scope': ['.', 5],
     'randomness.seed': ['abc'],
+    'env_cfg.mp_cfg.mp_start_method': ['abc', 5],
+    'custom_data': ['abc'],
+    'train_dataloader.dataset.backend_args': ['abc', 5],
+    'val_evaluator.backend_args': ['abc'],
+    'train_dataloader.dataset.pipeline.6.meta_keys': ['abc'],
+    'optim_wrapper.optimizer.type': ['abc'],  # a module of Python's
+    'model.decode_head.loss_decode.type': ['abc'],
 }
 SEGMENTOR = 'upernet_mambavision_t_ade20k'
 
