@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 
 from ..errors import ConfigError
+from .best import best_columns
 from .plan import PLAN
-from .report import columns, roofline_columns, share_columns
+from .report import columns, matmul_text, roofline_columns, share_columns
 
 _PLACE = re.compile(r'(<!-- results: ([\w.-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
 
@@ -49,7 +50,9 @@ def _table(path: Path, root: Path) -> str:
     try:
         results = json.loads(path.read_text())
         machine = results['machine']
-        titles, cells = results['table'] if 'table' in results else _cells(results['roofline'], results['rows'])
+        table = results['table'] if 'table' in results else _cells(results['roofline'], results['rows'])
+        best = best_columns(results.get('rows', []))
+        limits = _limits(results)
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f'{path}: no results of `mmvision-mamba benchmark` '
                           f'({type(error).__name__}: {error})') from error
@@ -57,11 +60,26 @@ def _table(path: Path, root: Path) -> str:
              machine.get('driver') and f'driver {machine["driver"]}',
              machine.get('sm_mhz') and f'{machine["sm_mhz"]} of {machine["sm_mhz_most"]} MHz',
              f'torch {machine["torch"]}', machine['commit'] and f'commit {machine["commit"]}', machine['date'][:10]]
-    lines = [f'\n**{path.parent.name}** ({", ".join(filter(None, facts))}): `{results["command"]}`\n',
-             *('| ' + ' | '.join(line) + ' |' for line in (titles, ['---'] * len(titles), *cells))]
+    lines = [f'\n**{path.parent.name}** ({", ".join(filter(None, facts))}): `{results["command"]}`\n', *limits,
+             *_lines(*table)]
+    if best:
+        lines += ['\nEach model in its best setting; its time over that of the peer in *its* best:\n', *_lines(*best)]
     if results.get('note'):
         lines.append('\n' + results['note'])
     picture = path.with_suffix('.png')
     if picture.exists():
         lines.append(f'\n![{path.stem}, {path.parent.name}]({picture.relative_to(root / "docs").as_posix()})')
     return '\n'.join(lines) + '\n'
+
+
+def _lines(titles: list[str], cells: list[list[str]]) -> list[str]:
+    return ['| ' + ' | '.join(line) + ' |' for line in (titles, ['---'] * len(titles), *cells)]
+
+
+def _limits(results: dict) -> list[str]:
+    """What the shares of the matrix product rate are shares of, where a library is named and rows have such shares."""
+    roofline = results.get('roofline', {})
+    if not results.get('rows') or not any(len(rates) > 1 for rates in roofline.get('matmul_libraries', {}).values()):
+        return []
+    return ['Matrix products: ' + ', '.join(f'{dtype} {matmul_text(roofline, dtype)}'
+                                            for dtype in roofline['matmul_flops_per_second']) + '.\n']

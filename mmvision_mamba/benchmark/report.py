@@ -15,7 +15,6 @@ import torch
 
 from ..checkout import ROOT
 from ..files import replace
-from .operators import GROUPS
 
 PHASES = dict(forward='forward', training='training step')
 FIGURES = ('median_ms', 'q1_ms', 'q3_ms', 'per_second', 'ratio', 'peak_bytes', 'flops', 'matmul_fraction',
@@ -93,6 +92,8 @@ def columns(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
             return [to_text(row[phase]) if phase in row else '' for row in rows]
         several = len({row['group'] for row in rows}) < len(rows)
         add(title, each(time_text))
+        if phase == 'training':
+            add('training batch', _training_batches(rows))
         if several:
             add('ratio', each(lambda f: '' if f.get('ratio') is None else f'{f["ratio"]:.2f}×'))
         add('per second', each(lambda f: '' if f.get('per_second') is None else f'{number(f["per_second"])}'))
@@ -102,6 +103,13 @@ def columns(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
     add('kept for backward', [size_text(row.get('kept_bytes')) for row in rows])
     add('failed', [row.get('error') or '' for row in rows])
     return titles, cells
+
+
+def _training_batches(rows: list[dict]) -> list[str]:
+    """Images in a training step; all empty where they are as many as in an inference."""
+    units = [(row['training']['units'], row['forward']['units']) if 'training' in row else (0, 0) for row in rows]
+    differ = any(step != inference for step, inference in units)
+    return [str(step) if differ and step else '' for step, _ in units]
 
 
 def time_text(figures: dict) -> str:
@@ -124,17 +132,28 @@ def percent(fraction: float | None) -> str:
 
 
 def roofline_columns(roofline: dict) -> tuple[list[str], list[list[str]]]:
-    cells = [[f'matrix product, {dtype}', f'{rate / 1e12:.3g} TFLOP/s']
-             for dtype, rate in roofline['matmul_flops_per_second'].items()]
+    cells = [[f'matrix product, {dtype}', matmul_text(roofline, dtype)]
+             for dtype in roofline['matmul_flops_per_second']]
     return ['this machine', 'rate'], [*cells, ['copy, read and written',
                                                f'{roofline["copy_bytes_per_second"] / 1e9:.3g} GB/s']]
 
 
+def matmul_text(roofline: dict, dtype: str) -> str:
+    """The best rate of matrix products in a dtype, the library that reached it, and the others' rates."""
+    text = f'{roofline["matmul_flops_per_second"][dtype] / 1e12:.3g} TFLOP/s'
+    # Earlier results name no library. Where there is but one, as on a GPU, it needs no name.
+    rates = sorted(roofline.get('matmul_libraries', {}).get(dtype, {}).items(), key=lambda item: -item[1])
+    if len(rates) < 2:
+        return text
+    return '; '.join([f'{text} ({rates[0][0]})', *(f'{name} {rate / 1e12:.3g}' for name, rate in rates[1:])])
+
+
 def share_columns(rows: list[dict]) -> tuple[list[str], list[list[str]]]:
-    """Titles and cells of the table of shares, for rows that have `shares`."""
+    """Titles and cells of the table of shares, for rows that have `shares`, by kind of operator or by part."""
     rows = [row for row in rows if row.get('shares')]
-    return ['work', 'setting', *GROUPS], [
-        [row['group'], row['name'], *(percent(row['shares'][group]) for group in GROUPS)] for row in rows]
+    kinds = list(dict.fromkeys(kind for row in rows for kind in row['shares']))
+    return ['work', 'setting', *kinds], [
+        [row['group'], row['name'], *(percent(row['shares'].get(kind)) for kind in kinds)] for row in rows]
 
 
 # Files --------------------------------------------------------------------------------------------------------------

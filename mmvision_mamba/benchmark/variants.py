@@ -1,4 +1,6 @@
 """Variants of a module to measure: as it is, compiled, as a CUDA graph, channels last, fused, in mixed precision."""
+import functools
+import weakref
 from collections.abc import Callable
 
 import torch
@@ -12,10 +14,35 @@ from .setting import Setting
 VARIANTS = ('channels_last', 'fuse', 'compile', 'cuda_graphs')
 
 
-def variants(args) -> list[tuple[str, ...]]:
-    """The plain variant (); each variant whose option is set; and, of several, all together."""
-    chosen = tuple(name for name in VARIANTS if getattr(args, name, False))
+# AdamW keeps two numbers a weight, which settings of one model share.
+_OPTIMIZERS: weakref.WeakKeyDictionary[nn.Module, torch.optim.Optimizer] = weakref.WeakKeyDictionary()
+
+
+def variants(args, fusable: bool = True) -> list[tuple[str, ...]]:
+    """The plain variant (); each variant whose option is set; and, of several, all together.
+
+    Args:
+        args: options of the command.
+        fusable: whether the model has a form fused for inference; else 'fuse' is left out.
+    """
+    chosen = tuple(name for name in VARIANTS if getattr(args, name, False) and (fusable or name != 'fuse'))
     return [(), *((name,) for name in chosen), *([chosen] if len(chosen) > 1 else [])]
+
+
+def shared(build: Callable[[], nn.Module]) -> Callable[[tuple[str, ...]], nn.Module]:
+    """A function that returns the model of a variant. Variants that don't change the model itself share one."""
+    @functools.cache
+    def prepared(kept):
+        return prepare(build(), kept)
+    return lambda variant: prepared(tuple(name for name in variant if name in ('channels_last', 'fuse')))
+
+
+def compiled(function: Callable) -> Callable:
+    """`function` through torch.compile, anew for every shape: a graph of any size would be slower."""
+    # torch falls back to eager code, in silence, when one function was compiled this often for different models.
+    torch._dynamo.config.cache_size_limit = 10**4
+    torch._dynamo.config.accumulated_cache_size_limit = 10**4
+    return torch.compile(function, dynamic=False)
 
 
 def autocast_dtype(amp: str) -> torch.dtype | None:
@@ -34,15 +61,14 @@ def mean_of(outputs) -> Tensor:
 
 
 def module_setting(model: nn.Module, x: Tensor, variant: tuple[str, ...], amp: str, **fields) -> Setting:
-    """A setting that calls `model` on `x`.
+    """A setting that calls `model`, which is prepared for the variant, on `x`.
 
     Args:
         fields: group, name, units, unit and options of the setting.
     """
-    model = prepare(model.to(x.device), variant)
     if 'channels_last' in variant:
         x = x.contiguous(memory_format=torch.channels_last)
-    call = torch.compile(model) if 'compile' in variant else model
+    call = compiled(model) if 'compile' in variant else model
     graph = 'cuda_graphs' in variant
 
     def run(call=call):
@@ -84,12 +110,15 @@ def finish(setting: Setting, plain: Callable, device: torch.device, variant: tup
         flops = count_flops(lambda: plain(phase), setting.model, phase)
         setting.clear()
         return flops
-    setting.leaves = [p for p in setting.model.parameters() if p.requires_grad]
+    model = setting.model
+    setting.leaves = [p for p in model.parameters() if p.requires_grad]
     setting.dtype, setting.count = autocast_dtype(amp) or torch.float32, count
     setting.reports_memory = 'cuda_graphs' not in variant
     if setting.loss is not None:
         # Takes as long with a learning rate of 0, and the weights stay as they are.
-        setting.optimizer = torch.optim.AdamW(setting.leaves, lr=0., weight_decay=0.05)
+        if model not in _OPTIMIZERS:
+            _OPTIMIZERS[model] = torch.optim.AdamW(setting.leaves, lr=0., weight_decay=0.05)
+        setting.optimizer = _OPTIMIZERS[model]
         if amp == 'fp16':
             setting.scaler = torch.amp.GradScaler(device.type)
     return setting

@@ -2,20 +2,17 @@
 from collections.abc import Iterator
 from itertools import product
 
-import timm
 import torch
-from torch import nn
 
 from ..backbones import MambaVision
 from ..backbones.family import resolve_arch
 from ..backbones.mixers import MambaVisionMixer
 from ..costs.flops import scan_bytes, scan_flops
 from ..errors import ConfigError
-from ..installation import needing
 from ..ops import BACKENDS, check_backend, selective_scan
-from . import PEERS
+from .peers import build_peer
 from .setting import Setting
-from .variants import as_cuda_graph, module_setting, variants
+from .variants import as_cuda_graph, compiled, module_setting, prepare, shared, variants
 
 REFERENCE_STEPS = 8192  # tokens past which a call of 'reference' takes seconds and keeps gigabytes
 
@@ -59,7 +56,7 @@ def scan_settings(args) -> Iterator[Setting]:
         def run(inputs=inputs, backend=backend):
             u, delta, A, *rest = inputs
             return selective_scan(u, delta, -A.exp(), *rest, delta_softplus=True, backend=backend)
-        call = torch.compile(run) if 'compile' in variant else run
+        call = compiled(run) if 'compile' in variant else run
         graph = 'cuda_graphs' in variant
         yield Setting(
             _shape(batch, length, channels), _name(backend, _dtype(dtype, args.dtypes), *variant), batch * length,
@@ -76,8 +73,9 @@ def mixer_settings(args) -> Iterator[Setting]:
         if _too_long(backend, length):
             continue
         x = torch.randn(batch, length, dim, device=args.device)
+        mixer = prepare(MambaVisionMixer(dim, args.state, scan_backend=backend).to(args.device), variant)
         yield module_setting(
-            MambaVisionMixer(dim, args.state, scan_backend=backend), x, variant, amp,
+            mixer, x, variant, amp,
             group=_shape(batch, length, dim), name=_name(backend, _amp(amp), *variant), units=batch * length,
             unit='token', options=dict(batch=batch, tokens=length, channels=dim, state=args.state, backend=backend,
                                        amp=amp, variant=variant))
@@ -88,32 +86,28 @@ def backbone_settings(args) -> Iterator[Setting]:
         x = torch.randn(batch, 3, *size, device=args.device)
         common = dict(group=_shape(batch, 3, *size), units=batch, unit='image')
         options = dict(batch=batch, height=size[0], width=size[1], side=size[0])
-        for arch, padding, windows, backend, amp, variant in product(
-                args.archs, args.paddings, args.windows or ['arch'], args.backends, args.amp, variants(args)):
-            model = MambaVision(arch, window_padding=padding, window_size=windows, scan_backend=backend)
+        for arch, padding, windows, backend in product(
+                args.archs, args.paddings, args.windows or ['arch'], args.backends):
+            def build(arch=arch, padding=padding, windows=windows, backend=backend):
+                return MambaVision(arch, window_padding=padding, window_size=windows, scan_backend=backend).to(x.device)
             name = _name(arch, padding, windows != 'arch' and 'windows ' + '/'.join(str(w or 'all') for w in windows),
-                         (len(args.backends) > 1 or backend != 'auto') and backend, _amp(amp), *variant)
-            yield module_setting(model, x, variant, amp, name=name, **common, options=dict(
-                options, arch=arch, padding=padding, backend=backend, amp=amp, variant=variant,
+                         (len(args.backends) > 1 or backend != 'auto') and backend)
+            yield from _model_settings(args, build, name, x, common, dict(
+                options, arch=arch, padding=padding, backend=backend,
                 windows=resolve_arch(arch)['window_size'] if windows == 'arch' else windows))
-        for peer, amp, variant in product(args.peers or (), args.amp, variants(args)):
-            if 'fuse' not in variant:  # a method of MambaVision's
-                yield module_setting(_PEERS[peer](), x, variant, amp, name=_name(peer, _amp(amp), *variant), **common,
-                                     options=dict(options, arch=peer, amp=amp, variant=variant))
+        for peer in args.peers or ():
+            def build(peer=peer, size=size):
+                return build_peer(peer, size).to(x.device)
+            yield from _model_settings(args, build, peer, x, common, dict(options, arch=peer), peer=True)
 
 
-def _swin() -> nn.Module:
-    with needing('--peers swin-t', 'openmmlab'):
-        from mmdet.models.backbones import SwinTransformer
-    return SwinTransformer(drop_path_rate=0.2)
-
-
-# Each returns four feature maps, at strides 4 to 32.
-_PEERS = dict(zip(PEERS, (
-    _swin,
-    lambda: timm.create_model('convnext_tiny', features_only=True, drop_path_rate=0.2),
-    lambda: timm.create_model('resnet50', features_only=True, out_indices=(1, 2, 3, 4)),
-)))
+def _model_settings(args, build, name, x, common, options, peer=False) -> Iterator[Setting]:
+    """The settings of one model: every precision in every variant."""
+    model = shared(build)
+    fusable = not peer or hasattr(model(()), 'fuse')
+    for amp, variant in product(args.amp, variants(args, fusable)):
+        yield module_setting(model(variant), x, variant, amp, name=_name(name, _amp(amp), *variant), **common,
+                             options=dict(options, model=name, peer=peer, amp=amp, variant=variant))
 
 
 def _too_long(backend: str, length: int) -> bool:

@@ -43,7 +43,7 @@ def _measure(args: argparse.Namespace, words: list[str]) -> dict:
     """
     import torch
 
-    from ..benchmark.operators import shares
+    from ..benchmark.best import best_columns
     from ..benchmark.plot import plot_sweep
     from ..benchmark.report import clocks, columns, machine, roofline_columns, share_columns
     from ..benchmark.timing import measure, summarize
@@ -64,9 +64,11 @@ def _measure(args: argparse.Namespace, words: list[str]) -> dict:
               getattr(args, 'baseline', None))
     if rows:
         print(as_text(*columns(rows)))
+    if best := best_columns(rows):
+        print('\neach model in its best setting, beside the best of each peer\n' + as_text(*best))
     if getattr(args, 'profile', False):
         for setting, row in zip(settings, rows):
-            row['shares'] = shares(setting, args.device) if 'forward' in row else None
+            row['shares'] = _shares(args, setting) if 'forward' in row else None
         print('\nshare of an inference\n' + as_text(*share_columns(rows)))
     if getattr(args, 'plot', None):
         plot_sweep(args.plot, rows, args.sweep, facts)
@@ -92,6 +94,15 @@ def _settings(args: argparse.Namespace) -> list:
     return settings
 
 
+def _shares(args: argparse.Namespace, setting) -> dict[str, float]:
+    """Of a whole model's inference by part, of a backbone's by kind of operator."""
+    if args.what in ('detector', 'segmentor'):
+        from ..benchmark.parts import shares
+    else:
+        from ..benchmark.operators import shares
+    return shares(setting, args.device)
+
+
 def _check_baseline(settings: list, name: str) -> None:
     names = list(dict.fromkeys(setting.name for setting in settings))
     if name not in names:
@@ -101,11 +112,12 @@ def _check_baseline(settings: list, name: str) -> None:
 def _roofline(args: argparse.Namespace) -> dict:
     import torch
 
-    from ..benchmark.roofline import copy_rate, matmul_rate
+    from ..benchmark.roofline import copy_rate, matmul_rates
     from ..benchmark.variants import autocast_dtype
     dtypes = getattr(args, 'dtypes', None) or [autocast_dtype(amp) or torch.float32 for amp in args.amp]
-    return dict(copy_bytes_per_second=copy_rate(args.device), matmul_flops_per_second={
-        str(dtype).removeprefix('torch.'): matmul_rate(args.device, dtype) for dtype in dtypes})
+    libraries = {str(dtype).removeprefix('torch.'): matmul_rates(args.device, dtype) for dtype in dtypes}
+    return dict(copy_bytes_per_second=copy_rate(args.device), matmul_libraries=libraries,
+                matmul_flops_per_second={dtype: max(rates.values()) for dtype, rates in libraries.items()})
 
 
 def _best(first: dict, second: dict) -> dict:

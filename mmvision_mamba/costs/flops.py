@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import (
     FlopCounterMode,
     conv_flop_count,
-    sdpa_backward_flop_count,
     sdpa_flop_count,
 )
 
@@ -44,7 +43,9 @@ def counted_flops(model: nn.Module, phase: str = 'forward') -> Iterator[Callable
     """Yield a function that returns the FLOPs since the block began: torch's count of convolutions, matrix products
     and attention, and `scan_flops` of every mixer.
 
-    The mixers run with the chunked scan, which torch's counter can't look into.
+    Attention over L tokens of D channels in H heads counts 4 · H · L² · D, and twice that for its backward, whichever
+    operators do it: what a kernel computes anew does not count. The mixers run with the
+    chunked scan, which torch's counter can't look into.
     """
     with _counted_scans(model, phase) as scans, FlopCounterMode(display=False, custom_mapping=_CORRECTIONS) as counter:
         yield lambda: counter.get_total_flops() + sum(scans)
@@ -77,7 +78,7 @@ def _attention_flops(query, key, value, *args, out_shape=None, **kwargs):
 
 
 def _attention_backward_flops(grad, query, key, value, *args, out_shape=None, **kwargs):
-    return sdpa_backward_flop_count(grad, query, key, value)
+    return 2 * sdpa_flop_count(query, key, value)
 
 
 def _convolution_backward_flops(grad_output, x, weight, bias, stride, padding, dilation, transposed, output_padding,
@@ -85,9 +86,13 @@ def _convolution_backward_flops(grad_output, x, weight, bias, stride, padding, d
     return sum(output_mask[:2]) * conv_flop_count(list(x), list(weight), list(grad_output), transposed)
 
 
+_KERNELS = [f'_scaled_dot_product_{kind}' for kind in (
+    'flash_attention_for_cpu', 'flash_attention', 'efficient_attention', 'cudnn_attention',
+    'fused_attention_overrideable')]
 # torch's counter lacks the CPU's attention kernels, and counts the backward of grouped convolutions as of plain ones.
-_CORRECTIONS = {
-    torch.ops.aten.convolution_backward: _convolution_backward_flops,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
-}
+# Of attention's backward it counts the scores, which kernels compute anew, where a model that keeps them does not.
+# This package's own operators give torch their formulas where they are defined, without what a backward recomputes.
+_CORRECTIONS = {torch.ops.aten.convolution_backward: _convolution_backward_flops} | {
+    getattr(torch.ops.aten, name): flops for kernel in _KERNELS for name, flops in (
+        (kernel, _attention_flops), (f'{kernel}_backward', _attention_backward_flops))
+    if hasattr(torch.ops.aten, name)}

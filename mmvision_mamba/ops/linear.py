@@ -11,7 +11,7 @@ from torch.utils.flop_counter import flop_registry, shape_wrapper
 from .operators import exporting
 
 
-def _onednn_linear() -> Any:
+def onednn_linear() -> Any:
     """oneDNN's linear operator, which PyTorch's compiler uses. None: it is missing, or takes other arguments.
 
     torch 2.11 has no seam here: no public function calls it on plain tensors.
@@ -28,7 +28,7 @@ def _onednn_linear() -> Any:
     return operator
 
 
-_LINEAR = _onednn_linear()
+_LINEAR = onednn_linear()
 
 
 class Linear(nn.Linear):

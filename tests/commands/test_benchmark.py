@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 
 import cv2
@@ -29,7 +30,7 @@ def benchmark(arguments) -> int:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(roofline, 'MATMUL_SIZE', dict(cpu=64))
+    monkeypatch.setattr(roofline, 'MATMUL_SHAPES', dict(cpu=[(64, 32, 16), (64, 64, 64)]))
     monkeypatch.setattr(roofline, 'COPY_BYTES', dict(cpu=2**16))
     monkeypatch.setattr(timing, 'TURN_SECONDS', 0)
     monkeypatch.setitem(FAMILY, 'tiny', dict(dim=16, in_dim=8, depths=(1, 1, 2, 2), num_heads=(1, 1, 2, 4)))
@@ -61,7 +62,10 @@ def results(tmp_path):
 def test_roofline(tool, tmp_path):
     result = tool('benchmark', 'roofline', '--device', 'cpu', '--dtypes', 'float32', 'bfloat16', '--out', 'rates.json')
     assert result.code == 0 and 'matrix product, bfloat16' in result.out, result.err
+    assert re.search(r'matrix product, float32 +[\d.e-]+ TFLOP/s \((MKL|oneDNN)\); (MKL|oneDNN) [\d.e-]+', result.out)
     rates = json.loads((tmp_path / 'rates.json').read_text())['roofline']
+    for dtype, libraries in rates['matmul_libraries'].items():
+        assert 'oneDNN' in libraries and rates['matmul_flops_per_second'][dtype] == max(libraries.values())
     assert rates['copy_bytes_per_second'] > 0
     assert set(rates['matmul_flops_per_second']) == {'float32', 'bfloat16'}
     assert min(rates['matmul_flops_per_second'].values()) > 0
@@ -127,7 +131,7 @@ def test_backbone(results, capsys):
 def test_peers(results):
     rows = results('backbone', '--sizes', '32,32', '--paddings', 'fit', '--peers', '--no-training', '--rounds',
                    '1')['rows']
-    assert [row['name'] for row in rows] == ['tiny, fit', 'swin-t', 'convnext-t', 'resnet-50']
+    assert [row['name'] for row in rows] == ['tiny, fit', 'swin-t', 'swin-t-timm', 'convnext-t', 'resnet-50']
     assert all('training' not in row and row['kept_bytes'] is None for row in rows)
 
 
@@ -160,7 +164,7 @@ def test_exported(tmp_path, configs):
 def test_variants(results, monkeypatch):
     """Each beside the plain setting, several together too; what only infers has no training step."""
     compiled = []
-    monkeypatch.setattr(torch, 'compile', lambda module: compiled.append(module) or module)
+    monkeypatch.setattr(torch, 'compile', lambda module, dynamic: compiled.append(module) or module)
     monkeypatch.setattr(MambaVision, 'fuse', lambda self: None, raising=False)
     rows = results('backbone', '--sizes', '32,32', '--paddings', 'fit', '--compile', '--fuse', '--rounds', '1')['rows']
     assert [row['name'] for row in rows] == ['tiny, fit', 'tiny, fit, fuse', 'tiny, fit, compile',
