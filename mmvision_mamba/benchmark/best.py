@@ -7,8 +7,8 @@ PRECISIONS = dict(none='float32', bf16='bfloat16', fp16='float16')
 def best_columns(rows: list[dict]) -> tuple[list[str], list[list[str]]] | None:
     """Titles and cells: a line per work, model, precision and phase, and a column per peer. None: no peer was measured.
 
-    A model's best setting is that with the shortest median; each cell of a peer has the model's time over the peer's,
-    the peer's time and the variant that it was best in.
+    A model's best setting is that with the shortest median. A peer's cell has the model's time over the peer's, the
+    peer's time and the variant that it was best in. Whole models are compared with those of the same config.
     """
     best = {}
     for row in rows:
@@ -16,7 +16,7 @@ def best_columns(rows: list[dict]) -> tuple[list[str], list[list[str]]] | None:
         for phase in PHASES:
             if 'model' not in options or phase not in row:
                 continue
-            work = row['group'], options['amp'], phase
+            work = row['group'], options.get('config'), options['amp'], phase
             models = best.setdefault(work, {})
             fastest = models.get(options['model'])
             if fastest is None or row[phase]['median_ms'] < fastest[phase]['median_ms']:
@@ -25,7 +25,7 @@ def best_columns(rows: list[dict]) -> tuple[list[str], list[list[str]]] | None:
     if not peers:
         return None
     cells = []
-    for (group, amp, phase), models in best.items():
+    for (group, _, amp, phase), models in best.items():
         for name, row in models.items():
             if not row['options']['peer']:
                 cells.append([group, name, PRECISIONS[amp], PHASES[phase], _time(row, phase), *(

@@ -2,6 +2,7 @@
 import copy
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 
@@ -18,28 +19,51 @@ from ..installation import installed
 from ..preflight.datasets import datasets_of
 from ..preflight.pretrained import drop_pretrained
 from ..preflight.read import read_config
+from .peers import CHANNELS, build_peer
 from .setting import Setting
-from .variants import finish, fuse, precision, variants
+from .variants import compiled, finish, fuse, precision, shared, variants
 
 OBJECTS = 10  # in the random ground truth of an image
 CANDIDATES = 1000  # boxes of a class that reach the detector's last NMS
 
 
 def experiment_settings(args) -> Iterator[Setting]:
-    """Yields a setting per image size, batch, config, precision and variant."""
+    """Yields a setting per image size, batch, config and peer in its place, precision and variant."""
     for size, batch in product(args.sizes, args.batch):
-        for config, amp, variant in product(args.configs, args.amp, variants(args)):
-            model = build_model(config, args.cfg_options, args.what, size).to(args.device)
-            name = ', '.join([Path(config).stem, *([] if amp == 'none' else [amp]),
-                              *(part.replace('_', ' ') for part in variant)])
-            yield _setting(model, args, size, batch, variant, amp, name=name, options=dict(
-                config=Path(config).name, batch=batch, train_batch=args.train_batch, height=size[0],
-                width=size[1], amp=amp, variant=variant,
+        for config in args.configs:
+            for peer in (None, *(args.peers or ())):
+                yield from _model_settings(args, config, peer, size, batch)
+
+
+def _model_settings(args, config, peer, size, batch) -> Iterator[Setting]:
+    def build(variant):
+        return _prepare(build_model(config, args.cfg_options, args.what, size, peer).to(args.device), variant)
+    model = shared(build, changes=('channels_last', 'fuse', 'compile'))
+    name = Path(config).stem + (f', {peer}' if peer else '')
+    data = [random_data(args.what, model(()), size, images, truth)
+            for images, truth in ((batch, False), (args.train_batch, True))]
+    for amp, variant in product(args.amp, variants(args, not peer or hasattr(model(()).backbone, 'fuse'))):
+        yield _setting(model(variant), args, size, batch, variant, amp, *data, name=', '.join(
+            [name, *([] if amp == 'none' else [amp]), *(part.replace('_', ' ') for part in variant)]), options=dict(
+                config=Path(config).name, model=peer or Path(config).stem, peer=bool(peer), batch=batch,
+                train_batch=args.train_batch, height=size[0], width=size[1], amp=amp, variant=variant,
                 cfg_options={key: str(value) for key, value in (args.cfg_options or {}).items()}))
 
 
-def build_model(config: str, cfg_options: dict | None, kind: str, size: tuple[int, int]) -> nn.Module:
-    """Build the config's model with random weights, loading none."""
+def build_model(config: str, cfg_options: dict | None, kind: str, size: tuple[int, int],
+                peer: str | None = None) -> nn.Module:
+    """Build the config's model with random weights, loading none.
+
+    Args:
+        config: config file of a detector or segmentor, or its name.
+        cfg_options: settings to override.
+        kind: 'detector' or 'segmentor'.
+        size: height and width of the images.
+        peer: one of `PEERS`, to stand in the backbone's place under the same neck and heads. None: as configured.
+
+    Raises:
+        ConfigError: the config is of another kind, or nothing in it takes a backbone's maps as a peer has them.
+    """
     scope = dict(detector='mmdet', segmentor='mmseg')[kind]
     if not installed(scope):
         raise MissingExtraError(f'benchmark {kind}', 'openmmlab')
@@ -47,7 +71,22 @@ def build_model(config: str, cfg_options: dict | None, kind: str, size: tuple[in
     if cfg.default_scope != scope:
         raise ConfigError(f'{config} is no config of a {kind}: its default_scope is {cfg.default_scope!r}, '
                           f'not {scope!r}')
+    if peer:
+        _replace_backbone(cfg.model, config, peer, size)
     return _build(cfg, size)
+
+
+def _replace_backbone(model, config: str, peer: str, size: tuple[int, int]) -> None:
+    model.backbone = dict(type=build_peer, name=peer, size=size)
+    takers = [model[name] for name in (['neck'] if model.get('neck') else ['decode_head', 'auxiliary_head'])
+              if model.get(name)]
+    for part in (part for taker in takers for part in (taker if isinstance(taker, list) else [taker])):
+        if isinstance(part.get('in_channels'), int):
+            part.in_channels = CHANNELS[peer][part.get('in_index', -1)]
+        else:
+            part.in_channels = [CHANNELS[peer][i] for i in part.get('in_index') or range(4)]
+    if not takers:
+        raise ConfigError(f'{config}: --peers needs a model with a neck or a decode_head, which take the maps')
 
 
 def _build(cfg, size: tuple[int, int]) -> nn.Module:
@@ -105,9 +144,7 @@ def _test_size(cfg) -> tuple[int, int] | None:
     return None
 
 
-def _setting(model, args, size, batch, variant, amp, **fields) -> Setting:
-    test_data = random_data(args.what, model, size, batch, truth=False)
-    training_data = random_data(args.what, model, size, args.train_batch, truth=True)
+def _prepare(model: nn.Module, variant: tuple[str, ...]) -> nn.Module:
     if 'channels_last' in variant:
         model.to(memory_format=torch.channels_last)
     if 'fuse' in variant:
@@ -115,12 +152,19 @@ def _setting(model, args, size, batch, variant, amp, **fields) -> Setting:
     for name, part in model.named_children():
         if name != 'backbone':  # which pools nothing to 1 × 1, and may be compiled
             let_single_values_train(part, lambda text: None)  # as in training
-    _lower_score_threshold(model, test_data)
     if 'compile' in variant:  # the backbone alone: the rest depends on the boxes found in the image
-        model.backbone.compile()
+        model.backbone.forward = compiled(model.backbone.forward)
+    return model
+
+
+def _setting(model, args, size, batch, variant, amp, test_data, training_data, **fields) -> Setting:
+    with precision(args.device, amp):
+        threshold = _score_threshold(model, test_data)
 
     def forward():
         with precision(args.device, amp):
+            if threshold is not None:
+                model.roi_head.test_cfg.score_thr = threshold  # other settings of this model have their own
             return model.test_step(test_data)
 
     def loss():
@@ -130,16 +174,25 @@ def _setting(model, args, size, batch, variant, amp, **fields) -> Setting:
             return model.parse_losses(model(**data, mode='loss'))[0]
 
     def plain(phase):
-        if phase == 'forward':
-            forward()
-        else:
-            loss().backward()
+        with _eager(model.backbone):
+            if phase == 'forward':
+                forward()
+            else:
+                loss().backward()
     setting = Setting(f'{batch} × 3 × {size[0]} × {size[1]}', units=batch, training_units=args.train_batch,
                       unit='image', forward=forward, model=model, loss=None if 'fuse' in variant else loss, **fields)
-    finish(setting, plain, args.device, variant, amp)
-    if 'compile' in variant:
-        setting.count = lambda phase: None  # torch's counter can't see into compiled code
-    return setting
+    return finish(setting, plain, args.device, variant, amp)
+
+
+@contextmanager
+def _eager(module: nn.Module) -> Iterator[None]:
+    """Context in which a module that `_prepare` compiled runs as it is, for torch's counter of FLOPs."""
+    forward = module.__dict__.pop('forward', None)
+    try:
+        yield
+    finally:
+        if forward is not None:
+            module.forward = forward
 
 
 def random_data(kind: str, model: nn.Module, size: tuple[int, int], batch: int, truth: bool) -> dict:
@@ -178,26 +231,39 @@ def _segmentation_sample(model, size, truth):
 
 
 @torch.no_grad()
-def _lower_score_threshold(model: nn.Module, data: dict) -> None:
-    """Lower a two-stage detector's score threshold so that `CANDIDATES` boxes pass it, or all if there are fewer.
+def _score_threshold(model: nn.Module, data: dict) -> float | None:
+    """The score threshold of a two-stage detector that `CANDIDATES` boxes pass, or all if there are fewer.
 
     Random weights give every class about the same low score: no box would pass, and NMS and mask head would be idle.
+    The classifiers' weights are scaled until logits differ by about 1; in bfloat16 thousands would be equal.
+    None: the model has no such head.
     """
-    head = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
-    if head is None:
-        return
-    head = head[-1] if isinstance(head, nn.ModuleList) else head
-    predict, scores = head.predict_by_feat, []
+    heads = getattr(getattr(model, 'roi_head', None), 'bbox_head', None)
+    if heads is None:
+        return None
+    heads = list(heads) if isinstance(heads, nn.ModuleList) else [heads]
+    logits = _class_logits(model, heads[-1], data)
+    if not logits.numel():
+        return None
+    if logits.std() < 0.5 and all(hasattr(head, 'fc_cls') for head in heads):
+        for head in heads:
+            head.fc_cls.weight /= logits.float().std()
+        logits = _class_logits(model, heads[-1], data)
+    scores = logits.softmax(-1)[:, :-1].flatten()
+    return scores.topk(min(CANDIDATES, len(scores))).values[-1].item()
 
-    def record_scores(*args, **kwargs):
-        scores.extend(kwargs['cls_scores'] if 'cls_scores' in kwargs else args[1])
+
+def _class_logits(model: nn.Module, head: nn.Module, data: dict) -> torch.Tensor:
+    """``(boxes, classes + 1)``: what `head` makes its predictions from in a test step."""
+    predict, logits = head.predict_by_feat, []
+
+    def record(*args, **kwargs):
+        logits.extend(kwargs['cls_scores'] if 'cls_scores' in kwargs else args[1])
         return predict(*args, **kwargs)
-    head.predict_by_feat = record_scores
+    head.predict_by_feat = record
     try:
         model.eval()
         model.test_step(data)
     finally:
         del head.predict_by_feat
-    scores = torch.cat([s.softmax(-1)[:, :-1].flatten() for s in scores])
-    if len(scores):
-        model.roi_head.test_cfg.score_thr = scores.topk(min(CANDIDATES, len(scores))).values[-1].item()
+    return torch.cat(logits)

@@ -15,11 +15,11 @@ MOST_CALLS = 50
 
 def milliseconds(function: Callable, device: torch.device, calls: int = 1) -> float:
     """Milliseconds per call of `calls` calls in a row. The device is waited for before and after, not between them."""
-    _synchronize(device)
+    synchronize(device)
     start = time.perf_counter()
     for _ in range(calls):
         function()
-    _synchronize(device)
+    synchronize(device)
     return 1e3 * (time.perf_counter() - start) / calls
 
 
@@ -81,7 +81,7 @@ def _take_turn(figures: dict, call: Callable, calls: int, device: torch.device) 
         figures['burst_ms'].append(milliseconds(call, device, calls))
 
 
-def _synchronize(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     if device.type == 'cuda':
         torch.cuda.synchronize(device)
 

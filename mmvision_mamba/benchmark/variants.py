@@ -29,12 +29,12 @@ def variants(args, fusable: bool = True) -> list[tuple[str, ...]]:
     return [(), *((name,) for name in chosen), *([chosen] if len(chosen) > 1 else [])]
 
 
-def shared(build: Callable[[], nn.Module]) -> Callable[[tuple[str, ...]], nn.Module]:
-    """A function that returns the model of a variant. Variants that don't change the model itself share one."""
-    @functools.cache
-    def prepared(kept):
-        return prepare(build(), kept)
-    return lambda variant: prepared(tuple(name for name in variant if name in ('channels_last', 'fuse')))
+def shared(build: Callable[[tuple[str, ...]], nn.Module],
+           changes: tuple[str, ...] = ('channels_last', 'fuse')) -> Callable[[tuple[str, ...]], nn.Module]:
+    """`build`, which makes the model of a variant, but once for all variants that agree in those that `changes` names:
+    the others leave the model as it is."""
+    built = functools.cache(build)
+    return lambda variant: built(tuple(name for name in variant if name in changes))
 
 
 def compiled(function: Callable) -> Callable:

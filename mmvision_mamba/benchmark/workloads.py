@@ -89,7 +89,7 @@ def backbone_settings(args) -> Iterator[Setting]:
         for arch, padding, windows, backend in product(
                 args.archs, args.paddings, args.windows or ['arch'], args.backends):
             def build(arch=arch, padding=padding, windows=windows, backend=backend):
-                return MambaVision(arch, window_padding=padding, window_size=windows, scan_backend=backend).to(x.device)
+                return MambaVision(arch, window_padding=padding, window_size=windows, scan_backend=backend)
             name = _name(arch, padding, windows != 'arch' and 'windows ' + '/'.join(str(w or 'all') for w in windows),
                          (len(args.backends) > 1 or backend != 'auto') and backend)
             yield from _model_settings(args, build, name, x, common, dict(
@@ -97,13 +97,13 @@ def backbone_settings(args) -> Iterator[Setting]:
                 windows=resolve_arch(arch)['window_size'] if windows == 'arch' else windows))
         for peer in args.peers or ():
             def build(peer=peer, size=size):
-                return build_peer(peer, size).to(x.device)
+                return build_peer(peer, size)
             yield from _model_settings(args, build, peer, x, common, dict(options, arch=peer), peer=True)
 
 
 def _model_settings(args, build, name, x, common, options, peer=False) -> Iterator[Setting]:
     """The settings of one model: every precision in every variant."""
-    model = shared(build)
+    model = shared(lambda variant: prepare(build().to(args.device), variant))
     fusable = not peer or hasattr(model(()), 'fuse')
     for amp, variant in product(args.amp, variants(args, fusable)):
         yield module_setting(model(variant), x, variant, amp, name=_name(name, _amp(amp), *variant), **common,

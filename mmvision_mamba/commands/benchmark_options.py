@@ -87,8 +87,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                          help='images at a time' + (', in inference' if name != 'backbone' else '') + '; default: 1')
         sub.add_argument('--channels-last', action='store_true',
                          help='beside each setting, the same in channels-last memory format')
-        sub.add_argument('--fuse', action='store_true',
-                         help="beside each setting, its inference with the backbone's fuse()")
+        sub.add_argument('--fuse', action='store_true', help='beside each setting, its inference fused: MambaVision by '
+                         "its fuse(), a peer's BatchNorm folded into its convolutions")
+        where = 'on the same input' if name == 'backbone' else 'under the same neck and heads'
+        sub.add_argument('--peers', nargs='*', metavar='PEER', help=f'other backbones {where}, in the same settings: '
+                         f'{", ".join(PEERS)}; without a value all of them')
+        sub.add_argument('--profile', action='store_true', help="the share of an inference's time by " + (
+            'kind of operator' if name == 'backbone' else 'part of the model'))
     _add_backbone_options(subs['backbone'])
     _add_export_options(subs['export'])
     for name, (config, _) in EXPERIMENTS.items():
@@ -106,9 +111,6 @@ def _add_backbone_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument('--paddings', nargs='+', default=['fit', 'zeros'], choices=PADDINGS, help='default: fit zeros')
     sub.add_argument('--windows', nargs='+', type=_windows, metavar='STAGE3,STAGE4',
                      help="pairs of sides, none: the whole map; default: the arch's")
-    sub.add_argument('--peers', nargs='*', metavar='PEER',
-                     help=f'other backbones on the same input: {", ".join(PEERS)}; without a value all of them')
-    sub.add_argument('--profile', action='store_true', help="the share of an inference's time by kind of operator")
 
 
 def _add_export_options(sub: argparse.ArgumentParser) -> None:

@@ -4,6 +4,8 @@ import json
 import os
 import re
 import shutil
+from importlib import import_module
+from pathlib import Path
 
 import cv2
 import pytest
@@ -12,7 +14,9 @@ import torch
 from mmvision_mamba import MambaVision
 from mmvision_mamba.backbones.family import FAMILY
 from mmvision_mamba.benchmark import roofline, timing
+from mmvision_mamba.benchmark.experiments import build_model
 from mmvision_mamba.benchmark.page import fill_page
+from mmvision_mamba.benchmark.peers import build_peer
 from mmvision_mamba.benchmark.plan import PLAN
 from mmvision_mamba.commands import benchmark_options, main
 from mmvision_mamba.errors import ConfigError
@@ -150,6 +154,43 @@ def test_a_training_step_of_one_image_that_is_pooled_to_one_pixel(results, confi
     assert row['training']['units'] == 1
 
 
+@pytest.mark.parametrize(('kind', 'parts'), [
+    ('detector', {'backbone', 'neck', 'RPN', 'RoI features', 'box heads', 'mask heads', 'mask pasting', 'NMS'}),
+    ('segmentor', {'backbone', 'decode head', 'resizing of logits', 'label map'})])
+def test_whole_models_beside_peers_part_by_part(kind, parts, results, configs, capsys):
+    """It is said where a training step has another batch."""
+    training = ['--no-training'] if kind == 'detector' else []
+    rows = results(kind, str(getattr(configs, kind)), '--sizes', '64,64', '--rounds', '1', '--peers', 'resnet-50',
+                   '--amp', 'bf16', '--profile', *training)['rows']
+    assert [row['name'] for row in rows] == [f'{kind}, bf16', f'{kind}, resnet-50, bf16']
+    for row in rows:
+        assert sum(row['shares'].values()) == pytest.approx(1) and parts < set(row['shares'])
+    out = capsys.readouterr().out
+    assert 'beside resnet-50' in out and ('training batch' in out) == (not training)
+
+
+@pytest.mark.parametrize(('kind', 'ours', 'stock'), [
+    ('detector', 'mask_rcnn_mambavision_t_1x_coco', 'mmdet/swin/mask-rcnn_swin-t-p4-w7_fpn_1x_coco.py'),
+    ('segmentor', 'upernet_mambavision_t_ade20k',
+     'mmseg/swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512.py')])
+def test_a_peer_stands_under_the_heads_that_its_own_config_has(kind, ours, stock):
+    library, _, path = stock.partition('/')
+    config = Path(import_module(library).__file__).parent / '.mim/configs' / path
+    peer, model = (build_model(str(name), None, kind, (64, 64), peer) for name, peer in (
+        (ours, 'swin-t'), (config, None)))
+
+    def shapes(model):
+        return sorted(tuple(p.shape) for p in model.parameters())
+    assert shapes(peer) == shapes(model)
+
+
+def test_a_backbone_whose_maps_nothing_takes_has_no_peers(tmp_path):
+    config = tmp_path / 'headless.py'
+    config.write_text("default_scope = 'mmdet'\nmodel = dict(type='RPN', backbone=dict(type='ResNet', depth=50))\n")
+    with pytest.raises(ConfigError, match='--peers needs a model with a neck or a decode_head'):
+        build_model(str(config), None, 'detector', (64, 64), 'resnet-50')
+
+
 def test_exported(tmp_path, configs):
     """The same work in PyTorch and in onnxruntime, beside each other."""
     path = tmp_path / 'results.json'
@@ -162,15 +203,35 @@ def test_exported(tmp_path, configs):
 
 
 def test_variants(results, monkeypatch):
-    """Each beside the plain setting, several together too; what only infers has no training step."""
+    """Each beside the plain setting, several together too; what only infers has no training step.
+
+    A peer has those that suit it.
+    """
     compiled = []
     monkeypatch.setattr(torch, 'compile', lambda module, dynamic: compiled.append(module) or module)
     monkeypatch.setattr(MambaVision, 'fuse', lambda self: None, raising=False)
-    rows = results('backbone', '--sizes', '32,32', '--paddings', 'fit', '--compile', '--fuse', '--rounds', '1')['rows']
-    assert [row['name'] for row in rows] == ['tiny, fit', 'tiny, fit, fuse', 'tiny, fit, compile',
-                                             'tiny, fit, fuse, compile']
-    assert ['training' in row for row in rows] == [True, False, True, False]
-    assert len(compiled) == 2
+    rows = results('backbone', '--sizes', '32,64', '--paddings', 'fit', '--compile', '--fuse', '--rounds', '1',
+                   '--peers', 'convnext-t', 'resnet-50')['rows']
+    assert [row['name'] for row in rows] == [
+        'tiny, fit', 'tiny, fit, fuse', 'tiny, fit, compile', 'tiny, fit, fuse, compile', 'convnext-t',
+        'convnext-t, compile', 'resnet-50', 'resnet-50, fuse', 'resnet-50, compile', 'resnet-50, fuse, compile']
+    assert ['training' in row for row in rows] == [
+        True, False, True, False, True, True, True, False, True, False]
+    assert len(compiled) == 5
+    assert len({row['forward']['flops'] for row in rows[6:]}) == 1  # compiled too
+
+
+def test_a_resnet_whose_batch_norms_are_folded_is_the_same():
+    model, x = build_peer('resnet-50', (64, 64)).eval(), torch.rand(1, 3, 64, 64)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+    with torch.no_grad():
+        expected = model(x)
+        model.fuse()
+        assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+        for before, after in zip(expected, model(x)):
+            torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
