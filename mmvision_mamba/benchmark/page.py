@@ -8,6 +8,9 @@ from .best import best_columns
 from .plan import PLAN
 from .report import columns, matmul_text, roofline_columns, share_columns
 
+# Results that other commands write.
+_COMMANDS = dict(evaluation='tools/dev/measure_evaluation.py docs/results/MACHINE/evaluation.json',
+                 loading='tools/dev/measure_loading.py docs/results/MACHINE/loading.json')
 _PLACE = re.compile(r'(<!-- results: ([\w.-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
 
 
@@ -36,6 +39,8 @@ def fill_page(text: str, results: Path, root: Path) -> str:
 
 def _command(name: str) -> str:
     """The command that measures the results called `name`."""
+    if name in _COMMANDS:
+        return _COMMANDS[name]
     planned = any(name in plan for plan in PLAN.values())
     return f'tools/benchmark.py all --only {name}' if planned else f'tools/gpu_check.py --wheels WHEELS --stages {name}'
 

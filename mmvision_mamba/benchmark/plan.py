@@ -1,6 +1,12 @@
 """The commands whose results docs/performance.md quotes, by device and by the name of the results."""
 _DETECTORS = ' '.join(f'cascade_mask_rcnn_mambavision_{name}_coco' for name in ('t', 't_fit'))
 _SEGMENTORS = ' '.join(f'upernet_mambavision_{name}_ade20k' for name in ('t', 't_fit'))
+# Everything in its best setting, peers too. Training steps of all of them compiled would take an hour.
+_BEST = '--channels-last --fuse --compile --amp none bf16 --no-training --rounds 3'
+_BEST_TRAINING = '--channels-last --amp none bf16 --rounds 3'
+_DETECTOR = 'detector cascade_mask_rcnn_mambavision_t_fit_coco'
+_SEGMENTOR = 'segmentor upernet_mambavision_t_fit_ade20k'
+_PEERS = '--peers swin-t convnext-t'
 _LARGE3 = 'upernet_mambavision_l3_ade20k-640x640 --sizes 640,640 --train-batch 1'
 
 PLAN = dict(
@@ -12,13 +18,20 @@ PLAN = dict(
         'backbone': 'backbone --sizes 224,224 512,512 --batch 1',
         'backbone_detection': 'backbone --sizes 800,1344 --windows 14,7 112,56 --no-training',
         'side': 'backbone --sweep side --values 512 1024 2048 --paddings fit --windows 14,7 --no-training',
-        'peers': 'backbone --sizes 512,512 800,1344 --paddings fit --windows 14,7 112,56 --peers --fuse '
-                 '--no-training',
-        'peers_training': 'backbone --sizes 512,512 --paddings fit --windows 14,7 --peers',
+        'peers': f'backbone --sizes 512,512 --paddings fit --windows 14,7 112,56 --peers {_BEST}',
+        'peers_detection': f'backbone --sizes 800,1344 --paddings fit --windows 14,7 112,56 --peers {_BEST}',
+        'peers_training': f'backbone --sizes 512,512 --paddings fit --windows 14,7 112,56 --peers {_BEST_TRAINING}',
+        'peers_training_compiled': f'backbone --sizes 512,512 --paddings fit --windows 14,7 {_PEERS} --compile '
+                                   '--rounds 3',
         'variants': 'backbone --sizes 512,512 --paddings fit --channels-last --compile --amp none bf16 --no-training',
         'profile': 'backbone --sizes 512,512 800,1344 --paddings fit --windows 112,56 --profile --no-training',
-        'detector': 'detector --rounds 3',
-        'segmentor': 'segmentor --rounds 3',
+        'detector': f'{_DETECTOR} {_PEERS} {_BEST}',
+        'detector_training': f'{_DETECTOR} --sizes 512,512 --train-batch 1 {_PEERS} {_BEST_TRAINING}',
+        'detector_profile': f'{_DETECTOR} {_PEERS} --profile --no-training --rounds 1',
+        # Images of ADE20K are tested with a short side of 512; 3:4 is the most frequent shape.
+        'segmentor': f'{_SEGMENTOR} --sizes 512,683 {_PEERS} {_BEST}',
+        'segmentor_training': f'{_SEGMENTOR} --sizes 512,512 --train-batch 1 {_PEERS} {_BEST_TRAINING}',
+        'segmentor_profile': f'{_SEGMENTOR} --sizes 512,683 {_PEERS} --profile --no-training --rounds 1',
         'export': 'export',
         'export_modes': 'export upernet_mambavision_t_shapes --sizes 128,128 --rounds 15 --inductor '
                         '--modes default reduce-overhead max-autotune max-autotune-no-cudagraphs',

@@ -268,6 +268,32 @@ def test_all_writes_what_the_page_shows(monkeypatch, tmp_path, capsys):
         fill_page(places('roofline'), tmp_path / 'docs/results', tmp_path)
 
 
+def test_every_command_of_the_plan_is_understood():
+    for command in PLAN['cpu'].values():
+        benchmark_options.parse([*command.split(), '--device', 'cpu'])
+
+
+def test_the_page_shows_the_limit_and_the_best_of_each(tmp_path):
+    """Results of earlier versions, which name no library, are drawn as they were."""
+    def draw(roofline, *rows):
+        file = tmp_path / 'docs/results/box/peers.json'
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(dict(command='benchmark', rows=rows, roofline=roofline, machine=dict(
+            gpu=None, cpu='a CPU', cores=2, threads=2, torch='2', commit=None, date='2026-01-01'))))
+        return fill_page('<!-- results: peers -->\n<!-- end -->\n', file.parents[1], tmp_path)
+
+    def row(name, peer, ms):
+        return dict(group='work', name=name, forward=dict(median_ms=ms), options=dict(
+            model=name, peer=peer, amp='none', variant=['compile']))
+    rates = dict(copy_bytes_per_second=1e9, matmul_flops_per_second=dict(float32=4e11))
+    new = draw(dict(rates, matmul_libraries=dict(float32=dict(MKL=2e11, oneDNN=4e11))), row('a', False, 3),
+               row('b', True, 4))
+    assert 'Matrix products: float32 0.4 TFLOP/s (oneDNN); MKL 0.2.' in new
+    assert '| work | a | float32 | forward | 3.00 ms (compile) | 0.75 of 4.00 ms (compile) |' in new
+    old = draw(rates, dict(group='work', name='a', forward=dict(median_ms=3), options=dict(arch='a')))
+    assert '| work | a | 3.00 ms |' in old and 'Matrix products' not in old and 'best' not in old
+
+
 def test_overrides_keep_white_space():
     args = benchmark_options.parse(['segmentor', '--cfg-options', 'data_root=/my data', 'model.backbone.with_cp=True'])
     assert args.cfg_options == {'data_root': '/my data', 'model.backbone.with_cp': True}
