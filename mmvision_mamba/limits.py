@@ -1,4 +1,4 @@
-"""Bounds on what a file may ask for, far above those of real data, and the environment variables that set others.
+"""Bounds on what a file or an option may ask for, far above real ones, and the environment variables that set others.
 
 A file of some kilobytes can ask for more memory than there is. Each bound is checked where files are read, before
 anything is allocated for them.
@@ -7,6 +7,7 @@ import os
 from typing import NamedTuple
 
 from .errors import ConfigError
+from .printable import shown
 
 
 class Limit(NamedTuple):
@@ -51,8 +52,21 @@ IMAGE_SECONDS = Limit('MMVISION_MAMBA_IMAGE_SECONDS', 120)  # until all of an im
 TEXT_BYTES = Limit('MMVISION_MAMBA_MAX_TEXT_BYTES', 2**32)  # of a list or an annotation file
 DOWNLOAD_BYTES = Limit('MMVISION_MAMBA_MAX_DOWNLOAD_BYTES', 2**36)  # of a checkpoint or a video at a URL
 DOWNLOAD_SPEED = Limit('MMVISION_MAMBA_MIN_DOWNLOAD_SPEED', 4096)  # bytes a second, of one that hasn't stalled
+WORKERS = Limit('MMVISION_MAMBA_MAX_WORKERS', 256)  # processes that load for one
 NAME = 1000  # characters of a category's name
 FILE_NAME = 4000  # characters of a file's name with its folders
+
+
+def check_workers(number: int, where: str) -> None:
+    """Raise ConfigError for more worker processes than `WORKERS`: thousands bring a machine down before any has begun.
+
+    Args:
+        number: of processes.
+        where: the option or the key that has it.
+    """
+    if number > WORKERS.value:
+        raise ConfigError(f'{where} is {shown(number)}: {WORKERS.value} processes are started at most '
+                          f'({WORKERS.way_out})')
 
 
 def limit_opencv() -> None:

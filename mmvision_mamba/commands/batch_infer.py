@@ -13,6 +13,7 @@ from ..configs import find_config
 from ..downloads import is_url
 from ..errors import ConfigError, DataError
 from ..inference import BATCH_FORMATS
+from ..limits import check_workers
 from ..printable import shown
 from .options import add_cfg_options, add_model_and_inputs, model_and_inputs
 
@@ -84,6 +85,8 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ConfigError('--device works without --ray; with it each worker has a GPU where there is one')
     if args.batch_size < 1 or (args.workers is not None and args.workers < 1):
         raise ConfigError('--batch-size and --workers take numbers from 1 up')
+    if args.ray == 'local':
+        check_workers(args.workers or 1, '--workers')
 
 
 def _run_on_ray(args: argparse.Namespace, job, model: dict, shards: list[int]):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..files import check_output, replace
+from ..limits import WORKERS, check_workers
 from ..printable import shown
 from .options import add_cfg_options
 
@@ -19,7 +20,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--split', default='train,val', metavar='NAMES',
                         help='any of train,val,test (default: %(default)s)')
     parser.add_argument('--json', type=Path, metavar='OUT', help='write the full report there')
-    parser.add_argument('--workers', type=int, default=os.cpu_count(), metavar='N',
+    parser.add_argument('--workers', type=int, default=min(os.cpu_count() or 1, WORKERS.default), metavar='N',
                         help='processes that decode images (default: one per core, %(default)s)')
     parser.add_argument('--show', type=int, default=5, metavar='N',
                         help='names to show for each kind of problem (default: %(default)s)')
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f'--split takes {", ".join(SPLITS)}, separated by commas; got {args.split!r}')
     if args.workers < 0 or args.show < 0:
         raise ConfigError('--workers and --show take numbers from 0 up')
+    check_workers(args.workers, '--workers')
     if args.json:
         check_output(args.json, '--json')
     cfg = read_config(args.config, args.cfg_options, ())

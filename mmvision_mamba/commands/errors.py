@@ -177,7 +177,8 @@ def _of_library(module: str) -> bool:
 
 def _raised_by_library(error: Exception, built: type) -> bool:
     """Whether a library's class, from which this package's `built` derives, refused what the config gives."""
-    return _of_library(_raised_in(error)) and isinstance(_frame(error).f_locals.get('self'), built)
+    holder, cls = map(_frame(error).f_locals.get, ('self', 'cls'))  # a method's, or a class method's
+    return _of_library(_raised_in(error)) and (isinstance(holder, built) or cls is built)
 
 
 def _raised_in(error: Exception) -> str:

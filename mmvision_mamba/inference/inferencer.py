@@ -321,7 +321,7 @@ class Inferencer:
                 raise
             height, width = image.shape[:2]
             raise DataError(f'an image of {width} × {height} pixels does not go through the test pipeline: '
-                            f'{shown(str(error))}') from error
+                            f'{shown(str(error).strip())}') from error
 
     def _forward(self, prepared: list[dict]) -> list[BaseDataElement]:
         """Data samples of prepared images, on the CPU, reduced to the classes that are kept."""

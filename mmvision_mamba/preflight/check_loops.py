@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets.image_files import size_of
 from ..errors import ConfigError
+from ..limits import check_workers
 from ..processes import warn_once
 from ..text import class_name
 from .datasets import build_without_pipeline, datasets_of
@@ -47,6 +48,7 @@ def _check_loader(where: str, loader: Mapping) -> None:
     workers = loader.get('num_workers', 0)
     if not isinstance(workers, Integral) or isinstance(workers, bool):
         raise ConfigError(f'{where}.num_workers is {workers!r}: expected a number of processes, 0 or more')
+    check_workers(int(workers), f'{where}.num_workers')
     collate = loader.get('collate_fn')
     name = collate.get('type') if isinstance(collate, Mapping) else None
     if isinstance(name, str) and '.' not in name and FUNCTIONS.get(name) is None:

@@ -152,7 +152,8 @@ def test_a_norm_over_a_single_value_is_a_line(norm, capsys):
 
 
 def test_what_a_library_says_of_an_argument_of_a_class_derived_here(monkeypatch, capsys):
-    from mmengine.registry import HOOKS
+    from mmengine.registry import HOOKS, VISUALIZERS
+    from mmengine.visualization import Visualizer
 
     from mmvision_mamba.commands.errors import user_errors
     from mmvision_mamba.engine.hooks.safe_checkpoint import SafeCheckpointHook
@@ -161,6 +162,15 @@ def test_what_a_library_says_of_an_argument_of_a_class_derived_here(monkeypatch,
     message = capsys.readouterr().err
     assert message.startswith('error: SafeCheckpointHook, as the config has it: Cannot infer the rule for key abc')
     assert stop.value.code == 2 and message.count('\n') == 1
+
+    @VISUALIZERS.register_module(force=True)
+    class NamedVisualizer(Visualizer):
+        """Made by a class method of mmengine's."""
+
+
+    with pytest.raises(SystemExit), user_errors():  # in a class method
+        VISUALIZERS.build(dict(type='NamedVisualizer', name=5))
+    assert 'NamedVisualizer, as the config has it: type of name should be str' in capsys.readouterr().err
 
     def fail(self):
         raise ValueError('a bug')

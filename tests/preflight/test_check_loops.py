@@ -22,6 +22,7 @@ def read(configs, shapes):
     ({'train_dataloader.batch_size': 2.5}, r'train_dataloader.batch_size is 2.5'),
     ({'val_dataloader.num_workers': -1}, r'val_dataloader: num_workers option should be non-negative'),
     ({'val_dataloader.num_workers': 1.5}, r'val_dataloader.num_workers is 1.5: expected a number of processes'),
+    ({'val_dataloader.num_workers': 2**63}, r'val_dataloader.num_workers is 9223372036854775808: 256 processes are'),
     ({'train_dataloader.collate_fn': dict(type='colate')}, r"collate_fn is 'colate', which is not registered"),
     ({'train_dataloader.sampler': None}, r'train_dataloader has no sampler: set train_dataloader.sampler.type=Default'),
     ({'train_dataloader.shuffle': True}, r'train_dataloader: .*mutually exclusive.*\n.*_dataloader.sampler.shuffle'),
