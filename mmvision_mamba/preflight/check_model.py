@@ -1,11 +1,13 @@
 """Check that the parts of a model fit its backbone and its data sets; each error names the value to set."""
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 
 from mmengine import Config
 
 from ..backbones.family import resolve_arch
 from ..errors import ConfigError
-from ..text import class_name, shortened
+from ..printable import shown
+from ..text import class_name, did_you_mean, shortened
 from .check_model_inputs import check_normalisation, check_test_modes
 from .datasets import datasets_of, metainfo_of
 
@@ -27,10 +29,11 @@ def check_model(cfg: Config, splits: Sequence[str]) -> None:
 
     Raises:
         ConfigError: `in_channels` are not the backbone's channels, a number of classes is not the data set's, more
-            instances are wanted than queries and classes give, or `check_normalisation` or `check_test_modes` raises
-            one.
+            instances are wanted than queries and classes give, a kind of NMS is none of mmcv's, or
+            `check_normalisation` or `check_test_modes` raises one.
     """
     check_test_modes(cfg)
+    _check_nms(cfg.model, 'model')
     for where, model in _models(cfg.model, 'model'):
         _check_channels(where, model)
         check_normalisation(where, model, _bands(model['backbone']))
@@ -43,6 +46,22 @@ def check_model(cfg: Config, splits: Sequence[str]) -> None:
                         continue
                     metainfo = metainfo_of(dataset, cls)
                     _check_classes(where, model, place, metainfo)
+
+
+def _check_nms(node, where: str) -> None:
+    """Raise ConfigError where `nms.type` is no function of mmcv's, which looks for it in the first validation."""
+    if isinstance(node, list | tuple):
+        for i, item in enumerate(node):
+            _check_nms(item, f'{where}.{i}')
+    elif isinstance(node, dict):
+        for key, item in node.items():
+            _check_nms(item, f'{where}.{key}')
+        kind = (node.get('nms') or {}).get('type') if isinstance(node.get('nms'), dict) else None
+        if kind is not None:
+            known = [name for name in dir(import_module('mmcv.ops.nms')) if 'nms' in name.split('_')]
+            if kind not in known:
+                raise ConfigError(f'{where}.nms.type is {shown(kind)!r}{did_you_mean(str(kind), known)}: expected a '
+                                  f'function of mmcv.ops.\nSet {where}.nms.type=nms or soft_nms')
 
 
 def _models(node, where: str) -> Iterator[tuple[str, dict]]:

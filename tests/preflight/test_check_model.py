@@ -178,6 +178,15 @@ def test_more_instances_than_candidates(name, changes, advice):
     check_model(cfg, ('train', 'val'))
 
 
+def test_a_kind_of_nms_that_there_is_not():
+    """mmcv looks for it in the first validation, after an epoch of training."""
+    cfg = load('cascade_mask_rcnn_mambavision_t_coco')
+    cfg.model.test_cfg.rcnn.nms.type = 'soft_nsm'
+    assert message(cfg).startswith("model.test_cfg.rcnn.nms.type is 'soft_nsm' (did you mean 'soft_nms'?)")
+    cfg.model.test_cfg.rcnn.nms.type = 'soft_nms'
+    check_model(cfg, ('train',))
+
+
 def test_binary_segmentation_with_one_output():
     cfg = load('upernet_mambavision_t_ade20k')
     cfg.train_dataloader.dataset = ConfigDict(type='BaseSegDataset', metainfo=dict(classes=('no', 'yes')))
