@@ -59,7 +59,7 @@ def build_model(config: str, cfg_options: dict | None, kind: str, size: tuple[in
         cfg_options: settings to override.
         kind: 'detector' or 'segmentor'.
         size: height and width of the images.
-        peer: one of `PEERS`, to stand in the backbone's place under the same neck and heads. None: as configured.
+        peer: one of `PEERS_WITH_HEADS`, to stand in the backbone's place under the same neck and heads. None: its own.
 
     Raises:
         ConfigError: the config is of another kind, or nothing in it takes a backbone's maps as a peer has them.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..backbones.family import PADDINGS, resolve_arch
-from ..benchmark import AMP, DTYPES, PEERS
+from ..benchmark import AMP, DTYPES, PEERS, PEERS_WITH_HEADS
 from ..checkout import ROOT
 from ..errors import ConfigError
 from ..text import check_names
@@ -91,7 +91,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                          "its fuse(), a peer's BatchNorm folded into its convolutions")
         where = 'on the same input' if name == 'backbone' else 'under the same neck and heads'
         sub.add_argument('--peers', nargs='*', metavar='PEER', help=f'other backbones {where}, in the same settings: '
-                         f'{", ".join(PEERS)}; without a value all of them')
+                         f'{", ".join(_peers(name))}; without a value all of them')
         sub.add_argument('--profile', action='store_true', help="the share of an inference's time by " + (
             'kind of operator' if name == 'backbone' else 'part of the model'))
     _add_backbone_options(subs['backbone'])
@@ -185,8 +185,8 @@ def prepare(args: argparse.Namespace) -> None:
     for arch in getattr(args, 'archs', ()):
         resolve_arch(arch)
     if getattr(args, 'peers', None) == []:
-        args.peers = list(PEERS)
-    check_names(getattr(args, 'peers', None) or (), PEERS, 'unknown peer')
+        args.peers = list(_peers(args.what))
+    check_names(getattr(args, 'peers', None) or (), _peers(args.what), 'unknown peer')
     if hasattr(args, 'dtypes'):
         import torch
         args.dtypes = [getattr(torch, dtype) for dtype in args.dtypes]
@@ -208,6 +208,10 @@ def parse(words: list[str]) -> argparse.Namespace:
     args = parser.parse_args(words)
     prepare(args)
     return args
+
+
+def _peers(what: str) -> tuple[str, ...]:
+    return PEERS if what == 'backbone' else PEERS_WITH_HEADS
 
 
 def _backends(args: argparse.Namespace) -> list[str]:

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import (
 )
 
 from ..backbones.mixers import Mixer
+from ..ops.operators import plain_operators
 
 
 def scan_flops(batch: int, length: int, channels: int, state: int, phase: str = 'forward') -> int:
@@ -44,10 +45,11 @@ def counted_flops(model: nn.Module, phase: str = 'forward') -> Iterator[Callable
     and attention, and `scan_flops` of every mixer.
 
     Attention over L tokens of D channels in H heads counts 4 · H · L² · D, and twice that for its backward, whichever
-    operators do it: what a kernel computes anew does not count. The mixers run with the
-    chunked scan, which torch's counter can't look into.
+    operators do it: what a kernel computes anew does not count. So layers call PyTorch's own operators meanwhile, and
+    the mixers run with the chunked scan, which its counter can't look into.
     """
-    with _counted_scans(model, phase) as scans, FlopCounterMode(display=False, custom_mapping=_CORRECTIONS) as counter:
+    with _counted_scans(model, phase) as scans, plain_operators(), \
+            FlopCounterMode(display=False, custom_mapping=_CORRECTIONS) as counter:
         yield lambda: counter.get_total_flops() + sum(scans)
 
 
@@ -91,7 +93,6 @@ _KERNELS = [f'_scaled_dot_product_{kind}' for kind in (
     'fused_attention_overrideable')]
 # torch's counter lacks the CPU's attention kernels, and counts the backward of grouped convolutions as of plain ones.
 # Of attention's backward it counts the scores, which kernels compute anew, where a model that keeps them does not.
-# This package's own operators give torch their formulas where they are defined, without what a backward recomputes.
 _CORRECTIONS = {torch.ops.aten.convolution_backward: _convolution_backward_flops} | {
     getattr(torch.ops.aten, name): flops for kernel in _KERNELS for name, flops in (
         (kernel, _attention_flops), (f'{kernel}_backward', _attention_backward_flops))

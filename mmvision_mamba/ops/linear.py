@@ -8,7 +8,7 @@ import torch.nn as nn
 from torch import Tensor
 from torch.utils.flop_counter import flop_registry, shape_wrapper
 
-from .operators import exporting
+from .operators import exporting, plain
 
 
 def onednn_linear() -> Any:
@@ -45,7 +45,7 @@ class Linear(nn.Linear):
     def _suits_onednn(self, x: Tensor) -> bool:
         # Compilers, exporters and quantised weights' own tensor types know linear layers, not this.
         if _LINEAR is None or torch.is_grad_enabled() or torch.compiler.is_compiling() or exporting() \
-                or type(x) is not Tensor or type(self.weight) not in (nn.Parameter, Tensor):
+                or plain() or type(x) is not Tensor or type(self.weight) not in (nn.Parameter, Tensor):
             return False
         return (x.device.type == 'cpu' and x.dtype == self.weight.dtype == torch.float32 and x.numel() > 0
                 and x.is_contiguous() and self.weight.is_contiguous() and not torch.is_autocast_enabled('cpu'))

@@ -30,6 +30,24 @@ def exporting() -> bool:
     return bool(is_exporting() or torch.jit.is_tracing() or torch.onnx.is_in_onnx_export())
 
 
+_plain = contextvars.ContextVar('plain', default=False)
+
+
+@contextlib.contextmanager
+def plain_operators() -> Iterator[None]:
+    """Context in which layers call PyTorch's own operators alone: its counter of FLOPs knows what each is for."""
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
+def plain() -> bool:
+    """Whether `plain_operators` holds."""
+    return _plain.get()
+
+
 _dynamic_sizes = contextvars.ContextVar('dynamic_sizes', default=False)
 
 

@@ -314,6 +314,7 @@ def test_overrides_keep_white_space():
     (['mixer', '--shapes', '1,16,3'], 'an even number of channels'),
     (['backbone', '--archs', 'tinny'], "unknown arch 'tinny' (did you mean 'tiny'?)"),
     (['backbone', '--peers', 'swin-x'], "unknown peer 'swin-x' (did you mean 'swin-t'?)"),
+    (['detector', '--peers', 'swin-t-timm'], "unknown peer 'swin-t-timm' (did you mean 'swin-t'?)"),
     (['backbone', '--sizes', '16,64', '--device', 'cpu', '--rounds', '1'], '32 pixels or more on each side'),
     (['backbone', '--windows', '0,1'], 'a positive whole number'),
     (['backbone', '--fuse', '--device', 'cpu'], '--fuse: MambaVision has no method fuse()'),
