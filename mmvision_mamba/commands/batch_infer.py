@@ -15,7 +15,7 @@ from ..errors import ConfigError, DataError
 from ..inference import BATCH_FORMATS
 from ..limits import check_workers
 from ..printable import shown
-from .options import add_cfg_options, add_model_and_inputs, model_and_inputs
+from .options import add_cfg_options, add_dtype, add_model_and_inputs, model_and_inputs
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--shard-size', type=int, default=256, metavar='N', help='images a part; default: %(default)s')
     parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images per forward; default: 1')
     parser.add_argument('--device', help='without --ray; default: a GPU where there is one')
+    add_dtype(parser)
     parser.add_argument('--ray', nargs='?', const='local', metavar='ADDRESS',
                         help='use Ray Data; without ADDRESS, on this machine; auto: the cluster it is part of')
     parser.add_argument('--workers', type=int, metavar='N',
@@ -39,10 +40,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int | None:
+    import torch
+
     from ..checkpoints.local_files import digest, local_file
     from ..inference import Inferencer
     from ..inference.batch import BatchJob
     from ..inference.batch_settings import settings_of
+    from ..inference.precision import check_dtype
 
     _check_options(args)
     config, checkpoint, inputs = model_and_inputs(args)
@@ -51,9 +55,13 @@ def run(args: argparse.Namespace) -> int | None:
     # With its hash, for a training may write another file there before this process, or a worker, reads it.
     model = dict(model=str(find_config(config).absolute()), cfg_options=args.cfg_options,
                  weights=f'{weights.partition("#sha256=")[0]}#sha256={weights_sha256}')
-    # With Ray too, so that errors in config and checkpoint are reported before any process starts.
-    inferencer = Inferencer(**model, device='cpu' if args.ray else args.device, show_progress=False)
-    settings = settings_of(inferencer, weights_sha256, args.batch_size, mmcv_ops.source().kind,
+    if args.ray:  # then workers infer. Errors in config and checkpoint are reported before any process starts
+        check_dtype(args.dtype, 'cuda' if torch.cuda.device_count() else 'cpu')
+        inferencer = Inferencer(**model, device='cpu', show_progress=False)
+    else:
+        inferencer = Inferencer(**model, device=args.device, show_progress=False, dtype=args.dtype)
+    model['dtype'] = args.dtype
+    settings = settings_of(inferencer, args.dtype, weights_sha256, args.batch_size, mmcv_ops.source().kind,
                            dict(config=model['model'], weights=weights))
     job = BatchJob(inputs, args.out, settings, args.shard_size, args.format, inferencer.ids, args.hash_images)
     with job.hold():

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 from ..errors import ConfigError
-from .options import add_cfg_options
+from .options import add_cfg_options, add_dtype
 
 DEMO = Path('work_dirs/demo')
 TASKS = {'mmdet': 'Instances', 'mmseg': 'Semantic map'}
@@ -26,6 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help="images, or folders of them, to pick from. Default: some of the demo's")
     parser.add_argument('--score-thr', type=float, default=0.3, help='default: %(default)s')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU where there is one')
+    add_dtype(parser)
     parser.add_argument('--max-megabytes', type=float, default=20, help='size of an upload (default: %(default)s)')
     parser.add_argument('--max-megapixels', type=float, default=40, help='of an upload (default: %(default)s)')
     add_cfg_options(parser)
@@ -57,7 +58,8 @@ def _load_models(args: argparse.Namespace) -> dict:
                           'mmvision-mamba demo-app CONFIG CHECKPOINT')
     models = {}
     for config, checkpoint in pairs:
-        model = Inferencer(config, checkpoint, args.device, args.cfg_options, show_progress=False)
+        model = Inferencer(config, checkpoint, args.device, args.cfg_options, show_progress=False,
+                           dtype=args.dtype)
         name = TASKS[model.scope]
         models[name if name not in models else f'{name}: {Path(config).stem}'] = model
     return models

@@ -9,7 +9,7 @@ import sys
 
 from ..errors import DataError
 from ..printable import shown
-from .options import add_cfg_options, add_model_and_inputs, model_and_inputs
+from .options import add_cfg_options, add_dtype, add_model_and_inputs, model_and_inputs
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--classes', nargs='+', metavar='NAME', help='keep these classes alone; default: all')
     parser.add_argument('--batch-size', type=int, default=1, help='images per forward; default: 1')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU where there is one')
+    add_dtype(parser)
     parser.add_argument('--no-save-vis', action='store_true', help='write no pictures')
     parser.add_argument('--no-save-pred', action='store_true', help='write no predictions')
     parser.add_argument('--show', action='store_true', help="show pictures in a window too; 'q' ends the run")
@@ -33,7 +34,8 @@ def run(args: argparse.Namespace) -> int | None:
     from ..inference import Inferencer
 
     config, checkpoint, inputs = model_and_inputs(args)
-    inferencer = Inferencer(config, checkpoint, args.device, args.cfg_options, args.classes)
+    inferencer = Inferencer(config, checkpoint, args.device, args.cfg_options, args.classes,
+                            dtype=args.dtype)
     done = 0
     try:
         for _ in inferencer.run(inputs, args.batch_size, args.out_dir, args.score_thr, args.no_save_vis,

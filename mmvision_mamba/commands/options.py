@@ -4,6 +4,7 @@ import re
 
 from ..configs import config_of_run, is_checkpoint
 from ..errors import ConfigError
+from ..inference import DTYPES
 from ..installation import openmmlab_problem
 from ..printable import shown
 
@@ -44,6 +45,13 @@ def model_and_inputs(args: argparse.Namespace) -> tuple[str, str, list[str]]:
                           'the config may be left out where it lies beside the checkpoint')
     config, checkpoint, *inputs = words
     return config, checkpoint, inputs
+
+
+def add_dtype(parser: argparse.ArgumentParser, default: str | None = 'float32') -> None:
+    """The option --dtype, of inference."""
+    parser.add_argument('--dtype', choices=list(DTYPES), default=default,
+                        help='what the model computes in, weights held in it too: bf16, on CPUs and GPUs that have '
+                        'instructions for it, or on GPUs fp16; default: float32')
 
 
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:

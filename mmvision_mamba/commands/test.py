@@ -5,13 +5,14 @@ Prints the metrics and writes them to WORK_DIR/metrics.json.
 import argparse
 
 from .errors import removing_failed_start
-from .options import add_common_options
+from .options import add_common_options, add_dtype
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     add_common_options(parser)
+    add_dtype(parser, default=None)
     parser.add_argument('--out', help='keep predictions: mmseg configs, a folder of label maps; others, a .pkl file')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
@@ -20,8 +21,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from ..engine.models import bare_model
+    from ..inference.precision import compute_in
     from .steps.prepare import add_hooks, build_runner, load_config, prepare_data, prepare_device
-    from .steps.testing import check_out, draw_predictions, keep_predictions, measure, prepare_drawing, use_tta
+    from .steps.testing import (
+        check_out,
+        draw_predictions,
+        keep_predictions,
+        measure,
+        prepare_drawing,
+        prepare_dtype,
+        use_tta,
+    )
 
     cfg = load_config(args, 'test_dataloader')
     cfg.load_from, cfg.resume = args.checkpoint, False
@@ -31,10 +42,12 @@ def run(args: argparse.Namespace) -> None:
     add_hooks(cfg, dict(type='CheckpointFitHook'))
     with removing_failed_start(cfg.work_dir) as start:
         prepare_device(cfg)
+        dtype = prepare_dtype(cfg, args.dtype)
         prepare_data(cfg, ('test',), args.skip_bad_images)
         if args.out:
             check_out(cfg, args.out)
         start.runner = build_runner(cfg)
+        compute_in(bare_model(start.runner.model), dtype)
         if args.out:
             keep_predictions(cfg, start.runner, args.out)
         draw_predictions(cfg, start.runner, args.show, args.show_dir, args.wait_time)

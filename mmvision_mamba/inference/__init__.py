@@ -7,8 +7,9 @@ from ..lazy import attach
 if TYPE_CHECKING:
     from .inferencer import Inferencer, Prediction
 
-# Formats of batch inference, and the suffix of a part. Here, so that the command's `--help` imports nothing heavy.
-BATCH_FORMATS = {'parquet': '.parquet', 'coco': '.json'}
+# Values of options stand here, so that the commands' `--help` imports nothing heavy.
+BATCH_FORMATS = {'parquet': '.parquet', 'coco': '.json'}  # formats of batch inference, and the suffix of a part
+DTYPES = {'float32': 'float32', 'bf16': 'bfloat16', 'fp16': 'float16'}  # what a model computes in, and PyTorch's name
 
 __all__ = ['Inferencer', 'Prediction']
 _import_name, __dir__ = attach(__name__, dict(Inferencer='inferencer', Prediction='inferencer'))

@@ -22,16 +22,18 @@ from .inferencer import Inferencer
 NAME = 'manifest.json'
 TOOL, VERSION = 'mmvision-mamba batch-infer', 2  # version 1 had no such keys
 INFORMATION = 'begun_with'  # not compared: where config and weights lay
+EARLIER = dict(dtype='float32')  # settings that all jobs had before they could be chosen
 _MOST_BYTES = 2**28
 _WAY_OUT = 'Give --out another folder, or remove this one.'
 
 
-def settings_of(inferencer: Inferencer, weights_sha256: str, batch_size: int, operators: str,
+def settings_of(inferencer: Inferencer, dtype: str, weights_sha256: str, batch_size: int, operators: str,
                 information: Mapping[str, str]) -> dict:
     """The settings of a job, JSON-ready: model and pipeline as the config has them, weights by their hash, versions.
 
     Args:
-        inferencer: that infers.
+        inferencer: of the model.
+        dtype: what the model computes in, see `compute_in`.
         weights_sha256: of its checkpoint.
         batch_size: images per forward, which detectors pad to the largest.
         operators: the kind of mmcv's operators, see `mmcv_ops.Source`.
@@ -45,7 +47,8 @@ def settings_of(inferencer: Inferencer, weights_sha256: str, batch_size: int, op
     return plain(dict(
         model=cfg.model, pipeline=cfg.test_dataloader.dataset.pipeline, scope=inferencer.scope,
         classes=inferencer.classes, palette=inferencer.palette, label_maps=meaning(inferencer.reduce_zero_label),
-        weights_sha256=weights_sha256, batch_size=batch_size, versions=versions, **{INFORMATION: information}))
+        weights_sha256=weights_sha256, dtype=dtype, batch_size=batch_size, versions=versions,
+        **{INFORMATION: information}))
 
 
 def plain(value: Any) -> Any:
@@ -97,7 +100,8 @@ def read_manifest(folder: Path) -> dict | None:
 
 def check_same(folder: Path, saved: dict, now: dict) -> None:
     """Raise DataError, which names what differs, where a folder's manifest is of another job."""
-    without = [{key: value for key, value in manifest.items() if key != INFORMATION} for manifest in (saved, now)]
+    without = [{key: value for key, value in {**EARLIER, **manifest}.items() if key != INFORMATION}
+               for manifest in (saved, now)]
     if differing := list(_differences(*without)):
         raise DataError(f'{shown(folder)} holds the results of another job; different: {shortened(differing, 4)}.\n'
                         f'{_WAY_OUT}')

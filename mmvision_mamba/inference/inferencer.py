@@ -28,6 +28,7 @@ from .failures import NO_MEMORY, free_memory, is_memory_error, reason_of
 from .ids import ResultIds, result_ids
 from .images import as_bgr
 from .kept_classes import keep_labels, labels_of, to_draw
+from .precision import check_dtype, compute_in
 from .progress import progress_bar
 from .results import Results, to_dict
 from .sources import Source, find_sources
@@ -65,6 +66,8 @@ class Inferencer:
         cfg_options: settings of the config to override, by dotted keys. Default: none.
         classes: names of the classes to keep; of a segment map, pixels of others become 255. Default: all.
         show_progress: whether to show a progress bar on stderr. Default: True.
+        dtype: what the model computes in: 'float32', 'bf16' or, on GPUs, 'fp16'; see `compute_in`. Predictions are
+            float32. Default: 'float32'.
 
     Attributes:
         classes: names of the model's classes, in the order of its labels.
@@ -77,7 +80,8 @@ class Inferencer:
         reduce_zero_label: whether masks of the config's data set count from 1, as ADE20K's.
 
     Raises:
-        ConfigError: the config can't be used, a class name is unknown, or the device isn't there.
+        ConfigError: the config can't be used, a class name is unknown, the device isn't there, or it doesn't compute
+            in that dtype.
         CheckpointError: the checkpoint is broken, unsafe, or doesn't fit the config; names the keys.
     """
 
@@ -87,7 +91,8 @@ class Inferencer:
                  device: str | None = None,
                  cfg_options: dict | None = None,
                  classes: Sequence[str] | None = None,
-                 show_progress: bool = True):
+                 show_progress: bool = True,
+                 dtype: str = 'float32'):
         if weights is None and not isinstance(model, Config) and is_checkpoint(model):
             model, weights = config_of_run(model), model
         cfg = model if isinstance(model, Config) else read_config(model, cfg_options, ('model', 'test_dataloader'))
@@ -95,9 +100,11 @@ class Inferencer:
             cfg = cfg.copy()
             cfg.merge_from_dict(cfg_options)
         self.cfg = cfg
-        self.device, self.scope = check_device(device), cfg.get('default_scope')
+        self.device, self.scope, self.dtype = check_device(device), cfg.get('default_scope'), dtype
+        check_dtype(dtype, self.device)
         self.toolbox = build_toolbox(cfg, None if weights is None else str(weights), self.device)
         self.model = self.toolbox.model
+        compute_in(self.model, dtype)
         self.classes, self.palette = (self.model.dataset_meta[key] for key in ('classes', 'palette'))
         self.kept = labels_of(classes, self.classes)
         self.reduce_zero_label = reduces_zero_label(cfg)

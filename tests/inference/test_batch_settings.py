@@ -58,6 +58,11 @@ def test_a_folder_goes_on_with_the_same_settings_alone(command, images, tmp_path
     shutil.copy(folder / 'weights.pth', folder / 'moved.pth')
     command(out, config='moved.py', weights='moved.pth')  # what is in them is the same
     assert '2 of 2 parts are there already' in capsys.readouterr().out
+    manifest = json.loads((out / 'manifest.json').read_text())
+    assert manifest.pop('dtype') == 'float32'
+    (out / 'manifest.json').write_text(json.dumps(manifest))  # as earlier versions wrote it
+    command(out, '--dtype', 'float32')
+    assert '2 of 2 parts are there already' in capsys.readouterr().out
     state = torch.load(folder / 'weights.pth')['state_dict']
     next(iter(state.values())).add_(1)
     torch.save(dict(state_dict=state), folder / 'other.pth')
@@ -65,6 +70,7 @@ def test_a_folder_goes_on_with_the_same_settings_alone(command, images, tmp_path
             (('--cfg-options', 'model.test_cfg.mode=slide', 'model.test_cfg.crop_size=[32,32]',
               'model.test_cfg.stride=[16,16]'), r'model\.test_cfg\.mode \(whole, now slide\)'),
             (('--cfg-options', 'test_dataloader.dataset.pipeline.1.scale=(64,64)'), r'pipeline\.1\.scale\.\d \('),
+            (('--dtype', 'bf16'), r'dtype \(float32, now bf16\)'),
             (('--batch-size', '3'), r'batch_size \(1, now 3\)'), (('--shard-size', '3'), r'shard_size \(2, now 3\)'),
             (('--format', 'parquet'), r'format \(coco, now parquet\)'),
             (('--hash-images',), r'images_told_by \(size and time, now SHA-256\)')):
@@ -76,6 +82,19 @@ def test_a_folder_goes_on_with_the_same_settings_alone(command, images, tmp_path
         patch.setattr(torch, '__version__', '9.9')
         with pytest.raises(DataError, match=r'different: versions\.torch \(.*, now 9\.9\)'):
             command(out)
+
+
+def test_workers_compute_in_the_dtype_that_was_asked_for(command, tmp_path, monkeypatch):
+    from mmvision_mamba.inference import ray_batch
+    workers = []
+
+    def run_here(job, model, shards, batch_size, *_):
+        workers.append(ray_batch.Worker(job, model, 'cpu', batch_size))
+        yield from (infer_shard(workers[0].inferencer, job, shard, batch_size) for shard in shards)
+    monkeypatch.setattr(ray_batch, 'run_on_ray', run_here)
+    monkeypatch.setattr('mmvision_mamba.commands.batch_infer._check_options', lambda args: None)
+    command(tmp_path / 'out', '--ray', '--dtype', 'bf16')
+    assert workers[0].inferencer.dtype == json.loads((tmp_path / 'out/manifest.json').read_text())['dtype'] == 'bf16'
 
 
 @pytest.mark.parametrize('by_worker', [False, True])

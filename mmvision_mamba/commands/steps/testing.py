@@ -9,6 +9,7 @@ from pathlib import Path
 import mmengine.dist.utils
 import numpy as np
 from mmengine.config import Config, ConfigDict
+from mmengine.device import get_device
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 
@@ -22,6 +23,7 @@ from ...inference.class_meta import reduces_zero_label
 from ...inference.display import check_display
 from ...inference.images import read_image
 from ...inference.kept_classes import to_draw
+from ...inference.precision import check_dtype
 from ...inference.results import picture_suffix
 from ...inference.toolboxes import use_scaling_visualizer
 from ...preflight.annotation_files import is_panoptic_evaluation, metrics_in
@@ -33,6 +35,25 @@ from .named_images import naming_images
 
 _PICKLED = dict(mmdet='detector', mmengine='classifier')  # scope -> model whose predictions are kept in a pickle file
 _DRAWN = 'mmdet', 'mmseg'  # scopes whose predictions can be drawn
+
+
+def prepare_dtype(cfg: Config, dtype: str | None) -> str:
+    """What the test computes in; prints it where it is not float32.
+
+    Args:
+        cfg: its `test_cfg.fp16`, by which mmengine runs postprocessing and metrics in 16 bits too, is taken out.
+        dtype: asked for on the command line. None: what the config says, with `fp16` bf16 on a CPU, as mmengine has it.
+
+    Raises:
+        ConfigError: see `check_dtype`.
+    """
+    device = get_device()
+    if cfg.test_cfg.pop('fp16', False) and dtype is None:
+        dtype = 'bf16' if device == 'cpu' else 'fp16'
+    check_dtype(dtype or 'float32', device)
+    if dtype not in (None, 'float32'):
+        print_once(f'Model: {dtype}, all beside it float32')
+    return dtype or 'float32'
 
 
 def prepare_drawing(cfg: Config, show: bool, show_dir: str | None) -> None:
