@@ -60,6 +60,7 @@ def test_the_command_line_goes_before_the_config(monkeypatch, fp16, asked, expec
     cfg = Config(dict(test_cfg=dict(type='TestLoop', fp16=fp16)))
     assert prepare_dtype(cfg, asked) == expected
     assert 'fp16' not in cfg.test_cfg
+    assert prepare_dtype(Config(dict(test_cfg=None)), None) == 'float32'  # the runner says what is wrong with it
 
 
 @pytest.mark.parametrize(('dtype', 'message'), [

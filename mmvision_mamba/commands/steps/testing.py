@@ -48,7 +48,8 @@ def prepare_dtype(cfg: Config, dtype: str | None) -> str:
         ConfigError: see `check_dtype`.
     """
     device = get_device()
-    if cfg.test_cfg.pop('fp16', False) and dtype is None:
+    test_cfg = cfg.get('test_cfg')
+    if isinstance(test_cfg, dict) and test_cfg.pop('fp16', False) and dtype is None:
         dtype = 'bf16' if device == 'cpu' else 'fp16'
     check_dtype(dtype or 'float32', device)
     if dtype not in (None, 'float32'):
