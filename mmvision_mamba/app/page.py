@@ -158,7 +158,7 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
                                   elem_id='upload', buttons=['fullscreen'])
                 # The file as it is: `load_image` reports what is broken or too large, not Gradio's decoder. (It has to
                 # be no output of any event: for these, Gradio makes components anew.)
-                upload.preprocess = lambda payload: None if payload is None else payload.path
+                upload.preprocess = lambda payload: payload and _uploaded(payload.path, upload)
                 seen = gr.Image(label='As the model sees it', interactive=False, height=240,
                                 elem_id='seen', format='png', visible=False, buttons=[])
                 refused = gr.Textbox(visible='hidden', elem_id='refused')
@@ -218,6 +218,21 @@ def _shown(html: str) -> dict:
 def _size(image, scale: float = 1.) -> str:
     height, width = (round(side / scale) for side in image.shape[:2])
     return f'{width} × {height} pixels'
+
+
+def _uploaded(path: str | None, component: gr.components.Component) -> str | None:
+    """The path of a file that lies in a component's cache, as uploads and examples do.
+
+    Whoever calls the page's functions without the page can name any file of this machine: Gradio asks where it lies of
+    those values alone that say that they are files.
+
+    Raises:
+        gr.Error: it lies elsewhere.
+    """
+    cache = os.path.realpath(component.GRADIO_CACHE)
+    if path is None or ('\0' not in path and os.path.realpath(path).startswith(os.path.join(cache, ''))):
+        return path
+    raise gr.Error('this is no file that was uploaded to this page', print_exception=False)
 
 
 def _folder(component: gr.components.Component) -> Path:

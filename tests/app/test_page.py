@@ -1,5 +1,7 @@
 """The web page in a real browser: upload, overlay, threshold, attention, and what a broken file gets."""
+import itertools
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -165,6 +167,32 @@ def test_uploads_that_are_too_large_are_refused(address):
     def status(size):
         return httpx.post(f'{address}gradio_api/upload', files={'files': ('x.png', b'0' * size)}).status_code
     assert status(2**19) == 200 and status(2**20 + 1) == 413
+
+
+def test_no_file_of_the_machine_is_opened_but_uploads_and_examples(address, files):
+    """Whoever asks the page's functions without the page can say that any file was uploaded."""
+    import httpx
+
+    sessions = itertools.count()
+
+    def answer(path, **more):
+        config = httpx.get(f'{address}config').json()
+        function = next(d['id'] for d in config['dependencies'] if d['api_name'] == 'answer')
+        tasks = next(c['props']['value'] for c in config['components'] if c['props'].get('elem_id') == 'task')
+        session = str(next(sessions))
+        call = dict(data=[dict(path=path, **more), tasks], fn_index=function, session_hash=session)
+        assert httpx.post(f'{address}gradio_api/queue/join', json=call).status_code == 200
+        with httpx.stream('GET', f'{address}gradio_api/queue/data?session_hash={session}', timeout=60) as lines:
+            return next(line for line in lines.iter_lines() if 'process_completed' in line)
+
+    uploaded, = httpx.post(f'{address}gradio_api/upload', files={
+        'files': ('x.png', (files / 'my image.png').read_bytes())}).json()
+    is_file = dict(meta=dict(_type='gradio.FileData'))
+    assert '96 × 64 pixels' in json.loads(answer(uploaded, **is_file).removeprefix('data:'))['output']['data'][2]
+    for path in (str(files / 'my image.png'), str(files / 'nothing.png'), os.path.relpath(files / 'my image.png'),
+                 f'{uploaded}/../../../../../../../..{files}/my image.png', '/dev/zero', 'a\0b'):
+        for more in ({}, is_file):
+            assert '"success":false' in answer(path, **more).replace(' ', ''), path
 
 
 def test_a_page_that_its_machine_does_not_reach(models, monkeypatch):
