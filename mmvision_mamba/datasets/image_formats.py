@@ -9,9 +9,14 @@ from typing import NamedTuple
 
 from ..errors import DataError
 from ..limits import PIXELS
+from .tiff_directories import check_directories, number, raw_profile
 
 _BYTES_A_PIXEL = 8  # of four channels of 16 bits; more only in images with accordingly fewer pixels
-_MOST_SCANS = 500  # of a JPEG: each of them goes over all pixels
+_BYTES_A_ROW = 32  # Pillow keeps an address of each row, of a turned image of each column
+_MOST_SCANS, _MOST_SCANNED = 500, 2**32  # of a JPEG, each of whose scans goes over all pixels; pixels of all together
+_MOST_SEGMENTS, _MOST_EXIF = 10_000, 200  # of a JPEG, and of EXIF among them, which Pillow copies anew for each
+_MOST_COMMENTS = 2**16  # bytes in a GIF: Pillow copies them anew for each block of them
+_MOST_TILES = 2**19  # of a JPEG 2000 picture, times its components: OpenJPEG takes 1 to 2 KiB for each
 _MOST_TEXT = 2**20  # bytes of compressed text in a PNG, which may hold a thousand times as much
 
 
@@ -86,23 +91,18 @@ def read_header(content: bytes) -> tuple[Format, Header]:
         if isinstance(error, DataError):
             raise
         raise DataError(f'the image is damaged ({error})') from None
+    check_directories(content)
     width, height, depth, tile, _ = header
     if width < 1 or height < 1:
         raise DataError(f'the image is damaged (it has {width} × {height} pixels)')
     if width * height > PIXELS.value:
         raise DataError(f'the image is {width} × {height} pixels, and {PIXELS.value} in all are allowed '
                         f'({PIXELS.way_out})')
-    if max(width * height, tile) * depth > PIXELS.value * _BYTES_A_PIXEL:
-        raise DataError(f'the image takes {max(width * height, tile) * depth} bytes to decode, and {_BYTES_A_PIXEL} '
-                        f'for each of {PIXELS.value} pixels are allowed ({PIXELS.way_out})')
+    taken = max(width * height, tile) * depth + (width + height) * _BYTES_A_ROW
+    if taken > PIXELS.value * _BYTES_A_PIXEL:
+        raise DataError(f'the image takes {taken} bytes to decode, and {_BYTES_A_PIXEL} for each of {PIXELS.value} '
+                        f'pixels are allowed ({PIXELS.way_out})')
     return known, header
-
-
-def number(content: bytes, at: int, size: int, order: str = 'big', signed: bool = False) -> int:
-    """The whole number in `size` bytes; IndexError past the end."""
-    if at < 0 or at + size > len(content):
-        raise IndexError(at)
-    return int.from_bytes(content[at:at + size], order, signed=signed)  # type: ignore[arg-type]
 
 
 def jpeg_markers(content: bytes) -> Iterator[tuple[int, int]]:
@@ -129,17 +129,41 @@ _WITHOUT_LENGTH = (0x00, 0x01, *range(0xd0, 0xd9))
 
 
 def _jpeg(content: bytes) -> Header:
-    frames, at = [], 0
-    for marker, at in jpeg_markers(content):
+    frames, at, exif = [], 0, []
+    for segments, (marker, at) in enumerate(jpeg_markers(content)):
+        if marker == 0xe1 and content[at + 2:at + 6] == b'Exif':
+            exif.append(content[at + 8:at + number(content, at, 2)])
+        if segments > _MOST_SEGMENTS or len(exif) > _MOST_EXIF:
+            raise DataError(f'the image has more than {_MOST_SEGMENTS} segments, or {_MOST_EXIF} of EXIF, before its '
+                            'first scan: save it anew')
         if 0xc0 <= marker <= 0xcf and marker not in (0xc4, 0xc8, 0xcc):
             frames.append((number(content, at + 5, 2), number(content, at + 3, 2), number(content, at + 7, 1)))
     if len(frames) != 1:
         raise ValueError(f'it has {len(frames) or "no"} headers of a frame')
-    end = content.find(b'\xff\xd9', at)
-    scans = content.count(b'\xff\xda', at - 2, end if end > 0 else len(content))
-    if scans > _MOST_SCANS:
-        raise DataError(f'the image has {scans} scans, and {_MOST_SCANS} are allowed: save it anew')
-    return Header(*frames[0][:2], max(frames[0][2], 1))
+    if len(exif) > 1:
+        check_directories(b''.join(exif))  # Pillow joins them
+    width, height, channels = frames[0]
+    most = min(_MOST_SCANS, _MOST_SCANNED // max(width * height, 1))
+    if (scans := content.count(b'\xff\xda', at - 2, _jpeg_end(content, at))) > most:
+        raise DataError(f'the image has {scans} scans, and of {width} × {height} pixels {most} are allowed: save it '
+                        'anew')
+    return Header(width, height, max(channels, 1))
+
+
+def _jpeg_end(content: bytes, at: int) -> int:
+    """Where libjpeg ends to read a JPEG, whose first scan has its length at `at`: a marker within a comment is none."""
+    while found := _MARKER.search(content, at + max(int.from_bytes(content[at:at + 2], 'big'), 2)):
+        at = found.end()
+        while content[at - 1] < 0xc0 or content[at - 1] == 0xd8:  # no marker that has a length
+            if not (found := _MARKER.search(content, at)):
+                return len(content)
+            at = found.end()
+        if content[at - 1] == 0xd9:
+            return at
+    return len(content)
+
+
+_MARKER = re.compile(rb'\xff[^\0\xd0-\xd7\xff]')  # none of those within a scan
 
 
 PNG = b'\x89PNG\r\n\x1a\n'
@@ -172,6 +196,8 @@ def _png(content: bytes) -> Header:
             raise ValueError('a frame sticks out of it')
         elif kind == b'zTXt' or (kind == b'iTXt' and content[at:at + length].partition(b'\0')[2][:1] == b'\1'):
             text += length
+        if kind in (b'tEXt', b'zTXt', b'iTXt') and content.startswith(b'Raw profile type exif', at):
+            check_directories(raw_profile(content[at:at + length]))
     if text > _MOST_TEXT:
         raise DataError(f'the image has {text} bytes of compressed text, and {_MOST_TEXT} are allowed: save it without')
     return Header(*header, depth)
@@ -188,11 +214,17 @@ def _gif(content: bytes) -> Header:
     sides = number(content, 6, 2, 'little'), number(content, 8, 2, 'little')
     flags, at = number(content, 10, 1), 13
     at += 3 * 2 ** ((flags & 7) + 1) if flags & 128 else 0
+    comments = 0
     while number(content, at, 1) == 0x21:  # an extension: blocks up to an empty one
+        start = at
         at += 2
         while length := number(content, at, 1):
             at += 1 + length
         at += 1
+        comments += at - start if content[start + 1] == 0xfe else 0
+    if comments > _MOST_COMMENTS:
+        raise DataError(f'the image has {comments} bytes of comments, and {_MOST_COMMENTS} are allowed: save it '
+                        'without')
     if content[at] != 0x2c:
         raise ValueError('it has no frame')
     left, top, width, height = (number(content, at + 1 + 2 * i, 2, 'little') for i in range(4))
@@ -276,8 +308,13 @@ def _jpeg_2000(content: bytes) -> Header:
         if kind == b'jp2c':
             if content[at:at + 4] != b'\xff\x4f\xff\x51':
                 break
-            right, bottom, left, top = (number(content, at + 8 + 4 * i, 4) for i in range(4))
-            return Header(right - left, bottom - top, 2 * number(content, at + 40, 2))
+            right, bottom, left, top, *tile = (number(content, at + 8 + 4 * i, 4) for i in range(8))
+            components = number(content, at + 40, 2)
+            tiles = [-(-(end - start) // max(side, 1)) for end, side, start in zip((right, bottom), tile, tile[2:])]
+            if tiles[0] * tiles[1] * (components + 4) > _MOST_TILES:
+                raise DataError(f'the image has {tiles[0]} × {tiles[1]} tiles of {components} components, and '
+                                f'{_MOST_TILES} of these are allowed in all: save it with larger tiles')
+            return Header(right - left, bottom - top, 2 * components)
     raise ValueError('it has no codestream')
 
 

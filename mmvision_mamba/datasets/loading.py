@@ -1,5 +1,6 @@
 """Loading transforms whose errors name the file that they can't load."""
 import io
+import struct
 from collections.abc import Collection
 
 import cv2
@@ -17,6 +18,8 @@ from ..text import class_name
 from .coco_masks import masks_problem
 from .image_files import file_content, image_problem, label_map_problem, open_picture, too_little_memory, wrong_size
 from .image_formats import read_header
+
+_GOOD = b'BM' + struct.pack('<IIIIiiHHIIiiII', 58, 0, 54, 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0) + bytes(4)  # a black pixel
 
 
 def _file_error(path, problem: str) -> DataError:
@@ -123,7 +126,12 @@ def decoded(content: bytes, flag: str = 'color', backend: str | None = None) -> 
             raise DataError(too_little_memory(header)) from None
         if problem := image_problem(content, quick=False):
             raise DataError(problem) from None
-        raise  # the file is good: a wrong argument
+        if isinstance(error, ImportError):
+            raise
+        if backend in (None, 'cv2', 'pillow'):
+            mmcv.imfrombytes(_GOOD, flag=flag, backend=backend)  # raises where the arguments are wrong
+        raise DataError(f'imdecode_backend={backend!r} cannot decode it ({type(error).__name__}: '
+                        f'{shown(error, 100)})') from None
     if image is None:
         raise DataError(image_problem(content, quick=False) or f'imdecode_backend={backend!r} cannot decode it')
     if backend != 'tifffile' and not header.fits(*image.shape[:2]):  # which has pages and bands in its shape
@@ -139,6 +147,11 @@ def _check_tiff(content: bytes) -> None:
     if size > 4 * PIXELS.value:
         raise DataError(f'its pages have {size} values in all, and 4 for each of {PIXELS.value} pixels are allowed '
                         f'({PIXELS.way_out})')
+
+
+def is_coordinate(value: float) -> bool:
+    """Whether a number of an object's box is finite, and whole numbers of it fit into 32 bits."""
+    return -2**31 < value < 2**31
 
 
 class CheckedAnnotations(BaseTransform):
@@ -200,6 +213,9 @@ class CheckedAnnotations(BaseTransform):
         objects, size = results.get('instances') or (), results.get('ori_shape')
         if len(objects) > OBJECTS.value:
             return f'it has {len(objects)} objects, and {OBJECTS.value} are allowed ({OBJECTS.way_out})'
+        for item in objects:
+            if item.get('bbox') is not None and not all(map(is_coordinate, item['bbox'])):
+                return f'it has an object whose box is {shown(item["bbox"], 100)}'
         if not size or not getattr(self.loader, 'with_mask', False):
             return None
         return masks_problem([item['mask'] for item in objects if item.get('mask')], *size,

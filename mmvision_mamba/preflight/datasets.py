@@ -10,7 +10,8 @@ from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
 from ..datasets.folders import read_lines
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError, UserError
+from ..printable import shown
 from .keys import arguments_of
 
 SPLITS = ('train', 'val', 'test')
@@ -53,13 +54,34 @@ def innermost(dataset: dict) -> dict:
 
 
 def build_without_pipeline(cfg: Config, dataset: dict) -> BaseDataset:
-    """Build a data set of a config to look at its annotations: no pipeline, and never lazily."""
+    """Build a data set of a config to look at its annotations: no pipeline, and never lazily.
+
+    Raises:
+        DataError: an XML file of it is broken; names the file.
+    """
     settings = dict(copy.deepcopy(dataset), pipeline=[], lazy_init=False)
     settings.setdefault('_scope_', cfg.get('default_scope'))
     cls = _dataset_class(dataset, cfg.get('default_scope'))
     if isinstance(cls, type) and 'serialize_data' in arguments_of(cls):
         settings['serialize_data'] = False  # which fails without any item
-    return DATASETS.build(settings)
+    try:
+        return DATASETS.build(settings)
+    except Exception as error:  # whatever the class stumbles over in a broken file
+        if isinstance(error, UserError | OSError) or (path := _xml_file(error.__traceback__)) is None:
+            raise
+        raise DataError(f'{path}: {getattr(cls, "__name__", cls)} can not read it ({type(error).__name__}: '
+                        f'{shown(error, 200)})') from error
+
+
+def _xml_file(traceback) -> str | None:
+    """The file that mmdet's `XMLDataset` was reading when it failed; None for other data sets."""
+    path = None
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_name == 'parse_data_info':
+            # mmdet 3.3 has no seam here: its errors don't name the file
+            path = (traceback.tb_frame.f_locals.get('img_info') or {}).get('xml_path', path)
+        traceback = traceback.tb_next
+    return path
 
 
 def _dataset_class(dataset: dict, scope: str | None):

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from ..datasets.coco_annotations import file_name
 from ..datasets.coco_files import check_lists
 from ..datasets.image_files import file_content, image_problem, label_map_problem, range_of_16_bits
-from ..datasets.loading import CheckedLoadImageFromFile, image_loader, known_labels
+from ..datasets.loading import CheckedLoadImageFromFile, image_loader, is_coordinate, known_labels
 from ..datasets.problems import KINDS, Contents, Problem
 from ..datasets.usage import Usage, built_usage, coco_usage
 from ..errors import DataError, UserError
@@ -191,6 +191,8 @@ def _check_built(report: DatasetReport, cfg: Config, dataset: dict, cls: type) -
     """Check any other data set of mmengine, as its class reads it; returns its images."""
     try:
         built = build_without_pipeline(cfg, dataset)
+    except DataError:
+        raise
     except Exception as error:  # whatever the class stumbles over in broken files
         raise DataError(f'{cls.__name__} cannot read it: {type(error).__name__}: {error}') from error
     names = built.metainfo.get('classes') or ()
@@ -206,8 +208,8 @@ def _check_built(report: DatasetReport, cfg: Config, dataset: dict, cls: type) -
         contents.empty += not instances and load_map is None
         for instance in instances:
             x1, y1, x2, y2 = instance['bbox']
-            if not np.isfinite([x1, y1, x2, y2]).all():
-                report.problems.append(Problem('box not finite', path, f'{instance["bbox"]}'))
+            if not all(map(is_coordinate, instance['bbox'])):
+                report.problems.append(Problem('box not finite', path, shown(instance['bbox'])))
             else:
                 label = instance['bbox_label']
                 contents.add_box(names[label] if label < len(names) else str(label), x2 - x1, y2 - y1)

@@ -51,6 +51,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import reprlib
 import sys
 from collections.abc import Callable, Sequence
@@ -67,6 +68,7 @@ except ImportError as missing:
 
 SUFFIXES = '.bmp', '.gif', '.jpeg', '.jpg', '.npy', '.png', '.tif', '.tiff', '.webp'
 FORMATS = 'AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP'  # Pillow's names
+ENTRY_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 PIXELS_VARIABLE = 'OPENCV_IO_MAX_IMAGE_PIXELS'
 TYPES = {'tensor(float)': 'float32', 'tensor(float16)': 'float16', 'tensor(double)': 'float64',
          'tensor(uint8)': 'uint8', 'tensor(int64)': 'int64'}
@@ -216,22 +218,41 @@ class Model:
         image = read_image(image, self.channels)
         try:
             result = self._predict(image)
+            self._check_result(result, image.shape[:2])
         except RuntimeInputError:
             raise
         except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
             problem = 'more memory than there is' if isinstance(error, MemoryError) else _one_line(error)[:200]
             raise RuntimeInputError(f'{self.path} does not give what its metadata says ({problem}): export the model '
                                     'again') from error
-        self._check_labels(result)
         return result
 
-    def _check_labels(self, result) -> None:
-        """Raise RuntimeInputError for labels that the metadata's classes don't have: the names would be others'."""
-        labels = result.labels if isinstance(result, Detections) else result
-        if isinstance(labels, list) or not self.classes or not labels.size:
+    def _check_result(self, result, shape: tuple[int, int]) -> None:
+        """Check what a file gave for an image of this height and width, whatever computed it.
+
+        Raises:
+            ValueError: arrays of other shapes or types, or with numbers that are not finite.
+            RuntimeInputError: labels that the metadata's classes don't have: the names would be others'.
+        """
+        if isinstance(result, list):
             return
-        highest = int(labels.max())
-        if highest >= max(len(self.classes), 1 if isinstance(result, Detections) else 2) and highest != 255:
+        labels = result
+        if isinstance(result, Detections):
+            labels, number = result.labels, result.scores.size
+            arrays = dict(boxes=(result.boxes, (number, 4)), scores=(result.scores, (number,)))
+            for name, (array, expected) in arrays.items():
+                if array.shape != expected or array.dtype.kind != 'f' or not np.isfinite(array).all():
+                    raise ValueError(f'{name} must be finite, of shape {expected}, got {array.dtype} {array.shape}')
+            if result.masks is not None and result.masks.shape != (number, *shape):
+                raise ValueError(f'masks must be of shape {(number, *shape)}, got {result.masks.shape}')
+            shape = (number,)
+        if labels.shape != shape or labels.dtype.kind not in 'iu' or (labels.size and not (
+                labels.min() >= 0 and labels.max() < 2**16)):
+            raise ValueError(f'labels must be whole numbers from 0 to 65535, of shape {shape}, got {labels.dtype} '
+                             f'{labels.shape}')
+        least = 1 if isinstance(result, Detections) else 2  # a segmentor of one class has another for the rest
+        if self.classes and labels.size and (highest := int(labels.max())) != 255 and highest >= max(
+                len(self.classes), least):
             raise RuntimeInputError(f'{self.path}: classes in its metadata must be the names of all labels, got '
                                     f'{len(self.classes)} names and the label {highest}: export the model again')
 
@@ -469,7 +490,8 @@ _FLAG, _SHARE = ('true or false', _is_flag), ('a number from 0 to 1', lambda val
 # Key -> what it must be, and whether a value is that.
 METADATA: dict[str, tuple[str, Callable]] = dict(
     task=('"detection", "segmentation" or "features"', lambda value: value in TASKS),
-    classes=('names', lambda value: value is None or _is_list(value, lambda name: isinstance(name, str))),
+    classes=('names of at most 1000 characters', lambda value: value is None or _is_list(
+        value, lambda name: isinstance(name, str) and len(name) <= 1000)),
     palette=('colours, [red, green, blue] from 0 to 255', lambda value: value is None or _is_list(
         value, lambda colour: _is_list(colour, lambda v: isinstance(v, int) and _is_number(v, 0, 255), 3))),
     mean=('a number, or one for each channel', _is_value),
@@ -620,14 +642,89 @@ def _picture(path) -> Image.Image:
     if most > 2 * (Image.MAX_IMAGE_PIXELS or most):
         Image.MAX_IMAGE_PIXELS = most  # Pillow has a bound of its own, and the user has raised this one
     Image.init()
+    content = Path(path).read_bytes()
+    _check_parts(content)
+    _check_directories(content)
     picture = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
     tile = [values[0] if isinstance(values := (getattr(picture, 'tag_v2', None) or {}).get(tag, 1), tuple) else values
             for tag in (322, 323)]  # of a TIFF, which is decoded whole, however far it sticks out
-    pixels = max(picture.width * picture.height, int(tile[0] * tile[1]))
+    if len(str(picture.info.get('Raw profile type exif', ''))) > 2**17:
+        raise ValueError('its EXIF header is too long: save it without')
+    pixels = max(picture.width * picture.height, int(tile[0] * tile[1])) + 8 * sum(picture.size)  # and their addresses
     if pixels > most:
         raise ValueError(f'it takes {pixels} pixels to decode, and {most} are allowed ({PIXELS_VARIABLE}=NUMBER in the '
                          'environment allows more)')
     return picture
+
+
+def _check_parts(content: bytes) -> None:
+    """Raise ValueError for an image of a few kilobytes that keeps its decoder busy, or its memory full, for ever.
+
+    A JPEG's decoder goes over all pixels for each scan, a JPEG 2000's takes memory for each tile and component, and
+    Pillow copies a JPEG's EXIF for each segment of it, a GIF's comments for each of their blocks.
+    """
+    if content.startswith(b'GIF8'):
+        at, comments = 13 + (3 << (content[10] & 7) + 1 if content[10] & 128 else 0), 0
+        while content[at:at + 1] == b'!':  # an extension
+            start, at = at, at + 2
+            while content[at:at + 1] not in (b'', b'\0'):
+                at += 1 + content[at]
+            at += 1
+            comments += at - start if content[start + 1] == 0xfe else 0
+        if comments > 2**16:
+            raise ValueError(f'it has {comments} bytes of comments: save it without')
+    elif content.startswith(b'\xff\xd8'):
+        segments, scans, exif, pixels, at = 0, 0, [], 1, 2
+        while found := re.compile(rb'\xff[^\0\xd0-\xd7\xff]').search(content, at):  # a marker, and none within a scan
+            at, marker = found.end(), found[0][1]
+            if marker == 0xd9:
+                break
+            if 0xc0 <= marker <= 0xcf and marker not in (0xc4, 0xc8, 0xcc):
+                height, width = (int.from_bytes(content[at + i:at + i + 2], 'big') for i in (3, 5))
+                pixels = max(pixels, height * width)
+            if marker >= 0xc0 and marker != 0xd8:
+                length = max(int.from_bytes(content[at:at + 2], 'big'), 2)
+                exif += [content[at + 8:at + length]] if marker == 0xe1 and content[at + 2:at + 6] == b'Exif' else []
+                at, segments = at + length, segments + 1
+            scans += marker == 0xda
+        if scans > min(500, 2**32 // pixels) or segments > 10_000 or len(exif) > 200:
+            raise ValueError(f'it has {scans} scans, {segments} segments, {len(exif)} of them EXIF: save it anew')
+        _check_directories(b''.join(exif))  # Pillow joins them
+    elif content[4:8] == b'jP  ' and (at := content.find(b'\xff\x4f\xff\x51')) >= 0:
+        right, bottom, _, _, *tile = (int.from_bytes(content[i:i + 4], 'big') for i in range(at + 8, at + 40, 4))
+        tiles = [-(-(end - start) // max(side, 1)) for end, side, start in zip((right, bottom), tile, tile[2:])]
+        if tiles[0] * tiles[1] * (int.from_bytes(content[at + 40:at + 42], 'big') + 4) > 2**19:
+            raise ValueError(f'it has {tiles[0]} × {tiles[1]} tiles: save it with larger ones')
+
+
+def _check_directories(content: bytes) -> None:
+    """Raise ValueError where the entries of TIFF or EXIF directories name the same bytes again and again.
+
+    Pillow keeps what each of them names.
+    """
+    entries = named = 0
+    for found in re.finditer(rb'II[*+]\0|MM\0[*+]', content):
+        base, order, word = found.start(), 'little' if found[0][:1] == b'I' else 'big', 8 if b'+' in found[0] else 4
+
+        def number(at, size, base=base, order=order):
+            return int.from_bytes(content[base + at:base + at + size], order)
+        head, todo, seen = 8 if word == 8 else 2, [number(word, word)], set()
+        while todo:
+            start = todo.pop()
+            if start in seen:
+                continue
+            seen.add(start)
+            for i in range(number(start, head)):
+                at = start + head + i * (4 + 2 * word)
+                if base + at >= len(content):
+                    break
+                size = ENTRY_BYTES.get(number(at + 2, 2), 0) * number(at + 4, word)
+                value = number(at + 4 + word, word)
+                named += max(min(size, len(content) - base - value), 0) if size > word else 0
+                todo += [value] if number(at, 2) in (0x8769, 0x8825, 0xa005) else []
+                entries += 1
+                if entries > 200_000 or named > len(content) + 2**27:
+                    raise ValueError(f'its TIFF or EXIF directories name {named} bytes of {len(content)}: save it anew')
 
 
 def _decoded(image, channels: int) -> np.ndarray:
@@ -806,6 +903,12 @@ def _name(classes: Sequence[str], label: int) -> str:
     return classes[label] if label < len(classes) else str(label)
 
 
+def _printable(text) -> str:
+    """Text from outside without what a terminal obeys, its further lines indented: none is taken for output."""
+    return re.sub('[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]', lambda match: match[0].encode(
+        'unicode_escape').decode(), str(text)).replace('\n', '\n  ')
+
+
 def _one_line(error: BaseException) -> str:
     return ' '.join(str(error).split())
 
@@ -824,19 +927,24 @@ def main(argv: Sequence[str] | None = None, load: Callable[..., Model] = Model) 
                         help='instances with a lower score are neither drawn nor written; default: 0.3')
     parser.add_argument('--threads', type=int, metavar='N', help='default: one per core')
     args = parser.parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')  # names of files may be of any bytes
     try:
+        if args.threads is not None and not 0 < args.threads <= 1024:
+            raise RuntimeInputError(f'--threads: expected a number from 1 to 1024, got {args.threads}')
         model = load(args.model, threads=args.threads)
         if model.task == 'features':
             raise RuntimeInputError(f'{args.model} is a backbone: it has features, nothing to draw')
         paths, out_dir = _image_files(args.images), Path(args.out_dir)
         out_dir.mkdir(parents=True, exist_ok=True)
         for path, out in zip(paths, _outputs(paths, out_dir)):
-            print(f'{path}: {_write(model, path, out, args.score_thr)}', flush=True)
+            print(_printable(f'{path}: {_write(model, path, out, args.score_thr)}'), flush=True)
     except RuntimeInputError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {_printable(error)}', file=sys.stderr)
         return 2
     except OSError as error:
-        print(f'error: --out-dir {args.out_dir}: {error.strerror or error}', file=sys.stderr)
+        print(f'error: --out-dir {_printable(args.out_dir)}: {error.strerror or error}', file=sys.stderr)
         return 2
     return 0
 

@@ -1,0 +1,54 @@
+"""Exported files whose outputs are malformed or hostile: an error that names the file, whatever computed them."""
+import json
+
+import numpy as np
+import pytest
+
+from mmvision_mamba.runtime import standalone as runtime
+
+HEIGHT, WIDTH = 45, 64
+GOOD = dict(boxes=np.array([[1, 1, 20, 20]], np.float32), scores=np.array([0.9], np.float32),
+            labels=np.array([1]), masks=np.ones((1, HEIGHT, WIDTH), bool))
+
+
+def give(tmp_path, task, outputs, classes=('a', 'b')):
+    """What a model gives that prepares images itself, for a black one."""
+    path = tmp_path / 'model.onnx'
+    path.touch()
+    model = runtime.Model(path, session=runtime.Session(
+        lambda feed: list(outputs.values()), dict(image=('uint8', [None, None, 3])), list(outputs),
+        dict(task=json.dumps(task), classes=json.dumps(classes))))
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    found = model(image)
+    return model.draw(image, found), found
+
+
+def test_the_good_ones_work(tmp_path):
+    picture, found = give(tmp_path, 'detection', GOOD)
+    assert picture.size == (WIDTH, HEIGHT) and found.to_json()[0]['name'] == 'b'
+    assert give(tmp_path, 'detection', {name: array[:0] for name, array in GOOD.items()})[1].to_json() == []
+    assert give(tmp_path, 'segmentation', dict(map=np.ones((HEIGHT, WIDTH), np.uint8)))[1].max() == 1
+
+
+@pytest.mark.parametrize('name, array', [
+    ('boxes', np.full((1, 4), np.nan, np.float32)), ('boxes', np.full((1, 4), np.inf, np.float32)),
+    ('boxes', np.ones((1, 2), np.float32)), ('boxes', np.ones(4, np.float32)), ('boxes', np.ones((2, 4), np.float32)),
+    ('boxes', np.ones((1, 4), int)), ('scores', np.array([np.nan], np.float32)), ('scores', np.ones(100, np.float32)),
+    ('scores', np.ones((1, 1), np.float32)), ('labels', np.array([-5])), ('labels', np.array([0.5])),
+    ('labels', np.array([2**62])), ('labels', np.array([[0]])), ('labels', np.array(0)), ('labels', np.zeros(9, int)),
+    ('masks', np.ones((1, 5, 5), bool)), ('masks', np.ones((0, HEIGHT, WIDTH), bool)),
+    ('masks', np.ones((HEIGHT, WIDTH), bool))], ids=lambda value: value if isinstance(value, str) else '')
+@pytest.mark.parametrize('classes', [('a', 'b'), ()])
+def test_instances(name, array, classes, tmp_path):
+    words = rf'model\.onnx(: {name} are NaN| does not give .*({name}|must be))'
+    with pytest.raises(runtime.RuntimeInputError, match=words) as error:
+        give(tmp_path, 'detection', {**GOOD, name: array}, classes)
+    assert len(str(error.value).splitlines()) == 1 and len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize('labels', [
+    np.full((HEIGHT, WIDTH), -3), np.full((HEIGHT, WIDTH), 2**40), np.zeros((5, 5), int),
+    np.zeros((1, HEIGHT, WIDTH), int), np.zeros((HEIGHT, WIDTH), bool)])
+def test_maps(labels, tmp_path):
+    with pytest.raises(runtime.RuntimeInputError, match=r'model\.onnx does not give what its metadata says'):
+        give(tmp_path, 'segmentation', dict(map=labels))
