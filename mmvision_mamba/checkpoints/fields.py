@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..limits import CATEGORIES, NAME
 from ..printable import shown
 
 MOST = 2**53  # of counts, so that they stay exact as floats
@@ -120,8 +121,12 @@ def is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= NAME  # who draws a longer one takes for ever
+
+
 def _are_names(value: Any) -> bool:
-    return value is None or is_text(value) or list_of(is_text)(value)
+    return value is None or _is_name(value) or (list_of(_is_name)(value) and len(value) <= CATEGORIES.value)
 
 
 def _are_colours(value: Any) -> bool:
@@ -216,7 +221,9 @@ GENERATORS: dict[str, Callable[[Any], bool]] = dict(
 
 _DICT = Field('a dictionary', is_dict)
 _COUNT = Field('a whole number, 0 or more', is_count)
-_NAMES = Field('names', _are_names)
+# Of iterations: to skip the batches of more takes hours, to add up their times more than fits.
+_REACHED = Field('a whole number, 0 to 200 million', lambda value: is_count(value) and value <= 200_000_000)
+_NAMES = Field(f'at most {CATEGORIES.default} names of {NAME} characters', _are_names)
 _COLOURS = Field('colours, red, green and blue from 0 to 255', _are_colours)
 _GROUPS = Field("a list of an optimiser's groups", are_groups)
 _PATHS = Field('a list of paths', list_of(is_text))
@@ -230,12 +237,13 @@ READ: dict[str, Field] = {
         classes=_NAMES, CLASSES=_NAMES, palette=_COLOURS, PALETTE=_COLOURS).items()}}
 
 RESUMED: dict[str, Field] = {
-    'meta': _DICT, 'meta.epoch': _COUNT, 'meta.iter': _COUNT,
+    'meta': _DICT, 'meta.epoch': _REACHED, 'meta.iter': _REACHED,
     'meta.seed': Field('a seed, from 0 to 4294967295, or None', or_none(lambda seed: is_count(seed) and seed < 2**32)),
     'meta.cfg': Field('the text of a config', or_none(lambda text: is_text(text) and len(text) < 2**24)),
     'message_hub': _DICT,
-    **{f'message_hub.{key}': Field('a dictionary', is_dict, True) for key in (
-        'log_scalars', 'runtime_info', 'resumed_keys')},
+    **{f'message_hub.{key}': Field('a dictionary', is_dict, True) for key in ('runtime_info', 'resumed_keys')},
+    'message_hub.log_scalars': Field('histories by names that can be printed', lambda value: is_dict(value) and all(
+        shown(key) == key for key in value), True),
     'message_hub.resumed_keys.*': Field('True or False', lambda value: isinstance(value, bool)),
     'message_hub.runtime_info.keep_ckpt_ids': Field('a list of iterations or epochs', list_of(is_count)),
     'message_hub.runtime_info.last_ckpt': Field('a path', or_none(is_text)),
@@ -257,8 +265,9 @@ RESUMED: dict[str, Field] = {
     **{f'resume_state.random.*.{key}': Field('the state of a random number generator', fits, key != 'cuda')
        for key, fits in GENERATORS.items()},
     'resume_state.loader': _DICT,
-    **{f'resume_state.loader.{key}': Field('a whole number, 0 or more', is_count, True)
-       for key in ('batches', 'position', 'passes', 'seed')},
+    **dict.fromkeys([f'resume_state.loader.{key}' for key in ('batches', 'position', 'passes')],
+                    _REACHED._replace(needed=True)),
+    'resume_state.loader.seed': _COUNT._replace(needed=True),
     'resume_state.loader.images': Field('a whole number, 1 or more', lambda value: is_count(value) and value > 0, True),
     'resume_state.loader.sampler_seed': Field('a whole number, 0 or more, or None', or_none(is_count), True),
     'resume_state.loader.batch': Field('a whole number, 1 or more', lambda value: is_count(value) and value > 0),

@@ -121,8 +121,9 @@ def _download(url: str, file: Path, sha256: str) -> None:
 def _remove_leftovers(folder: Path) -> None:
     """Remove what downloads that were killed left behind, those of other URLs too."""
     for part in folder.glob(f'*/*{_PART}'):
-        with suppress(OSError, ValueError):  # in use, on Windows; gone; of another name
-            if _is_dead(int(part.name.split('.')[-3])) or time.time() - part.stat().st_mtime > _STILL:
+        own = re.fullmatch(rf'.+\.(\d{{1,9}})\.[0-9a-f]+{re.escape(_PART)}', part.name)  # others' files are theirs
+        with suppress(OSError):  # in use, on Windows; gone
+            if own and (_is_dead(int(own[1])) or time.time() - part.stat().st_mtime > _STILL):
                 part.unlink()
 
 

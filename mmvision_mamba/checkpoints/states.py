@@ -96,7 +96,11 @@ def _optimizer_problems(saved: dict, optimizer: torch.optim.Optimizer, path: str
                 yield f'{path}.param_groups.{i} lacks {key}'
         if (problem := _refusal(optimizer, group)) and not _refusal(optimizer, fresh):
             yield f'{path}.param_groups.{i} can not be ({problem})'
-        kept = _kept(optimizer, group) if any(number in states for number in group['params']) else None
+        kept = None
+        if any(number in states for number in group['params']):
+            kept = _kept(optimizer, {**fresh, **group})  # of another version of torch it may lack some
+            if kept is None and _kept(optimizer, fresh) is not None:
+                yield f'{path}.param_groups.{i} can not be: no step can be made with its settings'
         for number, parameter in (next(parameters) for _ in group['params']):
             if kept is not None and states.get(number):
                 yield from _state_problems(states[number], kept, parameter, f'{path}.state.{number}')
@@ -117,8 +121,9 @@ def _kept(optimizer: torch.optim.Optimizer, group: dict) -> dict | None:
     """The state that the optimiser keeps for a parameter of shape `_DUMMY` in `group`; None if it can't be told."""
     try:
         probe = copy.copy(optimizer)
-        parameter = torch.nn.Parameter(torch.zeros(_DUMMY))
-        parameter.grad = torch.zeros(_DUMMY)
+        device = optimizer.param_groups[0]['params'][0].device
+        parameter = torch.nn.Parameter(torch.zeros(_DUMMY, device=device))
+        parameter.grad = torch.zeros(_DUMMY, device=device)
         probe.param_groups, probe.state = [{**group, 'params': [parameter]}], defaultdict(dict)
         type(probe).step(probe)
         return dict(probe.state[parameter])

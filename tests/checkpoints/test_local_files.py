@@ -141,6 +141,18 @@ def test_what_a_killed_download_leaves_is_removed_at_the_next_one(tmp_path, cach
     assert not list(cache.glob('*/*.part'))
 
 
+def test_half_downloads_of_others_stay(tmp_path, cache):
+    others = [cache / 'theirs' / name for name in (
+        'w.part', '.part', 'w.b.c.part', f'w.{10**20}.a.part', 'w.1.xyz.part')]
+    for path in others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b'x')
+        os.utime(path, (0, 0))
+    with answering(content(saved(tmp_path, 9))) as url:
+        assert read_checkpoint(f'{url}/w.pth')['a'] == 9
+    assert all(path.exists() for path in others)
+
+
 def test_other_sources_of_mmengine_download_likewise(tmp_path, cache, monkeypatch):
     from mmengine.runner import checkpoint
     with answering(content(saved(tmp_path, 9))) as url:

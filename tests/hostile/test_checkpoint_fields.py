@@ -119,3 +119,21 @@ def test_a_history_without_numbers_is_refused(begun, tmp_path):
         vars(history).update(change)
         content = changed(begun, ('message_hub', 'log_scalars', 'train/loss'), history)
         assert 'a history without numbers' in outcome(content, tmp_path)
+
+
+@pytest.mark.parametrize(('path', 'value', 'words'), [
+    (('meta', 'iter'), 10**15, 'meta.iter must be a whole number, 0 to 200 million'),
+    (('resume_state', 'loader', 'position'), 10**12, 'loader.position must be a whole number, 0 to 200 million'),
+    (('meta', 'dataset_meta'), dict(classes=('a', 'b' * 10**6)), 'names of 1000 characters'),
+    (('meta', 'dataset_meta'), dict(classes=('a',) * 100_001), 'at most 100000 names'),
+    (('message_hub', 'log_scalars'), {'train/a\nFORGED': HistoryBuffer([1.], [1])}, 'names that can be printed')])
+def test_what_would_take_for_ever_is_refused(path, value, words, begun, tmp_path):
+    result = outcome(changed(begun, path, value), tmp_path)
+    assert words in result and len(result.splitlines()) == 2 and len(result) < 500, result
+
+
+@pytest.mark.parametrize('settings', [dict(capturable=True), dict(lr=1e300)])
+def test_settings_that_no_step_can_be_made_with_are_refused(settings, begun, tmp_path):
+    groups = [{**group, **settings} for group in begun['optimizer']['param_groups']]
+    result = outcome(changed(begun, ('optimizer', 'param_groups'), groups), tmp_path)
+    assert 'optimizer.param_groups.0 can not be: no step can be made with its settings' in result, result

@@ -64,6 +64,14 @@ def test_half_precision_and_nan_are_what_the_file_has():
         check_loaded(layer, state, 'w.pth')
 
 
+def test_weights_that_are_too_large_for_the_model_are_refused():
+    layer = nn.Linear(2, 2)
+    state = dict(weight=torch.full((2, 2), 1e300, dtype=torch.float64), bias=torch.ones(2))
+    layer.load_state_dict(state)
+    with pytest.raises(CheckpointError, match=r'w\.pth: weight could not be loaded'):
+        check_loaded(layer, state, 'w.pth')
+
+
 @pytest.mark.parametrize('make', [
     lambda t: t.to_sparse(), lambda t: t.to('meta'), lambda t: t.to(torch.int8), lambda t: t.to(torch.complex64),
     lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8)],
