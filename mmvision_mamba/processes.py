@@ -13,12 +13,24 @@ from .printable import printable
 
 def is_first_process() -> bool:
     """Whether this process is the only one or has rank 0. Works before the process group is initialised."""
-    return int(os.environ.get('RANK', os.environ.get('SLURM_PROCID', 0))) == 0
+    return _number('RANK' if 'RANK' in os.environ else 'SLURM_PROCID') == 0
 
 
 def was_restarted() -> bool:
     """Whether torchrun or Slurm started this process in the place of an earlier one of the same job."""
-    return any(int(os.environ.get(name) or 0) for name in ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT'))
+    return any(map(_number, ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT')))
+
+
+def _number(name: str) -> int:
+    """A number that torchrun or Slurm sets in the environment; 0 where it is not set.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    given = os.environ.get(name) or '0'
+    if not (given.isascii() and given.isdecimal()):
+        raise ConfigError(f'{name}={given[:40]!r} in the environment: expected a number, as torchrun and Slurm set it')
+    return int(given)
 
 
 def print_once(text: str) -> None:

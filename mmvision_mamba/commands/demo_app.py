@@ -35,8 +35,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from ..app.page import build_page, serve
 
-    if not 0 <= args.score_thr <= 1:
-        raise ConfigError(f'--score-thr: expected a number from 0 to 1, got {args.score_thr:g}')
+    for name, least, most in (('score_thr', 0, 1), ('port', 0, 65535), ('max_megabytes', 0.001, 1e6),
+                              ('max_megapixels', 0.001, 1e6)):
+        if not least <= getattr(args, name) <= most:
+            raise ConfigError(f'--{name.replace("_", "-")}: expected a number from {least} to {most:g}, got '
+                              f'{getattr(args, name):g}')
     page = build_page(_load_models(args), _find_examples(args), int(args.max_megapixels * 1e6),
                       score_thr=args.score_thr)
     try:

@@ -92,6 +92,8 @@ def _job_class(part: str) -> type:
 
 
 def _check_options(args: argparse.Namespace) -> None:
+    if max(args.shape) > 2**16:
+        raise ConfigError(f'--shape {args.shape[0]} {args.shape[1]}: at most {2**16} pixels a side')
     if min(args.shape) < 32:
         raise ConfigError(f'--shape {args.shape[0]} {args.shape[1]}: MambaVision takes images of 32 pixels or more on '
                           'each side')

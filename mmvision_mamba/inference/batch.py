@@ -180,7 +180,7 @@ class BatchJob:
     def _check_unchanged(self, states: list[str], todo: set[int]) -> None:
         """Raise DataError where images of parts that are there are others than they were then."""
         try:
-            before = read_text(self.out / 'states.txt').splitlines()
+            before = read_text(self.out / 'states.txt', 100 * len(states)).splitlines()  # a line has 65 bytes at most
         except (OSError, UnicodeError):
             before = []
         if len(before) != len(states):

@@ -60,7 +60,7 @@ def is_annotation(found: object, image_ids: Collection[int | str]) -> bool:
         return False
     box = found.get('bbox')
     return 'segmentation' in found if box is None else len(box) == 4 and all(
-        isinstance(value, int | float) for value in (*box, found.get('score')))
+        isinstance(value, int | float) and -1e30 < value < 1e30 for value in (*box, found.get('score')))
 
 
 def _png(image) -> bytes:

@@ -374,7 +374,8 @@ def check_device(device: str | None) -> str:
     if device is None:
         return get_device()
     try:
-        torch.empty(0, device=device)
+        if torch.empty(0, device=device).is_meta:
+            raise ValueError('it computes nothing')
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ConfigError(f'device {device!r} can not be used: {str(error).splitlines()[0]}') from None
     return device

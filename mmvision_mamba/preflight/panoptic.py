@@ -81,7 +81,8 @@ class PanopticMap:
 
     def __init__(self, path: str, segments: Sequence[dict]):
         self.path = path
-        self.ids = {segment['id'] for segment in segments if isinstance(segment, dict) and 'id' in segment}
+        self.ids = {segment['id'] for segment in segments
+                    if isinstance(segment, dict) and isinstance(segment.get('id'), int | float | str)}
 
     def problems(self, size: tuple[int, int] | None) -> Iterator[tuple[str, str, str]]:
         """Yield (kind, place, detail) of its problems; `size`: the image's width and height."""

@@ -33,6 +33,7 @@ _LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg', 'mmvision_mamb
 _METRICS = ('mIoU', 'mDice', 'mFscore')  # of mmseg's IoUMetric, which looks at them after the first validation
 _LEVELS = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
 _STARTS = ('fork', 'forkserver', 'spawn')
+_NONE = ('visualizer', 'log_processor')  # None stands for mmengine's own
 _SIZES = ('scale', 'scales', 'img_scale', 'crop_size')  # of transforms, in pixels
 _REGISTRIES = dict(model=MODELS, optim_wrapper=OPTIM_WRAPPERS, param_scheduler=PARAM_SCHEDULERS, train_cfg=LOOPS,
                    val_cfg=LOOPS, test_cfg=LOOPS, default_hooks=HOOKS, custom_hooks=HOOKS, val_evaluator=METRICS,
@@ -83,6 +84,17 @@ def _unlike(old, value, name: str) -> str | None:
         if all(isinstance(item, Mapping) for item in old) and not isinstance(value, list | tuple | Mapping):
             return f'a list, of which an item is set by its number: {name}.0.KEY=VALUE'
     return None
+
+
+def check_containers(cfg: Config) -> None:
+    """Raise ConfigError where a part of a run's config that must be a dict, or a list of dicts, is something else."""
+    for key in ('env_cfg', 'default_hooks', 'visualizer', 'log_processor'):
+        if key in cfg and not isinstance(cfg[key], Mapping) and (cfg[key] is not None or key not in _NONE):
+            raise ConfigError(f'{key} is {shown(cfg[key])!r}: expected a dict')
+    hooks = cfg.get('custom_hooks')
+    if hooks is not None and not (isinstance(hooks, list | tuple) and all(
+            isinstance(hook, Mapping) and 'type' in hook for hook in hooks)):
+        raise ConfigError(f'custom_hooks is {shown(hooks)!r}: expected a list of dicts, each with a type')
 
 
 def check_argument_types(cfg: Config) -> None:

@@ -13,10 +13,13 @@ from matplotlib.axes import Axes
 from ..errors import ConfigError, DataError
 from ..files import read_text
 from ..limits import TEXT_BYTES
+from ..printable import shown
 from ..text import shortened
 from .figures import new_figure, save
 
 LINES = ('-', '--', ':', '-.')
+_LARGEST = 1e100  # of what is drawn: Matplotlib computes with squares and differences
+_MOST_PANELS = 60
 TITLES = dict(lr='learning rate')
 METRICS = {  # panel -> the endings of its keys
     'average precision': ('mAP',),
@@ -65,7 +68,7 @@ def read_run(path: str | os.PathLike, name: str | None = None) -> Run:
     for records, curves in ((train, run.train), (val, run.val)):
         for x, record in records:
             for key, value in record.items():
-                if isinstance(value, int | float) and key not in ('step', 'iter', 'epoch'):
+                if _is_drawn(value) and key not in ('step', 'iter', 'epoch'):
                     curves.setdefault(key, []).append((x, value))
     return run
 
@@ -101,12 +104,13 @@ def _records(file: Path) -> tuple[list[tuple[float, dict]], list[tuple[float, di
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             if number == len(lines) and train:  # cut off in the middle of a write
                 break
-            raise DataError(f'{file}: line {number} is not JSON ({error.msg}); expected one object a line, as in '
+            problem = getattr(error, 'msg', None) or shown(error, 100)
+            raise DataError(f'{file}: line {number} is not JSON ({problem}); expected one object a line, as in '
                             "mmengine's scalars.json") from error
-        if not isinstance(record, dict) or not isinstance(record.get('step'), int | float):
+        if not isinstance(record, dict) or not _is_place(record.get('step')):
             continue  # such as the metrics of a test
         if 'iter' in record:
             train.append((record['step'], record))
@@ -116,6 +120,16 @@ def _records(file: Path) -> tuple[list[tuple[float, dict]], list[tuple[float, di
             step = record['step']
             val.append((last if step < last or step == epoch else step, record))
     return train, val
+
+
+def _is_place(value: object) -> bool:
+    """Whether it is a number that Matplotlib can draw."""
+    return isinstance(value, int | float) and -_LARGEST < value < _LARGEST
+
+
+def _is_drawn(value: object) -> bool:
+    """Whether it is a number that Matplotlib can draw, or NaN or infinite, which it leaves out."""
+    return _is_place(value) or (isinstance(value, float) and not math.isfinite(value))
 
 
 def draw_curves(out: str | os.PathLike, runs: Sequence[Run], keys: Sequence[str] | None = None,
@@ -129,13 +143,16 @@ def draw_curves(out: str | os.PathLike, runs: Sequence[Run], keys: Sequence[str]
         title: above the panels. Default: the names of the runs.
 
     Raises:
-        ConfigError: no run has one of the keys.
+        ConfigError: no run has one of the keys, or there are more panels than one can look at.
     """
     panels = _panels(runs) if keys is None else [(key, [key]) for key in keys]
     known = sorted({key for run in runs for key in (*run.train, *run.val)})
     missing = [key for _, names in panels for key in names if key not in known]
     if missing:
         raise ConfigError(f'--keys: not logged: {", ".join(missing)}; there are {", ".join(known)}')
+    if not 0 < len(panels) <= _MOST_PANELS:
+        raise ConfigError(f'{len(panels)} panels would be drawn, and 1 to {_MOST_PANELS} are possible.\nChoose what to '
+                          f'draw by --keys; there are {shortened(known, 20)}')
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = new_figure(6.4 * columns, 3.9 * rows + 0.4)

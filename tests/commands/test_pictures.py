@@ -94,4 +94,7 @@ def test_demo_app(fails, configs):
     assert 'expected its checkpoint after it' in fails('demo_app', configs.detector)
     assert 'config file not found: nowhere.py' in fails('demo_app', 'nowhere.py', 'x.pth')
     assert 'x.pth' in fails('demo_app', configs.segmentor, 'x.pth')
+    for option, value in (('--port', '-1'), ('--port', '65536'), ('--max-megabytes', 'nan'),
+                          ('--max-megapixels', 'inf'), ('--max-megapixels', '-5'), ('--score-thr', 'nan')):
+        assert f'{option}: expected a number from ' in fails('demo_app', configs.segmentor, 'x.pth', option, value)
     assert '--score-thr' in fails('demo_app', configs.segmentor, 'x.pth', '--score-thr', '30')

@@ -8,6 +8,7 @@ from mmvision_mamba.configs import find_config
 from mmvision_mamba.errors import ConfigError
 from mmvision_mamba.preflight.check_loops import check_training
 from mmvision_mamba.preflight.read import read_config
+from mmvision_mamba.preflight.value_types import check_containers
 
 from ..helpers import ROOT
 
@@ -95,3 +96,19 @@ def test_another_optimizer_of_a_resumed_run():
     with pytest.raises(ConfigError, match=r'SGD has no betas; and a run is resumed with the optimizer of its '
                                           r'checkpoint alone\.\n.*load_from=CHECKPOINT, without --resume'):
         check_training(cfg)
+
+
+@pytest.mark.parametrize(('key', 'value'), [
+    ('env_cfg', 5), ('env_cfg', None), ('default_hooks', None), ('default_hooks', []), ('custom_hooks', 5),
+    ('custom_hooks', [5]), ('custom_hooks', [dict(a=1)]), ('visualizer', 'local')])
+def test_parts_that_are_no_dicts(key, value):
+    cfg = read_config(SEGMENTOR)
+    cfg[key] = value
+    with pytest.raises(ConfigError, match=f'{key} is .*: expected a (dict|list)'):
+        check_containers(cfg)
+
+
+def test_none_is_what_mmengine_takes_it_for():
+    cfg = read_config(SEGMENTOR)
+    cfg.visualizer = cfg.custom_hooks = None
+    check_containers(cfg)

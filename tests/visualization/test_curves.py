@@ -124,3 +124,23 @@ def test_keys(runs, monkeypatch, tmp_path):
     with pytest.raises(ConfigError, match='--keys: not logged: los; there are coco/bbox_mAP, '):
         draw_curves(tmp_path / 'x.png', runs, keys=['los'])
     assert not (tmp_path / 'x.png').exists()
+
+
+@pytest.mark.parametrize(('text', 'words'), [
+    ('{"loss":' + '[' * 100_000, 'line 1 is not JSON'),
+    ('{"loss":' + '9' * 5000 + ', "step": 1}', 'line 1 is not JSON'),
+    ('{"loss": 1, "step": NaN}', 'no curves'), ('{"loss": 1, "step": 1e999}', 'no curves'),
+    ('{"loss": 1, "step": 1' + '0' * 400 + '}', 'no curves'), ('{"coco/bbox_mAP": "x", "step": 1}', '0 panels'),
+    ('\n'.join(f'{{"metric_{i}": 1, "step": {i}}}' for i in range(3000)), '3000 panels would be drawn')])
+def test_logs_that_can_not_be_drawn(text, words, tmp_path):
+    (tmp_path / 'x.json').write_text(text)
+    with pytest.raises((DataError, ConfigError), match=words) as error:
+        draw_curves(tmp_path / 'x.png', [read_run(tmp_path / 'x.json')])
+    assert len(str(error.value)) < 1000 and not (tmp_path / 'x.png').exists()
+
+
+def test_values_too_large_to_draw_are_left_out(tmp_path):
+    (tmp_path / 'x.json').write_text('{"loss": -1e308, "iter": 1, "step": 1}\n{"loss": 1e308, "iter": 2, "step": 2}\n'
+                                     '{"loss": NaN, "iter": 3, "step": 3}\n{"loss": 2, "iter": 4, "step": 4}')
+    assert [x for x, _ in read_run(tmp_path / 'x.json').train['loss']] == [3, 4]
+    draw_curves(tmp_path / 'x.png', [read_run(tmp_path / 'x.json')])

@@ -19,7 +19,7 @@ from ...preflight.check_masks import check_masks_stay
 from ...preflight.check_model import check_model
 from ...preflight.read import read_config
 from ...preflight.usage import check_usage
-from ...preflight.value_types import check_argument_types
+from ...preflight.value_types import check_argument_types, check_containers
 from ...processes import print_once
 
 
@@ -36,6 +36,7 @@ def load_config(args: argparse.Namespace, dataloader: str) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options, ('model', dataloader),
                       refuse_broken=not getattr(args, 'skip_bad_images', False))
+    check_containers(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = next(path for path in (args.work_dir, cfg.get('work_dir'), str(
         Path('work_dirs') / Path(args.config).stem)) if path is not None)
