@@ -9,14 +9,13 @@ from typing import Literal
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
 from timm.layers import DropPath, trunc_normal_
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from typing_extensions import Self
 
 from ..errors import ConfigError, DataError
-from ..ops import Linear, check_backend
+from ..ops import Linear, attention, check_backend
 from ..text import check_names
 from .family import PADDINGS, resolve_arch
 from .mixers import MambaVisionMixer, mixer_class  # noqa: F401  (models that were pickled whole look for it here)
@@ -97,8 +96,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=None if mask is None else mask[:, None, None, :])
-        return self.proj(y.transpose(1, 2).flatten(2))
+        return self.proj(attention(q, k, v, mask).transpose(1, 2).flatten(2))
 
 
 class Mlp(nn.Module):

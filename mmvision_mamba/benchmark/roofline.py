@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import torch
 
-from ..ops.linear import onednn_linear
+from ..ops.onednn import linear_operator
 from .timing import milliseconds
 
 # Large enough to leave every cache, small enough to be done in seconds.
@@ -39,7 +39,7 @@ def _products(a: torch.Tensor, b: torch.Tensor) -> dict[str, Callable]:
     cpu = a.device.type == 'cpu'
     mkl = cpu and a.dtype == torch.float32 and torch.backends.mkl.is_available()
     products = {'MKL' if mkl else 'torch.mm': lambda: torch.mm(a, b, out=out)}
-    linear = onednn_linear() if cpu else None
+    linear = linear_operator() if cpu else None
     if linear is not None and a.dtype != torch.float16:  # which few CPUs compute in
         weight = b.t().contiguous()
         products['oneDNN'] = lambda: linear(a, weight, None, 'none', [], '')

@@ -25,7 +25,8 @@ def usable_backends(asked: list[str] | None, device: torch.device) -> list[str]:
     """
     usable = []
     # On a CPU Triton would run in its interpreter: only if it is asked for.
-    for backend in asked or (BACKENDS[1:] if device.type == 'cuda' else ['reference', 'chunked']):
+    left_out = ('auto', 'numba') if device.type == 'cuda' else ('auto', 'triton', 'mamba_ssm')
+    for backend in asked or [name for name in BACKENDS if name not in left_out]:
         try:
             check_backend(backend)
             selective_scan(*(torch.zeros(shape, device=device) for shape in (

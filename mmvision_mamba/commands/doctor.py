@@ -109,7 +109,8 @@ def _print_scans(results: dict) -> None:
         for line in others:
             _line('', line, indent=2)
     if scans:
-        _line('auto', 'triton on CUDA, chunked elsewhere' if not scans['triton'] else 'takes chunked', indent=2)
+        cpu = 'chunked' if scans['numba'] else 'numba'
+        _line('auto', f'takes {cpu}' if scans['triton'] else f'triton on CUDA, {cpu} elsewhere', indent=2)
     else:
         _line('none', 'torch can not be imported', indent=2)
 

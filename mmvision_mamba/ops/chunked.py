@@ -99,6 +99,24 @@ def _total_decay(dt: Tensor, A_t: Tensor) -> Tensor:
     return torch.exp(dt.sum(0).unsqueeze(-2) * A_t)
 
 
+def _step_sizes(delta: Tensor, delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None,
+                dtype: torch.dtype) -> Tensor:
+    """`step_sizes`, on a CPU with a softplus that takes a third of the time: PyTorch's log1p takes seven exponentials'.
+
+    log(1 + exp(x)) = max(x, 0) + 2 artanh(s), s = e / (e + 2) <= 1/3, e = exp(-|x|): small ones keep all their digits.
+    """
+    if not delta_softplus or dtype != torch.float32 or delta.device.type != 'cpu':
+        return step_sizes(delta, delta_bias, delta_softplus, mask, dtype)
+    x = step_sizes(delta, delta_bias, False, None, dtype)
+    e = x.abs().neg_().exp_()
+    s = e / (e + 2)
+    square = s * s
+    series = square * (1 / 15)
+    for n in (13, 11, 9, 7, 5, 3):
+        series.add_(1 / n).mul_(square)
+    return step_sizes(series.add_(1).mul_(s).mul_(2).add_(x.clamp_min(0)), None, False, mask, dtype)
+
+
 class _Buffers(dict):
     """Work space by name and shape, reused from segment to segment, so that it stays in cache."""
 
@@ -129,10 +147,10 @@ def _forward_segment(x, dt, A_t, B, C, carry, starts, buffers) -> tuple[Tensor, 
         end = h[1].clone()
         for a_t, input_t in zip(a[1:].unbind(), h[2:].unbind()):
             torch.addcmul(input_t, a_t, end, out=end)
-        total = _total_decay(dt, A_t)
-        for k in range(chunks):
-            h[0, :, k] = carry
-            carry = torch.addcmul(end[:, k], total[:, k], carry)
+        befores = h[0].unbind(1)
+        befores[0].copy_(carry)
+        for before, after, end_k, total in zip(befores, befores[1:], end.unbind(1), _total_decay(dt, A_t).unbind(1)):
+            torch.addcmul(end_k, total, before, out=after)
     starts.copy_(h[0])
     _recur(a, h)
     return torch.matmul(C.unsqueeze(-2), h[1:]).squeeze(-2), h[steps, :, -1].clone()
@@ -157,10 +175,9 @@ def _backward_segment(dy, x, dt, A_t, B, C, carry, starts, buffers) -> tuple[Ten
         for a_next, g_t in zip(reversed(a.unbind()), reversed(g[:-1].unbind())):
             torch.addcmul(g_t, a_next, first, out=first)
         first.mul_(a[0])
-        total = _total_decay(dt, A_t)
-        for k in reversed(range(chunks)):
-            g[-1, :, k] += carry
-            carry = torch.addcmul(first[:, k], total[:, k], carry)
+        for last, first_k, total in zip(*(reversed(x.unbind(1)) for x in (g[-1], first, _total_decay(dt, A_t)))):
+            last += carry
+            carry = torch.addcmul(first_k, total, carry)
     grads = g.unbind()
     for a_next, g_t, g_next in zip(reversed(a.unbind()), reversed(grads[:-1]), reversed(grads)):
         torch.addcmul(g_t, a_next, g_next, out=g_t)
@@ -187,7 +204,7 @@ def chunked_scan_op(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D
     starts = A_t.new_empty(plan.segments, batch, plan.chunks, state, channels)
     for s, rows, tokens in plan.blocks(batch if y.numel() else 0):
         x, B_s, C_s = (v[rows, tokens].to(dtype) for v in (u, B, C))
-        dt = step_sizes(delta[rows, tokens], delta_bias, delta_softplus, _slice(mask, rows, tokens), dtype)
+        dt = _step_sizes(delta[rows, tokens], delta_bias, delta_softplus, _slice(mask, rows, tokens), dtype)
         if s == 0:
             carry = x.new_zeros(len(x), state, channels)
         out, carry = _forward_segment(  # type: ignore[call-arg]
@@ -216,7 +233,7 @@ def chunked_scan_backward_op(dy: Tensor, u: Tensor, delta: Tensor, A: Tensor, B:
     for s, rows, tokens in plan.blocks(batch if u.numel() else 0, reverse=True):
         dy_s, x, B_s, C_s = (v[rows, tokens].to(dtype) for v in (dy, u, B, C))
         mask_s = _slice(mask, rows, tokens)
-        dt = step_sizes(delta[rows, tokens], delta_bias, delta_softplus, mask_s, dtype)
+        dt = _step_sizes(delta[rows, tokens], delta_bias, delta_softplus, mask_s, dtype)
         if s == plan.segments - 1:
             carry = x.new_zeros(len(x), state, channels)
         *grads, dA_s, carry = _backward_segment(  # type: ignore[call-arg]

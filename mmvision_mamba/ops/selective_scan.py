@@ -18,10 +18,16 @@ def _triton_scan(*args: Any) -> Tensor:
     return triton_scan(*args)
 
 
+def _numba_scan(*args: Any) -> Tensor:
+    from .numba_scan import numba_scan  # imports numba: only when it is needed
+    return numba_scan(*args)
+
+
 # Each takes selective_scan's arguments but the backend, checked, in selective_scan's order.
-_SCANS = {'reference': reference_scan, 'chunked': chunked_scan, 'triton': _triton_scan, 'mamba_ssm': mamba_ssm_scan}
+_SCANS = {'reference': reference_scan, 'chunked': chunked_scan, 'numba': _numba_scan, 'triton': _triton_scan,
+          'mamba_ssm': mamba_ssm_scan}
 BACKENDS = ('auto', *_SCANS)
-_TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_KERNEL_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def check_backend(backend: str) -> str:
@@ -48,6 +54,8 @@ def _missing(backend: str) -> str:
     """The message about a package that `backend` lacks, with the way out; '' where it lacks none."""
     if backend == 'triton':
         return _triton_missing()
+    if backend == 'numba':
+        return _numba_missing()
     if backend == 'mamba_ssm':
         try:
             package_scan()
@@ -70,18 +78,34 @@ def _triton_missing() -> str:
     return ''
 
 
+@functools.cache
+def _numba_missing() -> str:
+    if find_spec('numba') is None:
+        return str(MissingExtraError("scan backend 'numba'", 'numba'))
+    try:
+        from . import numba_scan  # noqa: F401
+    except Exception as error:  # it refuses versions of NumPy and Python that it doesn't know
+        return f"scan backend 'numba': numba can't be used: {error}\npip install --upgrade numba"
+    return ''
+
+
 def _choose(backend: str, u: Tensor) -> str:
     """The backend that scans u, with 'auto' resolved. Raises ConfigError if the named backend can't take u."""
     if backend == 'auto':
-        return 'triton' if triton_takes(u) else 'chunked'
+        if triton_takes(u):
+            return 'triton'
+        return 'numba' if not exporting() and numba_takes(u) and not _missing('numba') else 'chunked'
     if exporting() or backend in ('reference', 'chunked'):
         return backend
     check_backend(backend)
+    if backend == 'numba' and not numba_takes(u):
+        raise ConfigError(f"selective_scan: backend 'numba' takes float32, float16 and bfloat16 on a CPU, u is "
+                          f"{u.dtype} on {u.device}: use 'auto' or 'chunked'")
     if backend == 'mamba_ssm' and not u.is_cuda:
         raise ConfigError(f"selective_scan: backend 'mamba_ssm' needs CUDA tensors, u is on {u.device}: "
                           "use 'auto' or 'chunked'")
     if backend == 'triton' and not triton_takes(u, interpreted=True):
-        if u.dtype not in _TRITON_DTYPES:
+        if u.dtype not in _KERNEL_DTYPES:
             raise ConfigError(f"selective_scan: backend 'triton' takes float32, float16 and bfloat16, u is {u.dtype}: "
                               "use 'auto' or 'chunked'")
         raise ConfigError(f"selective_scan: backend 'triton' needs CUDA tensors, u is on {u.device}: use 'auto' or "
@@ -89,9 +113,14 @@ def _choose(backend: str, u: Tensor) -> str:
     return backend
 
 
+def numba_takes(u: Tensor) -> bool:
+    """Whether numba's loops scan `u`, where it is installed."""
+    return u.device.type == 'cpu' and u.dtype in _KERNEL_DTYPES
+
+
 def triton_takes(u: Tensor, interpreted: bool = False) -> bool:
     """Whether Triton's kernels run on `u`: on CUDA, or, if `interpreted`, wherever Triton's interpreter is on."""
-    return u.dtype in _TRITON_DTYPES and not _missing('triton') and (u.is_cuda or (interpreted and _interpreted()))
+    return u.dtype in _KERNEL_DTYPES and not _missing('triton') and (u.is_cuda or (interpreted and _interpreted()))
 
 
 @torch.compiler.assume_constant_result
@@ -119,10 +148,10 @@ def selective_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D:
         delta_softplus: whether delta goes through a softplus. Default: False.
         mask: bool, ``(batch, length)``, True at real tokens. At the others Δ is exactly 0: the state passes through
             unchanged, and they get no gradient but D's. None: all are real.
-        backend: 'reference' (step by step), 'chunked' (any device, own backward), 'triton' (CUDA, u in float32,
-            float16 or bfloat16), 'mamba_ssm' (CUDA, the package of that name) or 'auto': Triton where it is installed
-            and takes u, else chunked. A graph that is exported gets the chunked scan's plain operators, whichever of
-            the last four is asked for. Default: 'auto'.
+        backend: 'reference' (step by step), 'chunked' (any device, own backward), 'numba' (CPU) and 'triton' (CUDA),
+            both for u in float32, float16 or bfloat16, 'mamba_ssm' (CUDA, the package of that name) or 'auto': Triton
+            or numba where it is installed and takes u, else chunked. A graph that is exported gets the chunked scan's
+            plain operators, whichever but the first is asked for. Default: 'auto'.
 
     Returns:
         y: ``(batch, length, channels)``, in u's dtype.

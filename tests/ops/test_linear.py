@@ -1,3 +1,6 @@
+import platform
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn as nn
@@ -6,10 +9,20 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmvision_mamba.ops import Linear
-from mmvision_mamba.ops import linear as module
+from mmvision_mamba.errors import ConfigError
+from mmvision_mamba.ops import Linear, onednn
 
-needs_onednn = pytest.mark.skipif(module._LINEAR is None, reason="PyTorch without oneDNN's linear layer")
+needs_onednn = pytest.mark.skipif(onednn._LINEAR is None, reason="PyTorch without oneDNN's linear layer")
+
+
+@pytest.fixture(autouse=True)
+def on_amd(monkeypatch):
+    """As on a CPU that gains by oneDNN."""
+    monkeypatch.setattr(onednn, 'processor', lambda: ('AMD', 25))
+    monkeypatch.delenv(onednn.VARIABLE, raising=False)
+    onednn.chosen.cache_clear()
+    yield
+    onednn.chosen.cache_clear()
 
 
 class Operators(TorchDispatchMode):
@@ -46,14 +59,100 @@ def test_equals_a_linear_layer_in_float64(lead, channels, out, bias, contiguous,
     assert (y - y64).norm() <= 1e-6 * y64.norm()
 
 
+@settings(max_examples=40, deadline=None)
+@given(lead=st.sampled_from([(), (1,), (7,), (1, 49), (3, 11), (2, 3, 5)]), channels=st.integers(1, 70),
+       out=st.integers(1, 90), bias=st.booleans(), contiguous=st.booleans(), summed=st.booleans(),
+       seed=st.integers(0, 99))
+def test_gradients_equal_those_in_float64(lead, channels, out, bias, contiguous, summed, seed):
+    """Of a sum too, whose gradient is one number expanded."""
+    torch.manual_seed(seed)
+    layer = Linear(channels, out, bias=bias)
+    exact = nn.Linear(channels, out, bias=bias, dtype=torch.float64)
+    exact.load_state_dict(layer.state_dict())
+    x = torch.randn(*lead, channels) if contiguous else torch.randn(channels, *lead).movedim(0, -1)
+    results = []
+    for module, dtype in ((layer, torch.float32), (exact, torch.float64)):
+        leaf = x.detach().to(dtype).requires_grad_()
+        y = module(leaf)
+        results.append(torch.autograd.grad(y.sum() if summed else y.sin().sum(), [leaf, *module.parameters()]))
+    for value, expected in zip(*results):
+        assert value.shape == expected.shape and (value - expected).norm() <= 1e-5 * expected.norm().clamp_min(1e-3)
+
+
 @needs_onednn
-def test_onednn_computes_inference_alone():
-    layer, x = Linear(64, 32), torch.randn(2, 400, 64)
-    assert not takes_onednn(layer, x)
+def test_onednn_computes_inference_and_training():
+    layer, x = Linear(64, 32), torch.randn(2, 400, 64, requires_grad=True)
+    assert takes_onednn(layer, x)
     with torch.no_grad():
         assert takes_onednn(layer, x)
     with torch.inference_mode():
         assert takes_onednn(layer, x)
+    with Operators() as called:
+        layer(x).sin().sum().backward()
+    assert called.names.count('_linear_pointwise') == 3
+    assert not {'mm', 'addmm', 'linear', 'matmul'} & {*called.names}
+
+
+@needs_onednn
+@pytest.mark.parametrize('which', [['weight'], ['bias'], []])
+def test_no_gradient_is_computed_that_nothing_needs(which):
+    layer = Linear(64, 32)
+    for name, parameter in layer.named_parameters():
+        parameter.requires_grad_(name in which)
+    x = torch.randn(9, 64, requires_grad=not which)
+    with Operators() as called:
+        layer(x).sin().sum().backward()
+    assert called.names.count('_linear_pointwise') == (1 if which == ['bias'] else 2)
+
+
+def test_second_derivatives():
+    layer, x = Linear(5, 3), torch.randn(7, 5, requires_grad=True)
+    results = []
+    for module in (layer, nn.Linear(5, 3)):
+        module.load_state_dict(layer.state_dict())
+        grad, = torch.autograd.grad(module(x).sin().sum(), x, create_graph=True)
+        results.append(torch.autograd.grad(grad.square().sum(), [x, module.weight]))
+    for value, expected in zip(*results):
+        torch.testing.assert_close(value, expected)
+
+
+def test_transforms_of_functions():
+    layer, x = Linear(5, 3), torch.randn(4, 5)
+    expected = nn.functional.linear(x, layer.weight, layer.bias)
+    torch.testing.assert_close(torch.func.vmap(layer)(x), expected)
+    torch.testing.assert_close(torch.func.jacrev(layer)(x[0]), layer.weight)
+    torch.testing.assert_close(torch.func.jacfwd(layer)(x[0]), layer.weight)
+
+
+@needs_onednn
+@pytest.mark.parametrize(('vendor', 'value', 'expected'), [
+    ('AMD', '', True), ('', '', False), ('', 'onednn', True), ('AMD', 'torch', False), ('AMD', 'onednn', True)])
+def test_the_vendor_decides_or_the_environment(monkeypatch, vendor, value, expected):
+    monkeypatch.setattr(onednn, 'processor', lambda: (vendor, 6))
+    monkeypatch.setenv(onednn.VARIABLE, value)
+    assert takes_onednn(Linear(64, 32), torch.randn(4, 64)) == expected
+
+
+def test_an_unknown_value_in_the_environment(monkeypatch):
+    monkeypatch.setenv(onednn.VARIABLE, 'mkl')
+    with pytest.raises(ConfigError, match=f"{onednn.VARIABLE} is 'mkl': expected 'onednn' or 'torch'"):
+        Linear(64, 32)(torch.randn(4, 64))
+
+
+@pytest.mark.parametrize(('text', 'windows', 'expected'), [
+    ('processor\t: 0\nvendor_id\t: AuthenticAMD\ncpu family\t: 26\nmodel\t: 2\n\nprocessor\t: 1\n', '', ('AMD', 26)),
+    ('vendor_id\t: GenuineIntel\ncpu family\t: 6\n', 'x86_64', ('', 6)),
+    (None, 'AMD64 Family 25 Model 33 Stepping 2, AuthenticAMD', ('AMD', 25)), (None, 'arm', ('', 0)),
+    ('processor\t: 0\nBogoMIPS\t: 50.00\nCPU architecture: 8\n', '', ('', 0))])
+def test_processors(monkeypatch, text, windows, expected):
+    def read(path, **_):
+        if text is None:
+            raise FileNotFoundError(path)
+        return text
+    monkeypatch.undo()  # the fixture's
+    monkeypatch.setattr(platform, 'processor', lambda: windows)
+    monkeypatch.setattr(Path, 'read_text', read)
+    assert onednn.processor.__wrapped__() == expected
 
 
 @torch.no_grad()
@@ -73,7 +172,7 @@ def test_other_types_are_left_to_the_linear_layer():
 
 @torch.no_grad()
 def test_a_pytorch_without_it(monkeypatch):
-    monkeypatch.setattr(module, '_LINEAR', None)
+    monkeypatch.setattr(onednn, '_LINEAR', None)
     assert not takes_onednn(Linear(64, 32), torch.randn(2, 400, 64))
 
 

@@ -9,6 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 
+from ...allocator import keep_freed_memory
 from ...engine import MambaVisionRunner
 from ...engine.hooks.checked_loading import CheckedLoadingHook
 from ...evaluation.empty_results import ExplainEmptyResults
@@ -85,7 +86,9 @@ def prepare_device(cfg: Config, amp: bool = False) -> None:
     elif amp and wrapper:
         wrapper.type = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
-    print_once(f'Device: {device}{" (no GPU found)" if device == "cpu" else ""}{note}')
+    if device == 'cpu':
+        note = f' (no GPU found){note}{"; freed memory is kept for reuse" if keep_freed_memory() else ""}'
+    print_once(f'Device: {device}{note}')
 
 
 def make_deterministic(cfg: Config) -> None:
