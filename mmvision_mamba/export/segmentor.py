@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..inference.uper import speed_up
 from .graph_modules import graph_copy
 from .pools import replace_adaptive_pools
-from .uper import speed_up
 
 SEGMENTOR_HEADS = ('UPerHead', 'FCNHead', 'PSPHead', 'ASPPHead', 'DepthwiseSeparableASPPHead', 'SegformerHead',
                    'FPNHead', 'DepthwiseSeparableFCNHead')

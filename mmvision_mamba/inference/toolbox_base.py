@@ -14,6 +14,7 @@ from ..checkpoints import mmengine_loader
 from ..errors import ConfigError
 from ..text import class_name
 from .class_meta import dataset_meta
+from .uper import speed_up_inference
 
 OPACITY = 0.6  # of a segment map over its image
 
@@ -44,7 +45,9 @@ class ToolboxBase(BaseInferencer):
         super().__init__(cfg, weights, device=device, scope=scope)
 
     def _init_model(self, cfg, weights, device='cpu'):
-        return revert_sync_batchnorm(super()._init_model(cfg, weights, device))
+        model = revert_sync_batchnorm(super()._init_model(cfg, weights, device))
+        speed_up_inference(model)
+        return model
 
     def _load_weights_to_model(self, model, checkpoint, cfg):
         if checkpoint is None:

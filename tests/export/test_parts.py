@@ -14,8 +14,8 @@ from mmvision_mamba.export import graph_modules
 from mmvision_mamba.export.onnx_file import tidy
 from mmvision_mamba.export.parts import BackboneGraph
 from mmvision_mamba.export.pools import MatrixPool
-from mmvision_mamba.export.uper import speed_up
 from mmvision_mamba.export.wrappers import Dynamic
+from mmvision_mamba.inference.uper import speed_up
 from mmvision_mamba.ops.chunked import plain_chunked_scan
 from mmvision_mamba.ops.operators import dynamic_sizes
 from mmvision_mamba.ops.reference import reference_scan
