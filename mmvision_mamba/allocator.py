@@ -9,19 +9,23 @@ _UNBOUNDED = 2**31 - 1
 _DECIDING = ('MALLOC_TRIM_THRESHOLD_', 'MALLOC_MMAP_THRESHOLD_', 'MALLOC_MMAP_MAX_', 'MALLOC_TOP_PAD_')
 
 
-def keep_freed_memory() -> bool:
-    """Have malloc keep what is freed for the next allocation, in this process from now on.
+def keep_freed_memory(device: str) -> bool:
+    """Where a model computes on a CPU, have malloc keep what is freed for the next allocation, from now on.
 
     By default it gives blocks past 32 MiB back to the system as soon as they are freed, and the end of the heap past
     64: each of their pages is made and zeroed anew at the next call, a fifth of the time of an inference at
     2048 × 2048. The process then keeps what its busiest moment needed.
 
+    Args:
+        device: where the model computes, as for `torch.device`.
+
     Returns:
-        Whether it does. False: another allocator is in use, or the environment decides (glibc's ``MALLOC_…_``
-        variables, ``GLIBC_TUNABLES`` that name malloc, an ``LD_PRELOAD`` that brings an allocator).
+        Whether it does. False: another device, another allocator is in use, or the environment decides (glibc's
+        ``MALLOC_…_`` variables, ``GLIBC_TUNABLES`` that name malloc, an ``LD_PRELOAD`` that brings an allocator).
     """
     environment = os.environ
-    if (platform.libc_ver()[0] != 'glibc' or any(name in environment for name in _DECIDING)
+    if (not device.startswith('cpu') or platform.libc_ver()[0] != 'glibc'
+            or any(name in environment for name in _DECIDING)
             or 'malloc' in environment.get('GLIBC_TUNABLES', '') + environment.get('LD_PRELOAD', '')):
         return False
     mallopt = ctypes.CDLL(None).mallopt

@@ -11,7 +11,7 @@ from mmvision_mamba.allocator import keep_freed_memory
 CODE = '''
 import resource, sys, torch
 from mmvision_mamba.allocator import keep_freed_memory
-kept = keep_freed_memory() if sys.argv[1] == 'keep' else None
+kept = keep_freed_memory('cpu') if sys.argv[1] == 'keep' else None
 def work():
     return sum((torch.ones(2**25) + i).sum() for i in range(3))  # 128 MiB each
 work()
@@ -42,9 +42,10 @@ def test_pages_are_made_once():
     ('LD_PRELOAD', '/nowhere/libjemalloc.so.2')])
 def test_the_environment_decides(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    assert keep_freed_memory() is False
+    assert keep_freed_memory('cpu') is False
 
 
-def test_other_libraries_are_left_alone(monkeypatch):
+def test_other_devices_and_libraries_are_left_alone(monkeypatch):
+    assert keep_freed_memory('cuda:0') is False
     monkeypatch.setattr(platform, 'libc_ver', lambda: ('', ''))
-    assert keep_freed_memory() is False
+    assert keep_freed_memory('cpu') is False

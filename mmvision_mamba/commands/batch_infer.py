@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from .. import mmcv_ops
+from ..allocator import keep_freed_memory
 from ..configs import find_config
 from ..downloads import is_url
 from ..errors import ConfigError, DataError
@@ -60,6 +61,7 @@ def run(args: argparse.Namespace) -> int | None:
         inferencer = Inferencer(**model, device='cpu', show_progress=False)
     else:
         inferencer = Inferencer(**model, device=args.device, show_progress=False, dtype=args.dtype)
+        keep_freed_memory(inferencer.device)
     model['dtype'] = args.dtype
     settings = settings_of(inferencer, args.dtype, weights_sha256, args.batch_size, mmcv_ops.source().kind,
                            dict(config=model['model'], weights=weights))

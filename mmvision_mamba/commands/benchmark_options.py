@@ -3,6 +3,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+from ..allocator import keep_freed_memory
 from ..backbones.family import PADDINGS, resolve_arch
 from ..benchmark import AMP, DTYPES, PEERS, PEERS_WITH_HEADS
 from ..checkout import ROOT
@@ -174,6 +175,7 @@ def prepare(args: argparse.Namespace) -> None:
     """
     from ..costs.devices import parse_device
     args.device = parse_device(args.device)
+    keep_freed_memory(args.device.type)
     if args.rounds < 1:
         raise ConfigError(f'--rounds must be at least 1, got {args.rounds}')
     if args.what == 'all':

@@ -7,6 +7,7 @@ import argparse
 from itertools import islice
 from pathlib import Path
 
+from ..allocator import keep_freed_memory
 from ..errors import ConfigError
 from .options import add_cfg_options, add_dtype
 
@@ -63,6 +64,7 @@ def _load_models(args: argparse.Namespace) -> dict:
     for config, checkpoint in pairs:
         model = Inferencer(config, checkpoint, args.device, args.cfg_options, show_progress=False,
                            dtype=args.dtype)
+        keep_freed_memory(model.device)
         name = TASKS[model.scope]
         models[name if name not in models else f'{name}: {Path(config).stem}'] = model
     return models

@@ -7,6 +7,7 @@ Ctrl-C. Finished results stay in each case.
 import argparse
 import sys
 
+from ..allocator import keep_freed_memory
 from ..errors import DataError
 from ..printable import shown
 from .options import add_cfg_options, add_dtype, add_model_and_inputs, model_and_inputs
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int | None:
     config, checkpoint, inputs = model_and_inputs(args)
     inferencer = Inferencer(config, checkpoint, args.device, args.cfg_options, args.classes,
                             dtype=args.dtype)
+    keep_freed_memory(inferencer.device)
     done = 0
     try:
         for _ in inferencer.run(inputs, args.batch_size, args.out_dir, args.score_thr, args.no_save_vis,

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from ..allocator import keep_freed_memory
 from ..checkout import import_path
 from ..errors import DataError, MissingExtraError
 from .batch import BatchJob, infer_shard
@@ -42,6 +43,7 @@ class Worker:
     def __init__(self, job: BatchJob, model: dict, device: str, batch_size: int):
         self.job, self.batch_size = job, batch_size
         self.inferencer = Inferencer(**model, device=device, show_progress=False)
+        keep_freed_memory(device)
 
     def __call__(self, batch: dict) -> dict:
         done, failed = zip(*(infer_shard(self.inferencer, self.job, int(i), self.batch_size) for i in batch['shard']))

@@ -86,9 +86,8 @@ def prepare_device(cfg: Config, amp: bool = False) -> None:
     elif amp and wrapper:
         wrapper.type = 'AmpOptimWrapper'
         wrapper.setdefault('loss_scale', 'dynamic')
-    if device == 'cpu':
-        note = f' (no GPU found){note}{"; freed memory is kept for reuse" if keep_freed_memory() else ""}'
-    print_once(f'Device: {device}{note}')
+    kept = '; freed memory is kept for reuse' if keep_freed_memory(device) else ''
+    print_once(f'Device: {device}{" (no GPU found)" if device == "cpu" else ""}{note}{kept}')
 
 
 def make_deterministic(cfg: Config) -> None:
