@@ -55,8 +55,10 @@ def test_equals_the_formula_in_float64(batch, heads, tokens, size, masked, scale
         q, k, v = leaf.unflatten(-1, (3, heads, size)).permute(2, 0, 3, 1, 4)
         y = function(q, k, v, mask)
         results.append((y, *torch.autograd.grad((y * weight.to(dtype)).sum(), [leaf])))
+    largest = (q @ k.transpose(-1, -2)).abs().max().item() / size**0.5  # a rounded exponent is off by a part of itself
     for value, expected in zip(*results):
-        assert value.dtype == torch.float32 and (value - expected).norm() <= 2e-5 * expected.norm() + 1e-6
+        assert value.dtype == torch.float32
+        assert (value - expected).norm() <= 1e-6 * (20 + largest) * expected.norm() + 1e-6
     assert results[0][0].transpose(1, 2).is_contiguous()
 
 
