@@ -22,7 +22,7 @@ _NAMES = dict(
     elementwise=('add', 'add_', 'mul', 'mul_', 'masked_fill', 'masked_fill_', 'exp', 'neg', 'bitwise_not', 'div',
                  'div_'))
 _GROUP_OF = {f'aten::{name}': group for group, names in _NAMES.items() for name in names} | {
-    'mkldnn::_linear_pointwise': 'linear'}
+    'mkldnn::_linear_pointwise': 'linear', '_Blocks': 'attention'}  # the latter is that of ops/attention.py
 
 
 def shares(setting: Setting, device: torch.device) -> dict[str, float]:
