@@ -14,11 +14,11 @@ from mmvision_mamba.allocator import keep_freed_memory
 kept = keep_freed_memory('cpu') if sys.argv[1] == 'keep' else None
 def work():
     return sum((torch.ones(2**25) + i).sum() for i in range(3))  # 128 MiB each
-work()
-work()  # by now the heap has grown to what it needs
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-work()
-print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    work()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(kept, min(faults() for _ in range(5)))  # in the first ones the heap grows to what it needs
 '''
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason="glibc's malloc alone can be told")
 
