@@ -13,7 +13,7 @@ PLAN = dict(
     cpu={
         'roofline': 'roofline --dtypes float32 bfloat16',
         'scan': 'scan',
-        'scan_tokens': 'scan --backends chunked --sweep tokens --values 256 1024 4200 16384 65536',
+        'scan_tokens': 'scan --sweep tokens --values 256 1024 4200 16384 65536',
         'mixer': 'mixer',
         'backbone': 'backbone --sizes 224,224 512,512 --batch 1',
         'backbone_detection': 'backbone --sizes 800,1344 --windows 14,7 112,56 --no-training',
