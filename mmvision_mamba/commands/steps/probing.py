@@ -67,7 +67,8 @@ def _devices() -> list[str]:
     gpus = [f'{torch.cuda.get_device_name(i)}, {torch.cuda.get_device_properties(i).total_memory / 2**30:.0f} GiB'
             for i in range(torch.cuda.device_count())]
     products = 'oneDNN' if onednn.chosen() else 'PyTorch'
-    return [f'CPU, {torch.get_num_threads()} threads, linear layers by {products}', *gpus, *(['MPS'] if torch.backends.mps.is_available() else []),
+    return [f'CPU, {torch.get_num_threads()} threads, linear layers by {products}', *gpus,
+            *(['MPS'] if torch.backends.mps.is_available() else []),
             f'torch built for {"CUDA " + torch.version.cuda if torch.version.cuda else "no CUDA"}']
 
 
