@@ -23,7 +23,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     from ..engine.models import bare_model
     from ..inference.precision import compute_in
-    from ..inference.uper import speed_up_inference
     from .steps.prepare import add_hooks, build_runner, load_config, prepare_data, prepare_device
     from .steps.testing import (
         check_out,
@@ -49,7 +48,6 @@ def run(args: argparse.Namespace) -> None:
             check_out(cfg, args.out)
         start.runner = build_runner(cfg)
         compute_in(bare_model(start.runner.model), dtype)
-        speed_up_inference(start.runner.model)
         if args.out:
             keep_predictions(cfg, start.runner, args.out)
         draw_predictions(cfg, start.runner, args.show, args.show_dir, args.wait_time)

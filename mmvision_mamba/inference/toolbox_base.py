@@ -14,7 +14,7 @@ from ..checkpoints import mmengine_loader
 from ..errors import ConfigError
 from ..text import class_name
 from .class_meta import dataset_meta
-from .uper import speed_up_inference
+from .uper import speed_up_on_cpus
 
 OPACITY = 0.6  # of a segment map over its image
 
@@ -46,7 +46,7 @@ class ToolboxBase(BaseInferencer):
 
     def _init_model(self, cfg, weights, device='cpu'):
         model = revert_sync_batchnorm(super()._init_model(cfg, weights, device))
-        speed_up_inference(model)
+        speed_up_on_cpus(model)
         return model
 
     def _load_weights_to_model(self, model, checkpoint, cfg):

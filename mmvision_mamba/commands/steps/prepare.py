@@ -13,6 +13,7 @@ from ...allocator import keep_freed_memory
 from ...engine import MambaVisionRunner
 from ...engine.hooks.checked_loading import CheckedLoadingHook
 from ...evaluation.empty_results import ExplainEmptyResults
+from ...inference.uper import speed_up_on_cpus
 from ...preflight.bad_images import leave_out_bad_images
 from ...preflight.check_data import CheckedData, check_datasets
 from ...preflight.check_loops import check_loaders, check_sizes, check_training
@@ -112,5 +113,6 @@ def build_runner(cfg: Config):
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else MambaVisionRunner.from_cfg(cfg)
     if not isinstance(runner, MambaVisionRunner):
         runner.register_hook(CheckedLoadingHook())
+    speed_up_on_cpus(runner.model)
     runner.logger.addFilter(ExplainEmptyResults(runner))
     return runner
