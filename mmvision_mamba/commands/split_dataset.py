@@ -6,6 +6,7 @@ which the custom configs find.
 import argparse
 import json
 import os.path as osp
+from collections import Counter
 
 from ..errors import DataError
 from ..printable import shown
@@ -52,7 +53,9 @@ def _split_image_mask(folders: list[str], val: float, seed: int) -> tuple[dict[s
     """As `_split_coco`, for a folder of images and one of masks."""
     from ..datasets.image_mask import find_pairs
     from ..datasets.split import split_names
-    names = [osp.splitext(osp.relpath(image, folders[0]))[0] for image, _ in find_pairs(*folders).pairs]
+    images = [osp.splitext(osp.relpath(image, folders[0]))[0] for image, _ in find_pairs(*folders).pairs]
+    names = list(dict.fromkeys(images))  # a.jpg and a.png share a mask: both go into one part
     parts = dict(zip(('train', 'val'), split_names(names, val, seed)))
-    return ({split: len(part) for split, part in parts.items()},
+    counts = Counter(images)
+    return ({split: sum(counts[name] for name in part) for split, part in parts.items()},
             {split: '\n'.join(part) + '\n' for split, part in parts.items()})

@@ -31,10 +31,15 @@ def split_names(names: Sequence, val: float, seed: int = 0) -> tuple[list, list]
 
 
 def split_coco(content: dict, val: float, seed: int = 0) -> dict[str, dict]:
-    """{'train' and 'val': COCO content}: each image in one of them, with its annotations; all else in both."""
-    parts = dict(zip(('train', 'val'), split_names(content['images'], val, seed)))
+    """{'train' and 'val': COCO content}: each image in one of them, with its annotations; all else in both.
+
+    Images of one file, whatever their ids, go into the same part.
+    """
+    files = list(dict.fromkeys(image['file_name'] for image in content['images']))
+    parts = dict(zip(('train', 'val'), map(set, split_names(files, val, seed))))
     contents = {}
-    for split, images in parts.items():
+    for split, names in parts.items():
+        images = [image for image in content['images'] if image['file_name'] in names]
         ids = {image['id'] for image in images}
         annotations = [a for a in content.get('annotations') or [] if a['image_id'] in ids]
         contents[split] = dict(content, images=images, annotations=annotations)

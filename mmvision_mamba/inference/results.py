@@ -16,6 +16,7 @@ from ..datasets.panoptic_files import id_colours, number_segments
 from ..downloads import is_url
 from ..errors import DataError
 from ..files import replace
+from ..printable import shown
 from .ids import ResultIds
 from .sources import Source
 
@@ -45,7 +46,7 @@ class Results:
         sources: all inputs, in order: images get the ids of the data set. Default: images are numbered as they come.
 
     Raises:
-        DataError: `out_dir` can't be written to.
+        DataError: `out_dir` can't be written to, or one of the sources lies where results are written.
     """
 
     def __init__(self, out_dir: str | os.PathLike, classes: Sequence[str], palette: Sequence[Sequence[int]],
@@ -64,8 +65,10 @@ class Results:
         self._maps = False  # whether there are segment maps
         self._video = None
         if self.draws or self.predicts:
+            folders = ['vis'] * self.draws + ['preds'] * self.predicts
+            _keep_apart(sources, [self.out_dir / name for name in folders])
             try:
-                for name in ['vis'] * self.draws + ['preds'] * self.predicts:
+                for name in folders:
                     (self.out_dir / name).mkdir(parents=True, exist_ok=True)
                     if not os.access(self.out_dir / name, os.W_OK):
                         raise PermissionError(None, 'no permission to write there')
@@ -113,8 +116,11 @@ class Results:
             return
         self._end_video()
         suffix = picture_suffix(source.suffix)
+        encoded, data = cv2.imencode(suffix, bgr)
+        if not encoded:  # larger than the format takes: WebP 16,383 pixels a side, JPEG 65,535
+            suffix, data = '.png', cv2.imencode('.png', bgr)[1]
         path = self.out_dir / 'vis' / f'{source.output}{suffix}'
-        replace(path, lambda temporary: temporary.write_bytes(cv2.imencode(suffix, bgr)[1].tobytes()))
+        replace(path, lambda temporary: temporary.write_bytes(data.tobytes()))
 
     def _end_video(self) -> None:
         if self._video is not None:
@@ -242,6 +248,16 @@ def panoptic_map(sample: BaseDataElement, categories: Sequence[dict]) -> tuple[I
     return Image.fromarray(id_colours(ids)), [
         dict(id=segment['id'], category_id=categories[segment['label']]['id'], area=segment['area'], iscrowd=0,
              bbox=segment['bbox']) for segment in segments]
+
+
+def _keep_apart(sources: Sequence[Source], folders: Sequence[Path]) -> None:
+    """Raise DataError where a source is a file in one of the folders: a result could take its place."""
+    for folder in folders:
+        inside = os.path.join(os.path.realpath(folder), '')
+        for source in sources:
+            if source.suffix and not is_url(source.name) and os.path.realpath(source.name).startswith(inside):
+                raise DataError(f'{shown(source.name)} is an input and lies in {shown(folder)}, where results are '
+                                'written: choose another folder for them')
 
 
 class _Video:

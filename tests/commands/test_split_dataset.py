@@ -1,6 +1,8 @@
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ..helpers.custom_folders import coco
 
@@ -31,3 +33,28 @@ def test_wrong_input(arguments, message, tool, tmp_path):
     result = tool('split_dataset', *arguments)
     assert result.code == 2 and message in result.err and len(result.err.strip().splitlines()) <= 2, result.err
     assert not (tmp_path / 'one/splits').exists()
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_images_of_one_file_go_into_one_part(seed, tool, tmp_path):
+    root = coco(tmp_path / 'one', {'all.json': 'images'}, count=4)
+    content = json.loads((root / 'all.json').read_text())
+    content['images'] += [dict(image, id=image['id'] + 100) for image in content['images']]
+    (root / 'all.json').write_text(json.dumps(content))
+    assert tool('split_dataset', root, '--val', '0.5', '--seed', seed).code == 0
+    train, val = ({image['file_name'] for image in json.loads((root / f'splits/{split}.json').read_text())['images']}
+                  for split in ('train', 'val'))
+    assert not train & val and len(train) == len(val) == 2
+
+
+@pytest.mark.parametrize('seed', range(5))
+def test_images_of_one_mask_go_into_one_part(seed, tool, tmp_path):
+    for folder in ('images', 'masks'):
+        (tmp_path / 'one' / folder).mkdir(parents=True)
+    for i in range(4):
+        for path in (f'images/{i}.png', f'images/{i}.jpg', f'masks/{i}.png'):
+            Image.fromarray(np.full((40, 50), i, np.uint8)).save(tmp_path / 'one' / path)
+    result = tool('split_dataset', tmp_path / 'one', '--val', '0.25', '--seed', seed)
+    assert result.code == 0 and 'train.txt: 6 images; ' in result.out and 'val.txt: 2 images' in result.out
+    train, val = ((tmp_path / f'one/splits/{split}.txt').read_text().split() for split in ('train', 'val'))
+    assert len(train) == 3 and len(val) == 1 and not {*train} & {*val}

@@ -1,5 +1,6 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,7 +17,8 @@ from mmvision_mamba import Inferencer
 from mmvision_mamba.datasets import make_shapes
 from mmvision_mamba.datasets.label_maps import segment_map
 from mmvision_mamba.errors import CheckpointError, ConfigError, DataError
-from mmvision_mamba.inference.results import panoptic_map
+from mmvision_mamba.inference.results import Results, panoptic_map
+from mmvision_mamba.inference.sources import find_sources
 
 
 @pytest.fixture(scope='module')
@@ -211,6 +213,29 @@ def test_panoptic_maps_are_drawn_the_void_ones_too(detector):
     picture = detector.draw(image, sample)
     drawn = (picture != 90).any(-1)
     assert drawn[:, :38].mean() > 0.8 > 0.5 > drawn[:, 42:].mean()  # a name may reach over
+
+
+@pytest.mark.parametrize('folder', ['vis', 'preds'])
+def test_an_input_where_results_are_written_is_left_alone(folder, segmentor, tmp_path):
+    """Through a link too: the picture of a.png would take the place of the input vis/a.png."""
+    (tmp_path / 'data' / folder).mkdir(parents=True)
+    (tmp_path / 'link').symlink_to(tmp_path / 'data')
+    for path in ('a.png', f'{folder}/a.png'):
+        Image.new('RGB', (64, 64), 'red').save(tmp_path / 'data' / path)
+    content = (tmp_path / 'data' / folder / 'a.png').read_bytes()
+    with pytest.raises(DataError, match=rf'{folder}/a\.png is an input and lies in .*{folder}, where results'):
+        list(segmentor.run([str(tmp_path / 'data/a.png'), str(tmp_path / 'data' / folder / 'a.png')],
+                           out_dir=tmp_path / 'link'))
+    assert (tmp_path / 'data' / folder / 'a.png').read_bytes() == content
+
+
+def test_a_picture_too_large_for_its_format_becomes_a_png(segmentor, tmp_path):
+    Image.new('RGB', (16, 16)).save(tmp_path / 'a.webp')
+    source, = find_sources(str(tmp_path / 'a.webp'))
+    with Results(tmp_path / 'out', ['a'], [(0, 0, 0)], predictions=False, sources=[source]) as results:
+        results.add(SimpleNamespace(source=source), np.zeros((20, 16_400, 3), np.uint8))
+    with Image.open(tmp_path / 'out/vis/a.png') as picture:
+        assert picture.size == (16_400, 20)
 
 
 def test_nothing_to_infer_on(segmentor, tmp_path):
