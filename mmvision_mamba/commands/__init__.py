@@ -63,6 +63,7 @@ def main(command: str | None = None, argv: Sequence[str] | None = None) -> int:
 def main_of(command: str, argv: Sequence[str], prog: str | None = None) -> int:
     """Parse the arguments of one command, run it and return its exit code."""
     module = _module(command)
+    from .options import check_outputs  # which the command has imported
     parser = Parser(prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_options(parser)
     _complete(parser)
@@ -70,7 +71,9 @@ def main_of(command: str, argv: Sequence[str], prog: str | None = None) -> int:
     limit_opencv()
     printable_output()
     with user_errors():
-        return module.run(parser.parse_args(argv)) or 0
+        args = parser.parse_args(argv)
+        check_outputs(args)
+        return module.run(args) or 0
 
 
 def _module(command: str) -> ModuleType:

@@ -1,6 +1,8 @@
 """The command-line options that several commands share."""
 import argparse
+import os
 import re
+from pathlib import Path
 
 from ..configs import config_of_run, is_checkpoint
 from ..errors import ConfigError
@@ -19,6 +21,20 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='job launcher')
     # torch.distributed.launch passes it; torchrun sets the environment variable.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def check_outputs(args: argparse.Namespace) -> None:
+    """Raise ConfigError where the file of --out or --json is one that another argument names, and would be replaced."""
+    for option in ('out', 'json'):
+        out = getattr(args, option, None)
+        if not isinstance(out, (str, Path)) or not os.path.isfile(out):
+            continue
+        for name, value in vars(args).items():
+            for path in value if isinstance(value, (list, tuple)) else [value]:
+                if name != option and isinstance(path, (str, Path)) and os.path.isfile(path) \
+                        and os.path.samefile(path, out):
+                    raise ConfigError(f"'{shown(out)}' is an input of this command, and can't be its output: name "
+                                      'another file')
 
 
 def add_model_and_inputs(parser: argparse.ArgumentParser, inputs: str) -> None:

@@ -319,3 +319,17 @@ def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tool, configs, shapes
     assert all(torch.isfinite(v).all() for v in state.values() if v.is_floating_point())
     saved = [torch.load(p, weights_only=False)['state_dict'] for p in (tmp_path / 'wd').glob('iter_*.pth')]
     assert all(torch.isfinite(v).all() for s in saved for v in s.values() if v.is_floating_point())
+
+
+@pytest.mark.parametrize('arguments', [
+    ('check_dataset', 'a.py', '--json', 'a.py'), ('attention_maps', 'tiny', 'x.pth', 'a.png', '--out', './a.png'),
+    ('browse_dataset', 'a.py', '--out', 'link'), ('test', 'b.py', 'a.pth', '--out', 'a.pth'),
+    ('plot_curves', 'a.json', '--out', 'a.json')], ids=lambda words: words[0])
+def test_an_input_is_no_output(arguments, tool, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('a.py', 'a.png', 'a.pth', 'a.json', 'b.py'):
+        (tmp_path / name).write_text('content')
+    (tmp_path / 'link').symlink_to('a.py')
+    result = tool(*arguments)
+    assert result.code == 2 and 'is an input of this command, and can' in result.err, result.err
+    assert all(path.read_text() == 'content' for path in tmp_path.glob('*.*') if path.is_file())
