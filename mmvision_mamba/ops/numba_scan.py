@@ -73,14 +73,19 @@ def _strided(x: Tensor) -> tuple[np.ndarray, int, int]:
 
 
 def _flat(x: Tensor) -> np.ndarray:
-    return x.detach().to(torch.float32).contiguous().view(-1).numpy()
+    return x.view(-1).numpy()
+
+
+def _parameter(x: Tensor) -> np.ndarray:
+    """A flat float32 copy: `numpy()` fixes the size of a tensor's storage, and sharding frees its parameters'."""
+    return _flat(torch.empty(x.shape, dtype=torch.float32).copy_(x.detach()))
 
 
 def _inputs(u, delta, A, B, C, D, delta_bias, delta_softplus, mask) -> tuple:
     zeros = u.new_zeros(u.shape[2], dtype=torch.float32)
-    return (*_strided(u), *_strided(delta), _flat(A), *_strided(B), *_strided(C), _flat(zeros if D is None else D),
-            _flat(zeros if delta_bias is None else delta_bias), delta_softplus,
-            np.empty(0, np.bool_) if mask is None else mask.contiguous().view(-1).numpy())
+    return (*_strided(u), *_strided(delta), _parameter(A), *_strided(B), *_strided(C),
+            _parameter(zeros if D is None else D), _parameter(zeros if delta_bias is None else delta_bias),
+            delta_softplus, np.empty(0, np.bool_) if mask is None else mask.contiguous().view(-1).numpy())
 
 
 def _forward(args: tuple, keep: bool) -> tuple[Tensor, Tensor]:

@@ -117,7 +117,7 @@ def test_voc(check, tmp_path):
     assert result.report['datasets'][0]['objects'] == 1 and result.report['datasets'][0]['classes']['cat'] == 1
     write(root / 'Annotations/1.xml', '<annotation>')
     result = check(cfg, '--split', 'train')
-    assert result.code == 1 and 'VOCDataset cannot read it' in result.out
+    assert result.code == 1 and '1.xml' in result.out and 'Traceback' not in result.out
 
 
 def test_a_folder_with_a_space(check, tmp_path):

@@ -43,7 +43,7 @@ def test_nothing_is_overwritten_unasked(file, tool, tmp_path):
     assert (tmp_path / 'out.json').read_text() == 'mine'
     assert tool('repair_annotations', file, 'out.json', '--overwrite').code == 0
     result = tool('repair_annotations', file, file, '--overwrite')
-    assert result.code == 2 and 'exists: choose another name' in result.err
+    assert result.code == 2 and 'is an input of this command' in result.err
     for options, words in ((('--boxes', 'xyyx'), 'must be one of xywh'), (('--boxes', '-2'), 'must be one of')):
         result = tool('repair_annotations', file, 'other.json', *options)
         assert result.code == 2 and words in result.err and not (tmp_path / 'other.json').exists()

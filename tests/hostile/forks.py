@@ -1,6 +1,7 @@
 """A command on one hostile input, in a process forked for it, and what it broke of what every command promises."""
 import faulthandler
 import logging
+import multiprocessing.process
 import multiprocessing.util
 import os
 import re
@@ -86,6 +87,7 @@ def _memory() -> tuple[int, int]:
 
 def _child(call: Callable[[], int | None], run: Path, temporary: Path, out: int, err: int) -> None:
     os.setsid()
+    multiprocessing.process._children = set()  # as in its own forks: the parent's are not this one's
     code: object = 99
     try:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)

@@ -173,6 +173,14 @@ def test_exports_as_plain_operators():
     torch.testing.assert_close(program.module()(*values), Scan()(*values))
 
 
+def test_parameters_stay_resizable():
+    """Sharding frees the storage of those that it gathered."""
+    args = inputs(1, 20, 40, 8, requires_grad=True)
+    scan_and_grads(args, 'numba')
+    for name in ('A', 'D', 'delta_bias'):
+        args[name].untyped_storage().resize_(0)
+
+
 FORKED = '''
 import os, torch
 from mmvision_mamba.ops import selective_scan
