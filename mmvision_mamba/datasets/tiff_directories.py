@@ -6,6 +6,7 @@ from contextlib import suppress
 from ..errors import DataError
 
 _ENTRY_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_HEADS = re.compile(rb'II[*+]\0|MM\0[*+]|II\0\*|MM\*\0')  # the last two are wrong, and Pillow reads them
 _DIRECTORIES = (0x8769, 0x8825, 0xa005)  # tags of an EXIF header whose values are further directories
 _MOST_ENTRIES, _MOST_TWICE = 200_000, 2**27  # of all directories of a file, and bytes that they name more than once
 
@@ -16,30 +17,29 @@ def check_directories(content: bytes) -> None:
     Pillow reads and keeps what each entry names: thousands that name the same megabyte take gigabytes.
     """
     entries = named = 0
-    for found in re.finditer(rb'II[*+]\0|MM\0[*+]', content):
+    for found in _HEADS.finditer(content):
         base, order, word = found.start(), 'little' if found[0][:1] == b'I' else 'big', 8 if b'+' in found[0] else 4
         seen: set[int] = set()
-        try:
-            todo = [number(content, base + word, word, order)]
-            while todo:
-                start = base + todo.pop()
+        todo, head = [base + word], 8 if word == 8 else 2
+        while todo:
+            try:
+                start = base + number(content, todo.pop(), word, order)
                 if start in seen:
                     continue
                 seen.add(start)
-                head = 8 if word == 8 else 2
                 count = number(content, start, head, order)
                 for at in range(start + head, start + head + count * (4 + 2 * word), 4 + 2 * word):
                     tag, kind = number(content, at, 2, order), number(content, at + 2, 2, order)
                     size = _ENTRY_BYTES.get(kind, 0) * number(content, at + 4, word, order)
                     value = number(content, at + 4 + word, word, order)
                     named += max(min(size, len(content) - base - value), 0) if size > word else 0
-                    todo += [value] if tag in _DIRECTORIES else []
+                    todo += [at + 4 + word] if tag in _DIRECTORIES else []
                     entries += 1
                     if entries > _MOST_ENTRIES or named > len(content) + _MOST_TWICE:
                         raise DataError(f'the image has {entries} or more entries of TIFF or EXIF directories, which '
                                         f'name {named} bytes of its {len(content)}: save it anew')
-        except IndexError:  # no header but such bytes, or one that is cut off: decoders ignore it, or tell
-            pass
+            except IndexError:  # no directory but such bytes, or one that is cut off: decoders ignore it, or tell
+                continue
 
 
 def raw_profile(text: bytes) -> bytes:

@@ -703,7 +703,7 @@ def _check_directories(content: bytes) -> None:
     Pillow keeps what each of them names.
     """
     entries = named = 0
-    for found in re.finditer(rb'II[*+]\0|MM\0[*+]', content):
+    for found in re.finditer(rb'II[*+]\0|MM\0[*+]|II\0\*|MM\*\0', content):  # Pillow reads the last two as well
         base, order, word = found.start(), 'little' if found[0][:1] == b'I' else 'big', 8 if b'+' in found[0] else 4
 
         def number(at, size, base=base, order=order):
