@@ -1,13 +1,14 @@
 """Shares of a whole model's inference by part: backbone, neck, heads, and what the heads do besides computing."""
 import functools
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from importlib import import_module
 
 import torch
 from torch import nn
 
+from ..evaluation.digits import replaced
 from .setting import Setting
 from .timing import synchronize
 
@@ -63,11 +64,11 @@ def shares(setting: Setting, device: torch.device) -> dict[str, float]:
         for part, path, method in _METHODS:
             for owner in _owners(setting.model, path):
                 if hasattr(owner, method):
-                    stack.enter_context(_replaced(owner, method, clock.timed(part, getattr(owner, method))))
+                    stack.enter_context(replaced(owner, method, clock.timed(part, getattr(owner, method))))
         if setting.model is not None and hasattr(setting.model, 'with_bbox'):  # a detector
             nms = import_module('mmcv.ops.nms')  # whose functions are called by name
             for name in ('nms', 'soft_nms'):
-                stack.enter_context(_replaced(nms, name, clock.timed('NMS', getattr(nms, name))))
+                stack.enter_context(replaced(nms, name, clock.timed('NMS', getattr(nms, name))))
         setting.call('forward')
         clock.enter(REST)
         clock.seconds.clear()
@@ -84,16 +85,3 @@ def _owners(model: nn.Module, path: str) -> list[nn.Module]:
     for name in path.split('.') if path else ():
         model = getattr(model, name, None)
     return [] if model is None else list(model) if isinstance(model, nn.ModuleList) else [model]
-
-
-@contextmanager
-def _replaced(owner, name: str, value) -> Iterator[None]:
-    before = vars(owner).get(name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if before is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, before)
