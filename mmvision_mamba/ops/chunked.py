@@ -264,12 +264,6 @@ def _(u, delta, A, B, C, D, delta_bias, delta_softplus, mask):
     return u.new_empty(u.shape), u.new_empty(plan.segments, batch, plan.chunks, state, channels, dtype=state_dtype(u))
 
 
-@chunked_scan_backward_op.register_fake
-def _(dy, u, delta, A, B, C, D, delta_bias, delta_softplus, mask, starts):
-    sums = (u.new_empty(u.shape[2], dtype=state_dtype(u)) for _ in range(2))
-    return *(v.new_empty(v.shape) for v in (u, delta, A, B, C)), *sums
-
-
 register_gradient(chunked_scan_op, chunked_scan_backward_op)
 
 

@@ -149,12 +149,6 @@ def _(u, delta, A, B, C, D, delta_bias, delta_softplus, mask):
     return u.new_empty(u.shape)
 
 
-@numba_scan_backward_op.register_fake
-def _(dy, u, delta, A, B, C, D, delta_bias, delta_softplus, mask, starts):
-    sums = (u.new_empty(u.shape[2], dtype=torch.float32) for _ in range(2))
-    return *(v.new_empty(v.shape) for v in (u, delta, A, B, C)), *sums
-
-
 register_gradient(numba_scan_op, numba_scan_backward_op)
 
 

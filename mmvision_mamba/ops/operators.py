@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .reference import state_dtype
+
 
 def outside_autocast(function: Callable) -> Callable:
     """Decorator of a custom operator that turns autocast off inside it.
@@ -75,7 +77,7 @@ def on_device(x: Tensor) -> contextlib.AbstractContextManager:
 
 
 def register_gradient(scan_op, backward_op) -> None:
-    """Register `backward_op` as the gradient of `scan_op`.
+    """Register `backward_op` as the gradient of `scan_op`, and the shapes of what it returns.
 
     Args:
         scan_op: takes `selective_scan`'s arguments without the backend; returns y and the states that the backward
@@ -83,6 +85,11 @@ def register_gradient(scan_op, backward_op) -> None:
         backward_op: takes y's gradient, those arguments and those states; returns the gradients of u, delta, A, B, C, D
             and delta_bias, all of them tensors. The last two are dropped where D and the bias are None.
     """
+    @backward_op.register_fake
+    def _(dy, u, delta, A, B, C, *_):
+        sums = (u.new_empty(u.shape[2], dtype=state_dtype(u)) for _ in range(2))
+        return *(v.new_empty(v.shape) for v in (u, delta, A, B, C)), *sums
+
     def save(ctx, inputs, output):
         *tensors, ctx.delta_softplus, mask = inputs
         ctx.save_for_backward(*tensors, mask, output[1])

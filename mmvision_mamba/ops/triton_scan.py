@@ -189,12 +189,6 @@ def _(u, delta, A, B, C, D, delta_bias, delta_softplus, mask):
     return u.new_empty(u.shape), u.new_empty(starts_shape(*u.shape, A.shape[1]), dtype=torch.float32)
 
 
-@triton_scan_backward_op.register_fake
-def _(dy, u, delta, A, B, C, D, delta_bias, delta_softplus, mask, starts):
-    sums = (u.new_empty(u.shape[2], dtype=torch.float32) for _ in range(2))
-    return *(v.new_empty(v.shape) for v in (u, delta, A, B, C)), *sums
-
-
 register_gradient(triton_scan_op, triton_scan_backward_op)
 
 
