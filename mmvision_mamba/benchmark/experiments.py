@@ -15,6 +15,7 @@ from torch import nn
 
 from ..engine.hooks.small_batches import let_single_values_train
 from ..errors import ConfigError, MissingExtraError
+from ..inference.uper import speed_up_on_cpus
 from ..installation import installed
 from ..preflight.datasets import datasets_of
 from ..preflight.pretrained import drop_pretrained
@@ -149,6 +150,7 @@ def _prepare(model: nn.Module, variant: tuple[str, ...]) -> nn.Module:
         model.to(memory_format=torch.channels_last)
     if 'fuse' in variant:
         model.backbone = fuse(model.backbone)
+    speed_up_on_cpus(model)  # as all commands do
     for name, part in model.named_children():
         if name != 'backbone':  # which pools nothing to 1 × 1, and may be compiled
             let_single_values_train(part, lambda text: None)  # as in training
