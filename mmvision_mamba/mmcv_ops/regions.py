@@ -4,6 +4,8 @@ Regions are (K, 5): the image's index in the batch, then x1, y1, x2, y2, times `
 mmcv's Python allocates the outputs, which are filled here: a hundredth of the time goes into that copy, and compilers
 drop it. Halves are computed in float32, but for float16 on GPUs, for which torchvision has kernels.
 """
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 import torchvision  # noqa: F401  registers the operators
 from torch import Tensor
@@ -13,6 +15,9 @@ from . import COMPILED_MMCV
 from .precision import computed_in
 
 OUTSIDE = -1e4  # pixels of the image
+CHANNELS = 32  # that a thread takes at a time: their maps stay in its core's cache
+# Numbers up to which PyTorch fills a tensor with one thread: more, and each thread here would start a team of its own.
+GRAIN = 32768
 
 
 def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor,
@@ -35,9 +40,37 @@ def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Ten
     """
     _check_averages(pool_mode)
     dtype = computed_in(input, float16_on_gpus=True)
-    output[:] = torch.ops.torchvision.roi_align(
-        input.to(dtype), _within_reach(rois.to(dtype)), spatial_scale, aligned_height, aligned_width, sampling_ratio,
-        aligned)
+    settings = spatial_scale, aligned_height, aligned_width, sampling_ratio, aligned
+    maps, regions = input.to(dtype), _within_reach(rois.to(dtype))
+    if _wants_threads(output):
+        _roi_align_by_threads(maps, regions, output, *settings)
+    else:
+        output[:] = torch.ops.torchvision.roi_align(maps, regions, *settings)
+
+
+def _wants_threads(output: Tensor) -> bool:
+    """Whether to share the work out. A trace is a thread's own: what others do would be missing in it."""
+    return (not torch.compiler.is_compiling() and not torch.jit.is_tracing() and type(output) is Tensor
+            and output.device.type == 'cpu' and output.numel() > GRAIN and torch.get_num_threads() > 1)
+
+
+def _roi_align_by_threads(maps: Tensor, regions: Tensor, output: Tensor, scale: float, height: int, width: int,
+                          *settings) -> None:
+    """torchvision's RoIAlign, bit for bit: its kernel for CPUs keeps to one thread. Parts of channels and regions."""
+    channels = max(1, min(CHANNELS, GRAIN // (height * width)))
+    count = max(1, GRAIN // (channels * height * width))
+    jobs = [(part, *pair) for part, out in zip(map(Tensor.contiguous, maps.split(channels, 1)),
+                                               output.split(channels, 1))
+            for pair in zip(regions.split(count), out.split(count))]
+    inference = torch.is_inference_mode_enabled()  # a thread's own, too
+
+    def run(job: tuple[Tensor, Tensor, Tensor]) -> None:
+        part, some, out = job
+        with torch.inference_mode(inference), torch.no_grad():
+            out.copy_(torch.ops.torchvision.roi_align(part, some, scale, height, width, *settings))
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        for _ in threads.map(run, jobs):  # raises what a thread raised
+            pass
 
 
 def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor,

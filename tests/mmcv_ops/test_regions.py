@@ -10,6 +10,7 @@ pytest.importorskip('mmcv')
 from mmcv.ops import RoIAlign, roi_align, roi_pool
 
 from mmvision_mamba.errors import MissingOperatorError
+from mmvision_mamba.mmcv_ops import regions
 
 from ..helpers.mmcv_operators.calls import with_gradients
 from ..helpers.mmcv_operators.regions import draw_regions
@@ -54,6 +55,39 @@ def test_any_memory_format(name):
                    (maps.mT.contiguous().mT, regions.T.contiguous().T)):
         found = pooled(name, *others)
         assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures('two_threads')
+@pytest.mark.parametrize('mode', [torch.enable_grad, torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize(('channels', 'size', 'count'), [(70, (7, 7), 200), (1, (28, 28), 100), (2, (200, 190), 3)])
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])
+def test_threads_share_many_regions_and_answer_as_one(dtype, channels, size, count, mode, monkeypatch):
+    _, boxes = draw_regions(np.random.RandomState(0), torch.float32, count)
+    boxes[0, 3] = float('nan')
+    maps, boxes = torch.randn(2, channels, 11, 9).to(dtype), boxes.to(dtype)
+    with mode():
+        maps = maps.clone().requires_grad_(mode is torch.enable_grad)
+        found = roi_align(maps, boxes, size, 0.5, 0, 'avg', True)
+        monkeypatch.setattr(regions, '_wants_threads', lambda output: False)
+        assert torch.equal(found, roi_align(maps, boxes, size, 0.5, 0, 'avg', True))
+    assert found.requires_grad == (mode is torch.enable_grad)
+
+
+@pytest.mark.usefixtures('two_threads')
+def test_a_trace_holds_all_of_it():
+    maps, boxes = draw_regions(np.random.RandomState(0), torch.float32, 300)
+    module = RoIAlign(7, 0.5)
+    assert regions._wants_threads(module(maps, boxes))
+    traced = torch.jit.trace(module, (maps, boxes))
+    assert torch.equal(traced(maps + 1, boxes.flip(0)), module(maps + 1, boxes.flip(0)))
 
 
 @pytest.mark.parametrize('name', OPERATORS)
