@@ -48,7 +48,7 @@ def find_config(path: str | os.PathLike) -> Path:
 
 def is_checkpoint(path: str | os.PathLike) -> bool:
     """Whether a path is a checkpoint's by its suffix."""
-    return os.fspath(path).endswith(('.pth', '.pt', '.pth.tar'))
+    return os.fspath(path).endswith(('.pth', '.pt', '.pth.tar', '.safetensors', '.bin', '.index.json'))
 
 
 def config_of_run(checkpoint: str | os.PathLike) -> Path:

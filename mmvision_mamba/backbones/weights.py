@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch.nn as nn
 from torch import Tensor
 
-from ..checkpoints.loaded import check_loaded, copyable
+from ..checkpoints.loaded import check_loaded, copyable, own_names, renamed
 from ..checkpoints.reading import extract_state_dict, read_checkpoint
 from ..errors import CheckpointError
 from ..text import shortened
@@ -40,6 +40,7 @@ def load_weights(backbone: nn.Module, state: dict[str, Tensor], path: str | os.P
                  may_lack: tuple[str, ...] = ()) -> None:
     """As `load_pretrained`, from a state dict that `path` held; keys that begin with `may_lack` may be missing too."""
     expected = backbone.state_dict()
+    state = renamed(state, expected)
     built = len(backbone.levels)  # type: ignore[arg-type]
     unbuilt = tuple(f'levels.{i}.' for i in range(built, 4)) + (f'levels.{built - 1}.downsample.',) * (built < 4)
     dropped = {k for k in state if k not in expected and (k.startswith(('norm.', 'head.', 'outnorm', *unbuilt)))}
@@ -84,7 +85,8 @@ def check_fit(model: nn.Module, checkpoint: dict, name: str, strict: bool = True
         name: name of the checkpoint, for the message.
         strict: see `CheckpointFitHook`. Default: True.
     """
-    state, expected = extract_state_dict(checkpoint, prefix=''), model.state_dict()
+    expected = model.state_dict()
+    state = renamed(extract_state_dict(checkpoint, prefix=''), expected)
     required = {k for k in expected if not k.endswith('num_batches_tracked') and not k.startswith(OPTIONAL)
                 and (strict or k.startswith('backbone.'))}
     missing = sorted(required - set(state))
@@ -108,7 +110,8 @@ def check_fit(model: nn.Module, checkpoint: dict, name: str, strict: bool = True
 def load_fitting(model: nn.Module, checkpoint: dict, name: str) -> None:
     """Load a checkpoint into a detector or segmentor; raises CheckpointError, see `check_fit`, if it doesn't fit."""
     check_fit(model, checkpoint, name)
-    state, expected = extract_state_dict(checkpoint, prefix=''), model.state_dict()
+    expected = model.state_dict()
+    state = renamed(extract_state_dict(checkpoint, prefix=''), expected)
     state = {k: v for k, v in state.items() if k not in expected or expected[k].shape == v.shape}  # an optional head's
     model.load_state_dict(state, strict=False)
     check_loaded(model, state, name)
@@ -137,8 +140,9 @@ def drop_other_shapes(model: nn.Module, checkpoint: dict) -> list[str]:
     """Remove from a checkpoint, in place, the weights whose shape is not that of the model's; returns their names."""
     state, expected = checkpoint.get('state_dict', checkpoint), model.state_dict()
     dropped = []
+    own = own_names([key.removeprefix('module.') for key in state], expected)
     for key in list(state):
-        name = key.removeprefix('module.')
+        name = own[key.removeprefix('module.')]
         if name in expected and expected[name].shape != state[key].shape:
             dropped.append(f'{name} {tuple(state[key].shape)} → {tuple(expected[name].shape)}')
             del state[key]

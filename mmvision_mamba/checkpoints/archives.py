@@ -1,5 +1,4 @@
 """Loads the files that `torch.save` writes: a zip archive, or, before torch 1.6 and on request, pickles in a row."""
-import contextlib
 import io
 import os
 import pickle
@@ -12,7 +11,6 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from ..files import open_file
 from .trees import Refused
 from .unpickling import Storage, unpickle
 
@@ -21,28 +19,26 @@ _HEADER = 30  # bytes of the header before the name of a record in a zip archive
 _BLOCK = 2**24
 
 
-def load(file: str | os.PathLike | BinaryIO, map_location: Any = 'cpu', lazy: bool = False) -> Any:
+def load(stream: BinaryIO, device: torch.device, path: str | os.PathLike | None = None) -> Any:
     """As `torch.load` with `weights_only=True`, with the checks of `unpickling`.
 
     Args:
-        file: path, or a file opened for reading bytes that can seek.
-        map_location: device of the tensors; anything else than a device or its name: the CPU. Default: 'cpu'.
-        lazy: of an archive with a path, read the bytes of tensors when they are used; no checksum then. Default: False.
+        stream: the file, opened for reading bytes, which can seek.
+        device: of the tensors.
+        path: of an archive, to read the bytes of tensors when they are used; no checksum then. Default: at once.
 
     Raises:
         Refused, ForeignClass: it holds what no checkpoint needs.
         zipfile.BadZipFile: a record isn't what its checksum says.
         Exception: anything, where it is broken.
     """
-    device = torch.device(map_location if isinstance(map_location, str | torch.device) else 'cpu')
-    with contextlib.nullcontext(file) if hasattr(file, 'read') else open_file(file) as stream:
-        if not zipfile.is_zipfile(stream):
-            stream.seek(0)
-            return _no_storage(_load_pickles(stream, device))
-        with zipfile.ZipFile(stream) as archive:
-            records = checked_records(archive, stream)
-            path = file if lazy and not hasattr(file, 'read') else None
-            return _no_storage(_load_archive(archive, records, stream, device, path))
+    stream.seek(0)
+    if not zipfile.is_zipfile(stream):
+        stream.seek(0)
+        return _no_storage(_load_pickles(stream, device))
+    with zipfile.ZipFile(stream) as archive:
+        records = checked_records(archive, stream)
+        return _no_storage(_load_archive(archive, records, stream, device, path))
 
 
 def load_storage(content: bytes) -> Storage:

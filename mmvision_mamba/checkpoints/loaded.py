@@ -1,5 +1,7 @@
-"""Whether a model holds what a checkpoint has for it."""
-from collections.abc import Mapping
+"""What of a checkpoint is for a model, by its names; whether the model then holds it."""
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -7,6 +9,31 @@ from torch import Tensor, nn
 from ..errors import CheckpointError
 from ..printable import shown
 from ..text import shortened
+
+_WRAPPED = re.compile(r'^(backbone\.)?model\.')
+
+
+def own_names(keys: Collection[str], names: Collection[str]) -> dict[str, str]:
+    """By the keys of a checkpoint, what a model calls these weights.
+
+    The published classes for transformers hold the network as `model`: 'model.', at the start or behind 'backbone.', is
+    taken off where more of the keys are the model's own then.
+
+    Args:
+        keys: of the checkpoint.
+        names: of the model's tensors.
+    """
+    shorter = {key: _WRAPPED.sub(r'\1', key) for key in keys}
+    fitting = sum(name in names for name in shorter.values()), sum(key in names for key in keys)
+    if fitting[0] > fitting[1] and len(set(shorter.values())) == len(shorter):
+        return shorter
+    return {key: key for key in keys}
+
+
+def renamed(state: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """A state dict by a model's names, see `own_names`; itself where it has these."""
+    own = own_names(state.keys(), names)
+    return state if own.keys() == set(own.values()) else {own[key]: value for key, value in state.items()}
 
 
 def check_loaded(module: nn.Module, state: Mapping, name: str) -> None:

@@ -15,9 +15,9 @@ import torch
 
 from ..printable import printable
 from . import enforce_safe_reading, safe_reading_enforced
-from .archives import load
 from .finite import warn_where_not_finite
-from .loaded import check_loaded
+from .formats import load
+from .loaded import check_loaded, renamed
 from .numpy_pickles import named
 from .reading import SAFE_CLASSES, read_checkpoint, read_safely, safe_globals
 from .trees import Refused
@@ -117,10 +117,12 @@ def _checked(load_state_dict: Callable) -> Callable:
     @functools.wraps(load_state_dict)
     def load_and_check(module, state_dict, strict=False, logger=None):
         from mmengine.model import BaseTTAModel, is_model_wrapper
+        bare = module
+        while is_model_wrapper(bare) or isinstance(bare, BaseTTAModel):
+            bare = bare.module
+        state_dict = renamed(state_dict, bare.state_dict().keys())
         load_state_dict(module, state_dict, strict, logger)
-        while is_model_wrapper(module) or isinstance(module, BaseTTAModel):
-            module = module.module
-        check_loaded(module, state_dict, _last_read)
+        check_loaded(bare, state_dict, _last_read)
     load_and_check.checks = check_loaded
     return load_and_check
 
@@ -160,7 +162,7 @@ def load_from_local(filename, map_location=None, **_):
 
 
 def without_code(loader):
-    """Wrap one of mmengine's loaders such that its `torch.load` is `archives.load`, and `read_checkpoint` downloads."""
+    """Wrap one of mmengine's loaders such that its `torch.load` is `formats.load`, and `read_checkpoint` downloads."""
     @functools.wraps(loader)
     def read(filename, map_location=None, **options):
         from mmengine.runner import checkpoint as runner_checkpoint

@@ -1,15 +1,18 @@
 """Checkpoints to give away: the weights alone, named after their hash."""
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, ConfigError
 from .reading import extract_state_dict, read_checkpoint
 from .writing import commit, save_checkpoint
 
 META = ('dataset_meta', 'epoch', 'iter')  # what is kept of a run's bookkeeping: no paths of its machine
+
+_OTHER_FORMATS = re.compile(r'\.safetensors$|(\.safetensors|\.bin)\.index\.json$')
 
 
 def publish(source: str | os.PathLike, out: str | os.PathLike | None = None) -> Path:
@@ -20,7 +23,8 @@ def publish(source: str | os.PathLike, out: str | os.PathLike | None = None) -> 
 
     Args:
         source: checkpoint file or URL, see `read_checkpoint`.
-        out: the new file's name, in which the hash goes before the suffix. Default: `source` itself, in its folder.
+        out: the new file's name, in which the hash goes before the suffix. Default: `source` itself, in its folder, as
+            `.pth` where it is safetensors.
 
     Returns:
         The new file, `NAME-HASH.pth`: the first 8 digits of its SHA-256, as torch.hub and OpenMMLab name theirs. The
@@ -28,9 +32,12 @@ def publish(source: str | os.PathLike, out: str | os.PathLike | None = None) -> 
 
     Raises:
         CheckpointError: `source` can't be read or has no weights, or the new file can't be written.
+        ConfigError: `out` is a `.safetensors`.
     """
     name = str(source).partition('#')[0]
-    target = Path(out or (Path(name).name if '://' in name else name))
+    target = Path(out or _OTHER_FORMATS.sub('.pth', Path(name).name if '://' in name else name))
+    if target.suffix == '.safetensors':
+        raise ConfigError(f'{target}: a file as torch.save writes it is published; name it .pth')
     checkpoint = read_checkpoint(source)
     weights = {key: value.detach().clone() for key, value in extract_state_dict(checkpoint, prefix='').items()}
     meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None

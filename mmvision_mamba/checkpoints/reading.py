@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, UserError
 from ..printable import shown
 from ..text import shortened
 from . import numpy_pickles, plain_pickles
-from .archives import load
 from .fields import READ, check_fields
 from .finite import warn_where_not_finite
+from .formats import load
 from .local_files import local_file
+from .shards import is_index, read_shards
 from .trees import Refused
 from .unpickling import ForeignClass
 
@@ -30,6 +31,10 @@ SAFE_CLASSES: list = [argparse.Namespace, *numpy_pickles.SAFE, *plain_pickles.SA
 
 def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: str | None = None) -> Any:
     """Load a checkpoint file: dense tensors, plain Python data and bookkeeping, see `unpickling`.
+
+    Formats are told by the content: what `torch.save` writes (`.pth`, `.pth.tar`, `.pt`, `.bin`), and safetensors,
+    whose tensors are read from the file as they are used. Weights in several files are named by their index, a
+    `.index.json` beside them.
 
     Args:
         path: a file, or a URL: file, https, or http with a hash; downloaded once, into a folder of its own below
@@ -45,7 +50,8 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: 
             what no checkpoint needs (named).
     """
     file = local_file(path, sha256)
-    checkpoint = read_safely(file, lambda: load(file, map_location))
+    checkpoint = read_shards(file, lambda shard: read_safely(shard, lambda: load(shard, map_location))) \
+        if is_index(file) else read_safely(file, lambda: load(file, map_location))
     warn_where_not_finite(checkpoint, str(file))
     return checkpoint
 
@@ -68,13 +74,13 @@ def archive_problem(file: str | os.PathLike) -> str | None:
 
 
 def read_safely(file: str | os.PathLike, read: Callable[[], Any]) -> Any:
-    """Call `read`, which reads a checkpoint by `archives.load`; raises CheckpointError about `file` if that fails.
+    """Call `read`, which reads a checkpoint by `formats.load`; raises CheckpointError about `file` if that fails.
 
     What it returns is as `fields.READ` says.
     """
     try:
         checkpoint = read()
-    except CheckpointError:
+    except UserError:
         raise
     except ForeignClass as error:
         if str(error).startswith(('mmengine.', 'builtins.getattr')) and _import_mmengine():

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ..errors import CheckpointError
-from .archives import load
+from .formats import load
 from .reading import archive_problem, read_safely
 
 PART = '.part'  # suffix of a file while it is written

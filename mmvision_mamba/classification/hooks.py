@@ -2,6 +2,7 @@
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
+from ..checkpoints.loaded import renamed
 from ..checkpoints.reading import extract_state_dict
 from ..engine.models import bare_model
 from ..errors import ConfigError, DataError
@@ -16,7 +17,8 @@ class PublishedWeightsHook(Hook):
     priority = 'HIGH'  # ahead of EMAHook and of CheckpointFitHook, which read the keys
 
     def after_load_checkpoint(self, runner, checkpoint):
-        state = extract_state_dict(checkpoint, prefix='')
+        own = {key.removeprefix('backbone.') for key in bare_model(runner.model).state_dict()}
+        state = renamed(extract_state_dict(checkpoint, prefix=''), own)
         if any(key.startswith('backbone.') for key in state):
             return
         checkpoint['state_dict'] = {

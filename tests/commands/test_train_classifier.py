@@ -78,13 +78,14 @@ def test_train_resume_test(tool, config, objects, tmp_path):
         (objects / 'val' / 'zebra').rmdir()
 
 
-@pytest.mark.parametrize('wrapping', ['bare', 'state_dict', 'module'])
+@pytest.mark.parametrize('wrapping', ['bare', 'state_dict', 'module', 'transformers'])
 def test_published_weights_are_evaluated(wrapping, tool, config, objects, tmp_path):
     """The file as it is downloaded, with keys of its own and no mmengine in it; and the scores are the model's."""
     model = fill(MambaVisionClassifier(SMALL, num_classes=3)).eval()
     state = model.state_dict()
     torch.save(dict(bare=state, state_dict=dict(state_dict=state, epoch=3),
-                    module=dict(model={f'module.{k}': v for k, v in state.items()}))[wrapping], tmp_path / 'w.pth.tar')
+                    module=dict(model={f'module.{k}': v for k, v in state.items()}),
+                    transformers={f'model.{k}': v for k, v in state.items()})[wrapping], tmp_path / 'w.pth.tar')
     result = tool('test', config, tmp_path / 'w.pth.tar', '--work-dir', tmp_path / 'wd', '--out', tmp_path / 'p.pkl',
                   '--cfg-options', f'data_root={objects}')
     assert result.code == 0, result.err[-3000:]
