@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 from PIL.Image import Image
 
@@ -21,6 +20,7 @@ from ..configs import config_of_run, is_checkpoint
 from ..errors import ConfigError, DataError
 from ..preflight.read import read_config
 from ..printable import shown
+from .calls import Call, Calls
 from .class_meta import reduces_zero_label
 from .display import check_display, show_picture
 from .enlarging import enlarge
@@ -30,7 +30,8 @@ from .images import as_bgr
 from .kept_classes import keep_labels, labels_of, to_draw
 from .precision import check_dtype, compute_in
 from .progress import progress_bar
-from .results import Results, to_dict
+from .results import Results, UnwritableError, to_dict
+from .scopes import in_scope
 from .sources import Source, find_sources
 from .toolboxes import build_toolbox
 
@@ -74,10 +75,14 @@ class Inferencer:
         palette: an RGB triple for each.
         scope: 'mmdet' or 'mmseg'.
         lock: held while the model or the visualiser is used, which threads share.
-        number: after a call, the number of its inputs: images, videos, cameras.
+        number: after a call, the number of its inputs: images, videos, cameras. This and the next two are those of the
+            last call in the same thread.
         failures: after a call, a (name, reason) for each input that failed.
-        notes: after a call that wrote predictions, lines that say what ids and pixels in them mean.
+        notes: after a call that wrote results, lines that say what ids and pixels in them mean, and what OpenCV could
+            not write as it is.
         reduce_zero_label: whether masks of the config's data set count from 1, as ADE20K's.
+
+    It can be copied and pickled; a copy has made no calls.
 
     Raises:
         ConfigError: the config can't be used, a class name is unknown, the device isn't there, or it doesn't compute
@@ -109,10 +114,25 @@ class Inferencer:
         self.kept = labels_of(classes, self.classes)
         self.reduce_zero_label = reduces_zero_label(cfg)
         self.show_progress = show_progress
-        self.number = 0
-        self.notes: list[str] = []
-        self.failures: list[tuple[str, str]] = []
-        self.lock = threading.RLock()
+        self.lock, self._calls = threading.RLock(), Calls()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key not in ('lock', '_calls')}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, lock=threading.RLock(), _calls=Calls())
+
+    @property
+    def number(self) -> int:
+        return self._calls.last.number
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        return self._calls.last.failures
+
+    @property
+    def notes(self) -> list[str]:
+        return self._calls.last.notes
 
     @cached_property
     def ids(self) -> ResultIds:
@@ -191,7 +211,8 @@ class Inferencer:
         Raises:
             DataError: see `find_sources`.
         """
-        yield from self._stream(self._find(inputs, batch_size, leave_out), batch_size)
+        sources = self._find(inputs, batch_size, leave_out)
+        yield from self._stream(sources, batch_size, self._calls.begin(len(sources)))
 
     def run(self,
             inputs: Any,
@@ -226,22 +247,24 @@ class Inferencer:
         if show:
             check_display('look at the pictures in the output folder')
         sources = self._find(inputs, batch_size, out_dir or None)  # before a folder is made: there may be no inputs
+        call = self._calls.begin(len(sources))
         ids = copy(self.ids) if out_dir and not no_save_pred else None  # a run gives ids to its own images
         with Results(out_dir, self.classes, self.palette, not no_save_vis, not no_save_pred, ids,
                      self.reduce_zero_label, sources) as results:
-            for prediction in self._stream(sources, batch_size):
-                picture = failed = None
+            for prediction in self._stream(sources, batch_size, call):
+                picture = reason = None
                 try:
                     if return_vis or show or results.draws:
                         picture = self.draw(prediction.image, prediction.sample, score_thr, PICTURE_SIDE)
                     results.add(prediction, picture)
                 except Exception as error:
-                    if not (failed := is_memory_error(error)):
+                    if not is_memory_error(error) and not isinstance(error, UnwritableError):
                         raise
-                if failed:
-                    self._record_failure(prediction.source, NO_MEMORY)
+                    reason = reason_of(error, prediction.source.name)
+                call.notes = results.describe()
+                if reason is not None:
+                    call.record_failure(prediction.source, reason)
                     continue
-                self.notes = results.describe()
                 yield prediction, picture
                 if show and not show_picture(picture, wait_time, prediction.source.is_video):  # type: ignore[arg-type]
                     return
@@ -270,19 +293,16 @@ class Inferencer:
         return dict(result, failures=self.failures)
 
     def _find(self, inputs: Any, batch_size: int, leave_out: str | os.PathLike | None) -> list[Source]:
-        """The sources of a new run; resets `number` and `failures`."""
         _check_batch_size(batch_size)
-        sources = find_sources(inputs, self.read, leave_out)
-        self.number, self.failures, self.notes = len(sources), [], []
-        return sources
+        return find_sources(inputs, self.read, leave_out)
 
-    def _stream(self, sources: list[Source], batch_size: int) -> Iterator[Prediction]:
+    def _stream(self, sources: list[Source], batch_size: int, call: Call) -> Iterator[Prediction]:
         lengths = [source.length for source in sources]
         total = None if None in lengths else sum(lengths)  # type: ignore[arg-type]
         with progress_bar(total, self.show_progress) as advance:
-            frames = chain.from_iterable(self._frames(source, advance) for source in sources)
+            frames = chain.from_iterable(self._frames(source, call, advance) for source in sources)
             for batch in self._batches(frames, batch_size):
-                yield from self._infer(batch, advance)
+                yield from self._infer(batch, call, advance)
 
     def _batches(self, frames: Iterable[tuple], batch_size: int) -> Iterator[list[tuple]]:
         """Groups successive frames, tuples that end in the model's prepared input, into batches."""
@@ -295,7 +315,8 @@ class Inferencer:
         if batch:
             yield batch
 
-    def _frames(self, source: Source, advance: Callable[[], None]) -> Iterator[tuple[Source, int, np.ndarray, dict]]:
+    def _frames(self, source: Source, call: Call,
+                advance: Callable[[], None]) -> Iterator[tuple[Source, int, np.ndarray, dict]]:
         """Yields an input's frames and the model's inputs for them; ends at one that can't be read, and records it."""
         reason = None
         try:
@@ -305,14 +326,8 @@ class Inferencer:
             if (reason := reason_of(error, source.name)) is None:
                 raise
         if reason is not None:
-            self._record_failure(source, reason)
+            call.record_failure(source, reason)
             advance()
-
-    def _record_failure(self, source: Source, reason: str) -> None:
-        if reason == NO_MEMORY:
-            free_memory()
-        if not source.is_video or (source.name, reason) not in self.failures:  # not for each of a video's frames
-            self.failures.append((source.name, reason))
 
     def _fit_together(self, frame: tuple, other: tuple) -> bool:
         """Whether two frames can be in a batch: mmseg pads none, mmdet pads to the largest."""
@@ -321,7 +336,7 @@ class Inferencer:
     def _prepare(self, image: np.ndarray) -> dict:
         """A BGR image through the test pipeline: `inputs` and `data_samples`."""
         try:
-            with DefaultScope.overwrite_default_scope(self.scope):
+            with in_scope(self.scope):
                 return self.toolbox.pipeline(dict(img=image.copy()))
         except cv2.error as error:  # of 1 × 5000 pixels, the smaller side is resized to nothing
             if is_memory_error(error):
@@ -332,7 +347,7 @@ class Inferencer:
 
     def _forward(self, prepared: list[dict]) -> list[BaseDataElement]:
         """Data samples of prepared images, on the CPU, reduced to the classes that are kept."""
-        with self.lock, DefaultScope.overwrite_default_scope(self.scope):
+        with self.lock, in_scope(self.scope):
             samples = self.model.test_step(self.toolbox.collate_fn(prepared))
         samples = [sample.cpu() for sample in samples]
         if self.kept is None:
@@ -340,7 +355,7 @@ class Inferencer:
         return [keep_labels(sample, self.kept, len(self.classes)) for sample in samples]
 
     @torch.no_grad()
-    def _infer(self, batch: list[tuple], advance: Callable[[], None]) -> Iterator[Prediction]:
+    def _infer(self, batch: list[tuple], call: Call, advance: Callable[[], None]) -> Iterator[Prediction]:
         """Predictions for a batch of frames; where it fails, for each frame that does not fail by itself."""
         reason = None
         try:
@@ -349,14 +364,14 @@ class Inferencer:
             if (reason := reason_of(error, batch[0][0].name)) is None:
                 raise
         if reason is not None and len(batch) == 1:
-            self._record_failure(batch[0][0], reason)
+            call.record_failure(batch[0][0], reason)
             advance()
             return
         if reason is not None:  # find the frame that fails, now that the error and with it the batch's tensors are gone
             if reason == NO_MEMORY:
                 free_memory()
             for frame in batch:
-                yield from self._infer([frame], advance)
+                yield from self._infer([frame], call, advance)
             return
         for (source, i, image, _), sample in zip(batch, samples):
             sample.set_metainfo(dict(img_path=source.name))

@@ -18,9 +18,15 @@ from ..errors import DataError
 from ..files import replace
 from ..printable import shown
 from .ids import ResultIds
-from .sources import Source
+from .sources import DEFAULT_FPS, Source
 
+LONGEST_SIDE = 8190  # pixels of a frame in MPEG-4, where OpenCV takes even numbers alone
+SLOWEST, FASTEST = 0.01, 1000.  # frames a second of a video that is written
 WRITTEN = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')  # a picture keeps its image's format; else .png
+
+
+class UnwritableError(DataError):
+    """The results of one input have no form that can be written; others' may have one."""
 
 
 class Results:
@@ -63,7 +69,8 @@ class Results:
         self._panoptic: list[dict] = []
         self._arrays: dict[str, _JsonArray] = {}  # being written
         self._maps = False  # whether there are segment maps
-        self._video = None
+        self._video: _Video | None = None
+        self._video_notes: list[str] = []
         if self.draws or self.predicts:
             folders = ['vis'] * self.draws + ['preds'] * self.predicts
             _keep_apart(sources, [self.out_dir / name for name in folders])
@@ -91,20 +98,25 @@ class Results:
             write_json(self.out_dir / 'preds/panoptic.json', dict(header, annotations=self._panoptic))
 
     def add(self, prediction, picture: np.ndarray | None) -> None:
-        """Write one frame's `Prediction` and its picture, RGB."""
+        """Write one frame's `Prediction` and its picture, RGB.
+
+        Raises:
+            UnwritableError: OpenCV can't write such a video; its predictions are written.
+            DataError: nothing can be written any more, as the disk is full, for example.
+        """
         try:
-            if self.draws:
-                self._add_picture(prediction, picture)
             if self.predicts:
                 self._add_prediction(prediction)
+            if self.draws:
+                self._add_picture(prediction, picture)
         except OSError as error:
             raise DataError(f'{self.out_dir}: writing the results of {prediction.source.name} failed: '
                             f'{error.strerror or error}') from error
 
     def describe(self) -> list[str]:
-        """What the numbers in the predictions written so far mean, a line for each kind."""
+        """What the numbers in the predictions written so far mean, a line for each kind; what is changed in videos."""
         return [self.ids.describe()] * bool(self._arrays or self._panoptic) + \
-            [f'label maps: {meaning(self.reduce_zero_label)}'] * self._maps
+            [f'label maps: {meaning(self.reduce_zero_label)}'] * self._maps + self._video_notes
 
     def _add_picture(self, prediction, picture: np.ndarray) -> None:
         source, bgr = prediction.source, np.ascontiguousarray(picture[..., ::-1])
@@ -112,6 +124,7 @@ class Results:
             if self._video is None or self._video.source is not source:
                 self._end_video()
                 self._video = _Video(self.out_dir / 'vis' / f'{source.output}.mp4', source, bgr.shape[:2])
+                self._video_notes += self._video.notes
             self._video.write(bgr)
             return
         self._end_video()
@@ -261,22 +274,43 @@ def _keep_apart(sources: Sequence[Source], folders: Sequence[Path]) -> None:
 
 
 class _Video:
-    """An mp4 file that is written beside `path` and moved there by `close`."""
+    """An mp4 file that is written beside `path` and moved there by `close`.
 
-    def __init__(self, path: Path, source, size: tuple[int, int]):
+    Attributes:
+        notes: lines that say how it differs from its source.
+    """
+
+    def __init__(self, path: Path, source: Source, size: tuple[int, int]):
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self.source, self.size = path, source, size[::-1]
+        self.path, self.source, self.notes = path, source, []
+        self.size = size[::-1]
+        if not 2 <= min(size) <= max(size) <= LONGEST_SIDE:
+            scale = min(1, LONGEST_SIDE / max(size))
+            self.size = tuple(max(2, int(side * scale) // 2 * 2) for side in self.size)
+            self.notes.append(f'{shown(path)}: frames of {size[1]} × {size[0]} pixels are written as {self.size[0]} × '
+                              f'{self.size[1]}: MPEG-4 takes 2 to {LONGEST_SIDE} a side')
+        rate = _rate(source.fps)
+        if abs(rate - source.fps) > 0.01 * rate:
+            self.notes.append(f'{shown(path)}: {rate:g} frames a second, not {source.fps:g} as its source says')
         self.part = path.with_name(f'.{path.stem}.{os.getpid()}.mp4')
-        self.writer = cv2.VideoWriter(str(self.part), cv2.VideoWriter_fourcc(*'mp4v'), source.fps, self.size)
-        if not self.writer.isOpened():
-            raise DataError(f'{path}: OpenCV can not write this video')
+        self.writer = cv2.VideoWriter(str(self.part), cv2.VideoWriter_fourcc(*'mp4v'), rate, self.size)
 
     def write(self, frame: np.ndarray) -> None:
+        if not self.writer.isOpened():
+            raise UnwritableError(f'{self.path}: OpenCV can not write this video')
         self.writer.write(frame if frame.shape[1::-1] == self.size else cv2.resize(frame, self.size))
 
     def close(self) -> None:
-        self.writer.release()
-        os.replace(self.part, self.path)
+        if self.writer.isOpened():
+            self.writer.release()
+            os.replace(self.part, self.path)
+
+
+def _rate(fps: float) -> float:
+    """The frames per second of a video that is written, with as many decimals as MPEG-4's 16 bits have room for."""
+    if not SLOWEST <= fps <= FASTEST:
+        return DEFAULT_FPS
+    return round(fps, 3 if fps < 65 else 2 if fps < 655 else 1)
 
 
 class _JsonArray:

@@ -25,7 +25,6 @@ from .images import from_array, from_pil, read_image
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
 DEFAULT_FPS = 25.  # of a video that doesn't say
-MOST_FPS = 1000.
 _FFMPEG = 'OPENCV_FFMPEG_CAPTURE_OPTIONS'
 _FORMATS = 'format_whitelist;mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,asf,flv,ogg,mxf,dv,mjpeg,ivf,wtv'
 
@@ -41,7 +40,7 @@ class Source:
         suffix: of its file, in lower case; '' for arrays and cameras.
         frames: yields its images one after the other, BGR, an image a single one; raises DataError.
         length: number of frames; None: unknown.
-        fps: frames per second of a video or camera; None: an image.
+        fps: frames per second of a video, as its file says, or camera; None: an image.
         folder: of a file, the folder that was searched for it, or that holds it.
     """
     name: str
@@ -211,7 +210,7 @@ def _opened(video: str | int) -> cv2.VideoCapture:
 
 def _fps(capture: cv2.VideoCapture) -> float:
     fps = capture.get(cv2.CAP_PROP_FPS)
-    return fps if 0 < fps < MOST_FPS else DEFAULT_FPS
+    return fps if 0 < fps < float('inf') else DEFAULT_FPS
 
 
 def _frames(video: str | int, name: str | None = None) -> Iterator[np.ndarray]:

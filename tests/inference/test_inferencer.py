@@ -1,5 +1,9 @@
+import copy
 import json
+import pickle
 import shutil
+import sys
+import threading
 from types import SimpleNamespace
 
 import cv2
@@ -7,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import MODELS, DefaultScope, init_default_scope
 from mmengine.runner import Runner
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -18,7 +22,8 @@ from mmvision_mamba.datasets import make_shapes
 from mmvision_mamba.datasets.label_maps import segment_map
 from mmvision_mamba.errors import CheckpointError, ConfigError, DataError
 from mmvision_mamba.inference.results import Results, panoptic_map
-from mmvision_mamba.inference.sources import find_sources
+from mmvision_mamba.inference.scopes import in_scope
+from mmvision_mamba.inference.sources import Source, find_sources
 
 
 @pytest.fixture(scope='module')
@@ -280,3 +285,103 @@ def test_results_are_finished_when_a_run_is_broken_off(detector, shapes, tmp_pat
     assert len(json.loads((tmp_path / 'preds/images.json').read_text())['images']) == 1
     assert {r['image_id'] for r in json.loads((tmp_path / 'preds/results.json').read_text())} == {1}
     assert [p.name for p in (tmp_path / 'vis').iterdir()] == ['000000.png']
+
+
+@pytest.mark.parametrize(('size', 'fps', 'written', 'rate', 'note'), [
+    ((96, 72), 900.03, (96, 72), 900, None),
+    ((96, 72), 5e-10, (96, 72), 25, '25 frames a second, not 5e-10 as its source says'),
+    ((96, 72), 1e7, (96, 72), 25, '25 frames a second, not 1e+07 as its source says'),
+    ((8400, 40), 65.537, (8190, 38), 65.54, 'frames of 8400 × 40 pixels are written as 8190 × 38'),
+    ((1, 300), 12.5, (2, 300), 12.5, 'frames of 1 × 300 pixels are written as 2 × 300')])
+def test_a_video_is_written_at_a_size_and_rate_that_mpeg4_has(size, fps, written, rate, note, tmp_path):
+    prediction = SimpleNamespace(source=Source('clip.avi', 'clip', '.avi', lambda: iter(()), fps=fps))
+    with Results(tmp_path, ('a',), [(0, 0, 0)], predictions=False) as results:
+        for _ in range(2):
+            results.add(prediction, np.zeros((*size[::-1], 3), np.uint8))
+    video = cv2.VideoCapture(str(tmp_path / 'vis/clip.mp4'))
+    assert [video.read()[0] for _ in range(3)] == [True, True, False]
+    assert (video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT)) == written
+    assert video.get(cv2.CAP_PROP_FPS) == rate
+    assert [note in line for line in results.describe()] == [True] * (note is not None)
+
+
+def test_a_video_that_can_not_be_written_is_an_input_that_failed(segmentor, shapes, tmp_path, monkeypatch):
+    class NoWriter:
+        def __init__(self, *args):
+            pass
+
+        def isOpened(self):
+            return False
+
+    def frames():
+        yield from [image] * 2
+
+    image = cv2.imread(str(shapes / 'val/000000.png'))
+    monkeypatch.setattr(cv2, 'VideoWriter', NoWriter)
+    result = segmentor([Source('clip.avi', 'clip', '.avi', frames, fps=5.), image], out_dir=tmp_path)
+    assert result['failures'] == [('clip.avi', f'{tmp_path}/vis/clip.mp4: OpenCV can not write this video')]
+    assert len(result['predictions']) == 1 and len([*(tmp_path / 'preds/clip').iterdir()]) == 2
+    assert [path.suffix for path in (tmp_path / 'vis').iterdir()] == ['.png']
+
+
+@pytest.mark.parametrize('copied', [copy.copy, copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
+                         ids=['copy', 'deepcopy', 'pickle'])
+def test_a_copy_predicts_the_same(copied, detector, shapes):
+    image = str(shapes / 'val/000001.png')
+    detector([np.zeros((1, 5000, 3), np.uint8), image])
+    other = copied(detector)
+    assert (other.number, other.failures, other.notes) == (0, [], [])
+    for key, value in detector(image)['predictions'][0].items():
+        assert other(image)['predictions'][0][key] == value
+    assert other.number == 1 and other.lock is not detector.lock
+
+
+def test_threads_share_an_inferencer(segmentor, detector):
+    """Each call reports its own inputs alone, in threads and where two go on in turns."""
+    wrong, image, broken = [], np.zeros((32, 40, 3), np.uint8), np.zeros((1, 5000, 3), np.uint8)
+
+    def call(i):
+        model = (detector, segmentor, segmentor)[i % 3]
+        for n in (1, 2, 3):
+            try:
+                found = model([image] * n + [broken] * i)
+                if (model.number, len(model.failures), len(found['predictions'])) != (n + i, i, n) \
+                        or model.failures != found['failures']:
+                    wrong.append((i, n, model.number, model.failures))
+            except Exception as error:
+                wrong.append(repr(error))
+
+    scopes = [*DefaultScope._instance_dict]
+    threads = [threading.Thread(target=call, args=(i,)) for i in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong and [*DefaultScope._instance_dict] == scopes
+    first, second = segmentor.run([image, broken]), segmentor.run([image, image])
+    assert next(first) and next(second)
+    assert not [*first] and len([*second]) == 1 and (segmentor.number, segmentor.failures) == (2, [])
+
+
+def test_a_scope_is_entered_by_many_threads():
+    wrong, scopes, interval = [], [*DefaultScope._instance_dict], sys.getswitchinterval()
+
+    def enter(name):
+        try:
+            for _ in range(200):
+                with in_scope(name):
+                    if DefaultScope.get_current_instance().scope_name != name:
+                        wrong.append(name)
+        except Exception as error:
+            wrong.append(repr(error))
+
+    threads = [threading.Thread(target=enter, args=(('mmdet', 'mmseg')[i % 2],)) for i in range(6)]
+    sys.setswitchinterval(1e-5)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong and [*DefaultScope._instance_dict] == scopes
