@@ -157,9 +157,24 @@ def _scheduler_problems(saved: Any, schedulers: Sequence, path: str) -> Iterator
         yield from (f'{path}.{i} must not have {described(key)}' for key in state
                     if key not in own and hasattr(scheduler, key))
         if own.keys() <= state.keys() or {'last_step', '_global_step'} <= state.keys():
-            yield from unlike({key: value for key, value in own.items() if key in state}, state, f'{path}.{i}')
+            different = list(unlike({key: value for key, value in own.items() if key in state}, state, f'{path}.{i}'))
+            yield from different
+            if not different and _has_values(scheduler, own) and not _has_values(scheduler, {**own, **state}):
+                yield f'{path}.{i} can not be: there is no next step with its settings'
         else:
             yield f'{path}.{i} must be the state of a schedule, got {described(state)}'
+
+
+def _has_values(scheduler: Any, state: dict) -> bool:
+    """Whether a schedule in that state has values for its next steps; the first of all doesn't look at its settings."""
+    try:
+        probe = copy.copy(scheduler)
+        for further in range(1, 4):
+            vars(probe).update(state, last_step=state['last_step'] + further)
+            probe._get_value()
+    except Exception:  # of one that has no such method or count, too
+        return False
+    return True
 
 
 def unlike(fresh: Any, saved: Any, path: str) -> Iterator[str]:

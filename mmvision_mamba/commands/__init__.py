@@ -16,7 +16,7 @@ from ..limits import limit_opencv
 from ..printable import shown
 from ..text import did_you_mean
 from ..version import __version__
-from .errors import printable_output, user_errors
+from .errors import closed_output, printable_output, user_errors
 
 # In the order of the help.
 COMMANDS = ('train', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset',
@@ -38,7 +38,11 @@ def main(command: str | None = None, argv: Sequence[str] | None = None) -> int:
         command: one of `COMMANDS`, for the scripts in tools/. None: the first argument names it.
         argv: the arguments. Default: those of the process.
     """
-    argv = sys.argv[1:] if argv is None else [str(argument) for argument in argv]
+    with closed_output():
+        return _main(command, sys.argv[1:] if argv is None else [str(argument) for argument in argv])
+
+
+def _main(command: str | None, argv: Sequence[str]) -> int:
     if command is None and argv and argv[0] in COMMANDS and '_ARGCOMPLETE' not in os.environ:
         return main_of(argv[0], argv[1:], f'mmvision-mamba {argv[0]}')
     if command is not None:

@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from ..printable import shown
-from .options import add_cfg_options
+from .options import add_cfg_options, check_outputs
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +44,7 @@ def run(args: argparse.Namespace) -> None:
 
     check_picture(args.out)
     cfg = read_config(args.config, args.cfg_options, ('model', f'{args.split}_dataloader'))
+    check_outputs(args, cfg)
     prepare_data(cfg, (args.split,), skip_bad_images=False)
     samples, metainfo = model_inputs(cfg, args.split, args.show_number, args.seed)
     draw_samples(args.out, samples, metainfo, args.columns, f'{Path(args.config).name}, {args.split}, seed {args.seed}')

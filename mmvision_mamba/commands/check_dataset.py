@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from ..files import check_output, replace
 from ..limits import WORKERS, check_workers
 from ..printable import shown
-from .options import add_cfg_options
+from .options import add_cfg_options, check_outputs
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         check_output(args.json, '--json')
     cfg = read_config(args.config, args.cfg_options, ())
+    check_outputs(args, cfg)
     reports = check_config(cfg, splits, args.workers, files=not args.annotations_only)
     for report in reports:
         print('\n'.join(report.lines(args.show)))

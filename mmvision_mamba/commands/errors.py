@@ -3,12 +3,15 @@ import contextlib
 import errno
 import inspect
 import logging
+import os
 import re
+import select
 import sys
 import traceback
 import warnings
 from collections.abc import Iterator
 from types import FrameType
+from typing import TextIO
 
 from ..errors import UserError
 from ..installation import WITHOUT_PARTS, problem, with_mmcv_lite
@@ -16,10 +19,10 @@ from ..mmcv_ops import source
 from ..printable import printable, shown
 from ..processes import is_first_process, part_processes, was_restarted
 from ..work_dirs import hold, make_work_dir, remove_empty, remove_log_folders
+from .pipeline_errors import missing_in_pipeline
 
 _LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmseg', 'torch')  # whose classes say what is wrong with their arguments
 
-_META_KEYS = {'batch_input_shape', 'img_id', 'img_path', 'img_shape', 'ori_shape', 'pad_shape', 'scale_factor'}
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # What PyTorch's norms say of maps of one pixel: of one image in the batch, or of any number.
 _SINGLE_VALUES = ('Expected more than 1 value per channel', 'Expected more than 1 spatial element')
@@ -40,6 +43,42 @@ def user_errors() -> Iterator[None]:
             print(_lines(message), file=sys.stderr, flush=True)
             sys.exit(getattr(error, 'exit_code', UserError.exit_code))
         part_processes()
+
+
+@contextlib.contextmanager
+def closed_output() -> Iterator[None]:
+    """End in silence, with exit code 141, where a program that reads this one's output has ended, such as `head`.
+
+    That is the code of shells for programs that SIGPIPE ends; Python ignores this signal.
+    """
+    try:
+        try:
+            yield
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # or the interpreter would, when nothing can be done any more
+    except BrokenPipeError:
+        closed = [stream for stream in (sys.stdout, sys.stderr) if stream is not None and _is_closed(stream)]
+        if not closed:  # another pipe's, or a connection's
+            raise
+        for stream in closed:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # for all that is still to be flushed
+        sys.exit(141)
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Whether a stream is a pipe without a reader."""
+    try:
+        if not hasattr(select, 'poll'):  # on Windows
+            stream.flush()
+            return False
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except BrokenPipeError:
+        return True
+    except (OSError, ValueError):  # it is no file, or closed by this process itself
+        return False
 
 
 @contextlib.contextmanager
@@ -155,9 +194,9 @@ def _user_message(error: Exception) -> str | None:
     built = _class_being_built(error.__traceback__)
     if isinstance(error, KeyError) and 'is not in the' in str(error):
         return shown(str(error.args[0]).split('. Please check')[0], _LONGEST)
-    if isinstance(error, KeyError) and set(error.args) & _META_KEYS and _of_library(_raised_in(error)):
-        return (f'a model or a metric takes {error.args[0]!r} of each image, which the pipeline leaves out: add it to '
-                'the meta_keys of its last step (PackDetInputs, PackSegInputs)')
+    if isinstance(error, KeyError | AttributeError | AssertionError | RuntimeError) and _of_library(_raised_in(error)) \
+            and (missing := missing_in_pipeline(error)) is not None:
+        return missing
     if isinstance(error, ValueError | AssertionError | KeyError) and built \
             and (_of_library(built.__module__) or _raised_by_library(error, built)):
         said = error.args[0] if error.args else traceback.extract_tb(error.__traceback__)[-1].line  # a bare assertion

@@ -2,9 +2,12 @@
 import argparse
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..configs import config_of_run, is_checkpoint
+from ..datasets.folders import IMAGES
 from ..errors import ConfigError
 from ..inference import DTYPES
 from ..installation import openmmlab_problem
@@ -23,18 +26,40 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
-def check_outputs(args: argparse.Namespace) -> None:
-    """Raise ConfigError where the file of --out or --json is one that another argument names, and would be replaced."""
+def check_outputs(args: argparse.Namespace, cfg: Any = None) -> None:
+    """Raise ConfigError where the file of --out or --json is one of the command's inputs, and would be replaced.
+
+    Args:
+        args: all that other arguments name is an input.
+        cfg: a `Config` that the command has read: so are all files and images that it names. Default: none.
+    """
     for option in ('out', 'json'):
         out = getattr(args, option, None)
         if not isinstance(out, (str, Path)) or not os.path.isfile(out):
             continue
-        for name, value in vars(args).items():
-            for path in value if isinstance(value, (list, tuple)) else [value]:
-                if name != option and isinstance(path, (str, Path)) and os.path.isfile(path) \
-                        and os.path.samefile(path, out):
-                    raise ConfigError(f"'{shown(out)}' is an input of this command, and can't be its output: name "
-                                      'another file')
+        named = [path for name, value in vars(args).items() if name != option
+                 for path in (value if isinstance(value, (list, tuple)) else [value])]
+        if any(_is_file(path, out) for path in named) or (cfg is not None and _names(dict(cfg.items()), out)):
+            raise ConfigError(f"'{shown(out)}' is an input of this command, and can't be its output: name another file")
+
+
+def _is_file(path: Any, file: str | Path) -> bool:
+    return isinstance(path, (str, Path)) and os.path.isfile(path) and os.path.samefile(path, file)
+
+
+def _names(value: Any, file: str | Path, root: str = '', images: bool = False) -> bool:
+    """Whether a part of a config names a file below its data root; `images`: or a folder that holds it."""
+    if isinstance(value, Mapping):
+        given = value.get('data_root')
+        root = given if isinstance(given, str) else root
+        return any(_names(item, file, root, images or key == 'data_prefix') for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return any(_names(item, file, root, images) for item in value)
+    if not isinstance(value, (str, Path)):
+        return False
+    path = os.path.join(root, value)
+    inside = images and path and os.path.realpath(file).startswith(os.path.join(os.path.realpath(path), ''))
+    return _is_file(value, file) or _is_file(path, file) or bool(inside and str(file).lower().endswith(IMAGES))
 
 
 def add_model_and_inputs(parser: argparse.ArgumentParser, inputs: str) -> None:

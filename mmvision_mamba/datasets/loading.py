@@ -18,6 +18,7 @@ from ..text import class_name
 from .coco_masks import masks_problem
 from .image_files import file_content, image_problem, label_map_problem, open_picture, too_little_memory, wrong_size
 from .image_formats import read_header
+from .pipelines import CheckedPipeline
 
 _GOOD = b'BM' + struct.pack('<IIIIiiHHIIiiII', 58, 0, 54, 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0) + bytes(4)  # a black pixel
 
@@ -280,7 +281,7 @@ def known_labels(cfg) -> range | None:
     return range(max(classes, 2)) if isinstance(classes, int) else None
 
 
-def use_checked_loading(dataset, labels: Collection[int] | None = None) -> None:
+def use_checked_loading(dataset, labels: Collection[int] | None = None, place: str = 'pipeline') -> None:
     """Replace the transforms of a built data set's pipeline by the checked ones, at any depth.
 
     The config stays as it is: it is written into work directories and checkpoints, where mmdet's and mmseg's
@@ -289,14 +290,17 @@ def use_checked_loading(dataset, labels: Collection[int] | None = None) -> None:
     Args:
         dataset: of any toolbox, changed in place, as are data sets inside it (`dataset`, `datasets`).
         labels: allowed in segmentation maps, see `known_labels`. None: any.
+        place: of the pipeline in the config, for messages. Default: 'pipeline'.
     """
     inner = [getattr(dataset, 'dataset', None), *(getattr(dataset, 'datasets', None) or ())]
     for wrapped in inner:
         if wrapped is not None:
-            use_checked_loading(wrapped, labels)
+            use_checked_loading(wrapped, labels, place)
     pipeline = getattr(dataset, 'pipeline', None)
     if isinstance(pipeline, list | Compose | BaseTransform):
         dataset.pipeline = _checked(pipeline, labels)
+        if type(pipeline) is Compose:
+            dataset.pipeline = CheckedPipeline(dataset.pipeline, place)
 
 
 def _checked(part, labels: Collection[int] | None):

@@ -14,6 +14,8 @@ from ..text import class_name
 
 _PROGRESS = {'last_step', 'base_values', 'verbose', '_global_step', '_last_value', '_get_value_called_within_step'}
 _LENGTH = ('type', 'by_epoch', 'max_iters', 'max_epochs')
+_MOST = 20  # changes that are listed
+_BEGINNING = 'init_cfg', 'pretrained', '_scope_'  # what a resumed model doesn't begin with
 _UNKNOWN = object()  # what the text of a config does not tell without running it
 
 
@@ -27,6 +29,11 @@ class Change(NamedTuple):
     def __str__(self) -> str:
         return (f'{self.key}: {_shown(self.saved)} in the checkpoint, {_shown(self.now)} in the config; the '
                 f'{"checkpoint" if self.restored else "config"}\'s is in force')
+
+
+def lines(found: Sequence[Change]) -> list[str]:
+    """A line for each change, of many for the first."""
+    return [f'  {change}' for change in found[:_MOST]] + [f'  … ({len(found)} in all)'] * (len(found) > _MOST)
 
 
 def changes(checkpoint: Mapping, name: str, config: str, groups: Sequence[Mapping] | None,
@@ -111,6 +118,25 @@ def _config_changes(saved: Mapping, now: Mapping) -> Iterator[Change]:
                     before, after = class_name(before), class_name(after)
                 if not _same(before, after):
                     yield Change(f'{section}.{key}', before, after, False)
+    yield from _differences('model', _get(saved, 'model'), _get(now, 'model'))
+
+
+def _differences(place: str, old: Any, new: Any) -> Iterator[Change]:
+    """The settings below a place of two configs that differ, but for weights to begin with."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in dict.fromkeys((*old, *new)):
+            if key not in _BEGINNING:
+                yield from _differences(f'{place}.{key}', *(_named(key, some.get(key)) for some in (old, new)))
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and any(
+            isinstance(item, Mapping) for item in (*old, *new)):
+        for i, pair in enumerate(zip(old, new)):
+            yield from _differences(f'{place}.{i}', *pair)
+    elif not _same(old, new) and not (place == 'model' and None in (old, new)):
+        yield Change(place, old, new, False)
+
+
+def _named(key: str, value: Any) -> Any:
+    return class_name(value) if key == 'type' and isinstance(value, str) else value
 
 
 def _read(text: Any) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from ..printable import shown
 from ..processes import join_processes
 from ..text import class_name
 from ..work_dirs import ANEW, hold, make_log_folder, make_work_dir, note, record_of
-from .changed_settings import changes
+from .changed_settings import changes, lines
 from .data_loader import ResumableDataLoader
 from .guarded_steps import guarded
 from .hooks.checked_loading import CheckedLoadingHook
@@ -402,7 +402,7 @@ class MambaVisionRunner(Runner):
             self.param_schedulers if isinstance(self.param_schedulers, list) else None)
         if found:
             self.logger.warning('\n'.join((
-                f'{filename} was trained with other settings than the config has:', *map('  {}'.format, found))))
+                f'{filename} was trained with other settings than the config has:', *lines(found))))
         if any(change.restored for change in found):
             self.logger.warning(f"To train on with the config's: load_from={filename} without resume, which takes the "
                                 'weights, and begins optimiser and schedule anew.')

@@ -17,6 +17,7 @@ from mmengine.structures import BaseDataElement
 from PIL.Image import Image
 
 from ..configs import config_of_run, is_checkpoint
+from ..datasets.pipelines import check_packed
 from ..errors import ConfigError, DataError
 from ..preflight.read import read_config
 from ..printable import shown
@@ -337,13 +338,15 @@ class Inferencer:
         """A BGR image through the test pipeline: `inputs` and `data_samples`."""
         try:
             with in_scope(self.scope):
-                return self.toolbox.pipeline(dict(img=image.copy()))
+                prepared = self.toolbox.pipeline(dict(img=image.copy()))
         except cv2.error as error:  # of 1 × 5000 pixels, the smaller side is resized to nothing
             if is_memory_error(error):
                 raise
             height, width = image.shape[:2]
             raise DataError(f'an image of {width} × {height} pixels does not go through the test pipeline: '
                             f'{shown(str(error).strip())}') from error
+        check_packed(prepared, 'test_dataloader.dataset.pipeline')
+        return prepared
 
     def _forward(self, prepared: list[dict]) -> list[BaseDataElement]:
         """Data samples of prepared images, on the CPU, reduced to the classes that are kept."""

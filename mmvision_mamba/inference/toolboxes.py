@@ -6,6 +6,7 @@ from mmengine.config import Config
 
 from ..errors import ConfigError
 from ..installation import needing
+from ..preflight.check_model import check_nms
 from ..preflight.datasets import datasets_of
 from ..preflight.pretrained import drop_pretrained
 from ..text import class_name
@@ -25,7 +26,7 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
         device: as for `torch.device`.
 
     Raises:
-        ConfigError: a config of another toolbox or without a test pipeline that loads images.
+        ConfigError: a config of another toolbox, without a test pipeline that loads images, or with an unknown NMS.
         CheckpointError: see `read_checkpoint` and `check_fit`.
         MissingExtraError: the toolbox is not installed. InstallationError: it is, and can't be imported.
     """
@@ -37,6 +38,7 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
             from .det_toolbox import DetToolbox as Toolbox
         else:
             from .seg_toolbox import SegToolbox as Toolbox
+    check_nms(cfg.model, 'model')
     cfg = copy.deepcopy(cfg)  # the caller's stays as it is
     datasets = datasets_of(cfg, 'test')
     if not datasets:

@@ -33,7 +33,7 @@ def check_model(cfg: Config, splits: Sequence[str]) -> None:
             `check_normalisation` or `check_test_modes` raises one.
     """
     check_test_modes(cfg)
-    _check_nms(cfg.model, 'model')
+    check_nms(cfg.model, 'model')
     for where, model in _models(cfg.model, 'model'):
         _check_channels(where, model)
         check_normalisation(where, model, _bands(model['backbone']))
@@ -48,14 +48,14 @@ def check_model(cfg: Config, splits: Sequence[str]) -> None:
                     _check_classes(where, model, place, metainfo)
 
 
-def _check_nms(node, where: str) -> None:
+def check_nms(node, where: str) -> None:
     """Raise ConfigError where `nms.type` is no function of mmcv's, which looks for it in the first validation."""
     if isinstance(node, list | tuple):
         for i, item in enumerate(node):
-            _check_nms(item, f'{where}.{i}')
+            check_nms(item, f'{where}.{i}')
     elif isinstance(node, dict):
         for key, item in node.items():
-            _check_nms(item, f'{where}.{key}')
+            check_nms(item, f'{where}.{key}')
         kind = (node.get('nms') or {}).get('type') if isinstance(node.get('nms'), dict) else None
         if kind is not None:
             known = [name for name in dir(import_module('mmcv.ops.nms')) if 'nms' in name.split('_')]

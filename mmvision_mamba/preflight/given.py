@@ -22,7 +22,7 @@ class Given:
         path = Path(cfg.filename) if cfg.filename else None
         source = _source(path) if path else None
         self.source = _read(source) if source else cfg
-        self.inherited = [_read(base) for base in _bases(source)] if source else []
+        self.inherited = [_read(base) for base in bases(source)] if source else []
 
     def __call__(self, place: str):
         value, source = value_at(self.cfg, place), value_at(self.source, place)
@@ -36,12 +36,13 @@ def _read(path: Path) -> Config:
 
 def _source(path: Path) -> Path | None:
     """The first file among a config and those that it inherits from which sets `custom_data`; None without one."""
-    for base in _bases(path):
+    for base in bases(path):
         if (found := _source(base)) is not None:
             return found
     return path if re.search(r'^\s*["\']?custom_data["\']?\s*[=:]', path.read_text(encoding='utf-8'), re.M) else None
 
 
-def _bases(path: Path) -> list[Path]:
+def bases(path: Path) -> list[Path]:
+    """The files that a config names as its `_base_`."""
     # mmengine 0.10.7 has no seam here: a config that is read does not tell what its bases held.
     return [Path(Config._get_cfg_path(base, str(path))[0]) for base in Config._get_base_files(str(path))]

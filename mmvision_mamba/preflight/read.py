@@ -1,6 +1,7 @@
 """Read the config of an experiment: apply overrides, check its keys, find custom data."""
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -10,6 +11,7 @@ from ..errors import ConfigError, UserError
 from ..installation import explaining, problem
 from ..printable import shown
 from ..processes import print_once
+from .bounds import check_files, check_numbers
 from .custom_data import use_custom_data
 from .datasets import override_data_root, read_class_names, unwrap_data_roots
 from .keys import check_keys
@@ -36,11 +38,12 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
     if is_checkpoint(path):
         raise ConfigError(f'{path} is a checkpoint: a config is expected here, as it lies beside a checkpoint of a run')
     path = find_config(path)
+    check_files(Path(path))
     try:
         cfg = Config.fromfile(path)
     except SyntaxError as error:  # mmengine executes a copy: name the file as the user knows it
         raise ConfigError(f'{path}: syntax error in line {error.lineno}: {error.msg}: '
-                          f'{(error.text or "").strip()}') from error
+                          f'{shown((error.text or "").strip(), 200)}') from error
     except UserError:
         raise
     except Exception as error:
@@ -55,6 +58,7 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise ConfigError(f'the override of {", ".join(options)} can not be applied: {error}') from error
+    check_numbers(cfg._cfg_dict)
     check_keys(cfg, path)
     if not cfg.get('default_scope'):
         raise ConfigError(f"{path} has no default_scope: add default_scope = 'mmdet' or 'mmseg'")

@@ -920,7 +920,8 @@ def main(argv: Sequence[str] | None = None, load: Callable[..., Model] = Model) 
     parser.add_argument('model', help='the ONNX file')
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files or folders of them')
     parser.add_argument('--out-dir', default='out', metavar='DIR',
-                        help="for each image NAME: NAME.png, what was found drawn on it, and for a detector NAME.json, "
+                        help='a folder without any of the images; for each image NAME: NAME.png, what was found drawn '
+                        "on it, and for a detector NAME.json, "
                         'for a segmentor NAME_map.png, whose pixels are labels, or labels + 1 if masks of its data set '
                         'count from 1, as ADE20K\'s; default: out')
     parser.add_argument('--score-thr', type=float, default=0.3, metavar='P',
@@ -937,6 +938,7 @@ def main(argv: Sequence[str] | None = None, load: Callable[..., Model] = Model) 
         if model.task == 'features':
             raise RuntimeInputError(f'{args.model} is a backbone: it has features, nothing to draw')
         paths, out_dir = _image_files(args.images), Path(args.out_dir)
+        _check_apart(paths, out_dir)
         out_dir.mkdir(parents=True, exist_ok=True)
         for path, out in zip(paths, _outputs(paths, out_dir)):
             print(_printable(f'{path}: {_write(model, path, out, args.score_thr)}'), flush=True)
@@ -959,11 +961,20 @@ def _image_files(arguments: Sequence[str]) -> list[Path]:
     return paths
 
 
+def _check_apart(paths: Sequence[Path], out_dir: Path) -> None:
+    """Raise where an image lies in the folder of the results, which could take its place, or its annotations'."""
+    for path in paths:
+        if out_dir.resolve() in (path.resolve().parent, path.parent.resolve()):
+            raise RuntimeInputError(f'{path} is an input and lies in --out-dir {out_dir}, where results are written: '
+                                    'choose another folder for them')
+
+
 def _outputs(paths: Sequence[Path], out_dir: Path) -> list[Path]:
-    """Path without suffix of each image's results; none overwrite an image or another's results, in any case."""
+    """Path without suffix of each image's results; none overwrite another's, in any case."""
     def name(path):
         return str(Path(path).resolve()).lower()
-    taken, outputs = set(map(name, paths)), []
+    taken: set[str] = set()
+    outputs = []
     for path in paths:
         out = out_dir / path.stem
         while taken & (pictures := {name(f'{out}{end}.png') for end in ('', '_map')}):

@@ -17,6 +17,7 @@ from mmengine.runner import set_random_seed
 from mmengine.structures import BaseDataElement, PixelData
 
 from ..datasets.loading import known_labels, use_checked_loading
+from ..datasets.pipelines import check_packed
 from ..errors import ConfigError
 from ..inference.fonts import drawable
 from ..preflight.datasets import innermost
@@ -44,12 +45,13 @@ def model_inputs(cfg: Config, split: str = 'train', count: int = 12,
         with annotations in that image's coordinates; and the data set's meta information.
 
     Raises:
-        ConfigError: a pipeline that makes several views of an image.
+        ConfigError: a pipeline that makes several views of an image, or lacks a step.
     """
     set_random_seed(seed)
     loader = cfg[f'{split}_dataloader']
     dataset = DATASETS.build(loader.dataset)
-    use_checked_loading(dataset, known_labels(cfg))
+    place = f'{split}_dataloader.dataset.pipeline'
+    use_checked_loading(dataset, known_labels(cfg), place)
     collate = FUNCTIONS.get((loader.get('collate_fn') or dict(type='pseudo_collate'))['type']) or pseudo_collate
     preprocessor = MODELS.build(cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
                                 or dict(type='BaseDataPreprocessor'))
@@ -58,6 +60,7 @@ def model_inputs(cfg: Config, split: str = 'train', count: int = 12,
     samples = []
     for start in range(0, len(indices), size):
         items = [dataset[i] for i in indices[start:start + size]]
+        check_packed(items[0], place)
         if not isinstance(items[0]['inputs'], torch.Tensor):
             raise ConfigError(f'{split}_dataloader: its pipeline makes several views of an image, which are not drawn')
         data = preprocessor(collate(items), training=split == 'train')

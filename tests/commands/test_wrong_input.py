@@ -141,6 +141,26 @@ def test_what_a_pipeline_leaves_out_of_an_image_is_named(tool, configs, shapes, 
     assert "takes 'ori_shape' of each image, which the pipeline leaves out" in run.errors[0]
 
 
+@pytest.mark.parametrize(('command', 'kind', 'step', 'message'), [
+    ('train', 'segmentor', 'LoadImageFromFile', "train_dataloader.dataset.pipeline: Resize takes 'img'"),
+    ('train', 'segmentor', 'LoadAnnotations', "train_dataloader.dataset.pipeline: a model or a metric takes 'gt_sem"),
+    ('train', 'segmentor', 'PackSegInputs', "train_dataloader.dataset.pipeline: the model takes 'inputs'"),
+    ('test', 'detector', 'Resize', "test_dataloader.dataset.pipeline: a model or a metric takes 'scale_factor'"),
+    ('infer', 'detector', 'PackDetInputs', "test_dataloader.dataset.pipeline: it gives no 'inputs' for the model"),
+    ('browse_dataset', 'detector', 'PackDetInputs', "train_dataloader.dataset.pipeline: it gives no 'inputs'")])
+def test_a_step_that_a_pipeline_lacks_is_named(command, kind, step, message, tool, model_files, shapes, tmp_path):
+    from mmvision_mamba.preflight.read import read_config
+    files = getattr(model_files, kind)
+    cfg = read_config(files.config)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.pipeline = [part for part in loader.dataset.pipeline if part.type != step]
+    cfg.dump(tmp_path / 'short.py')
+    run = tool(command, tmp_path / 'short.py', *[files.checkpoint] * (command in ('test', 'infer')),
+               *[shapes / 'val/000000.png'] * (command == 'infer'),
+               *['--work-dir', 'wd'] * (command in ('train', 'test')), '--cfg-options', f'data_root={shapes}')
+    assert run.code == 2 and len(run.errors) == 1 and message in run.errors[0], run.err[-2000:]
+
+
 @pytest.mark.parametrize('norm', [torch.nn.InstanceNorm2d(8), torch.nn.GroupNorm(8, 8), torch.nn.BatchNorm2d(8)])
 def test_a_norm_over_a_single_value_is_a_line(norm, capsys):
     from mmvision_mamba.commands.errors import user_errors
@@ -319,6 +339,24 @@ def test_nan_loss_stops_and_keeps_the_last_good_checkpoint(tool, configs, shapes
     assert all(torch.isfinite(v).all() for v in state.values() if v.is_floating_point())
     saved = [torch.load(p, weights_only=False)['state_dict'] for p in (tmp_path / 'wd').glob('iter_*.pth')]
     assert all(torch.isfinite(v).all() for s in saved for v in s.values() if v.is_floating_point())
+
+
+@pytest.mark.parametrize('command', [('check_dataset', '--json'), ('browse_dataset', '--out')], ids=' '.join)
+def test_what_a_config_names_is_no_output(command, tool, model_files, shapes, tmp_path):
+    """Annotation files, and images in the folders of its data sets; a report there is replaced by the next."""
+    data = tmp_path / 'data'
+    shutil.copytree(shapes, data)
+    name, option = command
+    inputs = ['annotations/instances_train.json'] if option == '--json' else ['train/000001.png']
+    for out in inputs:
+        before = (data / out).read_bytes()
+        result = tool(name, model_files.detector.config, option, data / out, '--cfg-options', f'data_root={data}')
+        assert result.code == 2 and 'is an input of this command, and can' in result.err, result.err
+        assert (data / out).read_bytes() == before
+    if option == '--json':
+        for _ in range(2):
+            assert tool(name, model_files.detector.config, option, data / 'report.json', '--cfg-options',
+                        f'data_root={data}').code == 0
 
 
 @pytest.mark.parametrize('arguments', [

@@ -2,7 +2,7 @@
 import pytest
 import torch
 
-from mmvision_mamba.engine.changed_settings import changes
+from mmvision_mamba.engine.changed_settings import changes, lines
 from mmvision_mamba.errors import CheckpointError
 
 from ..helpers.tiny_training import config, runner
@@ -95,6 +95,30 @@ def test_configs_may_hold_any_keys():
     assert changes({'meta': {'cfg': saved}}, 'a.pth', saved, None, None) == []
     found, = changes({'meta': {'cfg': saved}}, 'a.pth', saved.replace('4', '5'), None, None)
     assert (found.key, found.saved, found.now) == ('train_cfg.max_iters', 4, 5)
+
+
+def test_settings_of_the_model_that_leave_its_weights_alone(resumed, finished):
+    said, _ = resumed(model=dict(type='TinyModel', nan_at=99))
+    assert "model.nan_at: nothing in the checkpoint, 99 in the config; the config's is in force" in said
+    assert 'without resume' not in said
+
+
+def test_each_setting_of_a_model_is_compared():
+    saved = '''model = dict(
+        type='mmseg.EncoderDecoder', init_cfg=dict(checkpoint='a.pth'),
+        data_preprocessor=dict(mean=[1.0, 2.0], size=f(x)),
+        decode_head=[dict(type='FCNHead', channels=8), dict(type=FCNHead)], test_cfg=dict(mode='whole'))'''
+    now = saved
+    for old, new in (("'mmseg.E", "'E"), ("'a.pth'", "'b.pth'"), ('[1.0', '[1.5'), ('f(x)', '3'), ("'FCN", "'UPer"),
+                     ("'whole'", "'slide', stride=2")):
+        now = now.replace(old, new)
+    found = changes({'meta': {'cfg': saved}}, 'a.pth', now, None, None)
+    assert [(change.key, change.saved, change.now, change.restored) for change in found] == [
+        ('model.data_preprocessor.mean', [1., 2.], [1.5, 2.], False),
+        ('model.decode_head.0.type', 'FCNHead', 'UPerHead', False),
+        ('model.test_cfg.mode', 'whole', 'slide', False), ('model.test_cfg.stride', None, 2, False)]
+    assert len(lines(found * 10)) == 21 and lines(found * 10)[-1] == '  … (40 in all)'
+    assert changes({'meta': {'cfg': 'a = 1'}}, 'a.pth', now, None, None) == []
 
 
 def test_another_kind_of_schedule(resumed):

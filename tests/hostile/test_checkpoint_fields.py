@@ -143,3 +143,9 @@ def test_settings_that_no_step_can_be_made_with_are_refused(settings, begun, tmp
     groups = [{**group, **settings} for group in begun['optimizer']['param_groups']]
     result = outcome(changed(begun, ('optimizer', 'param_groups'), groups), tmp_path)
     assert 'optimizer.param_groups.0 can not be: no step can be made with its settings' in result, result
+
+
+@pytest.mark.parametrize('value', ['text', [], (1, 2)])
+def test_a_schedule_that_has_no_next_step_is_refused(value, begun, tmp_path):
+    result = outcome(changed(begun, ('param_schedulers', 1, 'eta_min_ratio'), value), tmp_path)
+    assert 'param_schedulers.1 can not be: there is no next step with its settings' in result, result

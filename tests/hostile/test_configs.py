@@ -2,6 +2,7 @@
 import contextlib
 import copy
 import io
+import re
 
 import pytest
 import torch
@@ -122,3 +123,28 @@ def test_misspelt_at_the_top(key, meant, tmp_path):
 def test_variables_and_real_keys_pass(key, tmp_path):
     (tmp_path / 'config.py').write_text(f"model = dict(type='A')\ndefault_scope = 'mmdet'\n{key} = None\n")
     read_config(tmp_path / 'config.py')
+
+
+BOMB = 'a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n' + ''.join(
+    f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 10)}]\n' for i in range(1, 10))
+
+
+@pytest.mark.parametrize(('name', 'text', 'message'), [
+    ('base.py', f'x = {"9" * 5000}', 'syntax error in line 1'),
+    ('base.json', f'{{"x": {"9" * 5000}}}', 'ValueError: Exceeds the limit'),
+    ('base.py', f'x = dict(y=[0x{"f" * 9000}])', 'x.y.0 is a number of some 10837 digits'),
+    ('base.json', f'{{"x": {"[" * 100_000}{"]" * 100_000}}}', 'RecursionError'),
+    ('base.yaml', BOMB, 'base.yaml: its aliases stand for more than 1000000 values'),
+    ('base.yml', 'x: &a [*a]', 'base.yml: its aliases stand for more than 1000000 values')])
+def test_what_a_config_inherits_is_bounded(name, text, message, tmp_path):
+    (tmp_path / name).write_text(text)
+    (tmp_path / 'config.py').write_text(f"_base_ = '{name}'\nmodel = dict(type='A')\ndefault_scope = 'mmdet'\n")
+    with pytest.raises(ConfigError, match=re.escape(message)) as error:
+        read_config(tmp_path / 'config.py')
+    assert len(str(error.value)) < 1000 and len(str(error.value).splitlines()) == 1
+
+
+def test_aliases_of_a_yaml_file_are_read(tmp_path):
+    (tmp_path / 'base.yaml').write_text('x: &x [1, 2]\ny: [*x, *x]\n')
+    (tmp_path / 'config.py').write_text("_base_ = 'base.yaml'\nmodel = dict(type='A')\ndefault_scope = 'mmdet'\n")
+    assert read_config(tmp_path / 'config.py').y == [[1, 2], [1, 2]]

@@ -1,8 +1,9 @@
-"""Which visualiser draws."""
+"""Which visualiser draws; what of a config is refused."""
 import pytest
 from mmengine.config import Config
 
-from mmvision_mamba.inference.toolboxes import use_scaling_visualizer
+from mmvision_mamba.errors import ConfigError
+from mmvision_mamba.inference.toolboxes import build_toolbox, use_scaling_visualizer
 
 from ..helpers import ROOT
 
@@ -20,3 +21,9 @@ def test_settings_of_the_config_are_not():
     cfg = Config(dict(default_scope='mmdet', visualizer=dict(type='mmdet.DetLocalVisualizer', name='v', line_width=9)))
     use_scaling_visualizer(cfg)
     assert cfg.visualizer.type == 'mmdet.DetLocalVisualizer'
+
+
+def test_an_unknown_kind_of_nms_is_refused():
+    cfg = Config(dict(default_scope='mmdet', model=dict(test_cfg=dict(nms=dict(type='soft_nsm')))))
+    with pytest.raises(ConfigError, match=r"model.test_cfg.nms.type is 'soft_nsm' \(did you mean 'soft_nms'"):
+        build_toolbox(cfg, None, 'cpu')

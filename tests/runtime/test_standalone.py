@@ -243,21 +243,30 @@ def test_an_image_larger_than_the_graph_takes(tmp_path):
         model(np.zeros((40, 65, 3), np.uint8))
 
 
-def test_pictures_are_never_written_over(tmp_path):
+def test_results_are_never_written_beside_images(tmp_path, monkeypatch, capsys):
     save_segmentor(tmp_path / 'm.onnx', Red(), task='segmentation', classes=['black', 'red'])
-    names = 'a.png', 'a_map.png', 'B.png'
-    for i, name in enumerate(names):
-        Image.fromarray(np.full((32, 32, 3), 100 * i, np.uint8)).save(tmp_path / name)
-    before = {name: (tmp_path / name).read_bytes() for name in names}
-    assert runtime.main([str(tmp_path / 'm.onnx'), str(tmp_path), '--out-dir', str(tmp_path)]) == 0
-    assert {name: (tmp_path / name).read_bytes() for name in names} == before
-    assert len(list(tmp_path.glob('*.png'))) == 3 * 3
-    (tmp_path / 'c').mkdir()
-    (tmp_path / 'B.png').rename(tmp_path / 'c' / 'b.png')  # which differs from B.png in case alone
-    (tmp_path / 'a_map.png').rename(tmp_path / 'B.png')
-    assert runtime.main([str(tmp_path / 'm.onnx'), str(tmp_path / 'B.png'), str(tmp_path / 'c'), '--out-dir',
-                         str(tmp_path / 'o')]) == 0
-    assert len({path.name.lower() for path in (tmp_path / 'o').iterdir()}) == 4
+    for name in ('a.png', 'a_map.png', 'c/B.png'):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / name)
+    (tmp_path / 'a.json').write_text('annotations')
+    (tmp_path / 'link').symlink_to(tmp_path, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob('*.*')}
+    for images, folder in ((['a.png'], '.'), ([tmp_path], 'c/..'), (['c', 'a.png'], 'link'), (['c'], tmp_path / 'c')):
+        assert runtime.main([*map(str, ['m.onnx', *images, '--out-dir', folder])]) == 2
+        assert 'is an input and lies in --out-dir' in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob('*.*')} == before
+
+
+def test_results_of_images_of_one_name(tmp_path):
+    """Those of a_map.png are not written over the map of a.png; b.png and B.png are one file on some systems."""
+    save_segmentor(tmp_path / 'm.onnx', Red(), task='segmentation', classes=['black', 'red'])
+    names = 'a.png', 'a_map.png', 'B.png', 'c/b.png'
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / name)
+    assert runtime.main([str(tmp_path / name) for name in ('m.onnx', *names)] + ['--out-dir', str(tmp_path / 'o')]) == 0
+    assert len({path.name.lower() for path in (tmp_path / 'o').iterdir()}) == 8
 
 
 def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch, capsys):

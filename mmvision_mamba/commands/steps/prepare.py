@@ -23,6 +23,7 @@ from ...preflight.read import read_config
 from ...preflight.usage import check_usage
 from ...preflight.value_types import check_argument_types, check_containers
 from ...processes import print_once
+from ..options import check_outputs
 
 
 def load_config(args: argparse.Namespace, dataloader: str) -> Config:
@@ -38,6 +39,7 @@ def load_config(args: argparse.Namespace, dataloader: str) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options, ('model', dataloader),
                       refuse_broken=not getattr(args, 'skip_bad_images', False))
+    check_outputs(args, cfg)
     check_containers(cfg)
     cfg.launcher = args.launcher
     cfg.work_dir = next(path for path in (args.work_dir, cfg.get('work_dir'), str(

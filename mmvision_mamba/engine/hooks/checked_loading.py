@@ -13,15 +13,16 @@ class CheckedLoadingHook(Hook):
     priority = 'LOWEST'
 
     def before_train_epoch(self, runner) -> None:
-        self._check(runner, runner.train_dataloader)
+        self._check(runner, 'train')
 
     def before_val_epoch(self, runner) -> None:
-        self._check(runner, runner.val_dataloader)
+        self._check(runner, 'val')
 
     def before_test_epoch(self, runner) -> None:
-        self._check(runner, runner.test_dataloader)
+        self._check(runner, 'test')
 
     @staticmethod
-    def _check(runner, dataloader) -> None:
+    def _check(runner, split: str) -> None:
         from ...datasets.loading import known_labels, use_checked_loading  # needs mmcv, which may come after mmengine
-        use_checked_loading(dataloader.dataset, known_labels(runner.cfg))
+        name = f'{split}_dataloader'
+        use_checked_loading(getattr(runner, name).dataset, known_labels(runner.cfg), f'{name}.dataset.pipeline')

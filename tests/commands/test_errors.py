@@ -1,0 +1,43 @@
+"""What commands make of errors that are no input's."""
+import os
+import subprocess
+import sys
+
+import pytest
+
+from mmvision_mamba.commands.errors import closed_output
+
+from ..helpers import ROOT
+
+if os.name != 'posix':
+    pytest.skip('pipes are of POSIX', allow_module_level=True)
+
+
+@pytest.fixture
+def closed_pipe():
+    """The writing end of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
+
+
+def test_a_command_whose_output_nobody_reads_ends_in_silence(closed_pipe):
+    done = subprocess.run([sys.executable, '-m', 'mmvision_mamba', 'config', '--list'], stdout=closed_pipe,
+                          stderr=subprocess.PIPE, text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    assert (done.returncode, done.stderr) == (141, '')
+
+
+@pytest.mark.parametrize('name', ['stdout', 'stderr'])
+def test_an_output_that_is_closed_while_it_is_written(name, closed_pipe, monkeypatch):
+    with open(os.dup(closed_pipe), 'w') as stream:
+        monkeypatch.setattr(sys, name, stream)
+        with pytest.raises(SystemExit) as exit_, closed_output():
+            print('x' * 10**6, file=stream, flush=True)
+        assert exit_.value.code == 141
+        stream.flush()  # as the interpreter does at its end
+
+
+def test_another_pipe_that_breaks_is_an_error(closed_pipe):
+    with pytest.raises(BrokenPipeError), closed_output():
+        os.write(closed_pipe, b'x')
