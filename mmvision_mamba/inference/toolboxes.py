@@ -7,6 +7,7 @@ from mmengine.config import Config
 from ..errors import ConfigError
 from ..installation import needing
 from ..preflight.check_model import check_nms
+from ..preflight.check_model_inputs import check_test_modes
 from ..preflight.datasets import datasets_of
 from ..preflight.pretrained import drop_pretrained
 from ..text import class_name
@@ -26,7 +27,8 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
         device: as for `torch.device`.
 
     Raises:
-        ConfigError: a config of another toolbox, without a test pipeline that loads images, or with an unknown NMS.
+        ConfigError: a config of another toolbox, without a test pipeline that loads images, or with an unknown NMS
+            or test mode.
         CheckpointError: see `read_checkpoint` and `check_fit`.
         MissingExtraError: the toolbox is not installed. InstallationError: it is, and can't be imported.
     """
@@ -39,6 +41,7 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
         else:
             from .seg_toolbox import SegToolbox as Toolbox
     check_nms(cfg.model, 'model')
+    check_test_modes(cfg)
     cfg = copy.deepcopy(cfg)  # the caller's stays as it is
     datasets = datasets_of(cfg, 'test')
     if not datasets:

@@ -70,7 +70,8 @@ def _test_settings(node, where: str) -> Iterator[tuple[str, Mapping]]:
         for i, item in enumerate(node):
             yield from _test_settings(item, f'{where}.{i}')
     elif isinstance(node, Mapping):
-        settings = node.get('test_cfg')
+        settings = node.get('test_cfg', {})
+        settings = dict(mode=None) if settings is None else settings  # mmseg asks it for the mode
         if isinstance(settings, Mapping) and 'mode' in settings and 'backbone' in node and 'decode_head' in node:
             yield f'{where}.test_cfg', settings
         for key, item in node.items():

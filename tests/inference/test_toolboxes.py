@@ -27,3 +27,9 @@ def test_an_unknown_kind_of_nms_is_refused():
     cfg = Config(dict(default_scope='mmdet', model=dict(test_cfg=dict(nms=dict(type='soft_nsm')))))
     with pytest.raises(ConfigError, match=r"model.test_cfg.nms.type is 'soft_nsm' \(did you mean 'soft_nms'"):
         build_toolbox(cfg, None, 'cpu')
+
+
+def test_a_segmentor_without_a_test_mode_is_refused():
+    cfg = Config(dict(default_scope='mmseg', model=dict(backbone=dict(), decode_head=dict(), test_cfg=None)))
+    with pytest.raises(ConfigError, match="model.test_cfg.mode is None: expected 'whole'"):
+        build_toolbox(cfg, None, 'cpu')
