@@ -31,5 +31,5 @@ def test_an_unknown_kind_of_nms_is_refused():
 
 def test_a_segmentor_without_a_test_mode_is_refused():
     cfg = Config(dict(default_scope='mmseg', model=dict(backbone=dict(), decode_head=dict(), test_cfg=None)))
-    with pytest.raises(ConfigError, match="model.test_cfg.mode is None: expected 'whole'"):
+    with pytest.raises(ConfigError, match=r"model.test_cfg.mode is None: expected 'whole'"):
         build_toolbox(cfg, None, 'cpu')
