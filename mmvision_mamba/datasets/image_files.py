@@ -16,6 +16,7 @@ from ..errors import DataError
 from ..files import open_file, read_bytes
 from ..limits import IMAGE_BYTES, IMAGE_SECONDS, PIXELS
 from .image_formats import FORMATS, PNG, Format, Header, jpeg_markers, png_chunks, read_header
+from .tiff_directories import check_directories
 
 
 def image_problem(source: str | os.PathLike | bytes, quick: bool = True) -> str | None:
@@ -117,7 +118,7 @@ def size_of(path: str | os.PathLike) -> tuple[int, int]:
 @contextmanager
 def open_file_picture(path: str | os.PathLike) -> Iterator[Image.Image]:
     """An image on the local file system, opened with Pillow to look at its header; raises OSError as `size_of`."""
-    names = [known.pillow for known in FORMATS if _pillow_has(known)]
+    names = [known.pillow for known in FORMATS if pillow_has(known.pillow)]
     with open_file(path) as file, Image.open(file, formats=names) as image:
         yield image
 
@@ -132,18 +133,21 @@ def open_picture(content: bytes) -> Image.Image:
     known, header = read_header(content)
     if PIXELS.value > 2 * (Image.MAX_IMAGE_PIXELS or PIXELS.value):
         Image.MAX_IMAGE_PIXELS = PIXELS.value  # Pillow has a bound of its own, and the user has raised this one
-    if not _pillow_has(known):
+    if not pillow_has(known.pillow):
         raise UnidentifiedImageError(f'Pillow was built without {known.name}')
     image = Image.open(io.BytesIO(content), formats=(known.pillow,))
     if not header.fits(image.height, image.width):
         raise DataError(wrong_size(image.height, image.width))
+    if isinstance(exif := image.info.get('exif'), bytes):
+        check_directories(exif)  # put together of what may lie scattered in the file
     return image
 
 
-def _pillow_has(known: Format) -> bool:
-    if known.pillow not in Image.OPEN:
+def pillow_has(name: str) -> bool:
+    """Whether Pillow was built with a decoder, which is given by Pillow's name."""
+    if name not in Image.OPEN:
         Image.init()
-    return known.pillow in Image.OPEN
+    return name in Image.OPEN
 
 
 def wrong_size(height: int, width: int) -> str:
@@ -171,6 +175,12 @@ def decoded_by_opencv(content: bytes, flag: int = cv2.IMREAD_UNCHANGED) -> np.nd
 
 def too_little_memory(header: Header) -> str:
     return f'there is too little memory for its {header.width} × {header.height} pixels'
+
+
+def too_wide(values: str) -> str:
+    """What is said of an image whose values are such as 'floats of 32 bits'."""
+    return (f'its values are {values}, and those of 8 or 16 bits are read: nobody says which of them is white. Scale '
+            "them to 0 to 255 and save 8 bits; a model of such values loads them with color_type='unchanged'")
 
 
 def range_of_16_bits(content: bytes) -> tuple[int, int] | None:
@@ -208,6 +218,9 @@ def label_map_problem(seg_map: np.ndarray, image_shape: tuple[int, int] | None =
         labels: those allowed, 255 besides. None: any.
         path: its file; a 16-bit PNG is read again, for labels that mmseg cut to 8 bits. Default: unknown.
     """
+    if seg_map.ndim < 2:
+        return ('the segmentation map is a pixel high or wide, and mmseg takes away such a side. Leave it and its '
+                'image out, or enlarge both to two pixels a side or more')
     if seg_map.ndim != 2:
         return (f'the segmentation map has the shape {seg_map.shape}, not one label a pixel. Convert colours to a grey '
                 "or palette PNG; a palette needs imdecode_backend='pillow'.")

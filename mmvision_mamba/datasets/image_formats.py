@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ..errors import DataError
 from ..limits import PIXELS
+from .jpeg_2000 import read_codestream
 from .tiff_directories import check_directories, number, raw_profile
 
 _BYTES_A_PIXEL = 8  # of four channels of 16 bits; more only in images with accordingly fewer pixels
@@ -16,7 +17,6 @@ _BYTES_A_ROW = 32  # Pillow keeps an address of each row, of a turned image of e
 _MOST_SCANS, _MOST_SCANNED = 500, 2**32  # of a JPEG, each of whose scans goes over all pixels; pixels of all together
 _MOST_SEGMENTS, _MOST_EXIF = 10_000, 200  # of a JPEG, and of EXIF among them, which Pillow copies anew for each
 _MOST_COMMENTS = 2**16  # bytes in a GIF: Pillow copies them anew for each block of them
-_MOST_TILES = 2**19  # of a JPEG 2000 picture, times its components: OpenJPEG takes 1 to 2 KiB for each
 _MOST_TEXT = 2**20  # bytes of compressed text in a PNG, which may hold a thousand times as much
 
 
@@ -28,12 +28,14 @@ class Header(NamedTuple):
         depth: bytes that a pixel takes while it is decoded. Default: 4.
         tile: pixels of the largest part that is decoded as a whole. Default: it is not larger than the image.
         exact: whether the decoded image has just these sides, not fewer. Default: True.
+        wide: what its values are where 8 bits can't hold them; 16 bits are cut to their upper 8. Default: nothing.
     """
     width: int
     height: int
     depth: int = 4
     tile: int = 0
     exact: bool = True
+    wide: str = ''
 
     def fits(self, height: int, width: int) -> bool:
         """Whether an image that was decoded has the size that was announced, upright or turned."""
@@ -92,7 +94,7 @@ def read_header(content: bytes) -> tuple[Format, Header]:
             raise
         raise DataError(f'the image is damaged ({error})') from None
     check_directories(content)
-    width, height, depth, tile, _ = header
+    width, height, depth, tile, *_ = header
     if width < 1 or height < 1:
         raise DataError(f'the image is damaged (it has {width} × {height} pixels)')
     if width * height > PIXELS.value:
@@ -197,7 +199,7 @@ def _png(content: bytes) -> Header:
         elif kind == b'zTXt' or (kind == b'iTXt' and content[at:at + length].partition(b'\0')[2][:1] == b'\1'):
             text += length
         if kind in (b'tEXt', b'zTXt', b'iTXt') and content.startswith(b'Raw profile type exif', at):
-            check_directories(raw_profile(content[at:at + length]))
+            check_directories(raw_profile(kind, content[at:at + length]))
     if text > _MOST_TEXT:
         raise DataError(f'the image has {text} bytes of compressed text, and {_MOST_TEXT} are allowed: save it without')
     return Header(*header, depth)
@@ -260,7 +262,7 @@ def _pnm(content: bytes) -> Header:
 
 
 _TIFF_TYPES = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 16: 8, 17: 8}  # of whole numbers: their bytes
-_WIDTH, _HEIGHT, _BITS, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 258, 277, 322, 323
+_WIDTH, _HEIGHT, _BITS, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT, _KIND = 256, 257, 258, 277, 322, 323, 339
 
 
 def _tiff(content: bytes) -> Header:
@@ -273,7 +275,7 @@ def _tiff(content: bytes) -> Header:
     if count > 65535:
         raise ValueError('its directory is too long')
     seen: set[int] = set()
-    largest = dict.fromkeys((_BITS, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT), 1) | {_WIDTH: 0, _HEIGHT: 0}
+    largest = dict.fromkeys((_BITS, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT, _KIND), 1) | {_WIDTH: 0, _HEIGHT: 0}
     for at in range(start, start + count * (4 + 2 * word), 4 + 2 * word):
         tag, kind, values = (number(content, at, 2, order), number(content, at + 2, 2, order),
                              number(content, at + 4, word, order))
@@ -286,7 +288,9 @@ def _tiff(content: bytes) -> Header:
             largest[tag] = max(largest[tag], *(
                 number(content, place + size * i, size, order) for i in range(min(values, 16))))
     depth = max(3, largest[_SAMPLES]) * -(-largest[_BITS] // 8)
-    return Header(largest[_WIDTH], largest[_HEIGHT], depth, largest[_TILE_WIDTH] * largest[_TILE_HEIGHT])
+    kind = {2: 'signed numbers', 3: 'floats'}.get(largest[_KIND], 'numbers' if largest[_BITS] > 16 else '')
+    return Header(largest[_WIDTH], largest[_HEIGHT], depth, largest[_TILE_WIDTH] * largest[_TILE_HEIGHT],
+                  wide=kind and f'{kind} of {largest[_BITS]} bits')
 
 
 def _boxes(content: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -306,15 +310,8 @@ def _jpeg_2000(content: bytes) -> Header:
     """The codestream's own header, which sets what is decoded; that of the box around it isn't asked."""
     for kind, at, _ in _boxes(content, 0, len(content)):
         if kind == b'jp2c':
-            if content[at:at + 4] != b'\xff\x4f\xff\x51':
-                break
-            right, bottom, left, top, *tile = (number(content, at + 8 + 4 * i, 4) for i in range(8))
-            components = number(content, at + 40, 2)
-            tiles = [-(-(end - start) // max(side, 1)) for end, side, start in zip((right, bottom), tile, tile[2:])]
-            if tiles[0] * tiles[1] * (components + 4) > _MOST_TILES:
-                raise DataError(f'the image has {tiles[0]} × {tiles[1]} tiles of {components} components, and '
-                                f'{_MOST_TILES} of these are allowed in all: save it with larger tiles')
-            return Header(right - left, bottom - top, 2 * components)
+            width, height, components = read_codestream(content, at)
+            return Header(width, height, 2 * components)
     raise ValueError('it has no codestream')
 
 

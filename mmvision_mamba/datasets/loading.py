@@ -16,11 +16,27 @@ from ..limits import OBJECTS, PIXELS
 from ..printable import shown
 from ..text import class_name
 from .coco_masks import masks_problem
-from .image_files import file_content, image_problem, label_map_problem, open_picture, too_little_memory, wrong_size
+from .image_files import (
+    file_content,
+    image_problem,
+    label_map_problem,
+    open_picture,
+    pillow_has,
+    too_little_memory,
+    too_wide,
+    wrong_size,
+)
 from .image_formats import read_header
 from .pipelines import CheckedPipeline
 
 _GOOD = b'BM' + struct.pack('<IIIIiiHHIIiiII', 58, 0, 54, 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0) + bytes(4)  # a black pixel
+
+
+def annotated_size(info: dict) -> tuple | None:
+    """(height, width) that an item's annotations are made for; None where it has no objects, or no size."""
+    if info.get('instances') and info.get('height') and info.get('width'):
+        return info['height'], info['width']
+    return None
 
 
 def _file_error(path, problem: str) -> DataError:
@@ -60,8 +76,8 @@ class CheckedLoadImageFromFile(LoadImageFromFile):
             problem = image_problem(content)
             if not problem:
                 image, problem = self.decode(content)
-            if not problem and results.get('instances') and results.get('height') and results.get('width'):
-                image, problem = self._as_annotated(content, image, (results['height'], results['width']))
+            if not problem and (size := annotated_size(results)):
+                image, problem = self.as_annotated(content, image, size)
         if problem:
             if self.ignore_empty:
                 return None
@@ -78,7 +94,7 @@ class CheckedLoadImageFromFile(LoadImageFromFile):
             return fileio.FileClient.infer_client(self.file_client_args, path).get(path)
         return file_content(path, self.backend_args)
 
-    def _as_annotated(self, content: bytes, image: np.ndarray, size: tuple) -> tuple[np.ndarray, str | None]:
+    def as_annotated(self, content: bytes, image: np.ndarray, size: tuple) -> tuple[np.ndarray, str | None]:
         """(image, problem): the image upright or as stored, whichever has the annotations' `size` (H, W)."""
         if image.shape[:2] == size:
             return image, None
@@ -111,7 +127,11 @@ def decoded(content: bytes, flag: str = 'color', backend: str | None = None) -> 
         DataError: it can't be decoded, asks for more than `limits.PIXELS` or more memory than there is, or turns out
             to be of another size than it says; without the file's name.
     """
-    _, header = read_header(content)
+    known, header = read_header(content)
+    if header.wide and backend != 'tifffile' and not str(flag).startswith('unchanged'):
+        raise DataError(too_wide(header.wide))
+    if known.name == 'AVIF' and backend in (None, 'cv2'):  # OpenCV 5.0 does not turn it
+        backend = _reader_of_avif(content)
     try:
         if backend == 'pillow':
             open_picture(content).close()  # which looks at the header as Pillow reads it
@@ -138,6 +158,15 @@ def decoded(content: bytes, flag: str = 'color', backend: str | None = None) -> 
     if backend != 'tifffile' and not header.fits(*image.shape[:2]):  # which has pages and bands in its shape
         raise DataError(wrong_size(*image.shape[:2]))
     return image
+
+
+def _reader_of_avif(content: bytes) -> str | None:
+    """The backend that turns an AVIF picture as it says; None, mmcv's, where Pillow has none and it says nothing."""
+    if pillow_has('AVIF'):
+        return 'pillow'
+    if b'irot' in content or b'imir' in content:
+        raise DataError('it is turned, and Pillow, which turns AVIF, was built without: install pillow 11.3 or newer')
+    return None
 
 
 def _check_tiff(content: bytes) -> None:

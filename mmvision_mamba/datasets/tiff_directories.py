@@ -42,14 +42,25 @@ def check_directories(content: bytes) -> None:
                 continue
 
 
-def raw_profile(text: bytes) -> bytes:
-    """The EXIF header that ImageMagick writes in hexadecimal digits, compressed or not; b'' for anything else."""
-    digits = text[21:]
-    if (at := digits.find(b'\x78')) in range(5):
-        with suppress(zlib.error):
-            digits = zlib.decompressobj().decompress(digits[at:], 2**21)
+def raw_profile(kind: bytes, chunk: bytes) -> bytes:
+    """The EXIF header that ImageMagick writes as hexadecimal digits into a chunk of text of a PNG; b'' without one.
+
+    Args:
+        kind: of the chunk: tEXt, zTXt or iTXt.
+        chunk: its data.
+    """
+    text, packed = chunk.partition(b'\0')[2], kind == b'zTXt'
+    if kind == b'iTXt':  # two bytes about the compression, a language and the translated keyword
+        packed, text = text[:1] != b'\0', text[2:].partition(b'\0')[2].partition(b'\0')[2]
+    elif packed:
+        text = text[1:]
+    if packed:
+        try:
+            text = zlib.decompressobj().decompress(text, 2**21)
+        except zlib.error:
+            return b''
     with suppress(ValueError):
-        return bytes.fromhex(b''.join(digits.split(b'\n')[3:]).decode('ascii', errors='replace'))
+        return bytes.fromhex(b''.join(text.split(b'\n')[3:]).decode('ascii', errors='replace'))
     return b''
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image, ImageOps
 
-from ..datasets.image_files import darkness, image_problem, open_picture, range_of_16_bits
+from ..datasets.image_files import darkness, image_problem, open_picture, range_of_16_bits, too_wide
+from ..datasets.image_formats import read_header
 from ..datasets.loading import decoded
 from ..downloads import fetch, is_url
 from ..errors import DataError
@@ -63,8 +64,11 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
         raise DataError(f'{path}: can not be read ({error.strerror or error})') from None
     if problem := image_problem(content):
         raise DataError(f'{path}: {problem}')
-    if not color_type.startswith('unchanged') and (values := range_of_16_bits(content)):
-        _warn_if_dark(str(path), *values)
+    if not color_type.startswith('unchanged'):
+        if wide := read_header(content)[1].wide:
+            raise DataError(f'{path}: {too_wide(wide)}')
+        if values := range_of_16_bits(content):
+            _warn_if_dark(str(path), *values)
     image = None
     with suppress(cv2.error, OSError, SyntaxError, ValueError):  # reported below if Pillow fails too
         image = decoded(content, color_type, backend)
@@ -87,10 +91,17 @@ def _warn_if_dark(name: str, low: int, high: int) -> None:
 
 
 def from_pil(image: Image.Image) -> np.ndarray:
-    """A Pillow image of any mode -> uint8 ``(H, W, 3)``, BGR, upright as its EXIF orientation says."""
+    """A Pillow image of any mode -> uint8 ``(H, W, 3)``, BGR, upright as its EXIF orientation says.
+
+    Raises:
+        DataError: its values are floats, or whole numbers that 16 bits can't hold.
+    """
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith('I') or image.mode == 'F':  # Pillow clips these at 255 instead of scaling them
-        return from_array(np.asarray(image).clip(0, 2**16 - 1).astype(np.uint16))
+        values = np.asarray(image)
+        if values.dtype.kind == 'f' or (values.size and not 0 <= values.min() <= values.max() < 2**16):
+            raise DataError(too_wide(f'{values.dtype}, {values.min():g} to {values.max():g}'))
+        return from_array(values.astype(np.uint16))
     return np.ascontiguousarray(np.asarray(image.convert('RGB'))[..., ::-1])
 
 

@@ -54,6 +54,7 @@ import os
 import re
 import reprlib
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +70,8 @@ except ImportError as missing:
 SUFFIXES = '.bmp', '.gif', '.jpeg', '.jpg', '.npy', '.png', '.tif', '.tiff', '.webp'
 FORMATS = 'AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP'  # Pillow's names
 ENTRY_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+MARKERS = {0xff00 + marker for marker in (0x51, 0x52, 0x53, 0x55, 0x57, 0x58, 0x5c, 0x5d, 0x5e, 0x5f, 0x60, 0x61, 0x63,
+                                          0x64, 0x74, 0x75, 0x77, 0x78)}  # of JPEG 2000 headers
 PIXELS_VARIABLE = 'OPENCV_IO_MAX_IMAGE_PIXELS'
 TYPES = {'tensor(float)': 'float32', 'tensor(float16)': 'float16', 'tensor(double)': 'float64',
          'tensor(uint8)': 'uint8', 'tensor(int64)': 'int64'}
@@ -648,8 +651,8 @@ def _picture(path) -> Image.Image:
     picture = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
     tile = [values[0] if isinstance(values := (getattr(picture, 'tag_v2', None) or {}).get(tag, 1), tuple) else values
             for tag in (322, 323)]  # of a TIFF, which is decoded whole, however far it sticks out
-    if len(str(picture.info.get('Raw profile type exif', ''))) > 2**17:
-        raise ValueError('its EXIF header is too long: save it without')
+    if isinstance(exif := picture.info.get('exif'), bytes):
+        _check_directories(exif)  # put together of what may lie scattered in the file
     pixels = max(picture.width * picture.height, int(tile[0] * tile[1])) + 8 * sum(picture.size)  # and their addresses
     if pixels > most:
         raise ValueError(f'it takes {pixels} pixels to decode, and {most} are allowed ({PIXELS_VARIABLE}=NUMBER in the '
@@ -660,8 +663,8 @@ def _picture(path) -> Image.Image:
 def _check_parts(content: bytes) -> None:
     """Raise ValueError for an image of a few kilobytes that keeps its decoder busy, or its memory full, for ever.
 
-    A JPEG's decoder goes over all pixels for each scan, a JPEG 2000's takes memory for each tile and component, and
-    Pillow copies a JPEG's EXIF for each segment of it, a GIF's comments for each of their blocks.
+    A JPEG's decoder goes over all pixels for each scan, a JPEG 2000's takes memory and time for each part, and Pillow
+    copies a JPEG's EXIF for each segment of it, a GIF's comments for each of their blocks.
     """
     if content.startswith(b'GIF8'):
         at, comments = 13 + (3 << (content[10] & 7) + 1 if content[10] & 128 else 0), 0
@@ -690,11 +693,65 @@ def _check_parts(content: bytes) -> None:
         if scans > min(500, 2**32 // pixels) or segments > 10_000 or len(exif) > 200:
             raise ValueError(f'it has {scans} scans, {segments} segments, {len(exif)} of them EXIF: save it anew')
         _check_directories(b''.join(exif))  # Pillow joins them
-    elif content[4:8] == b'jP  ' and (at := content.find(b'\xff\x4f\xff\x51')) >= 0:
-        right, bottom, _, _, *tile = (int.from_bytes(content[i:i + 4], 'big') for i in range(at + 8, at + 40, 4))
-        tiles = [-(-(end - start) // max(side, 1)) for end, side, start in zip((right, bottom), tile, tile[2:])]
-        if tiles[0] * tiles[1] * (int.from_bytes(content[at + 40:at + 42], 'big') + 4) > 2**19:
-            raise ValueError(f'it has {tiles[0]} × {tiles[1]} tiles: save it with larger ones')
+    elif content[4:8] == b'jP  ':
+        for found in re.finditer(b'\xff\x4f\xff\x51', content):
+            _check_codestream(content, found.start())
+
+
+def _check_codestream(content: bytes, start: int) -> None:
+    """Raise ValueError where the headers of a JPEG 2000 picture and its tiles cut it into too much.
+
+    OpenJPEG takes 1 to 2 KiB for each component of a tile, half a KiB for a code block, and time for each packet, which
+    all layers, resolutions, components and precincts may have.
+    """
+    def number(at, size):
+        return int.from_bytes(content[at:at + size], 'big')
+
+    def cells(side, exponent, tiles):
+        return -(-side >> exponent) + tiles
+    right, bottom, left, top, *tile = (number(start + 8 + 4 * i, 4) for i in range(8))
+    sides, components = (right - left, bottom - top), number(start + 40, 2)
+    tiles = [-(-(end - at) // max(side, 1)) for end, side, at in zip((right, bottom), tile, tile[2:])]
+    if tiles[0] * tiles[1] * (components + 4) > 2**19:
+        raise ValueError(f'it has {tiles[0]} × {tiles[1]} tiles: save it with larger ones')
+    wide, blocks, layers, resolutions, steps, progressions, walked = 1 + (components > 256), 0, 1, 1, [32, 32], {}, 0
+    headers = [(start + 2, None), *((part.end() + 8, number(part.end(), 2)) for part in re.compile(
+        rb'\xff\x90\0\x0a').finditer(content, start))]  # of the picture, and of parts of its tiles
+    for at, part in headers:
+        while (marker := number(at, 2)) not in (0xff90, 0xff93) and at < len(content):
+            length, walked = max(number(at + 2, 2), 2), walked + 1
+            if marker not in MARKERS and not (  # older versions of OpenJPEG look for markers within these
+                    marker in (0xff50, 0xff59) and length % 2 == 0 and b'\xff' not in content[at + 2:at + 2 + length]):
+                if part is None:
+                    raise ValueError(f'its header has the marker {marker:x}')
+                break
+            style = at + (9 if marker == 0xff52 else 5 + wide)
+            flags, levels = number(at + 4 if marker == 0xff52 else at + 4 + wide, 1), number(style, 1)
+            if marker == 0xff52:
+                layers = max(layers, number(at + 6, 2))
+            elif marker == 0xff5f:
+                progressions[part] = progressions.get(part, 0) + (length - 2) // (5 + 2 * wide)
+            if marker in (0xff52, 0xff53):
+                resolutions = max(resolutions, levels + 1)
+                for level in range(min(levels, 32) + 1):
+                    precinct, count = number(style + 5 + level, 1) if flags & 1 else 255, 1
+                    for axis, exponent in enumerate((precinct & 15, precinct >> 4)):
+                        steps[axis] = min(steps[axis], exponent + levels - level)
+                        block = max(min(number(style + 1 + axis, 1) + 2, exponent - (level > 0)), 0)
+                        count *= cells(sides[axis] if part is None else min(sides[axis], tile[axis]),
+                                       levels - level + (level > 0) + block, tiles[axis] if part is None else 1)
+                    blocks += count * (components if marker == 0xff52 else 1) * (3 if level else 1)
+            if blocks > 2**21 or walked > 2**19:
+                raise ValueError(f'it has {blocks} code blocks, {walked} segments: save it with larger code blocks, '
+                                 'precincts or tiles')
+            at += 2 + length
+    packets = layers * resolutions * components
+    packets *= max(1, progressions.pop(None, 0) + max(progressions.values(), default=0))
+    for side, step, count in zip(sides, steps, tiles):
+        packets *= cells(side, step, count)
+    if packets > 2**24:
+        raise ValueError(f'it may have {packets} packets, of {layers} layers and their precincts: save it with fewer '
+                         'layers or larger precincts')
 
 
 def _check_directories(content: bytes) -> None:
@@ -741,15 +798,31 @@ def _decoded(image, channels: int) -> np.ndarray:
             return array.transpose(1, 2, 0) if array.ndim == 3 and array.shape[2] != channels == array.shape[0] \
                 else array
     picture = image if isinstance(image, Image.Image) else _picture(image)
+    picture.load()  # of a PNG, what lies behind its pixels too
+    if len(str(picture.info.get('Raw profile type exif', ''))) > 2**17:
+        raise ValueError('its EXIF header is too long: save it without')
     picture = ImageOps.exif_transpose(picture)
     if channels != 3:
         if channels == 1 and picture.mode in ('RGB', 'P', '1'):
             picture = picture.convert('L')
         array = np.array(picture)
         return array.astype(np.uint16) if array.dtype == np.int32 else array  # 16 bits, as Pillow has them
-    if picture.mode.startswith('I'):  # 16 bits
-        picture = Image.fromarray((np.asarray(picture) / 256).clip(0, 255).astype(np.uint8))
+    if picture.mode.startswith('I') or picture.mode == 'F':
+        picture = Image.fromarray(_eight_bits(np.asarray(picture), image))
     return np.array(picture.convert('RGB'))
+
+
+def _eight_bits(values: np.ndarray, image) -> np.ndarray:
+    """The upper 8 bits of an image's values of 16; more, or floats, are an error: nobody says what white is."""
+    low, high = values.min(), values.max()
+    if values.dtype.kind == 'f' or low < 0 or high >= 2**16:
+        raise ValueError(f'its values are {values.dtype}, {low:g} to {high:g}; those of 8 or 16 bits are read: scale '
+                         'them to 0 to 255 and save 8 bits')
+    if 0 < high < 2**15:
+        bits = int(high).bit_length()
+        warnings.warn(f'{_printable(image)}: the values are {low} to {high} of 65535, nearly black: multiply them by '
+                      f'{2 ** (16 - bits)}, or save 8 bits', stacklevel=2)
+    return (values // 256).astype(np.uint8)
 
 
 def as_picture(image: np.ndarray) -> np.ndarray:

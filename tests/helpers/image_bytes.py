@@ -31,6 +31,15 @@ def exif(image: Image.Image) -> bytes:
     at = 26 + 2 + 2 * 12 + 4
     second = (2).to_bytes(2, 'little') + entry(0x0201, 4, at) + entry(0x0202, 4, len(thumbnail)) + bytes(4)
     return b'Exif\0\0II*\0\x08\0\0\0' + first + second + thumbnail
+
+
+def turned(orientation: int = 6, head: bytes = b'II*\0') -> bytes:
+    """An EXIF block that turns a picture, and nothing else; Pillow takes the heads b'II\\0*' and b'MM*\\0' too."""
+    order = 'little' if head[:1] == b'I' else 'big'
+    numbers = (8, 4), (1, 2), (0x0112, 2), (3, 2), (1, 4), (orientation, 2), (0, 2), (0, 4)
+    return b'Exif\0\0' + head + b''.join(value.to_bytes(size, order) for value, size in numbers)
+
+
 RGB = Image.fromarray(pixels())
 GREY = RGB.convert('L')
 GOOD = {

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmvision_mamba.datasets.loading import CheckedLoadImageFromFile
 from mmvision_mamba.errors import DataError
 from mmvision_mamba.inference.ids import ResultIds
 from mmvision_mamba.inference.images import from_array, from_pil, read_image
 from mmvision_mamba.inference.sources import find_sources
+from mmvision_mamba.runtime import standalone
 
 COLOURS = np.zeros((40, 60, 3), np.uint8)  # RGB: red left, green right above, blue right below
 COLOURS[:, :30], COLOURS[:20, 30:], COLOURS[20:, 30:] = (200, 20, 20), (20, 200, 20), (20, 20, 200)
@@ -82,6 +84,37 @@ def test_arrays(array, expected):
 def test_arrays_that_are_no_image(array, message):
     with pytest.raises(DataError, match=message):
         from_array(array)
+
+
+@pytest.mark.parametrize(('values', 'words'), [
+    (np.linspace(0, 1, 80, dtype=np.float32), 'floats of 32 bits'),
+    (np.arange(80, dtype=np.int32) * 1000, 'signed numbers of 32 bits'),
+    (-np.arange(80, dtype=np.int32), 'signed numbers of 32 bits')])
+def test_values_that_eight_bits_cannot_hold_are_refused(values, words, tmp_path):
+    """Nobody says which of them is white: 0 to 1 would come out black, more than 65535 white."""
+    path = tmp_path / 'values.tif'
+    image = Image.fromarray(values.reshape(8, 10))
+    image.save(path)
+    for call in (lambda: read_image(path), lambda: CheckedLoadImageFromFile().transform(dict(img_path=str(path))),
+                 lambda: CheckedLoadImageFromFile(imdecode_backend='pillow').transform(dict(img_path=str(path)))):
+        with pytest.raises(DataError, match=fr'values.tif: its values are {words}, and those of 8 or 16 bits are read'):
+            call()
+    with pytest.raises(DataError, match=f'its values are {values.dtype}, .* save 8 bits'):
+        from_pil(image)
+    with pytest.raises(standalone.RuntimeInputError, match=f'values.tif .*values are {values.dtype}, .* 8 bits'):
+        standalone.read_image(path)
+    loaded = CheckedLoadImageFromFile(color_type='unchanged').transform(dict(img_path=str(path)))['img']
+    assert np.array_equal(loaded, values.reshape(8, 10)), 'for a model of such values'
+
+
+def test_whole_numbers_of_16_bits_are_read_whatever_pillow_calls_them(tmp_path):
+    values = (np.arange(80, dtype=np.int32) * 800).reshape(8, 10)
+    assert np.array_equal(from_pil(Image.fromarray(values))[..., 0], values >> 8)
+    Image.fromarray(values.astype(np.uint16)).save(tmp_path / 'a.png')
+    assert np.array_equal(standalone.read_image(tmp_path / 'a.png')[..., 0], values >> 8)
+    Image.fromarray((values // 16).astype(np.uint16)).save(tmp_path / 'a.png')
+    with pytest.warns(UserWarning, match=r'a\.png: the values are 0 to 3950 of 65535, nearly black: multiply'):
+        standalone.read_image(tmp_path / 'a.png')
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path, monkeypatch):
