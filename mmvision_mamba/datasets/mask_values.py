@@ -116,6 +116,19 @@ def is_lossy(image: Image.Image) -> bool:
     return image.format in ('JPEG', 'MPO', 'JPEG2000', 'AVIF') or 'jpeg' in str(image.info.get('compression'))
 
 
+def used_palette(path: str) -> dict[int, tuple[int, int, int]]:
+    """{pixel value: its colour} of the values that a mask has; empty for one without a palette, or that is broken."""
+    try:
+        with open_picture(read_bytes(path)) as image:
+            if image.mode != 'P':
+                return {}
+            colours = np.reshape(image.getpalette('RGB'), (-1, 3)).tolist()
+            return {value: tuple(colours[value]) for value in np.unique(np.asarray(image)).tolist()
+                    if value < len(colours)}
+    except Exception:  # Pillow's plug-ins may raise anything
+        return {}
+
+
 def _read(path: str) -> tuple[np.ndarray, np.ndarray, bool] | str:
     """(pixels of each value, those between a lower and a higher neighbour, whether its format changes values) of a
     mask, or why it is broken."""

@@ -10,7 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
 
 from ..datasets.image_files import file_content, image_problem
-from ..datasets.loading import CheckedLoadImageFromFile, image_loader
+from ..datasets.loading import CheckedLoadImageFromFile, annotated_size, image_loader
 from ..errors import DataError
 from .datasets import SPLITS, build_without_pipeline, datasets_of, loads_seg_maps
 from .image_sizes import unlike_masks
@@ -32,8 +32,9 @@ def bad_images(dataset: BaseDataset, seg_maps: bool = True,
         loader: of the images, which must be able to decode them. Default: none.
 
     Returns:
-        (path, problem) for each file that is missing, truncated, damaged or not an image, in the order of the data
-        set; a file is read once, however often it is used. Segmentation maps of another size than their image follow.
+        (path, problem) for each file that is missing, truncated, damaged, not an image, or of another size than its
+        annotations say, in the order of the data set; a file is read once, however often it is used. Segmentation maps
+        of another size than their image follow.
     """
     backend_args = getattr(dataset, 'backend_args', None)
 
@@ -42,7 +43,12 @@ def bad_images(dataset: BaseDataset, seg_maps: bool = True,
             if loader is None or path in maps:
                 return image_problem(file_content(path, backend_args), quick=False)
             content = file_content(path, backend_args)
-            return image_problem(content, quick=False) or loader.decode(content)[1]
+            if problem := image_problem(content, quick=False):
+                return problem
+            image, problem = loader.decode(content)
+            for size in () if problem else annotated.get(path, ()):
+                problem = problem or loader.as_annotated(content, image, size)[1]
+            return problem
         except FileNotFoundError:
             return 'the file is missing'
         except Exception as e:  # other storage than the local file system raises its own
@@ -50,6 +56,11 @@ def bad_images(dataset: BaseDataset, seg_maps: bool = True,
 
     keys = _FILE_KEYS if seg_maps else _FILE_KEYS[:1]
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
+    annotated: dict[str, set] = {}
+    for info in infos:
+        if size := annotated_size(info):
+            for path in _files(info, _FILE_KEYS[:1]):
+                annotated.setdefault(path, set()).add(size)
     maps = {path for info in infos for path in _files(info, _FILE_KEYS[1:])}
     paths = list(dict.fromkeys(path for info in infos for path in _files(info, keys)))
     with ThreadPoolExecutor(min(32, (os.cpu_count() or 1) + 4)) as pool:

@@ -8,6 +8,7 @@ from mmengine import Config
 from mmengine.dataset import BaseDataset
 
 from ..datasets.folders import missing_files
+from ..datasets.loading import image_loader
 from ..datasets.problems import Problem
 from ..datasets.usage import Usage, built_usage
 from ..errors import DataError
@@ -91,7 +92,7 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, skip_missing: bo
             summary = annotations.coco(path, _COCO_KEYS if labelled else ('images', 'categories'))
             check_classes(path, summary.categories, dataset, cls, orders, mends(cls))
             _check_file_names(path, summary.file_names, dataset, mends(cls))
-            warn_of_sizes(path, image_folder(dataset) or '', summary.sizes)
+            warn_of_sizes(path, image_folder(dataset) or '', summary.sizes, image_loader(dataset))
         elif reads_panoptic(cls):
             summary = annotations.coco(path, _COCO_KEYS if labelled else ('images', 'categories'))
             check_panoptic_classes(path, summary.categories, dataset, cls)

@@ -1,4 +1,6 @@
 """Sizes of images, by their headers, against those of their annotations and masks: else these lie elsewhere in them."""
+import functools
+import io
 import os.path as osp
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,35 +9,83 @@ from typing import NamedTuple
 from PIL import Image
 
 from ..datasets.image_files import open_file_picture, open_picture
-from ..datasets.image_formats import read_header
+from ..datasets.image_formats import jpeg_markers, read_header
 from ..datasets.loading import CheckedLoadImageFromFile
 from ..datasets.mask_values import is_lossy
+from ..files import open_file
 from ..printable import shown
 from ..processes import warn_once
 
 SAMPLE = 24  # images of an annotation file that are looked at
 _EXIF_ORIENTATION = 0x0112  # its values 5 to 8: turned by 90°
+_WIDTH, _HEIGHT = 256, 257  # tags of a TIFF
 
 
 class Sizes(NamedTuple):
     """What an image file says of itself.
 
     Attributes:
-        stored, upright: (width, height) as stored, and as its EXIF header turns it.
-        lossy: whether its format changes values.
+        stored, upright: (width, height) as stored, and as its header turns it.
+        lossy: whether its format changes values. Default: False.
+        orientation: as Pillow reads it from EXIF or XMP, 1 to 8; of a TIFF, which is always turned, 1. Default: 1.
     """
     stored: tuple[int, int]
     upright: tuple[int, int]
     lossy: bool = False
+    orientation: int = 1
 
 
-def sizes_of(path: str) -> Sizes | None:
-    """The sizes of an image on the local file system; None where it is no image that Pillow takes."""
+def sizes_of(path: str, loader: CheckedLoadImageFromFile | None = None) -> Sizes | None:
+    """The sizes of an image on the local file system; None where it is no image that Pillow takes.
+
+    Args:
+        path: of its file.
+        loader: whose decoder is asked how it turns the image: each knows other headers. Default: Pillow is.
+    """
     try:
         with open_file_picture(path) as image:
-            return _sizes(image)
+            sizes = _sizes(image)
+            may_turn = image.format in ('JPEG', 'MPO') and not _TURNING.isdisjoint(image.info)
+        if _turns(loader) and (may_turn or sizes.upright != sizes.stored):
+            sizes = sizes._replace(upright=_turned_by(loader, path, sizes.stored))
+        return sizes
     except Exception:  # Pillow's plug-ins may raise anything
         return None
+
+
+def _turns(loader: CheckedLoadImageFromFile | None) -> bool:
+    return loader is not None and loader.color_type in ('color', 'grayscale')
+
+
+def _turned_by(loader: CheckedLoadImageFromFile, path: str, stored: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of an image out of a loader. Of a JPEG a small one with its headers is decoded in its place."""
+    with open_file(path) as file:
+        content = file.read(2**20)
+        try:
+            content, sides = _with_headers_of(content), _SMALL
+        except (IndexError, ValueError):  # no JPEG, or one of longer headers
+            content, sides = content + file.read(), stored
+    image = loader.decode(content)[0]
+    turned = image is not None and image.shape[:2] == sides and sides[0] != sides[1]
+    return stored[::-1] if turned else stored
+
+
+_SMALL = 8, 16  # width and height
+_TURNING = {'exif', 'xmp'}  # Pillow's names of headers that may turn an image
+
+
+def _with_headers_of(jpeg: bytes) -> bytes:
+    """A small JPEG that has the EXIF and XMP of another."""
+    if not jpeg.startswith(b'\xff\xd8'):
+        raise ValueError('no JPEG')
+    return b'\xff\xd8' + b''.join(b'\xff\xe1' + jpeg[at:at + int.from_bytes(jpeg[at:at + 2], 'big')]
+                                  for marker, at in jpeg_markers(jpeg) if marker == 0xe1) + _small_jpeg()[2:]
+
+
+@functools.cache
+def _small_jpeg() -> bytes:
+    Image.new('RGB', _SMALL).save(out := io.BytesIO(), 'JPEG')
+    return out.getvalue()
 
 
 def sizes_in(content: bytes) -> Sizes:
@@ -49,16 +99,19 @@ def sizes_in(content: bytes) -> Sizes:
 
 
 def _sizes(image: Image.Image) -> Sizes:
+    if image.format == 'TIFF':  # every decoder turns it, whatever it is told
+        sides = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
+        upright = sides[::-1] if image.tag_v2.get(_EXIF_ORIENTATION, 1) >= 5 else sides
+        return Sizes(upright, upright, is_lossy(image))
     # Pillow decodes a whole PNG to look for EXIF behind it.
     exif = image.getexif() if image.format != 'PNG' or 'exif' in image.info else {}
-    turned = exif.get(_EXIF_ORIENTATION, 1) >= 5
-    return Sizes(image.size, image.size[::-1] if turned else image.size, is_lossy(image))
+    orientation = exif.get(_EXIF_ORIENTATION, 1)
+    return Sizes(image.size, image.size[::-1] if orientation >= 5 else image.size, is_lossy(image), orientation)
 
 
 def loaded_size(sizes: Sizes, loader: CheckedLoadImageFromFile | None) -> tuple[int, int]:
     """(width, height) of an image out of a pipeline's loader; None: of one that never turns images."""
-    turns = loader is not None and loader.color_type in ('color', 'grayscale')
-    return sizes.upright if turns else sizes.stored
+    return sizes.upright if _turns(loader) else sizes.stored
 
 
 class UnlikeMask(NamedTuple):
@@ -78,7 +131,7 @@ def unlike_masks(infos: Sequence[Mapping], loader: CheckedLoadImageFromFile | No
     """
     infos = [info for info in infos if isinstance(info.get('img_path'), str) and info.get('seg_map_path')]
     with ThreadPoolExecutor() as pool:
-        images = pool.map(sizes_of, [info['img_path'] for info in infos])
+        images = pool.map(functools.partial(sizes_of, loader=loader), [info['img_path'] for info in infos])
         masks = pool.map(sizes_of, [info['seg_map_path'] for info in infos])
         return [UnlikeMask(info['seg_map_path'], '{} × {}'.format(*mask.stored), '{} × {}'.format(*size),
                            mask.stored == image.stored)
@@ -97,17 +150,19 @@ def sample_sizes(content: dict) -> list[tuple[str, int, int]]:
             for image in images[::max(len(images) // SAMPLE, 1)][:SAMPLE]]
 
 
-def warn_of_sizes(source: str, folder: str, sizes: Sequence[tuple[str, int, int]]) -> None:
-    """Log a warning where images have another size, as stored or as their EXIF header turns them, than is said.
+def warn_of_sizes(source: str, folder: str, sizes: Sequence[tuple[str, int, int]],
+                  loader: CheckedLoadImageFromFile | None = None) -> None:
+    """Log a warning where images have another size, as stored or as their header turns them, than is said.
 
     Args:
         source: the annotation file, to name it.
         folder: that the file names start from.
         sizes: as `sample_sizes` returns them. Files that are missing or no images are passed over.
+        loader: of the images, see `sizes_of`.
     """
     wrong, read = [], 0
     for name, *said in sizes:
-        if (found := sizes_of(osp.join(folder, name))) is None:  # other checks name it, or only OpenCV takes it
+        if (found := sizes_of(osp.join(folder, name), loader)) is None:  # other checks name it, or only OpenCV takes it
             continue
         read += 1
         if tuple(said) not in found[:2]:

@@ -15,6 +15,7 @@ from ..datasets.coco_annotations import file_name
 from ..datasets.coco_files import check_lists
 from ..datasets.image_files import file_content, image_problem, label_map_problem, range_of_16_bits
 from ..datasets.loading import CheckedLoadImageFromFile, image_loader, is_coordinate, known_labels
+from ..datasets.mask_values import used_palette
 from ..datasets.problems import KINDS, Contents, Problem
 from ..datasets.usage import Usage, built_usage, coco_usage
 from ..errors import DataError, UserError
@@ -243,11 +244,15 @@ def _check_files(report: DatasetReport, files: list[_File], workers: int) -> Non
     """Decode the files, and add their problems and the pixels of each label to the report."""
     labels = Counter()
     bar = ProgressBar(len(files), file=sys.stderr) if sys.stderr.isatty() and files else None
-    ranges = []
-    for problems, counts, values in DataLoader(_DecodedFiles(files), batch_size=None, num_workers=workers):
+    ranges, colours = [], {}
+    for problems, counts, values, palette in DataLoader(_DecodedFiles(files), batch_size=None, num_workers=workers):
         report.problems += [Problem(*problem) for problem in problems]
         labels.update(counts)
         ranges += [values] if values else []
+        for value, (colour, path) in palette.items():
+            other, first = colours.setdefault(value, (colour, path))
+            if other != colour and not any(problem.kind == 'palettes' for problem in report.problems):
+                report.problems.append(Problem('palettes', path, f'{value} is {colour} in it, and {other} in {first}'))
         if bar:
             bar.update()
     if bar:
@@ -261,20 +266,39 @@ def _check_files(report: DatasetReport, files: list[_File], workers: int) -> Non
                 report.contents.classes[names[label] if label < len(names) else str(label)] += count
 
 
-class _DecodedFiles(list):
-    """PyTorch data set that decodes a file for each item: (its problems, {label: pixels}, range of 16-bit values)."""
+def _is_turned_unseen(content: bytes, image: np.ndarray, loader: CheckedLoadImageFromFile) -> bool:
+    """Whether a loader turns an image, and leaves its sides as they are: by 180°, mirrored, or a square one."""
+    if loader.color_type not in ('color', 'grayscale') or sizes_in(content).orientation == 1:
+        return False
+    stored = loader.decode(content, f'{loader.color_type}_ignore_orientation')[0]
+    return stored is not None and stored.shape == image.shape and not np.array_equal(stored, image)
 
-    def __getitem__(self, index: int) -> tuple[list[tuple], dict[int, int], tuple[int, int] | None]:
+
+class _DecodedFiles(list):
+    """PyTorch data set that decodes a file for each item.
+
+    An item is its problems, {label: pixels}, the range of its 16-bit values, and the palette of its map as
+    {value: (colour, path)}.
+    """
+
+    def __getitem__(self, index: int) -> tuple[list[tuple], dict[int, int], tuple[int, int] | None, dict[int, tuple]]:
         file = super().__getitem__(index)
-        problems, counts = [], {}
-        sizes, values = None, None
+        problems, counts, palette = [], {}, {}
+        sizes, values, size, unlike, turned = None, None, None, None, False
         try:
             content = file_content(file.path)
             problem = image_problem(content, quick=False)
             if not problem:
                 sizes = sizes_in(content)
+                size = loaded_size(sizes, file.loader)
+                unlike = file.size and file.size not in sizes[:2]
                 if file.loader is not None:
-                    _, problem = file.loader.decode(content)
+                    image, problem = file.loader.decode(content)
+                    if not problem:
+                        turned = bool(file.size or file.read_map) and _is_turned_unseen(content, image, file.loader)
+                        if file.size:
+                            image, unlike = file.loader.as_annotated(content, image, file.size[::-1])
+                        size = image.shape[1::-1]
                     if not file.loader.color_type.startswith('unchanged'):
                         values = range_of_16_bits(content)
         except FileNotFoundError:
@@ -283,18 +307,22 @@ class _DecodedFiles(list):
             problem = f'the file cannot be read ({error.strerror or error})'
         if problem:
             problems.append(('image file', file.path, problem))
-        elif file.size and sizes and file.size not in sizes[:2]:
-            problems.append(('image size', file.path, f'{" × ".join(map(str, sizes.upright))} pixels, annotated as '
+        elif unlike:
+            problems.append(('image size', file.path, f'{" × ".join(map(str, size))} pixels, annotated as '
                              f'{shown(file.size[0], 40)} × {shown(file.size[1], 40)}'))
+        if turned:
+            problems.append(('turned image', file.path, ''))
         if file.panoptic:
-            problems += file.panoptic.problems(sizes and sizes.upright)
+            problems += file.panoptic.problems(size)
         if file.read_map and file.map_path:
-            problem, counts = self._check_map(file, sizes and loaded_size(sizes, file.loader))
+            problem, counts = self._check_map(file, size)
             if problem:
                 problems.append(('segmentation map', file.map_path, problem))
             elif (stored := sizes_of(file.map_path)) and stored.lossy:
                 problems.append(('lossy map', file.map_path, ''))
-        return problems, counts, values
+            if not problem:
+                palette = {value: (str(colour), file.map_path) for value, colour in used_palette(file.map_path).items()}
+        return problems, counts, values, palette
 
     def _check_map(self, file: _File, size: tuple | None) -> tuple[str | None, dict[int, int]]:
         problem = image_problem(file.map_path, quick=False)

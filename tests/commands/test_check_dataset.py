@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ..helpers.image_bytes import turned
 from ..helpers.tiny_datasets import ade_dataset, change_json, coco_dataset, picture, write
 
 pytest.importorskip('mmdet')
@@ -83,6 +84,46 @@ def test_segmentation(check, tmp_path):
         assert words in result.out
     result = check(cfg, '--split', 'train', '--annotations-only')
     assert result.code == 0
+
+
+def test_sizes_are_those_of_the_pipelines_decoder(check, tmp_path):
+    cfg = coco_dataset(tmp_path)
+    for i, options in enumerate((dict(xmp=b'<a tiff:Orientation="6"/>'), dict(exif=turned(head=b'II\0*')),
+                                 dict(exif=turned()))):
+        Image.new('RGB', (36, 40)).save(tmp_path / f'mine/train/{i}.jpg', **options)
+    result = check(cfg, '--split', 'train')
+    assert result.code == 1
+    assert {(kind, where[-5:]) for kind, where in result.problems} == {('image size', '0.jpg'), ('image size', '1.jpg')}
+    assert '36 × 40 pixels, annotated as 40 × 36' in result.out
+    cfg.train_dataloader.dataset.pipeline[0].imdecode_backend = 'pillow'
+    assert check(cfg, '--split', 'train').code == 0
+
+
+def test_what_no_size_shows(check, tmp_path):
+    """Pictures turned by 180°, and palettes that differ from file to file."""
+    cfg = ade_dataset(tmp_path)
+    folder = tmp_path / 'ade/ADEChallengeData2016'
+    Image.open(folder / 'images/training/0.jpg').save(folder / 'images/training/0.jpg', exif=turned(3))
+    Image.open(folder / 'images/training/1.jpg').save(folder / 'images/training/1.jpg', exif=turned(1))
+    for i, colours in enumerate(([0, 0, 0, 9, 9, 9, 255, 0, 0], [0, 0, 0, 9, 9, 9, 0, 255, 0, 7, 7, 7], [5, 5, 5] * 4)):
+        mask = Image.fromarray(np.full((36, 40), min(i + 1, 2), np.uint8), 'P')
+        mask.putpalette(colours)
+        mask.save(folder / f'annotations/training/{i}.png')
+    result = check(cfg, '--split', 'train')
+    assert result.code == 1 and '0 errors, 2 warnings' in result.out
+    assert {(kind, where[-5:]) for kind, where in result.problems} == {('turned image', '0.jpg'), ('palettes', '2.png')}
+    assert '2 is (5, 5, 5) in it, and (0, 255, 0) in' in result.out
+    cfg.train_dataloader.dataset.pipeline[0].color_type = 'color_ignore_orientation'
+    assert {kind for kind, _ in check(cfg, '--split', 'train').problems} == {'palettes'}
+
+
+def test_masks_of_a_pixels_height(check, tmp_path):
+    cfg = ade_dataset(tmp_path)
+    folder = tmp_path / 'ade/ADEChallengeData2016'
+    write(folder / 'images/training/0.jpg', picture('JPEG', (40, 1)))
+    Image.new('L', (40, 1), 1).save(folder / 'annotations/training/0.png')
+    result = check(cfg, '--split', 'train')
+    assert 'the segmentation map is a pixel high or wide, and mmseg takes away such a side' in result.out
 
 
 def test_missing_data_is_a_problem_not_a_crash(check, tmp_path):

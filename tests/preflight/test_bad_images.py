@@ -4,12 +4,15 @@ import pytest
 import torch
 from mmengine import Config
 from mmengine.registry import DATASETS, HOOKS, DefaultScope
+from PIL import Image
 
+from mmvision_mamba.datasets.loading import use_checked_loading
 from mmvision_mamba.errors import DataError
 from mmvision_mamba.preflight.bad_images import EvaluateLoadedImages, bad_images, leave_out_bad_images
 from mmvision_mamba.preflight.check_data import check_datasets
 from mmvision_mamba.preflight.datasets import override_data_root
 
+from ..helpers.image_bytes import turned
 from ..helpers.tiny_datasets import CLASSES, change_json, picture, write
 
 pytest.importorskip('mmdet')
@@ -38,6 +41,23 @@ def test_found(broken):
     assert bad_images(build(broken, 'train')) == [(f'{root}/train/1.jpg', 'the image is truncated'),
                                                   (f'{root}/train/2.jpg', 'the file is missing')]
     assert bad_images(build(broken, 'val')) == [(f'{root}/val/3.jpg', 'it is not an image')]
+
+
+def test_images_of_another_size_than_annotated(coco, tmp_path):
+    """As they come out of the pipeline's own decoder: OpenCV does not turn by XMP, Pillow does."""
+    train = tmp_path / 'mine/train'
+    write(train / '1.jpg', picture('JPEG', (40, 37)))
+    Image.new('RGB', (36, 40)).save(train / '2.jpg', xmp=b'<a tiff:Orientation="6"/>')
+    Image.new('RGB', (36, 40)).save(train / '3.jpg', exif=turned())
+    found = leave_out_bad_images(coco, ['train'])
+    assert found == [(f'{train}/1.jpg', 'the image is 40 × 37 pixels, its annotations are for 40 × 36'),
+                     (f'{train}/2.jpg', 'the image is 36 × 40 pixels, its annotations are for 40 × 36')]
+    dataset = build(coco, 'train')
+    use_checked_loading(dataset)
+    assert [dataset[i]['inputs'].shape for i in range(len(dataset))] == [(3, 36, 40)] * 2
+    coco.val_dataloader.dataset.pipeline[0].imdecode_backend = 'pillow'
+    Image.new('RGB', (36, 40)).save(tmp_path / 'mine/val/2.jpg', xmp=b'<a tiff:Orientation="6"/>')
+    assert leave_out_bad_images(coco, ['val']) == []
 
 
 def test_segmentation_maps(ade):
