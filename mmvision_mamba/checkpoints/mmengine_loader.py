@@ -131,7 +131,8 @@ def _unlogged(load_checkpoint: Callable) -> Callable:
     # mmengine 0.10.7 has no seam here: it logs or prints a name before anything looks at it.
     @functools.wraps(load_checkpoint)
     def load(filename, *args, **options):
-        if printable(str(filename)) != str(filename):  # a password, which is refused, or escapes to a terminal
+        name = str(filename)
+        if printable(name) != name or '\n' in name:  # a password, which is refused, escapes to a terminal, a line of it
             return read_checkpoint(filename)
         return load_checkpoint(filename, *args, **options)
     return load

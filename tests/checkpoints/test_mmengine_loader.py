@@ -173,3 +173,11 @@ def test_a_password_in_a_url_is_shown_nowhere(url, capfd):
     with pytest.raises(CheckpointError, match='a URL with a user name or password') as error:
         CheckpointLoader.load_checkpoint(url)
     assert 'secret' not in str(error.value) + ''.join(capfd.readouterr())
+
+
+@pytest.mark.parametrize('name', ['nowhere\nFORGED.pth', 'http://127.0.0.1:9/a\nFORGED.pth'])
+def test_no_line_of_a_name_is_taken_for_output(name, capfd):
+    with pytest.raises(CheckpointError) as error:
+        CheckpointLoader.load_checkpoint(name)
+    assert not any(line.startswith('FORGED') for line in ''.join(capfd.readouterr()).splitlines())
+    assert name.startswith('nowhere') or len(str(error.value).splitlines()) == 2
