@@ -96,8 +96,8 @@ def _downloaded(url: str, sha256: str) -> Path:
     except (OSError, ConfigError) as error:
         other = f' {shared} may be another URL\'s: move it there if it is this one\'s.' if shared.is_file() else ''
         raise CheckpointError(
-            f'could not download {shown(url, 1000)} ({shown(getattr(error, "strerror", None) or error)}).\nSave it as {file}, name '
-            f'a local file, or do without: `mmvision-mamba train --no-pretrained`.{other}') from None
+            f'could not download {shown(url, 1000)} ({shown(getattr(error, "strerror", None) or error)}).\nSave it as '
+            f'{file}, name a local file, or do without: `mmvision-mamba train --no-pretrained`.{other}') from None
     return file
 
 
