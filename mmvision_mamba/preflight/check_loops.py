@@ -17,6 +17,7 @@ from ..limits import check_workers
 from ..processes import warn_once
 from ..text import class_name
 from .datasets import build_without_pipeline, datasets_of
+from .image_sizes import sizes_of
 from .keys import arguments_of
 from .value_types import check_argument_types
 
@@ -197,14 +198,14 @@ def check_sizes(cfg: Config, splits: Sequence[str], built: Mapping[str, BaseData
 
 def _sizes(cfg: Config, split: str, ready: Mapping[str, BaseDataset]) -> Iterator[tuple[int, int]]:
     """Different (height, width) of the images of a split, as they leave its pipeline."""
-    seen, found = set(), set()  # sizes of files, and out of the pipeline
+    seen, found = set(), set()  # what files say of their sizes and turns, and sizes out of the pipeline
     for where, dataset, _ in datasets_of(cfg, split):
         built = ready.get(where) or build_without_pipeline(cfg, dataset)
         pipeline = Compose(dataset['pipeline'])
         for i in range(len(built)):
             info = built.get_data_info(i)
             try:
-                stored = size_of(info['img_path'])
+                stored = sizes_of(info['img_path']) or size_of(info['img_path'])
                 if stored in seen:
                     continue
                 shape = tuple(pipeline(info)['inputs'].shape[-2:])

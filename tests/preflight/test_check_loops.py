@@ -1,5 +1,6 @@
 """Loops and loaders that would never end, do nothing, or be refused late are refused at once, by the key to set."""
 import pytest
+from PIL import Image
 
 from mmvision_mamba.errors import ConfigError
 from mmvision_mamba.preflight import check_loops
@@ -102,6 +103,18 @@ def test_test_images_of_several_sizes_are_not_stacked(read, tmp_path):
     cfg = read('segmentor', options)
     cfg.val_dataloader.dataset.pipeline[1:1] = [dict(type='Resize', scale=(64, 64), keep_ratio=False)]
     check_sizes(cfg, ('val',))
+
+
+def test_images_that_differ_by_their_turn_alone_are_not_stacked(read, tmp_path):
+    from mmvision_mamba.datasets import make_shapes
+    make_shapes(tmp_path / 'data', train=1, val=2, seed=0, size=(64, 90))
+    turned = sorted((tmp_path / 'data' / 'val').iterdir())[-1]
+    with Image.open(turned) as image:
+        exif = image.getexif()
+        exif[0x0112] = 6
+        image.save(turned, exif=exif)
+    with pytest.raises(ConfigError, match='several sizes'):
+        check_sizes(read('segmentor', {'data_root': str(tmp_path / 'data'), 'val_dataloader.batch_size': 2}), ('val',))
 
 
 # What a model does to its images -------------------------------------------------------------------------------------
