@@ -20,6 +20,7 @@ OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmseg')
 REQUIRED = ('torch', 'torchvision', 'timm', 'numpy', 'safetensors')  # without any extra
 # Module -> the extra that brings it; of modules that come along with OpenMMLab, the distribution.
 EXTRAS = dict(gradio='app', onnx='export', onnxruntime='export', onnxscript='export', onnxslim='export', ray='ray',
+              transformers='transformers',
               pyarrow='ray', pandas='ray')
 BESIDE_OPENMMLAB = dict(cv2='opencv-python', **{name: name for name in (
     'addict', 'ftfy', 'matplotlib', 'prettytable', 'pycocotools', 'regex', 'rich', 'scipy', 'shapely', 'termcolor',

@@ -3,9 +3,9 @@
 Parameter names are those of the published checkpoints. Maps are ``(B, C, H, W)`` in channels-last memory throughout, so
 that a map is a sequence of tokens without a copy.
 """
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn as nn
@@ -66,8 +66,14 @@ class ConvBlock(nn.Module):
         self.act1 = nn.GELU(approximate='tanh')
         self.conv2 = nn.Conv2d(dim, dim, 3, 1, 1)
         self.norm2 = nn.BatchNorm2d(dim)
-        self.gamma = None if layer_scale is None else nn.Parameter(layer_scale * torch.ones(dim))
+        self.layer_scale: Any = layer_scale
+        self.gamma = None if layer_scale is None else nn.Parameter(torch.empty(dim))
         self.drop_path = DropPath(drop_path)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        if self.gamma is not None:
+            nn.init.constant_(self.gamma, self.layer_scale)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm2(self.conv2(self.act1(self.norm1(self.conv1(x)))))
@@ -126,9 +132,16 @@ class Block(nn.Module):
         self.mixer = mixer
         self.norm2 = norm(dim)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.layer_scale: Any = layer_scale
         self.gamma_1, self.gamma_2 = (
-            None if layer_scale is None else nn.Parameter(layer_scale * torch.ones(dim)) for _ in range(2))
+            None if layer_scale is None else nn.Parameter(torch.empty(dim)) for _ in range(2))
         self.drop_path = DropPath(drop_path)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        for gamma in (self.gamma_1, self.gamma_2):
+            if gamma is not None:
+                nn.init.constant_(gamma, self.layer_scale)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, real: Tensor | None = None) -> Tensor:
         y = self.norm1(x)
@@ -290,19 +303,24 @@ class MambaVision(nn.Module):
 
     def features(self, x: Tensor, indices: Sequence[int]) -> tuple[Tensor, ...]:
         """The outputs of the stages `indices`, each of which is in out_indices."""
+        return tuple(self.normed(i, stage) for i, stage in enumerate(self.stages(x)) if i in indices)
+
+    def stages(self, x: Tensor) -> Iterator[Tensor]:
+        """The maps of the stages one by one, before their norms, in channels-last memory."""
         if min(x.shape[2:]) < 32:
             raise DataError(f'MambaVision takes images of 32 pixels or more on each side, got {x.shape[2]} × '
                             f'{x.shape[3]} (height × width): resize or pad them')
         x = self.patch_embed(x.contiguous(memory_format=torch.channels_last))
-        features = []
-        for i, level in enumerate(self.levels):
+        for level in self.levels:
             x = level(x)
-            if i in indices:
-                # Contiguous: mmcv's RoIAlign reads memory as if it were, whatever the strides.
-                features.append(getattr(self, f'outnorm{i}')(x).contiguous())
+            yield x
             if level.downsample is not None:
                 x = level.downsample(x)
-        return tuple(features)
+
+    def normed(self, index: int, stage: Tensor) -> Tensor:
+        """The map of the stage `index`, one of out_indices, as it is returned."""
+        # Contiguous: mmcv's RoIAlign reads memory as if it were, whatever the strides.
+        return getattr(self, f'outnorm{index}')(stage).contiguous()
 
     def output_size(self, image_size: int | Sequence[int]) -> tuple[tuple[int, int, int], ...]:
         """(channels, height, width) of each output for images of `image_size`, a side or (height, width)."""

@@ -40,9 +40,16 @@ class Mixer(nn.Module):
             self.conv1d_z = convolution(unscanned)
         self.x_proj = nn.Linear(scanned, self.dt_rank + 2 * d_state, bias=False)
         self.dt_proj = nn.Linear(self.dt_rank, scanned)
-        self.A_log = nn.Parameter(torch.log(torch.arange(1., d_state + 1)).repeat(scanned, 1))
-        self.D = nn.Parameter(torch.ones(scanned))
+        self.A_log = nn.Parameter(torch.empty(scanned, d_state))
+        self.D = nn.Parameter(torch.empty(scanned))
         self.out_proj = Linear(joined, dim, bias=False)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Initialise A_log and D as published."""
+        self.A_log.copy_(torch.log(torch.arange(1., self.d_state + 1)))
+        self.D.fill_(1)
 
     def scan(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """The selective scan over ``(B, L, scanned)``, whose Δ, B and C are computed from x itself."""

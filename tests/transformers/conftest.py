@@ -1,0 +1,14 @@
+"""Repositories of the published layout, and no network."""
+import pytest
+
+from ..helpers import hub_repositories
+
+
+@pytest.fixture(scope='session')
+def golden(tmp_path_factory):
+    return str(hub_repositories.golden(tmp_path_factory.mktemp('hub') / 'MambaVision-T-1K'))
+
+
+@pytest.fixture(scope='session')
+def small(tmp_path_factory):
+    return str(hub_repositories.small(tmp_path_factory.mktemp('hub') / 'small'))

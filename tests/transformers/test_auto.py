@@ -1,0 +1,76 @@
+"""transformers' Auto classes and pipelines take the published repositories, without running code from them."""
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+pytest.importorskip('transformers')
+
+import transformers
+
+import mmvision_mamba.transformers
+from mmvision_mamba.transformers import MambaVisionBackbone, MambaVisionForImageClassification, MambaVisionModel
+
+from ..data.golden.weights import image
+from ..helpers.hub_repositories import GOLDEN
+
+
+@pytest.fixture
+def on_the_hub(monkeypatch):
+    """transformers 5.24's AutoBackbone asks the Hub for any name, a folder's too."""
+    from transformers.models.auto import auto_factory
+    monkeypatch.setattr(auto_factory, 'hf_api', lambda: type('Api', (), dict(repo_exists=lambda self, name: True))(),
+                        raising=False)
+
+
+@pytest.mark.parametrize(('auto', 'expected'), [
+    ('AutoModel', MambaVisionModel), ('AutoModelForImageClassification', MambaVisionForImageClassification),
+    ('AutoBackbone', MambaVisionBackbone)])
+def test_models(auto, expected, small, on_the_hub):
+    auto = getattr(transformers, auto)
+    model = auto.from_pretrained(small)
+    assert type(model) is expected and model.config.dim == 16
+    assert type(auto.from_config(model.config)) is expected
+    assert not any('transformers_modules' in name for name in sys.modules)
+
+
+def test_the_published_logits(golden):
+    model = transformers.AutoModelForImageClassification.from_pretrained(golden)
+    with torch.no_grad():
+        logits = model(torch.from_numpy(image(2, 224, 224))).logits
+    np.testing.assert_allclose(logits, np.load(GOLDEN / 'logits_t_2x224x224.npz')['logits'], atol=1e-4, rtol=0)
+
+
+def picture():
+    return Image.fromarray((np.random.default_rng(0).random((80, 90, 3)) * 255).astype(np.uint8))
+
+
+def test_pipeline(small, tmp_path):
+    found = transformers.pipeline('image-classification', model=small)(picture(), top_k=10)
+    model = MambaVisionForImageClassification.from_pretrained(small)
+    processor = transformers.AutoImageProcessor.from_pretrained(small)
+    with torch.no_grad():
+        scores = model(**processor(picture(), return_tensors='pt')).logits.softmax(-1)[0]
+    assert {one['label'] for one in found} == {f'thing {i}' for i in range(10)}
+    for one in found:
+        assert one['score'] == pytest.approx(scores[int(one['label'].split()[1])].item(), abs=1e-5)
+    for part in (model, processor):
+        part.save_pretrained(tmp_path)
+    again = transformers.pipeline('image-classification', model=str(tmp_path))
+    assert again(picture(), top_k=10) == found and again.image_processor.to_dict() == processor.to_dict()
+
+
+def test_other_repositories_lack_what_they_lacked(tmp_path):
+    (tmp_path / 'config.json').write_text('{"model_type": "vit"}')
+    with pytest.raises(OSError, match='preprocessor_config'):
+        transformers.AutoImageProcessor.from_pretrained(tmp_path)
+    with pytest.raises(OSError):
+        transformers.AutoImageProcessor.from_pretrained(tmp_path / 'nowhere')
+
+
+def test_registering_again_changes_nothing(small):
+    before = transformers.AutoImageProcessor.from_pretrained
+    mmvision_mamba.transformers.register()
+    assert transformers.AutoImageProcessor.from_pretrained is before
