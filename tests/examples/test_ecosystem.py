@@ -80,7 +80,7 @@ def test_supervision(run, model_files):
     names = run('supervision', {"'cascade_mask_rcnn_mambavision_t_coco'": repr(str(detector.config)),
                                 "'checkpoint.pth'": repr(str(detector.checkpoint)), '> 0.3': '> 0.'})
     detections = names['detections']
-    sample = names['inferencer'].predict(names['image']).pred_instances
+    sample = names['sample'].pred_instances
     assert len(detections) == len(names['labels']) > 0 and detections.mask.shape == (len(detections), 80, 96)
     np.testing.assert_array_equal(detections.xyxy, sample.bboxes[sample.scores > 0].numpy())
     assert (names['picture'] != names['image']).any()

@@ -1,5 +1,6 @@
 """Folders laid out as the published repositories of the Hub."""
 import json
+import shutil
 from pathlib import Path
 
 import torch
@@ -41,3 +42,12 @@ def small(folder: Path, classes: int = 10, **settings) -> Path:
     save_file({f'model.{key}': value.contiguous() for key, value in model.state_dict().items()},
               folder / 'model.safetensors', metadata={'format': 'pt'})
     return folder
+
+
+def put_in_cache(folder: Path, cache: Path, name: str) -> None:
+    """Copy a folder into a cache of huggingface_hub's, as if the repository `name` had been downloaded."""
+    commit = '0123456789abcdef0123456789abcdef01234567'
+    repository = cache / f'models--{name.replace("/", "--")}'
+    shutil.copytree(folder, repository / 'snapshots' / commit)
+    (repository / 'refs').mkdir()
+    (repository / 'refs/main').write_text(commit)

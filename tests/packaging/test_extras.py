@@ -89,7 +89,7 @@ def test_every_module_that_needs_the_stack_names_the_extra():
         from mmvision_mamba.errors import MissingExtraError
 
         for module in pkgutil.walk_packages(mmvision_mamba.__path__, 'mmvision_mamba.', onerror=lambda name: None):
-            if not module.name.endswith('__main__'):
+            if not module.name.endswith('__main__') and '.transformers' not in module.name:  # has an extra of its own
                 try:
                     importlib.import_module(module.name)
                 except MissingExtraError as error:
@@ -105,6 +105,20 @@ def test_every_module_that_needs_the_stack_names_the_extra():
         'datasets.shapes', 'engine', 'evaluation.digits', 'export.detector', 'inference.batch', 'preflight.read',
         'visualization', 'Inferencer', 'inference.Prediction'}
     assert all("the extra 'openmmlab'" in line for line in found)
+
+
+def test_what_needs_transformers_names_its_extra():
+    for line in run_without({'transformers'}, '''
+        import mmvision_mamba
+        from mmvision_mamba.errors import MissingExtraError
+
+        for statement in ('import mmvision_mamba.transformers', 'mmvision_mamba.transformers.MambaVisionModel'):
+            try:
+                exec(statement)
+            except MissingExtraError as error:
+                print(*str(error).splitlines())
+    ''').splitlines():
+        assert "the extra 'transformers'" in line or "'.[transformers]'" in line
 
 
 @pytest.mark.parametrize('tool', ['train.py', 'test.py'])

@@ -1,4 +1,6 @@
 """transformers' Auto classes and pipelines take the published repositories, without running code from them."""
+import os
+import subprocess
 import sys
 
 import numpy as np
@@ -14,7 +16,7 @@ import mmvision_mamba.transformers
 from mmvision_mamba.transformers import MambaVisionBackbone, MambaVisionForImageClassification, MambaVisionModel
 
 from ..data.golden.weights import image
-from ..helpers.hub_repositories import GOLDEN
+from ..helpers.hub_repositories import GOLDEN, put_in_cache
 
 
 @pytest.fixture
@@ -74,3 +76,19 @@ def test_registering_again_changes_nothing(small):
     before = transformers.AutoImageProcessor.from_pretrained
     mmvision_mamba.transformers.register()
     assert transformers.AutoImageProcessor.from_pretrained is before
+
+
+def test_a_repository_by_its_name(golden, tmp_path):
+    """From huggingface_hub's cache, without a network, in a process that has imported nothing."""
+    put_in_cache(golden, tmp_path / 'hub', 'nvidia/MambaVision-T-1K')
+    picture().save(tmp_path / 'photo.png')
+    program = f'''
+import mmvision_mamba.transformers
+from transformers import AutoModel, pipeline
+name = 'nvidia/MambaVision-T-1K'
+print(len(pipeline('image-classification', model=name)({str(tmp_path / 'photo.png')!r}, top_k=3)))
+print(type(AutoModel.from_pretrained(name)).__module__)
+'''
+    done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, env=os.environ | {
+        'HF_HOME': str(tmp_path), 'HF_HUB_OFFLINE': '1', 'HF_HUB_CACHE': str(tmp_path / 'hub')})
+    assert done.stdout.splitlines() == ['3', 'mmvision_mamba.transformers.modeling'], done.stderr

@@ -15,7 +15,7 @@ WITHOUT_TIMM = dict(use_timm_backbone=False, use_pretrained_backbone=False)
 
 
 def backbone(*stages):
-    return MambaVisionConfig(**SMALL, out_features=[f'stage{i}' for i in stages])
+    return MambaVisionConfig(**SMALL, drop_path_rate=0., out_features=[f'stage{i}' for i in stages])
 
 
 def upernet():
