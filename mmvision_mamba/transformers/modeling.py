@@ -28,7 +28,7 @@ class MambaVisionPreTrainedModel(PreTrainedModel):
     """What the models have in common: loading, initialisation, gradient checkpointing."""
 
     config_class = MambaVisionConfig
-    base_model_prefix = 'model'  # so weights without it load too: timm's repositories, published `.pth.tar`
+    base_model_prefix = 'model'  # so weights without it load too, as timm's repositories have them
     main_input_name = 'pixel_values'
     supports_gradient_checkpointing = True
     _no_split_modules = ['ConvBlock', 'Block']

@@ -1,4 +1,4 @@
-"""Repositories of the published layout, and no network."""
+"""Folders in the layout of the published repositories."""
 import pytest
 
 from ..helpers import hub_repositories
