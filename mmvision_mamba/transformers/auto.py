@@ -58,7 +58,7 @@ def _with_out_proj() -> None:
         __slots__ = ()
 
         def reverse_transform(self) -> Any:
-            return self.copy(self._original_target_patterns, self._original_target_patterns)
+            return WeightRenaming('mixer.out_proj', 'mixer.out_proj')
 
     register_checkpoint_conversion_mapping(
         MambaVisionBackbone.__name__, [NamedAgain('mixer.o_proj', 'mixer.out_proj')], overwrite=True)

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 pytest.importorskip('transformers')
+pytest.importorskip('scipy')
 
 import transformers
 
