@@ -15,6 +15,7 @@ from ..errors import CheckpointError, ConfigError
 from ..limits import DOWNLOAD_BYTES
 from ..printable import shown
 from ..work_dirs import hold
+from .shards import is_index, shards_beside
 
 _PLAIN = 16  # digits of a SHA-256 that no one can find another file for, so that plain http will do
 _STILL = 900  # seconds after which a file that no one has written to is of a download that was killed
@@ -54,11 +55,17 @@ def local_file(path: str | os.PathLike, sha256: str | None = None) -> Path:
 
 
 def digest(file: Path) -> str:
-    """SHA-256 of a file, 64 hexadecimal digits."""
+    """SHA-256 of a file, 64 hexadecimal digits; of an index of weights in several files, of it and what theirs are.
+
+    Raises:
+        CheckpointError: it is an index that names no files, or a file that is not there.
+    """
     found = hashlib.sha256()
     with file.open('rb') as content:
         while block := content.read(2**20):
             found.update(block)
+    for shard in shards_beside(file) if is_index(file) else ():
+        found.update(digest(shard).encode())
     return found.hexdigest()
 
 

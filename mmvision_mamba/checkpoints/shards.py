@@ -43,21 +43,31 @@ def shards_of(index: str | os.PathLike) -> dict[str, str]:
     return shards
 
 
+def shards_beside(index: str | os.PathLike) -> dict[Path, set[str]]:
+    """The files of an index, sorted, with the names of the weights that it says they hold.
+
+    Raises:
+        CheckpointError: it is no index, or a file is missing.
+    """
+    expected: dict[str, set[str]] = {}
+    for key, name in shards_of(index).items():
+        expected.setdefault(name, set()).add(key)
+    for name in expected:
+        if not Path(index).with_name(name).is_file():
+            raise CheckpointError(f'{index}: {name} is not beside it.\n{_WAY_OUT}')
+    return {Path(index).with_name(name): expected[name] for name in sorted(expected)}
+
+
 def read_shards(index: str | os.PathLike, read: Callable[[Path], Any]) -> dict[str, Any]:
     """The weights of all files of an index by name; `read` reads one.
 
     Raises:
         CheckpointError: a file is missing, or has other weights than the index says.
     """
-    shards = shards_of(index)
     weights: dict[str, Any] = {}
-    for name in sorted(set(shards.values())):
-        shard = Path(index).with_name(name)
-        if not shard.is_file():
-            raise CheckpointError(f'{index}: {name} is not beside it.\n{_WAY_OUT}')
+    for shard, expected in shards_beside(index).items():
         content = read(shard)
-        expected = {key for key, file in shards.items() if file == name}
         if not isinstance(content, dict) or content.keys() != expected:
-            raise CheckpointError(f'{index}: {name} holds other weights than it says.\n{_WAY_OUT}')
+            raise CheckpointError(f'{index}: {shard.name} holds other weights than it says.\n{_WAY_OUT}')
         weights.update(content)
     return weights

@@ -2,7 +2,7 @@
 import json
 import os.path as osp
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 
 import numpy as np
 from mmdet.evaluation import INSTANCE_OFFSET
@@ -16,6 +16,7 @@ from PIL import Image
 from ..datasets.panoptic_files import check_ids, id_colours, number_segments, read_panoptic, read_segment_ids
 from ..errors import ConfigError, DataError
 from ..files import replace
+from ..printable import shown
 from .panoptic_quality import Counts, count_segments, mean_quality
 
 
@@ -39,7 +40,7 @@ class CocoPanopticMetric(BaseMetric):
 
     Raises:
         ConfigError: `format_only` without `outfile_prefix`, or a model that predicts no panoptic segments.
-        DataError: `ann_file` or a PNG can't be used.
+        DataError: `ann_file` or a PNG can't be used, or predictions would be written outside of their folder.
     """
 
     default_prefix = 'coco_panoptic'
@@ -59,6 +60,16 @@ class CocoPanopticMetric(BaseMetric):
                 self.content, _ = read_panoptic(path)
             self.annotations = {ann['image_id']: ann for ann in self.content.get('annotations') or ()}
             self.maps = _map_names(self.content)
+            if outfile_prefix is not None:
+                self._check_maps()
+
+    def _check_maps(self) -> None:
+        """Raise DataError where a prediction would be written outside of the folder of predictions."""
+        for name in self.maps.values():
+            if PurePath(name).anchor or '..' in PurePath(name).parts:
+                raise DataError(f'{self.ann_file}: the PNG {shown(name, 200)} lies elsewhere than below its folder, '
+                                'and predictions are written by these names.\nName PNGs, or images without one, '
+                                'relative to their folders, or leave out outfile_prefix.')
 
     @property
     def categories(self) -> dict[int, dict]:

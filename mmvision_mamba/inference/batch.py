@@ -103,8 +103,8 @@ class BatchJob:
         """Make the folder, or resume in it; returns the numbers of the shards that are still to do.
 
         Args:
-            retry_failed: whether shards with images that failed are to do once more. Their parts stay until then.
-                Default: False.
+            retry_failed: whether shards with images that failed are to do once more. Their parts stay until then,
+                unless one of their images has changed. Default: False.
 
         Raises:
             DataError: it can't be used, holds other things or the results of another job, or images have changed since
@@ -120,7 +120,8 @@ class BatchJob:
             todo = [shard for shard, failed in enumerate(failures) if failed is None or (retry_failed and failed)]
             states = list(map(self._state, self.names))
             if saved is not None:
-                self._check_unchanged(states, set(todo))
+                for shard in self._check_unchanged(states, set(todo)):
+                    self.part(shard).unlink(missing_ok=True)  # it would pass for one of the new states
             self._write('images.txt', ''.join(f'{_line(name)}\n' for name in self.names))
             self._write('states.txt', ''.join(f'{state}\n' for state in states))
             self._write(NAME, text_of(self.manifest))  # the last: without it the others are not counted
@@ -177,8 +178,8 @@ class BatchJob:
         except (OSError, ValueError):
             return '-'
 
-    def _check_unchanged(self, states: list[str], todo: set[int]) -> None:
-        """Raise DataError where images of parts that are there are others than they were then."""
+    def _check_unchanged(self, states: list[str], todo: set[int]) -> set[int]:
+        """The shards to do with images that are others than they were; raises DataError where those of others are."""
         try:
             before = read_text(self.out / 'states.txt', 100 * len(states)).splitlines()  # a line has 65 bytes at most
         except (OSError, UnicodeError):
@@ -186,14 +187,15 @@ class BatchJob:
         if len(before) != len(states):
             raise DataError(f'{shown(self.out / "states.txt")} is missing or damaged: it can not be told whether '
                             'images have changed.\nGive --out another folder, or remove this one.')
-        changed = [i for i, (old, new) in enumerate(zip(before, states))
-                   if old != new and i // self.shard_size not in todo]
+        differing = [i for i, (old, new) in enumerate(zip(before, states)) if old != new]
+        changed = [i for i in differing if i // self.shard_size not in todo]
         if changed:
             parts = [f'parts/{self.part(i).name}' for i in sorted({i // self.shard_size for i in changed})]
             raise DataError(
                 f'{len(changed)} image{"s" * (len(changed) > 1)} changed since {shown(self.out)} has results of them: '
                 f'{shortened([self.names[i] for i in changed], 3)}.\nRemove what is to be done again '
                 f'({shortened(parts, 3)}), or give --out another folder.')
+        return {i // self.shard_size for i in differing}
 
     def shard(self, index: int) -> list[tuple[int | str, str]]:
         """(image id, name) of a shard's images."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from mmvision_mamba.checkpoints.local_files import digest
 from mmvision_mamba.checkpoints.reading import read_checkpoint
 from mmvision_mamba.errors import CheckpointError
 
@@ -53,6 +54,23 @@ def test_shards_that_are_missing_or_of_another_model(tmp_path):
     for shards in (dict(b='one.safetensors'), dict(a='one.safetensors', b='one.safetensors')):
         with pytest.raises(CheckpointError, match=r'one\.safetensors holds other weights than it says'):
             read_checkpoint(index(tmp_path, shards))
+
+
+def test_the_hash_of_an_index_is_of_its_files_too(tmp_path):
+    save_file(dict(a=torch.ones(1)), tmp_path / 'one.safetensors')
+    path = index(tmp_path, dict(a='one.safetensors'))
+    known = digest(path)
+    assert read_checkpoint(f'{path}#sha256={known}')
+    save_file(dict(a=torch.zeros(1)), tmp_path / 'one.safetensors')
+    with pytest.raises(CheckpointError, match=f'has the SHA-256 {digest(path)}, expected {known}'):
+        read_checkpoint(path, sha256=known)
+
+
+def test_thousands_of_shards_are_missed_at_once(tmp_path):
+    """Each is looked for once, not once for each weight."""
+    path = index(tmp_path, {f'{i}': f'{i % 10_000}.bin' for i in range(300_000)})
+    with pytest.raises(CheckpointError, match=r'0\.bin is not beside it'):
+        read_checkpoint(path)
 
 
 def test_a_broken_or_hostile_shard_is_named(tmp_path):

@@ -238,3 +238,11 @@ def test_errors(root):
     png.unlink()
     with pytest.raises(DataError, match=r'1000\.png: the panoptic PNG is missing'):
         build(root).process({}, [sample])
+
+
+@pytest.mark.parametrize('name', ['../../other/a.png', '/tmp/a.png', 'a/../../b.png'])
+def test_predictions_stay_in_their_folder(name, root, tmp_path):
+    change_panoptic(root, lambda content: content['annotations'][-1].update(file_name=name))
+    assert build(root).maps  # who keeps PNGs elsewhere is measured on them
+    with pytest.raises(DataError, match=r'the PNG .* lies elsewhere than below its folder'):
+        build(root, outfile_prefix=str(tmp_path / 'new/mine'))

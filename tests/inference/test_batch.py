@@ -131,6 +131,24 @@ def test_goes_on_where_it_stopped(images, models, tmp_path):
         job(out=images).start()
 
 
+def test_trying_again_leaves_no_result_of_an_image_that_has_changed(images, models, tmp_path):
+    """Killed before the part is done again, whose states are of now, the old one would pass for the new image's."""
+    model = models['segmentor'][2]
+    (tmp_path / 'a.png').write_bytes((images / '0 ü.png').read_bytes())
+    (tmp_path / 'list.txt').write_text('a.png\nmissing.png\n')
+
+    def job():
+        return BatchJob([str(tmp_path / 'list.txt')], tmp_path / 'out', dict(classes=list(model.classes)),
+                        format='coco')
+    run(job(), model)
+    assert job().start(retry_failed=True) == [0] and job().part(0).is_file()
+    (tmp_path / 'a.png').write_bytes((images / '1 ü.png').read_bytes())
+    with pytest.raises(DataError, match='1 image changed since'):
+        job().start()
+    assert job().start(retry_failed=True) == [0]
+    assert job().start() == [0] and not job().part(0).exists()
+
+
 @pytest.mark.parametrize(('changes', 'message'), [
     (dict(format='csv'), 'format must be one of'), (dict(shard_size=0), 'shard_size must be 1 or more'),
     (dict(inputs=['/nowhere']), 'no such file or folder'), (dict(inputs=[]), 'no inputs'),
