@@ -6,6 +6,7 @@ from .checkout import CONFIGS
 from .errors import ConfigError
 from .text import did_you_mean
 
+_HUB = ('hf://', 'hf-hub:')
 PREFIX = 'mmvision_mamba::'  # of a name where a path is expected otherwise: `_base_ = 'mmvision_mamba::NAME.py'`
 
 
@@ -47,8 +48,9 @@ def find_config(path: str | os.PathLike) -> Path:
 
 
 def is_checkpoint(path: str | os.PathLike) -> bool:
-    """Whether a path is a checkpoint's by its suffix."""
-    return os.fspath(path).endswith(('.pth', '.pt', '.pth.tar', '.safetensors', '.bin', '.index.json'))
+    """Whether a path is a checkpoint's by its suffix, or a repository's on the Hub."""
+    path = os.fspath(path)
+    return path.startswith(_HUB) or path.endswith(('.pth', '.pt', '.pth.tar', '.safetensors', '.bin', '.index.json'))
 
 
 def config_of_run(checkpoint: str | os.PathLike) -> Path:
@@ -57,7 +59,8 @@ def config_of_run(checkpoint: str | os.PathLike) -> Path:
     Raises:
         ConfigError: there is none, there are several, or the checkpoint isn't there.
     """
-    if '://' not in os.fspath(checkpoint) and not Path(checkpoint).is_file():
+    remote = '://' in os.fspath(checkpoint) or os.fspath(checkpoint).startswith(_HUB)
+    if not remote and not Path(checkpoint).is_file():
         raise ConfigError(f'checkpoint not found: {checkpoint}')
     found = sorted(Path(checkpoint).parent.glob('*.py'))
     if len(found) != 1:

@@ -17,7 +17,7 @@ DISTRIBUTIONS = dict(
     mmseg=('mmsegmentation', 'onedl-mmsegmentation'),
     mmpretrain=('mmpretrain', 'onedl-mmpretrain'))
 OPENMMLAB = ('mmengine', 'mmcv', 'mmdet', 'mmseg')
-REQUIRED = ('torch', 'torchvision', 'timm', 'numpy', 'safetensors')  # without any extra
+REQUIRED = ('torch', 'torchvision', 'timm', 'numpy', 'safetensors', 'huggingface_hub')  # without any extra
 # Module -> the extra that brings it; of modules that come along with OpenMMLab, the distribution.
 EXTRAS = dict(gradio='app', onnx='export', onnxruntime='export', onnxscript='export', onnxslim='export', ray='ray',
               transformers='transformers',

@@ -13,33 +13,28 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
 
 from ..errors import CheckpointError, ConfigError
+from ..published import BY_NAME, MODELS
 from ..text import check_names, did_you_mean
 from .family import FAMILY, FIRST_CONV, resolve_arch
 
 
-def _cfg(repo: str, file: str, crop_pct: float = 1., side: int = 224, **settings: Any) -> dict:
+def _cfg(name: str, crop_pct: float = 1., **settings: Any) -> dict:
+    model = BY_NAME[name]
+    assert isinstance(model.image, int)
+    side = model.image
     return dict(
-        url=f'https://huggingface.co/nvidia/{repo}/resolve/main/{file}.pth.tar', custom_load=True, num_classes=1000,
-        input_size=(3, side, side), pool_size=(side // 32, side // 32), crop_pct=crop_pct, interpolation='bicubic',
-        mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD, first_conv=FIRST_CONV, classifier='head',
-        license='cc-by-nc-sa-4.0', paper_ids='arXiv:2407.08083', **settings)
+        url=model.url, custom_load=True, num_classes=1000, input_size=(3, side, side),
+        pool_size=(side // 32, side // 32), crop_pct=crop_pct, interpolation='bicubic', mean=IMAGENET_DEFAULT_MEAN,
+        std=IMAGENET_DEFAULT_STD, first_conv=FIRST_CONV, classifier='head', license='cc-by-nc-sa-4.0',
+        paper_ids='arXiv:2407.08083', **settings)
 
 
+_CROPS: dict[str, dict] = {
+    'mambavision_tiny2.in1k': dict(crop_pct=0.98), 'mambavision_small.in1k': dict(crop_pct=0.93),
+    'mambavision_large2.in21k_512': dict(crop_pct=0.93, crop_mode='squash'),
+    'mambavision_large3.in21k_512': dict(crop_pct=0.93, crop_mode='squash')}
 default_cfgs = generate_default_cfgs({
-    'mambavision_tiny.in1k': _cfg('MambaVision-T-1K', 'mambavision_tiny_1k'),
-    'mambavision_tiny2.in1k': _cfg('MambaVision-T2-1K', 'mambavision_tiny2_1k', crop_pct=0.98),
-    'mambavision_small.in1k': _cfg('MambaVision-S-1K', 'mambavision_small_1k', crop_pct=0.93),
-    'mambavision_base.in1k': _cfg('MambaVision-B-1K', 'mambavision_base_1k'),
-    'mambavision_base.in21k': _cfg('MambaVision-B-21K', 'mambavision_base_21k'),
-    'mambavision_large.in1k': _cfg('MambaVision-L-1K', 'mambavision_large_1k'),
-    'mambavision_large.in21k': _cfg('MambaVision-L-21K', 'mambavision_large_21k'),
-    'mambavision_large2.in1k': _cfg('MambaVision-L2-1K', 'mambavision_large2_1k'),
-    'mambavision_large2.in21k_512': _cfg(
-        'MambaVision-L2-512-21K', 'mambavision_L2_21k_240m_512', crop_pct=0.93, side=512, crop_mode='squash'),
-    'mambavision_large3.in21k_256': _cfg('MambaVision-L3-256-21K', 'mambavision_L3_21k_740m_256', side=256),
-    'mambavision_large3.in21k_512': _cfg(
-        'MambaVision-L3-512-21K', 'mambavision_L3_21k_740m_512', crop_pct=0.93, side=512, crop_mode='squash'),
-})
+    model.timm: _cfg(model.timm, **_CROPS.get(model.timm, {})) for model in MODELS if model.timm})
 
 
 def _register(variant: str) -> None:
@@ -54,7 +49,7 @@ def _build(variant: str, pretrained: bool, pretrained_cfg: Any = None, pretraine
            cache_dir: str | os.PathLike | None = None, **kwargs: Any) -> nn.Module:
     from .classifier import MambaVisionClassifier
     if cache_dir is not None:
-        raise ConfigError('cache_dir: weights are downloaded into torch.hub.get_dir(); set TORCH_HOME to move it')
+        raise ConfigError("cache_dir: weights are downloaded into the Hub's cache; set HF_HOME to move it")
     name, overlay = f'mambavision_{variant}', dict(pretrained_cfg_overlay or {})
     if isinstance(pretrained_cfg, str) and f'{name}.{pretrained_cfg}' not in _names():
         raise ConfigError(f'{name} has no weights {pretrained_cfg!r}'

@@ -1,4 +1,5 @@
-"""Where a checkpoint's file lies: a path, or the download of a URL, each in a folder of its own; and its SHA-256."""
+"""Where a checkpoint's file lies: a path, the Hub's cache, or the download of a URL, each in a folder of its own; and
+its SHA-256."""
 import hashlib
 import os
 import re
@@ -14,7 +15,9 @@ from ..downloads import DownloadError, is_url, save, split_url
 from ..errors import CheckpointError, ConfigError
 from ..limits import DOWNLOAD_BYTES
 from ..printable import shown
+from ..published import BY_REPO
 from ..work_dirs import hold
+from . import hub
 from .shards import is_index, shards_beside
 
 _PLAIN = 16  # digits of a SHA-256 that no one can find another file for, so that plain http will do
@@ -32,14 +35,20 @@ def local_file(path: str | os.PathLike, sha256: str | None = None) -> Path:
         CheckpointError: there is none, it can't be downloaded, or it has another hash.
     """
     name, _, fragment = str(path).partition('#sha256=')
+    reference = hub.parsed(name)
     scheme = split_url(name)[0] if is_url(name) else 'file'
-    if scheme not in ('file', 'http', 'https'):  # torchvision://resnet50, say, that the config had for another backbone
-        raise CheckpointError(f'{name}: checkpoints are read from files and http(s) URLs, not from {scheme}://')
+    if reference is None and scheme not in ('file', 'http', 'https'):
+        # torchvision://resnet50, say, that the config had for another backbone.
+        raise CheckpointError(f'{name}: checkpoints are read from files, http(s) URLs and hf://OWNER/REPO, not from '
+                              f'{scheme}://')
     remote = scheme != 'file'
     expected = (sha256 or fragment or (_hash_in_name(name) if remote else '')).lower()
     if not re.fullmatch('([0-9a-f]{8,64})?', expected):
         raise CheckpointError(f'{path}: a SHA-256 has 8 to 64 hexadecimal digits, got {sha256 or fragment!r}')
-    file = _downloaded(name, expected) if remote else _local(name)
+    if hub.is_reference(name) and reference is not None:
+        file = hub.hub_file(reference)
+    else:
+        file = _downloaded(name, expected, reference) if remote else _local(name)
     try:
         found = file.is_file()
         missing = not found and not file.exists()
@@ -52,6 +61,11 @@ def local_file(path: str | os.PathLike, sha256: str | None = None) -> Path:
         raise CheckpointError(f'{file} has the SHA-256 {actual}, expected {expected}: it is another file.\n'
                               'Remove it, and download it again from where you trust.')
     return file
+
+
+def is_remote(path: str | os.PathLike) -> bool:
+    """Whether a checkpoint is a URL's or on the Hub, and no path."""
+    return is_url(path) or hub.is_reference(path)
 
 
 def digest(file: Path) -> str:
@@ -82,8 +96,15 @@ def _hash_in_name(url: str) -> str:
     return match[1] if match and not match[1].isdecimal() else ''
 
 
-def _downloaded(url: str, sha256: str) -> Path:
-    """The local copy of a URL, downloaded by whichever process comes first; the others of this machine wait for it."""
+def _downloaded(url: str, sha256: str, reference: hub.Reference | None = None) -> Path:
+    """The local copy of a URL, downloaded by whichever process comes first; the others of this machine wait for it.
+
+    Args:
+        url: what is asked for.
+        sha256: its first digits, or ''.
+        reference: what it is on the Hub, in whose cache it then is. Published weights are looked for as torch.hub keeps
+            them, too, and are taken as safetensors, a third as large, where they are downloaded.
+    """
     folder = Path(torch.hub.get_dir()) / 'checkpoints'
     scheme, place, path = split_url(url)
     rest = url.partition('#')[0].partition('?')[2]
@@ -94,6 +115,12 @@ def _downloaded(url: str, sha256: str) -> Path:
         return file
     if sha256 and shared.is_file() and digest(shared).startswith(sha256):  # torch.hub's own, whatever its URL was
         return shared
+    if reference is not None:
+        model = None if sha256 else BY_REPO.get(reference.repo)
+        published = model is not None and (model.file, 'main') == (reference.file, reference.revision)
+        if published and shared.is_file():
+            return shared
+        return hub.hub_file(reference, 'model.safetensors' if published and model.safetensors else None)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with hold(file.parent, wait=86_400, way_out='TORCH_HOME=FOLDER in the environment'):

@@ -96,6 +96,8 @@ def register() -> None:
             loader = loader.__wrapped__ if asked else loader  # else an earlier import of this package would be asked
             safe = load_from_local if prefix in ('', 'http://', 'https://') else without_code(loader)
             CheckpointLoader.register_scheme(prefix, _either(loader, safe), force=True)
+    # mmengine has no such loader to fall back to: these are always read without running code.
+    CheckpointLoader.register_scheme(('hf://', 'hf-hub:'), _either(load_from_local, load_from_local), force=True)
 
 
 def enforce() -> None:

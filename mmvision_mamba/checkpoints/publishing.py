@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import CheckpointError, ConfigError
+from .local_files import is_remote
 from .reading import extract_state_dict, read_checkpoint
 from .writing import commit, save_checkpoint
 
@@ -35,7 +36,7 @@ def publish(source: str | os.PathLike, out: str | os.PathLike | None = None) -> 
         ConfigError: `out` is a `.safetensors`.
     """
     name = str(source).partition('#')[0]
-    target = Path(out or _OTHER_FORMATS.sub('.pth', Path(name).name if '://' in name else name))
+    target = Path(out or _OTHER_FORMATS.sub('.pth', Path(name).name if is_remote(name) else name))
     if target.suffix == '.safetensors':
         raise ConfigError(f'{target}: a file as torch.save writes it is published; name it .pth')
     checkpoint = read_checkpoint(source)

@@ -37,7 +37,8 @@ def read_checkpoint(path: str | os.PathLike, map_location: Any = 'cpu', sha256: 
     `.index.json` beside them.
 
     Args:
-        path: a file, or a URL: file, https, or http with a hash; downloaded once, into a folder of its own below
+        path: a file; on the Hub, `hf://OWNER/REPO[@REVISION][/FILE]` or a URL of its, see `hub`; or another URL: file,
+            https, or http with a hash; downloaded once, into a folder of its own below
             `torch.hub.get_dir()/checkpoints`. It may end in `#sha256=…`; a URL whose file name has torch.hub's form
             `NAME-HASH.EXT` is checked against that.
         map_location: the tensors' device; anything else than a device or its name: the CPU. Default: 'cpu'.

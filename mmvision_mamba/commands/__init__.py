@@ -21,7 +21,8 @@ from .errors import closed_output, printable_output, user_errors
 # In the order of the help.
 COMMANDS = ('train', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset',
             'repair-annotations', 'make-shapes', 'plot-curves', 'confusion', 'attention-maps', 'model-info',
-            'batch-infer', 'benchmark', 'ablate', 'demo', 'demo-app', 'config', 'publish', 'doctor', 'setup-mmcv')
+            'batch-infer', 'benchmark', 'ablate', 'demo', 'demo-app', 'config', 'models', 'publish', 'doctor',
+            'setup-mmcv')
 
 
 class Parser(argparse.ArgumentParser):
@@ -67,7 +68,7 @@ def _main(command: str | None, argv: Sequence[str]) -> int:
 def main_of(command: str, argv: Sequence[str], prog: str | None = None) -> int:
     """Parse the arguments of one command, run it and return its exit code."""
     module = _module(command)
-    from .options import check_outputs  # which the command has imported
+    from .options import check_outputs, use_published  # which the command has imported
     parser = Parser(prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_options(parser)
     _complete(parser)
@@ -77,6 +78,7 @@ def main_of(command: str, argv: Sequence[str], prog: str | None = None) -> int:
     with user_errors():
         args = parser.parse_args(argv)
         check_outputs(args)
+        use_published(args)
         return module.run(args) or 0
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from .. import mmcv_ops
 from ..allocator import keep_freed_memory
 from ..configs import find_config
-from ..downloads import is_url
 from ..errors import ConfigError, DataError
 from ..inference import BATCH_FORMATS
 from ..limits import check_workers
@@ -43,7 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int | None:
     import torch
 
-    from ..checkpoints.local_files import digest, local_file
+    from ..checkpoints.local_files import digest, is_remote, local_file
     from ..inference import Inferencer
     from ..inference.batch import BatchJob
     from ..inference.batch_settings import settings_of
@@ -51,7 +50,7 @@ def run(args: argparse.Namespace) -> int | None:
 
     _check_options(args)
     config, checkpoint, inputs = model_and_inputs(args)
-    weights = checkpoint if is_url(checkpoint) else str(Path(checkpoint).absolute())
+    weights = checkpoint if is_remote(checkpoint) else str(Path(checkpoint).absolute())
     weights_sha256 = digest(local_file(weights))
     # With its hash, for a training may write another file there before this process, or a worker, reads it.
     model = dict(model=str(find_config(config).absolute()), cfg_options=args.cfg_options,

@@ -2,6 +2,7 @@
 import argparse
 import os
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from ..errors import ConfigError
 from ..inference import DTYPES
 from ..installation import openmmlab_problem
 from ..printable import shown
+from ..processes import is_first_process
+from ..published import LICENCE, WORD, published_weights
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +63,29 @@ def _names(value: Any, file: str | Path, root: str = '', images: bool = False) -
     path = os.path.join(root, value)
     inside = images and path and os.path.realpath(file).startswith(os.path.join(os.path.realpath(path), ''))
     return _is_file(value, file) or _is_file(path, file) or bool(inside and str(file).lower().endswith(IMAGES))
+
+
+def use_published(args: argparse.Namespace) -> None:
+    """Put the URL of a model's published weights in the place of the word `published` for a checkpoint.
+
+    Raises:
+        ConfigError: no model is named, or nothing is published for it.
+    """
+    if getattr(args, 'checkpoint', None) == WORD:
+        args.checkpoint = _published(getattr(args, 'config', None) or getattr(args, 'model', None))
+    models = getattr(args, 'models', None) or []  # pairs of a config and a checkpoint
+    for i in range(1, len(models), 2):
+        if models[i] == WORD:
+            models[i] = _published(models[i - 1])
+
+
+def _published(model: str | None) -> str:
+    if model is None:
+        raise ConfigError(f'{WORD}: name the model before it; `mmvision-mamba models` lists those there are')
+    url = published_weights(model)
+    if is_first_process():
+        print(f'Licence of the weights: {LICENCE}', file=sys.stderr)
+    return url
 
 
 def add_model_and_inputs(parser: argparse.ArgumentParser, inputs: str) -> None:

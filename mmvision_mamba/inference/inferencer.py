@@ -21,6 +21,7 @@ from ..datasets.pipelines import check_packed
 from ..errors import ConfigError, DataError
 from ..preflight.read import read_config
 from ..printable import shown
+from ..published import WORD, published, published_weights
 from .calls import Call, Calls
 from .class_meta import reduces_zero_label
 from .display import check_display, show_picture
@@ -63,7 +64,8 @@ class Inferencer:
     Args:
         model: a config file of mmdet or mmseg, the name of one that comes with this package, or a config; or a
             checkpoint alone, where a training wrote its config beside it.
-        weights: checkpoint file or URL. None: random weights, with a warning. Default: None.
+        weights: checkpoint file or URL; `hf://OWNER/REPO`; or 'published', the weights that are published for a model
+            that comes with this package. Default: those, or where there are none, random weights, with a warning.
         device: such as 'cpu' or 'cuda:0'. Default: a GPU where there is one.
         cfg_options: settings of the config to override, by dotted keys. Default: none.
         classes: names of the classes to keep; of a segment map, pixels of others become 255. Default: all.
@@ -99,8 +101,11 @@ class Inferencer:
                  classes: Sequence[str] | None = None,
                  show_progress: bool = True,
                  dtype: str = 'float32'):
-        if weights is None and not isinstance(model, Config) and is_checkpoint(model):
-            model, weights = config_of_run(model), model
+        if not isinstance(model, Config):
+            if weights is None and is_checkpoint(model):
+                model, weights = config_of_run(model), model
+            elif weights == WORD or (weights is None and published(model)):
+                weights = published_weights(model)
         cfg = model if isinstance(model, Config) else read_config(model, cfg_options, ('model', 'test_dataloader'))
         if isinstance(model, Config) and cfg_options:
             cfg = cfg.copy()

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import save
 from timm.optim.optim_factory import param_groups_layer_decay  # its place in all versions from 1.0.3 on
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmvision_mamba import MambaVision, create_model
 from mmvision_mamba.backbones import FAMILY, MambaVisionClassifier
-from mmvision_mamba.checkpoints import local_files
-from mmvision_mamba.downloads import DownloadError
 from mmvision_mamba.errors import CheckpointError, ConfigError
 
 from ..data.golden.weights import fill, image
+from ..helpers.hub_server import hub, use
 
 GOLDEN = Path(__file__).parent.parent / 'data' / 'golden'
 SMALL = dict(dim=16, depths=(1, 2, 3, 2), num_heads=(1, 1, 2, 4))
@@ -214,28 +214,24 @@ def test_pretrained(how, weights):
 
 
 def test_pretrained_true_is_downloaded_once_and_checked(weights, tmp_path, monkeypatch):
-    urls = []
-
-    def save(url, file, most, plain):
-        urls.append(url)
-        file.write(weights.read_bytes())
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
-    monkeypatch.setattr(local_files, 'save', save)
-    for _ in range(2):
-        model = create_model('mambavision_tiny', pretrained=True, num_classes=7, **SMALL)
-    features = timm.create_model('mambavision_base.in21k', pretrained=True, features_only=True, arch=ARCH)
-    assert urls == ['https://huggingface.co/nvidia/MambaVision-T-1K/resolve/main/mambavision_tiny_1k.pth.tar',
-                    'https://huggingface.co/nvidia/MambaVision-B-21K/resolve/main/mambavision_base_21k.pth.tar']
+    """As safetensors where the repository has them; the names in it are those of the published classes."""
+    state = {f'model.{key}': value.contiguous() for key, value in small(num_classes=7).state_dict().items()}
+    with hub(tmp_path / 'served') as server:
+        use(server, monkeypatch, tmp_path / 'home')
+        server.add('nvidia/MambaVision-T-1K', {'model.safetensors': save(state), 'mambavision_tiny_1k.pth.tar': b''})
+        server.add('nvidia/MambaVision-B-21K', {'mambavision_base_21k.pth.tar': weights.read_bytes()})
+        for _ in range(2):
+            model = create_model('mambavision_tiny', pretrained=True, num_classes=7, **SMALL)
+        features = timm.create_model('mambavision_base.in21k', pretrained=True, features_only=True, arch=ARCH)
+    assert server.downloads() == ['/nvidia/MambaVision-T-1K/resolve/main/model.safetensors',
+                                  '/nvidia/MambaVision-B-21K/resolve/main/mambavision_base_21k.pth.tar']
     assert torch.equal(model.head.weight, small(num_classes=7).head.weight)
     assert torch.equal(features.model.levels[3].blocks[1].norm1.weight, small().levels[3].blocks[1].norm1.weight)
 
 
 def test_offline(tmp_path, monkeypatch):
-    def save(*args, **options):
-        raise DownloadError('Name or service not known')
-    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
-    monkeypatch.setattr(local_files, 'save', save)
-    with pytest.raises(CheckpointError, match=r'could not download .*mambavision_tiny_1k[\s\S]*Save it as'):
+    use(None, monkeypatch, tmp_path / 'home', offline=True)
+    with pytest.raises(CheckpointError, match=rf'mambavision_tiny_1k\S+ HF_HUB_OFFLINE is set.*cache, {tmp_path}/home'):
         timm.create_model('mambavision_tiny', pretrained=True)
 
 
