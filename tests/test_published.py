@@ -22,7 +22,7 @@ def test_every_published_model_has_a_config_or_timms_name():
 def test_the_configs_name_the_weights_of_the_table():
     known = {model.url for model in MODELS}
     for name in {**DETECTORS, **SEGMENTORS}:
-        urls = {text for text in strings(load(name)) if 'huggingface.co' in text}
+        urls = {text for text in strings(load(name).model) if 'huggingface.co' in text}
         assert urls and urls <= known, name
 
 

@@ -25,6 +25,7 @@ _REFERENCE = re.compile(
     rf'(?:hf://|hf-hub:)({_NAME}/{_NAME})(?:@((?:refs/(?:pr|convert)/)?[^/@?#\s]+))?(?:/([^?#]+))?', re.ASCII)
 _URL = re.compile(rf'https://(?:huggingface\.co|hf\.co)/({_NAME}/{_NAME})/resolve/((?:refs/(?:pr|convert)/)?[^/?#]+)/'
                   r'([^?#]+)(?:\?download=true)?', re.ASCII | re.I)
+_COMMIT = re.compile('[0-9a-f]{40}')  # files of these never change: one in the cache needs no network
 _NOT_MODELS = ('datasets', 'spaces', 'api')
 
 
@@ -82,14 +83,16 @@ def hub_file(reference: Reference, rather: str | None = None) -> Path:
         import huggingface_hub as hub
         import huggingface_hub.constants
         import huggingface_hub.errors
-    file, local = reference.file, False
-    if file is None or rather is not None:
+    files: list[str] = []
+    unreachable = None
+    if reference.file is None or rather is not None or not _COMMIT.fullmatch(reference.revision or ''):
         with _errors(hub, reference):
             files, unreachable = _files(hub, reference)
-            if unreachable and not files:
-                raise CheckpointError(f'{reference}: {_not_cached(hub, reference, unreachable)}')
-        file, local = rather if rather in files else file or _weights(reference, files), unreachable is not None
-    assert file is not None
+    file = rather if rather in files else reference.file
+    local = unreachable is not None and not _code(unreachable)  # else the library asks again, some times
+    if unreachable is not None and not files and (local or file is None):
+        raise CheckpointError(f'{reference}: {_not_cached(hub, reference, unreachable)}')
+    file = file or _weights(reference, files)
     found = _download(hub, reference._replace(file=file), local)
     if is_index(found):
         folder, commit = PurePosixPath(file).parent, found.parents[len(PurePosixPath(file).parts) - 1].name
@@ -122,7 +125,7 @@ def _files(hub, reference: Reference) -> tuple[list[str], Exception | None]:
                                        timeout=hub.constants.HF_HUB_ETAG_TIMEOUT)
         return [file.rfilename for file in found.siblings or ()], None
     except Exception as error:
-        overloaded = isinstance(error, hub.errors.HfHubHTTPError) and (_code(error) >= 500 or _code(error) == 429)
+        overloaded = _code(error) >= 500 or _code(error) == 429
         if not (overloaded or isinstance(error, ConnectionError) or _is_transports(error)):
             raise
         unreachable = error
@@ -196,6 +199,10 @@ def _reason(hub, error: BaseException) -> str:
     """What an error says, without the token."""
     if _code(error):
         return f'it answers {_code(error)}'
-    text = str(getattr(error, 'strerror', None) or error).strip().partition('\n')[0] or type(error).__name__
+    inner = error
+    for _ in range(20):  # an HTTP client wraps what the system says several times
+        inner = inner.__cause__ or inner.__context__ or inner
+    said = getattr(error, 'strerror', None) or getattr(inner, 'strerror', None) or str(error)
+    text = str(said).strip().partition('\n')[0] or type(error).__name__
     token = hub.get_token()
     return shown(text.replace(token, '***') if token else text)

@@ -73,6 +73,7 @@ def _set_history(history, state):
     history._log_history, history._count_history = map(np.asarray, numbers)
 
 
+_HUB = ('hf://', 'hf-hub:')
 _HISTORY = 'mmengine.logging.history_buffer.HistoryBuffer'
 _BOOKKEEPING = (_restricted_getattr, named('mmengine.config.config', 'ConfigDict', _config_dict))
 
@@ -89,15 +90,16 @@ def register() -> None:
     allow(_HISTORY, new=HistoryBuffer, state=_set_history, type_=HistoryBuffer)
     allow('mmengine.config.config.ConfigDict', _config_dict)
     allow('builtins.getattr', _method_name)
+    for prefix in _HUB:
+        if prefix not in CheckpointLoader._schemes:  # mmengine has none; these are always read without running code
+            CheckpointLoader.register_scheme(prefix, load_from_local)
     # mmengine 0.10.7 has no seam here: nothing public tells which loaders there are.
     for prefix, loader in list(CheckpointLoader._schemes.items()):
         asked = getattr(loader, 'reads_safely', None)
         if asked is not safe_reading_enforced:
             loader = loader.__wrapped__ if asked else loader  # else an earlier import of this package would be asked
-            safe = load_from_local if prefix in ('', 'http://', 'https://') else without_code(loader)
+            safe = load_from_local if prefix in ('', 'http://', 'https://', *_HUB) else without_code(loader)
             CheckpointLoader.register_scheme(prefix, _either(loader, safe), force=True)
-    # mmengine has no such loader to fall back to: these are always read without running code.
-    CheckpointLoader.register_scheme(('hf://', 'hf-hub:'), _either(load_from_local, load_from_local), force=True)
 
 
 def enforce() -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from ..backbones.family import FAMILY, PADDINGS
 from ..errors import ConfigError
 from ..printable import shown
-from .options import add_cfg_options
+from .options import CHECKPOINT, add_cfg_options
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('model', help=f'config file of a detector or segmentor, or an arch: {", ".join(FAMILY)}')
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('checkpoint', help=CHECKPOINT)
     parser.add_argument('image', help='file or http(s) URL')
     parser.add_argument('--point', nargs=2, type=float, action='append', default=[], metavar=('X', 'Y'),
                         help="draw what the place X, Y attends to, in the image's pixels from its upper left corner; "

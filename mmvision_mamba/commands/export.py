@@ -8,14 +8,14 @@ from pathlib import Path
 from ..errors import ConfigError, require
 from ..export import FORMATS, INT8_IMAGES, INT8_KINDS, OPSET, OUTPUTS, PARTS
 from ..printable import shown
-from .options import add_cfg_options
+from .options import CHECKPOINT, add_cfg_options
 
 SCOPES = dict(mmseg='segmentor', mmdet='detector')
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('checkpoint', help=CHECKPOINT)
     parser.add_argument('--format', choices=list(FORMATS), default='onnx', help='default: onnx')
     parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'), default=(512, 512),
                         help='height and width of the images; with an open size, of the example. Default: 512 512')

@@ -16,6 +16,9 @@ from ..printable import shown
 from ..processes import is_first_process
 from ..published import LICENCE, WORD, published_weights
 
+CHECKPOINT = ('checkpoint file, URL or hf://OWNER/REPO; or, after a name that `mmvision-mamba models` lists, the word '
+              f'{WORD}')
+
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     """The options of train, test and confusion, named as in mmdet and mmseg."""
@@ -71,8 +74,9 @@ def use_published(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: no model is named, or nothing is published for it.
     """
-    if getattr(args, 'checkpoint', None) == WORD:
-        args.checkpoint = _published(getattr(args, 'config', None) or getattr(args, 'model', None))
+    for option in ('checkpoint', 'predictions'):
+        if getattr(args, option, None) == WORD:
+            setattr(args, option, _published(getattr(args, 'config', None) or getattr(args, 'model', None)))
     models = getattr(args, 'models', None) or []  # pairs of a config and a checkpoint
     for i in range(1, len(models), 2):
         if models[i] == WORD:
@@ -92,7 +96,7 @@ def add_model_and_inputs(parser: argparse.ArgumentParser, inputs: str) -> None:
     """The arguments [CONFIG] CHECKPOINT INPUT …, whose help is `inputs`; `model_and_inputs` tells them apart."""
     parser.add_argument('config', nargs='?', help='config file of a detector (mmdet) or segmentor (mmseg); default: '
                         'the one that a training wrote beside the checkpoint')
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('checkpoint', help=CHECKPOINT)
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help=inputs)
     # argparse would divide the words before it has seen those that follow an option.
     parser.parse_args = parser.parse_intermixed_args

@@ -10,7 +10,7 @@ from ..printable import shown
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('checkpoint', help='checkpoint file, URL or hf://OWNER/REPO')
     parser.add_argument('out', nargs='?', help='file to write, NAME.pth, as NAME-HASH.pth; default: beside CHECKPOINT, '
                         'under its name')
 

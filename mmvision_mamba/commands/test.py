@@ -5,12 +5,12 @@ Prints the metrics and writes them to WORK_DIR/metrics.json.
 import argparse
 
 from .errors import removing_failed_start
-from .options import add_common_options, add_dtype
+from .options import CHECKPOINT, add_common_options, add_dtype
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('checkpoint', help=CHECKPOINT)
     add_common_options(parser)
     add_dtype(parser, default=None)
     parser.add_argument('--out', help='keep predictions: mmseg configs, a folder of label maps; others, a .pkl file')

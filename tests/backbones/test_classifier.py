@@ -17,7 +17,7 @@ from mmvision_mamba import MambaVision, create_model
 from mmvision_mamba.backbones import FAMILY, MambaVisionClassifier
 from mmvision_mamba.errors import CheckpointError, ConfigError
 
-from ..data.golden.weights import fill, image
+from ..data.golden.weights import array_for, fill, image
 from ..helpers.hub_server import hub, use
 
 GOLDEN = Path(__file__).parent.parent / 'data' / 'golden'
@@ -36,6 +36,18 @@ def pixels(*size, **options):
 def test_logits_are_the_published_ones():
     logits = fill(create_model('mambavision_tiny')).eval()(pixels(2, 224, 224))
     np.testing.assert_allclose(logits.detach(), np.load(GOLDEN / 'logits_t_2x224x224.npz')['logits'], atol=1e-4, rtol=0)
+
+
+def test_the_published_layout_gives_the_published_logits(tmp_path, monkeypatch):
+    """By the name alone, from a repository whose weights are named as for transformers."""
+    shapes = json.loads((GOLDEN / 'keys_t.json').read_text())
+    with hub(tmp_path / 'served') as server:
+        use(server, monkeypatch, tmp_path / 'home')
+        server.add('nvidia/MambaVision-T-1K', {'config.json': b'{}', 'model.safetensors': save({
+            f'model.{key}': torch.from_numpy(array_for(key, tuple(shape))) for key, shape in shapes.items()})})
+        model = create_model('mambavision_tiny', pretrained=True).eval()
+    expected = np.load(GOLDEN / 'logits_t_2x224x224.npz')['logits']
+    np.testing.assert_allclose(model(pixels(2, 224, 224)).detach(), expected, atol=1e-4, rtol=0)
 
 
 VARIANTS = dict(t='tiny', t2='tiny2', s='small', b='base', l='large', l2='large2', l3='large3')

@@ -10,6 +10,7 @@ import hashlib
 import http.server
 import json
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,11 +177,14 @@ def environment(server: HubServer | None, home: Path, **more: str) -> dict[str, 
 
 def use(server: HubServer | None, monkeypatch, home: Path, offline: bool = False) -> None:
     """Let the library in this process, which has read its environment already, use that server and that cache."""
-    from huggingface_hub import constants
+    import huggingface_hub.file_download  # noqa: F401  versions before 1 copy these into their modules
+    modules = [module for name, module in list(sys.modules.items()) if name.startswith('huggingface_hub.')]
     url = environment(server, home)['HF_ENDPOINT']
     for name, value in environment(server, home).items():
         monkeypatch.setenv(name, value)
     for name, value in dict(ENDPOINT=url, HF_HUB_OFFLINE=offline,
                             HUGGINGFACE_CO_URL_TEMPLATE=url + '/{repo_id}/resolve/{revision}/{filename}',
                             HF_HUB_CACHE=str(home / 'hub'), HF_TOKEN_PATH=str(home / 'token')).items():
-        monkeypatch.setattr(constants, name, value)
+        for module in modules:
+            if name in vars(module):
+                monkeypatch.setattr(module, name, value)
