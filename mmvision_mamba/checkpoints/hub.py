@@ -26,6 +26,7 @@ _REFERENCE = re.compile(
 _URL = re.compile(rf'https://(?:huggingface\.co|hf\.co)/({_NAME}/{_NAME})/resolve/((?:refs/(?:pr|convert)/)?[^/?#]+)/'
                   r'([^?#]+)(?:\?download=true)?', re.ASCII | re.I)
 _COMMIT = re.compile('[0-9a-f]{40}')  # files of these never change: one in the cache needs no network
+_TRIES = 3  # of a connection that breaks: the library goes on where it broke off by itself, or when it is asked again
 _NOT_MODELS = ('datasets', 'spaces', 'api')
 
 
@@ -104,8 +105,15 @@ def hub_file(reference: Reference, rather: str | None = None) -> Path:
 def _download(hub, reference: Reference, local: bool) -> Path:
     """A file in the cache; `local`: nothing is downloaded, for the Hub was just found to be out of reach."""
     with _errors(hub, reference):
-        return Path(hub.hf_hub_download(reference.repo, reference.file, revision=reference.revision,
-                                        library_name='mmvision_mamba', local_files_only=local))
+        tries = 0
+        while True:
+            try:
+                return Path(hub.hf_hub_download(reference.repo, reference.file, revision=reference.revision,
+                                                library_name='mmvision_mamba', local_files_only=local))
+            except Exception as error:
+                tries += 1
+                if tries == _TRIES or not _is_transports(error):
+                    raise
 
 
 def _weights(reference: Reference, files: Collection[str]) -> str:
