@@ -64,10 +64,10 @@ def parsed(path: str) -> Reference | None:
     if match is None or match[1].partition('/')[0] in _NOT_MODELS:
         return None
     repo, revision, file = match.groups()
-    file = None if file is None else unquote(file)
-    if file is not None and any(part in ('', '.', '..') or '\\' in part for part in file.split('/')):
-        raise CheckpointError(f'{shown(path)}: {shown(file)} is no file of a repository')
-    return Reference(repo, None if revision is None else unquote(revision), file)
+    for text, what in ((revision, 'revision'), (file, 'file')):
+        if text and any(part in ('', '.', '..') or '\\' in part for part in unquote(text).split('/')):
+            raise CheckpointError(f'{shown(path)}: {shown(unquote(text))} is no {what} of a repository')
+    return Reference(repo, revision and unquote(revision), file and unquote(file))
 
 
 def hub_file(reference: Reference, rather: str | None = None) -> Path:

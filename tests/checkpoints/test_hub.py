@@ -54,9 +54,10 @@ def test_what_names_mean(path, expected):
 @pytest.mark.parametrize('path', [
     'hf://', 'hf://model', 'hf-hub:model', 'hf://some/..', 'hf://some/model@', 'hf://some/model/../x', 'hf://some/model//x',
     'hf://some/model/a\\..\\b', 'hf://user:secret@some/model', 'hf://some/model?x', 'hf://some/model/%2e%2e/x',
+    'hf://some/model@%2e%2e', 'hf://some/model@a%2f..%2f../x',
     'hf://\x1b[31m/x', 'https://huggingface.co/some/model/resolve/main/%2e%2e/x'])
 def test_names_that_are_none(path):
-    with pytest.raises(CheckpointError, match=r'expected hf://OWNER/REPO|is no file of a repo') as error:
+    with pytest.raises(CheckpointError, match=r'expected hf://OWNER/REPO|is no (file|revision) of a') as error:
         read_checkpoint(path)
     assert 'secret' not in str(error.value) and '\x1b' not in str(error.value)
 
