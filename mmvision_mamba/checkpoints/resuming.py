@@ -7,9 +7,10 @@ import random
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..printable import shown
 from .fields import GENERATORS, RESUMED, check_fields
 
 POINTER = 'last_checkpoint'  # mmengine's name
@@ -57,3 +58,28 @@ def check_resumable(checkpoint: dict, name: str) -> None:
                               f'To start from them: set load_from={name}')
     check_fields(checkpoint, name, RESUMED, 'Resume from another checkpoint; to start from its weights: set '
                  f'load_from={name}, without resume')
+
+
+def check_averages(checkpoint: dict, name: str, average: nn.Module) -> None:
+    """Check that a checkpoint has all averaged weights of a run, of which mmengine's EMAHook takes those that fit.
+
+    Args:
+        checkpoint: to resume from. One without averages passes: EMAHook says that they begin anew.
+        name: of its file, for the message.
+        average: the hook's model.
+
+    Raises:
+        CheckpointError: it has others.
+    """
+    if 'ema_state_dict' not in checkpoint:
+        return
+    found, own = checkpoint['ema_state_dict'], average.state_dict()
+    unlike = [key for key in own.keys() | found.keys()
+              if key not in own or key not in found or own[key].shape != found[key].shape]
+    weights = [key.removeprefix('module.') for key in own if key.startswith('module.')]
+    unlike = sorted(unlike) or [key for key in weights if key not in checkpoint['state_dict']]
+    if unlike:
+        raise CheckpointError(
+            f'{name} can not be resumed from: {len(unlike)} of its averaged weights (ema_state_dict), such as '
+            f'{shown(unlike[0], 100)}, are missing, of another shape or not the model\'s.\nResume from another '
+            f'checkpoint; to start from its weights: set load_from={name}')

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 from ..errors import DataError
 from ..files import read_text
-from ..limits import TEXT_BYTES
+from ..limits import LINKS, TEXT_BYTES
+from ..printable import shown
 from ..text import shortened
 
 IMAGES = ('.jpg', '.jpeg', '.jfif', '.jpe', '.png', '.bmp', '.tif', '.tiff', '.webp', '.gif', '.ppm', '.pgm', '.jp2',
@@ -36,9 +37,12 @@ def walk(root: str | os.PathLike, depth: int | None = None) -> Iterator[tuple[st
         folder, relative to `root`, '' for itself, with slashes; names, sorted. A folder comes before those in it.
 
     Raises:
-        DataError: a folder can't be read.
+        DataError: a folder can't be read, or more links than `LINKS` would be followed.
     """
+    followed = 0
+
     def visit(folder, passed, links):
+        nonlocal followed
         try:
             with os.scandir(osp.join(root, folder)) as found:
                 entries = sorted((entry for entry in found if not is_leftover(entry.name)), key=lambda e: e.name)
@@ -55,6 +59,11 @@ def walk(root: str | os.PathLike, depth: int | None = None) -> Iterator[tuple[st
             linked = entry.is_symlink()
             path = osp.realpath(entry.path) if linked else osp.join(passed[-1], entry.name)
             if not linked or (links < _MOST_LINKS and not any(_contains(path, above) for above in passed)):
+                followed += linked
+                if followed > LINKS.value:
+                    raise DataError(f'{shown(root)}: more than {LINKS.value} links to folders lie on the ways through '
+                                    f'it, the last at {shown(posixpath.join(folder, entry.name))}: folders that link '
+                                    f'to each other multiply. Remove the links, or {LINKS.way_out}')
                 yield from visit(posixpath.join(folder, entry.name), (*passed, path), links + linked)
 
     yield from visit('', (osp.realpath(root),), 0)

@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from multiprocessing.queues import Queue
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,11 @@ import torch
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import print_log
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch._utils import ExceptionWrapper
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+
+from ..errors import ConfigError
+from ..printable import shown
 
 
 class ResumableDataLoader(DataLoader):
@@ -180,6 +185,20 @@ def _worker_died(iterator: Iterator, error: Exception) -> bool:
         multiprocessing.connection.wait([worker.sentinel for worker in workers], timeout=5))
 
 
+# Python 3.13 and torch 2.14 have no seam here: a queue prints the error of what it can't send, and torch waits for it.
+def _answer_with_the_error(queue: Queue, error: Exception, answer: Any) -> None:
+    """In a worker: send, in the place of a batch that can't be sent, why."""
+    if any(said in str(error) for said in _NO_ROOM):
+        error = ConfigError(
+            f'a DataLoader worker could not hand over a batch: {shown(error)}.\nGive shared memory more room (`docker '
+            'run --shm-size=8g`, /dev/shm elsewhere), allow more open files (`ulimit -n`), or load without workers, '
+            '`--cfg-options train_dataloader.num_workers=0`.')
+    queue.put((answer[0], ExceptionWrapper((type(error), error, error.__traceback__), 'in a DataLoader worker')))
+
+
+_NO_ROOM = 'No space left on device', 'Too many open files', 'Cannot allocate memory'
+
+
 class _Batch(list):
     """The indices of a batch, with the seed for the random generators while it is loaded."""
     seed: tuple[int, ...]
@@ -235,6 +254,8 @@ class _SeededDataset(Dataset):
         vars(self)['dataset'] = dataset
 
     def __getitems__(self, batch: _Batch) -> list:
+        if get_worker_info() is not None:
+            Queue._on_queue_feeder_error = _answer_with_the_error  # type: ignore[assignment]
         with seeded(*batch.seed):
             if (load := getattr(self.dataset, '__getitems__', None)) is not None:
                 return load(batch)

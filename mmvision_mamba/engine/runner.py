@@ -10,7 +10,7 @@ import torch
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, master_only
 from mmengine.fileio import LocalBackend, get_file_backend, join_path
-from mmengine.hooks import CheckpointHook, IterTimerHook
+from mmengine.hooks import CheckpointHook, EMAHook, IterTimerHook
 from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_sync_batchnorm
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import RUNNERS
@@ -390,6 +390,9 @@ class MambaVisionRunner(Runner):
         resumed = kwargs['checkpoint'] if fn_name == 'after_load_checkpoint' and self._resume else None
         if resumed is not None:
             resuming.check_resumable(resumed, self._loading)
+            for hook in self.hooks:
+                if isinstance(hook, EMAHook):
+                    resuming.check_averages(resumed, self._loading, hook.ema_model)
         super().call_hook(fn_name, **kwargs)
         if resumed is not None:
             check_fit(bare_model(self.model), resumed, self._loading)

@@ -57,6 +57,17 @@ def test_folders_that_link_to_each_other_end(tmp_path):
     assert len(list(walk(tmp_path / '0'))) < 500
 
 
+def test_links_have_a_bound(tmp_path, monkeypatch):
+    for name in 'abcdefghij':
+        touch(tmp_path / 'disk' / name, 'a.jpg')
+        (tmp_path / name).symlink_to(tmp_path / 'disk' / name)
+    monkeypatch.setenv('MMVISION_MAMBA_MAX_LINKS', '10')
+    assert len(list(walk(tmp_path))) == 22
+    monkeypatch.setenv('MMVISION_MAMBA_MAX_LINKS', '9')
+    with pytest.raises(DataError, match=r'more than 9 links .* the last at j: .*MMVISION_MAMBA_MAX_LINKS=NUMBER'):
+        list(walk(tmp_path))
+
+
 def test_depth(tmp_path):
     touch(tmp_path, 'a', 'b/c', 'b/d/e')
     assert [folder for folder, _ in walk(tmp_path, 1)] == ['', 'b']

@@ -233,6 +233,57 @@ def test_what_a_data_set_raises_is_raised_once(tmp_path, error):
     assert (tmp_path / 'log').read_text() == 'x'
 
 
+class Unsendable:
+    """A sample whose tensors find no room when a worker hands it over, as in a container of little shared memory."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return self
+
+    def __reduce__(self):
+        raise self.error
+
+
+@pytest.mark.parametrize(('error', 'expected', 'message'), [
+    (RuntimeError('unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)'),
+     ConfigError, r'could not hand over a batch: unable .*\nGive shared memory more room .*num_workers=0'),
+    (OSError(24, 'Too many open files'), ConfigError, 'ulimit -n'),
+    (pickle.PicklingError('a lambda'), pickle.PicklingError, 'a lambda')])
+def test_a_batch_that_can_not_be_handed_over_is_an_error(error, expected, message):
+    data = ResumableDataLoader(Unsendable(error), batch_size=4, num_workers=1, multiprocessing_context='fork',
+                               collate_fn=list)
+    with pytest.raises(expected, match=message):
+        next(iter(data))
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (lambda averages: averages.pop('module.net.5.weight'), r"1 of its averaged weights .* module\.net\.5\.weight"),
+    (lambda averages: averages.update({'module.net.5.weight': torch.zeros(3)}), 'of another shape'),
+    (lambda averages: averages.update(other=torch.zeros(3)), 'such as other'),
+    (lambda averages: averages.clear(), 'averaged weights'), (None, None)])
+def test_averages_of_other_weights_are_not_resumed(change, message, tmp_path):
+    runner(tmp_path, hooks=[EMA]).train()
+    path = max(tmp_path.glob('iter_*.pth'), key=os.path.getmtime)
+    checkpoint = torch.load(path, weights_only=False)
+    if change is None:
+        del checkpoint['ema_state_dict']
+    else:
+        change(checkpoint['ema_state_dict'])
+    torch.save(checkpoint, path)
+    run = runner(tmp_path, hooks=[EMA], resume=True, load_from=str(path))
+    if message:
+        with pytest.raises(CheckpointError, match=message):
+            run.train()
+    else:
+        run.train()
+        assert any('There is no `ema_state_dict`' in log.read_text() for log in tmp_path.rglob('*.log'))
+
+
 def damage(path, how):
     data = bytearray(path.read_bytes())
     if how == 'truncated':
