@@ -1,5 +1,6 @@
-"""Shares of an inference's time by kind of operator, from torch's profiler."""
+"""From torch's profiler: shares of an inference's time by kind of operator, and the longest kernels of a call."""
 import warnings
+from collections.abc import Callable
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -30,15 +31,9 @@ def shares(setting: Setting, device: torch.device) -> dict[str, float]:
 
     Scans are recognised by their custom operator. The backend 'reference' has none: its time counts as elementwise.
     """
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == 'cuda' else [])]
     with setting.prepared('forward'):
         setting.call('forward')
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # it keeps the events of one cycle only: there is only one
-            with profile(activities=activities) as profiler:
-                setting.call('forward')
-                if device.type == 'cuda':
-                    torch.cuda.synchronize(device)
+        profiler = _profiled(lambda: setting.call('forward'), device)
     times, on_device = dict.fromkeys(GROUPS, 0.), 0.
     for event in profiler.events():
         if event.device_type != torch.autograd.DeviceType.CPU:
@@ -50,6 +45,29 @@ def shares(setting: Setting, device: torch.device) -> dict[str, float]:
     times['other'] += max(0., on_device - sum(times.values())) if device.type == 'cuda' else 0.
     total = sum(times.values()) or 1.
     return {group: time / total for group, time in times.items()}
+
+
+def longest(call: Callable[[], object], device: torch.device, count: int) -> list[dict]:
+    """The `count` kernels of a call that take longest, on a CPU operators: name, calls, ms, share of all time."""
+    on_gpu = device.type == 'cuda'
+    call()
+    events = [(event.key, event.count, event.self_device_time_total if on_gpu else event.self_cpu_time_total)
+              for event in _profiled(call, device).key_averages()
+              if not on_gpu or event.device_type != torch.autograd.DeviceType.CPU]
+    total = sum(time for *_, time in events) or 1.
+    return [dict(name=name, calls=calls, ms=time / 1e3, share=time / total)
+            for name, calls, time in sorted(events, key=lambda event: -event[2])[:count]]
+
+
+def _profiled(call: Callable[[], object], device: torch.device) -> profile:
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == 'cuda' else [])]
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # it keeps the events of one cycle only: there is only one
+        with profile(activities=activities) as profiler:
+            call()
+            if device.type == 'cuda':
+                torch.cuda.synchronize(device)
+    return profiler
 
 
 def _group(event) -> str:

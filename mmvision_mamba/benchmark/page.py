@@ -42,7 +42,7 @@ def _command(name: str) -> str:
     if name in _COMMANDS:
         return _COMMANDS[name]
     planned = any(name in plan for plan in PLAN.values())
-    return f'tools/benchmark.py all --only {name}' if planned else f'tools/gpu_check.py --wheels WHEELS --stages {name}'
+    return f'tools/benchmark.py all --only {name}' if planned else 'python tools/dev/gpu_check --wheels WHEELS'
 
 
 def _cells(roofline: dict, rows: list[dict]) -> tuple[list[str], list[list[str]]]:
@@ -66,9 +66,10 @@ def _table(path: Path, root: Path) -> str:
              machine.get('sm_mhz') and f'{machine["sm_mhz"]} of {machine["sm_mhz_most"]} MHz',
              f'torch {machine["torch"]}', machine['commit'] and f'commit {machine["commit"]}', machine['date'][:10]]
     lines = [f'\n**{path.parent.name}** ({", ".join(filter(None, facts))}): `{results["command"]}`\n', *limits,
-             *_lines(*table)]
+             *table_lines(*table)]
     if best:
-        lines += ['\nEach model in its best setting; its time over that of the peer in *its* best:\n', *_lines(*best)]
+        lines += ['\nEach model in its best setting; its time over that of the peer in *its* best:\n',
+                  *table_lines(*best)]
     if results.get('note'):
         lines.append('\n' + results['note'])
     picture = path.with_suffix('.png')
@@ -77,7 +78,8 @@ def _table(path: Path, root: Path) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def _lines(titles: list[str], cells: list[list[str]]) -> list[str]:
+def table_lines(titles: list[str], cells: list[list[str]]) -> list[str]:
+    """The lines of a table in Markdown."""
     return ['| ' + ' | '.join(line) + ' |' for line in (titles, ['---'] * len(titles), *cells)]
 
 

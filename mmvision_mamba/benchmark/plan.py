@@ -49,15 +49,19 @@ PLAN = dict(
                               '--backends mamba_ssm auto --amp bf16',
         'backbone_detection_base': 'backbone --archs base --sizes 800,1344 --batch 2 --windows 112,56 '
                                    '--paddings zeros fit --backends mamba_ssm auto --amp bf16',
+        'backbone_512': 'backbone --sizes 512,512 --batch 8 --paddings zeros fit --backends mamba_ssm auto --amp bf16',
         'peers': 'backbone --sizes 224,224 --batch 128 --paddings fit --amp none bf16 --peers',
         'peers_detection': 'backbone --sizes 800,1344 --batch 2 --paddings fit --windows 14,7 112,56 --amp bf16 '
                            '--peers',
         'variants': 'backbone --sizes 224,224 --batch 1 128 --paddings fit --amp bf16 --channels-last --fuse --compile '
                     '--cuda-graphs --no-training',
         'profile': 'backbone --sizes 224,224 --batch 128 --paddings fit --amp bf16 --profile --no-training',
+        'compiled': 'backbone --sizes 224,224 --batch 128 --paddings fit --amp bf16 --compile',
         'detector': f'detector {_DETECTORS} --amp none fp16 bf16',
+        'detector_profile': f'{_DETECTOR} --amp bf16 --profile --no-training --rounds 1',
         'segmentor': f'segmentor {_SEGMENTORS} --train-batch 1 --amp none fp16 bf16 --compile',
         'segmentor_4': f'segmentor {_SEGMENTORS} --train-batch 4 --amp fp16 bf16',
+        'segmentor_profile': f'{_SEGMENTOR} --amp bf16 --profile --no-training --rounds 1',
         'large3': f'segmentor {_LARGE3} --amp none bf16',
         'large3_checkpointing': f'segmentor {_LARGE3} --amp none bf16 --cfg-options model.backbone.with_cp=True',
     })

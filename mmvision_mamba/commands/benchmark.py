@@ -142,12 +142,12 @@ def run_all(args: argparse.Namespace) -> int:
     for part, command in plan.items():
         if args.only and part not in args.only:
             continue
-        words = [*_without_missing_backend(command.split()), '--device', str(args.device)]
+        words = [*without_missing_backend(command.split()), '--device', str(args.device)]
         if '--rounds' not in words:
             words += ['--rounds', str(args.rounds)]
         print(f'\n[{part}] mmvision-mamba benchmark {shlex.join(words)}', flush=True)
         try:
-            _run_part(words, args.out_dir / name / f'{part}.json')
+            run_part(words, args.out_dir / name / f'{part}.json')
         except MissingExtraError as error:
             print(f'left out: {error}')
         except UserError as error:
@@ -157,7 +157,8 @@ def run_all(args: argparse.Namespace) -> int:
     return int(failed)
 
 
-def _run_part(words: list[str], out: Path) -> None:
+def run_part(words: list[str], out: Path) -> None:
+    """Run a command of the plan, given by the words of its command line, and write its results to a .json file."""
     from ..benchmark.report import write
     args = parse(words + (['--plot', str(out.with_suffix('.png'))] if '--sweep' in words else []))
     write(out, _measure(args, words))
@@ -171,7 +172,7 @@ def _free_memory(device) -> None:
         torch.cuda.empty_cache()
 
 
-def _without_missing_backend(words: list[str]) -> list[str]:
+def without_missing_backend(words: list[str]) -> list[str]:
     """A command of the plan, less the backend mamba_ssm where that package can't be imported."""
     if 'mamba_ssm' in words:
         from ..ops.mamba_ssm import package_scan

@@ -259,10 +259,10 @@ def test_all_writes_what_the_page_shows(monkeypatch, tmp_path, capsys):
 
     def places(*names):
         return ''.join(f'# {name}\n<!-- results: {name} -->\nstale\n<!-- end -->\n' for name in names)
-    page = fill_page(places('roofline', 'scan', 'mixer', 'amp'), tmp_path / 'docs/results', tmp_path)
+    page = fill_page(places('roofline', 'scan', 'mixer', 'steps'), tmp_path / 'docs/results', tmp_path)
     assert 'stale' not in page and '| matrix product, float32 |' in page
     assert '| 1 × 16 × 4 | chunked |' in page and '(results/box/scan.png)' in page
-    assert '`tools/benchmark.py all --only mixer`' in page and '--stages amp`' in page
+    assert '`tools/benchmark.py all --only mixer`' in page and '`python tools/dev/gpu_check --wheels' in page
     assert fill_page(page, tmp_path / 'docs/results', tmp_path) == page
     with pytest.raises(ConfigError, match=r'scan\.json: the page has no place'):
         fill_page(places('roofline'), tmp_path / 'docs/results', tmp_path)

@@ -8,9 +8,9 @@ NAMES = ('u', 'delta', 'A', 'B', 'C', 'D', 'delta_bias')
 LEAST = dict(A=1e-2, D=1e-2, delta_bias=1e-2)
 
 
-def inputs(batch, length, channels, state, dtype=torch.float32, requires_grad=False):
+def inputs(batch, length, channels, state, dtype=torch.float32, requires_grad=False, device='cpu'):
     def random(*shape):
-        return torch.randn(*shape, dtype=torch.float64)
+        return torch.randn(*shape, dtype=torch.float64, device=device)
     A = -torch.exp(0.5 * random(channels, state))
     values = (random(batch, length, channels), random(batch, length, channels), A, random(batch, length, state),
               random(batch, length, state), random(channels), random(channels))
@@ -25,4 +25,5 @@ def scan_and_grads(args, backend, **options):
 
 def error(out, reference, least=1e-12):
     """Relative to the reference, or to `least` where that is more."""
+    reference = reference.double()
     return ((out.double() - reference).norm() / reference.norm().clamp_min(least)).item()

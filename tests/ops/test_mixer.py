@@ -5,6 +5,7 @@ takes seconds so, and most tests put the chunked one in its place.
 """
 import copy
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -17,6 +18,9 @@ from mmvision_mamba.backbones.mixers import MambaVisionMixer
 from mmvision_mamba.ops import chunked, fuses, mixer
 
 from ..backbones.test_mambavision import forward_backward, pixels, small
+from ..helpers import mixers
+from ..helpers.mixers import run
+from ..helpers.scans import error
 
 pytest.importorskip('triton', minversion='3.3')
 triton_scan = pytest.importorskip('mmvision_mamba.ops.triton_scan')
@@ -65,36 +69,7 @@ def nearest(monkeypatch):
     monkeypatch.setattr(interpreter, '_convert_float', rounded)
 
 
-def build(dim=24, d_state=4, d_conv=3, backend='triton', dtype=torch.float32):
-    """A mixer whose every parameter matters."""
-    layer = MambaVisionMixer(dim, d_state, d_conv, backend)
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter += 0.2 * torch.randn_like(parameter)
-    return layer.to(DEVICE, dtype)
-
-
-def tokens(batch, length, dim, masked=False, dtype=torch.float32):
-    mask = torch.rand(batch, length, device=DEVICE) > 0.3 if masked else None
-    x = torch.randn(batch, length, dim, device=DEVICE).to(dtype)
-    return x if mask is None else x.masked_fill(~mask.unsqueeze(-1), 0), mask
-
-
-def run(layer, x, mask=None, plain=None):
-    """Output and gradients by name; `plain`: the dtype to do it in with the plain operators and the slow scan."""
-    if plain is not None:
-        layer, x = copy.deepcopy(layer).to(plain), x.to(plain)
-        layer.scan_backend = 'reference'
-    x = x.detach().requires_grad_()
-    y = layer(x, mask)
-    weight = torch.cos(torch.arange(y.numel(), dtype=torch.float64, device=y.device)).view_as(y)
-    parameters = dict(layer.named_parameters())
-    grads = torch.autograd.grad((y.double() * weight).sum(), [x, *parameters.values()])
-    return {'output': y, **dict(zip(('input', *parameters), grads))}
-
-
-def error(value, expected):
-    return ((value.double() - expected.double()).norm() / expected.double().norm().clamp_min(1e-12)).item()
+build, tokens = partial(mixers.build, device=DEVICE), partial(mixers.tokens, device=DEVICE)
 
 
 def assert_close(results, expected, forward=1e-5, backward=1e-4):
@@ -318,29 +293,7 @@ def test_backbone_is_the_same(monkeypatch, options):
         torch.testing.assert_close(grad, expected_grads[name], rtol=1e-3, atol=1e-4, msg=lambda m, n=name: f'{n}: {m}')
 
 
-# On CUDA, at real sizes ----------------------------------------------------------------------------------------------
-
-@pytest.mark.gpu
-@pytest.mark.parametrize(('batch', 'length', 'dim', 'd_conv'), [
-    (128, 196, 320, 3), (128, 49, 640, 3), (2, 4200, 320, 3), (1, 12544, 320, 3), (4, 256, 784, 4)], ids=str)
-@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16])
-def test_real_sizes(batch, length, dim, d_conv, dtype):
-    layer = build(dim, 8, d_conv, 'auto', dtype)
-    with torch.no_grad():
-        layer.dt_proj.bias -= 3  # steps as small as trained ones
-    x, mask = tokens(batch, length, dim, masked=True, dtype=dtype)
-    exact = copy.deepcopy(layer)
-    exact.scan_backend = 'chunked'
-    results, expected = run(layer, x, mask), run(exact.double(), x.double(), mask)
-    if dtype == torch.float32:
-        assert_close(results, expected)
-    else:
-        plain = copy.deepcopy(layer)
-        plain.scan_backend = 'chunked'
-        plain = run(plain, x, mask)
-        for name, value in results.items():
-            assert error(value, expected[name]) <= max(1e-2, 1.5 * error(plain[name], expected[name])), name
-
+# On CUDA. At real sizes tools/dev/gpu_check compares it with float64 --------------------------------------------------
 
 @pytest.mark.gpu
 def test_backbone_trains_under_autocast_on_cuda():

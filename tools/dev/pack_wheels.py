@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Pack what tools/gpu_check.py needs on a machine that has CUDA, PyTorch and nvcc but no network.
+"""Pack what tools/dev/gpu_check needs on a machine that has CUDA, PyTorch and nvcc but no network.
 
 Wheels of the OpenMMLab stack and of the tests' packages, in the versions of requirements/constraints.txt, for that
 machine's Python and platform; mamba-ssm, to compare with, as sources, since it is compiled for its GPU. Packages that

@@ -3,7 +3,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .calls import operator, uniform
+from .calls import on_device, operator, uniform
 
 KINDS = (
     'apart',  # boxes of all sizes, wherever
@@ -17,7 +17,7 @@ def draw_boxes(random: np.random.RandomState, kind: str, most: int = 120) -> tup
     """Boxes (N, 4) and scores (N,) of one of `KINDS`. No two scores are equal: their order would be open."""
     count = dict(one=1, none=0).get(kind, random.randint(most // 2, most))
     corners, sizes = uniform(random, count, 2, low=0, high=60), uniform(random, count, 2, low=1, high=40)
-    scores = torch.from_numpy(random.permutation(count) / max(count, 1)).float()
+    scores = on_device(random.permutation(count) / max(count, 1)).float()
     if kind == 'ties':
         corners, sizes = (corners / 12).round() * 4, (sizes / 10).round() * 4
     elif kind == 'degenerate':
@@ -38,7 +38,7 @@ def nms(random, kind, offset, threshold, options):
 def batched_nms(random, split_thr, class_agnostic, max_num, kind):
     from mmcv.ops import batched_nms
     boxes, scores = draw_boxes(random, kind)
-    classes = torch.from_numpy(random.randint(0, 5, len(boxes)))
+    classes = on_device(random.randint(0, 5, len(boxes)))
     detections, kept = batched_nms(boxes, scores, classes, dict(
         type='nms', iou_threshold=.5, split_thr=split_thr, max_num=max_num), class_agnostic)
     return dict(detections=detections, kept=kept)
@@ -62,5 +62,5 @@ def nms_match(random, kind, threshold):
     from mmcv.ops import nms_match
     boxes, scores = draw_boxes(random, kind)
     groups = nms_match(torch.cat([boxes, scores[:, None]], dim=1), threshold)
-    members = torch.cat([torch.zeros(0, dtype=torch.int64), *groups])
+    members = torch.cat([torch.zeros(0, dtype=torch.int64), *(group.cpu() for group in groups)])
     return dict(members=members, sizes=torch.tensor([len(group) for group in groups], dtype=torch.int64))

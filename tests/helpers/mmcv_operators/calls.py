@@ -1,5 +1,6 @@
 """What a call of an operator is, on whose operators it runs, and what it answers."""
 import contextlib
+import contextvars
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from .. import ROOT
 
 FIXTURES = ROOT / 'tests' / 'data' / 'mmcv_ops'
 Answer = dict[str, np.ndarray]
+_device = contextvars.ContextVar('device', default='cpu')
 
 
 @dataclass(frozen=True)
@@ -30,20 +32,23 @@ class Operator:
     options: dict[str, tuple]
     tolerance: float
 
-    def answers(self, extension: ModuleType) -> Answer:
+    def answers(self, extension: ModuleType, device: str = 'cpu') -> Answer:
         """What mmcv's Python returns on the operators of `extension` for every combination of options."""
-        found = {}
-        for seed, values in enumerate(itertools.product(*self.options.values())):
-            options = dict(zip(self.options, values))
-            for name, value in self.answer(extension, seed, **options).items():
-                found[f'{", ".join(f"{option}={value}" for option, value in options.items())}: {name}'] = value
+        found, token = {}, _device.set(device)
+        try:
+            for seed, values in enumerate(itertools.product(*self.options.values())):
+                options = dict(zip(self.options, values))
+                for name, value in self.answer(extension, seed, **options).items():
+                    found[f'{", ".join(f"{option}={value}" for option, value in options.items())}: {name}'] = value
+        finally:
+            _device.reset(token)
         return found
 
     def answer(self, extension: ModuleType, seed: int, **options) -> Answer:
         """What mmcv's Python returns on the operators of `extension`."""
         with operators_from(extension):
             found = self.function(np.random.RandomState(seed), **options)
-        return {name: value.detach().numpy() for name, value in found.items()}
+        return {name: value.detach().cpu().numpy() for name, value in found.items()}
 
 
 OPERATORS: dict[str, Operator] = {}  # by the function's name
@@ -101,4 +106,9 @@ def with_gradients(function: Callable[..., Tensor], random: np.random.RandomStat
 def uniform(random: np.random.RandomState, *shape: int, low: float = -1, high: float = 1,
             dtype: torch.dtype = torch.float32) -> Tensor:
     """A tensor of numbers between `low` and `high`."""
-    return torch.from_numpy(low + (high - low) * random.rand(*shape)).to(dtype)
+    return on_device(low + (high - low) * random.rand(*shape)).to(dtype)
+
+
+def on_device(array: np.ndarray) -> Tensor:
+    """The array as a tensor where the operator is to run."""
+    return torch.from_numpy(array).to(_device.get())

@@ -2,7 +2,7 @@
 import torch
 
 from .boxes import draw_boxes
-from .calls import operator, uniform, with_gradients
+from .calls import on_device, operator, uniform, with_gradients
 
 # Stride, padding and dilation (rows, columns), groups, deformable groups.
 CONVOLUTIONS = ((1, 1, 1, 1, 1), ((2, 1), (0, 2), (1, 2), 2, 1), ((1, 2), (2, 1), (2, 1), 1, 4), (2, 0, 1, 4, 2))
@@ -57,5 +57,5 @@ def psamask(random, psa_type, mask_size):
 def bbox_overlaps(random, kind, mode, aligned, offset):
     from mmcv.ops import bbox_overlaps
     boxes, _ = draw_boxes(random, kind, most=30)
-    others = boxes[torch.from_numpy(random.permutation(len(boxes)))] if aligned else draw_boxes(random, kind, 30)[0]
+    others = boxes[on_device(random.permutation(len(boxes)))] if aligned else draw_boxes(random, kind, 30)[0]
     return dict(overlaps=bbox_overlaps(boxes, others, mode, aligned, offset))

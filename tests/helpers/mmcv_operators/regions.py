@@ -3,7 +3,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .calls import operator, uniform, with_gradients
+from .calls import on_device, operator, uniform, with_gradients
 
 DTYPES = (torch.float32, torch.float64)
 
@@ -15,7 +15,7 @@ def draw_regions(random: np.random.RandomState, dtype: torch.dtype, count: int =
     corners = uniform(random, count, 2, low=-3, high=12, dtype=dtype)
     sizes = uniform(random, count, 2, low=0, high=9, dtype=dtype)
     sizes[1:2] = 0
-    images = torch.from_numpy(random.randint(0, 2, count)).to(dtype)
+    images = on_device(random.randint(0, 2, count)).to(dtype)
     return maps, torch.cat([images[:, None], corners, corners + sizes], dim=1)
 
 

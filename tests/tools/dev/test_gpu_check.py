@@ -1,20 +1,153 @@
+"""tools/dev/gpu_check, walked on a CPU: every part at small sizes, and what runs, times and ends the parts."""
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
-import tarfile
 import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from mmvision_mamba.benchmark.page import fill_page
 from mmvision_mamba.benchmark.plan import PLAN
 
 from ...helpers import ROOT
-from ...helpers.scripts import load_script
 
-gpu_check = load_script('gpu_check')
+TOOL = ROOT / 'tools' / 'dev' / 'gpu_check'
+sys.path.insert(0, str(TOOL.parent))
+pytest.importorskip('triton', minversion='3.3')
+from gpu_check import command, lanes, models, page, publish, scan_build, worker  # noqa: E402
+from gpu_check.stages import BENCHMARKS, PARTS, STAGES, Part, Place  # noqa: E402
+
+# They walk the same lines as others, in other settings, or take long on a CPU.
+LONG = {'scan_float32', 'scan_float16', 'mixer_float32', 'mixer_bfloat16', 'golden', 'mixer', 'backbone', 'peers',
+        'peers_detection', 'backbone_512', 'detector', 'detector_profile', 'segmentor_profile', 'compiled', 'demo'}
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place('cpu', tmp_path / 'files', small=True)
+
+
+@pytest.mark.parametrize('name', [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in PARTS])
+def test_every_part_runs_at_small_sizes(name, place):
+    for package in ('mmdet', 'mmseg'):
+        pytest.importorskip(package)
+    result = worker.do(PARTS[name], place)
+    assert result['passed'], result['why']
+    part = json.loads(json.dumps(result, default=str)) | dict(seconds=1.)
+    assert page.tables(part) or name == 'tests'
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize('name', [part.name for lane in STAGES['kernels'].lanes for part in lane
+                                  if part.function.startswith('kernels:')])
+def test_kernels_agree_with_float64_on_a_gpu(name, tmp_path):
+    result = worker.do(PARTS[name], Place('cuda', tmp_path))
+    assert result['passed'], result
+
+
+def test_the_parts_fit_the_time_and_the_pages():
+    """A call's stages end before its time; the benchmark's plan and the page know all results."""
+    for call, minutes in ((1, 9), (2, 4)):
+        assert sum(stage.seconds for stage in STAGES.values() if stage.call == call) <= 60 * minutes - command.MARGIN
+    assert set(BENCHMARKS) <= set(PLAN['cuda'])
+    text = (ROOT / 'docs' / 'performance.md').read_text()
+    for name in (*BENCHMARKS, *publish.JOINED, 'targets'):
+        assert f'<!-- results: {name} -->' in text
+    assert all(part.seconds <= 400 for part in PARTS.values())
+    names = [part.name for stage in STAGES.values() for lane in stage.lanes for part in lane]
+    assert len(names) == len(set(names))
+
+
+# Lanes ---------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def lane(tmp_path):
+    """lane(code, *parts): a lane whose process is Python's `code`, given the names left; runs it, returns the notes."""
+    def run(code, *parts, until=60):
+        notes = {}
+
+        def start(left):
+            return lanes.Process([sys.executable, '-c', code, tmp_path, *(part.name for part in left)],
+                                 tmp_path / 'log', {})
+        one = lanes.Lane(parts, start, lambda part: tmp_path / part.name,
+                         lambda part, seconds, why: notes.update({part.name: why}))
+        lanes.run_lanes([one], time.monotonic() + until)
+        return notes
+    return run
+
+
+DOING = '''
+import os, pathlib, sys, time
+folder, *names = sys.argv[1:]
+for name in names:
+    print(name, flush=True)
+    if name == 'faulty':
+        os._exit(7)
+    if name == 'hanging':
+        time.sleep(99)
+    pathlib.Path(folder, name).write_text('{}')
+'''
+
+
+def test_a_part_that_kills_or_holds_its_process_costs_no_other(lane):
+    notes = lane(DOING, Part('first', ''), Part('faulty', ''), Part('hanging', '', 2.), Part('last', ''))
+    assert list(notes) == ['first', 'faulty', 'hanging', 'last']
+    assert notes['first'] == notes['last'] == ''
+    assert notes['faulty'] == 'its process ended with code 7: faulty'
+    assert notes['hanging'] == 'took longer than its 2 s'
+
+
+def test_a_stage_ends_with_its_time(lane):
+    start = time.monotonic()
+    notes = lane(DOING, Part('hanging', '', 90.), Part('last', ''), until=2)
+    assert time.monotonic() - start < 50
+    assert 'whose time was over' in notes['hanging'] and 'not begun' in notes['last']
+
+
+def test_a_stage_whose_time_is_over_begins_nothing(lane):
+    assert 'not begun' in lane(DOING, Part('first', ''), until=-1)['first']
+
+
+def runs(pid):
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(') ')[2][0] != 'Z'
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_what_a_killed_check_had_started_ends_with_it(tmp_path):
+    """Its children are of a session of their own, which no signal to the check reaches."""
+    pids = tmp_path / 'pids'
+    child = (f'import os, subprocess, sys; open({str(pids)!r}, "w").write(str(os.getpid()) + " "); '
+             'subprocess.run([sys.executable, "-c", "import os, time; '
+             f'open({str(pids)!r}, \'a\').write(str(os.getpid()) + \' end\'); time.sleep(60)"])')
+
+    def check():
+        lanes.Process([sys.executable, '-c', child], tmp_path / 'log', {}).wait(60)
+    process = multiprocessing.get_context('fork').Process(target=check)
+    process.start()
+    while not pids.exists() or not pids.read_text().endswith('end'):
+        assert process.is_alive(), (tmp_path / 'log').read_text()
+        time.sleep(0.05)
+    process.kill()
+    process.join()
+    deadline = time.monotonic() + 30
+    for pid in map(int, pids.read_text().split()[:2]):
+        while runs(pid):
+            assert time.monotonic() < deadline, f'{pid} still runs'
+            time.sleep(0.05)
+
+
+# The command ---------------------------------------------------------------------------------------------------------
+
+def gpu_check(*arguments, **environment):
+    return subprocess.run([sys.executable, TOOL, *map(str, arguments)], capture_output=True, text=True,
+                          env={**os.environ, **environment})
 
 
 def make_wheel(folder, name='thing', code='VALUE = 7\n'):
@@ -28,128 +161,133 @@ def make_wheel(folder, name='thing', code='VALUE = 7\n'):
     return folder
 
 
-@pytest.fixture
-def check(tmp_path, monkeypatch):
-    """A check that takes this machine for one with a GPU."""
-    monkeypatch.setattr(gpu_check.Check, '_know_machine', lambda self: None)
-    monkeypatch.setattr(gpu_check.Check, 'results', tmp_path / 'results')
-    wheels = make_wheel(tmp_path / 'wheels')
-
-    def make(*options):
-        return gpu_check.Check(gpu_check.parse_args(
-            ['--wheels', str(wheels), '--out', str(tmp_path / 'out'), *map(str, options)]))
-    return make
+@pytest.fixture(scope='module')
+def dry(tmp_path_factory):
+    """A dry run of one stage and of a part again, with a wheel to install: what it printed, and its folders."""
+    folder = tmp_path_factory.mktemp('gpu_check')
+    done = gpu_check('--dry-run', '--wheels', make_wheel(folder / 'wheels'), '--out', folder / 'out', '--work-dir',
+                     folder / 'work', '--stages', 'machine', '--again', 'convolution_float32', '--commit', 'abc')
+    return done, folder
 
 
-def test_every_part_of_the_benchmark_belongs_to_one_stage():
-    parts = [part for stage in gpu_check.STAGES.values() for part in stage.benchmarks]
-    assert sorted(parts) == sorted(PLAN['cuda'])
+def test_a_dry_run_leaves_a_file_a_stage_a_page_and_the_logs(dry):
+    done, folder = dry
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {path.name for path in (folder / 'out').iterdir()} == {'again.json', 'machine.json', 'page.md', 'log.txt'}
+    stage = json.loads((folder / 'out/machine.json').read_text())
+    assert list(stage['parts']) == ['versions', 'roofline'] and stage['commit'] == 'abc'
+    assert stage['parts']['roofline']['results']['roofline']['copy_bytes_per_second'] > 0
+    text = (folder / 'out/page.md').read_text()
+    for words in ('## machine', '### versions', '| torch |',
+                  'scan, forward | at least 2.00 times as fast | not measured'):
+        assert words in text
+    assert '3 of 3 parts passed' in done.stdout
+    assert '===== machine_0.log' in (folder / 'out/log.txt').read_text()
 
 
-def dry_run(*options):
-    """The stages that it would run, and all that it prints."""
-    done = subprocess.run([sys.executable, ROOT / 'tools/gpu_check.py', '--dry-run', *options], capture_output=True,
-                          text=True)
-    assert done.returncode == 0, done.stderr
-    return [line.split(']')[0][1:] for line in done.stdout.splitlines() if line.startswith('[')], done.stdout
+def test_wheels_are_installed_where_parts_find_them(dry):
+    assert (dry[1] / 'work/site/thing.py').read_text() == 'VALUE = 7\n'
 
 
-def test_dry_run_shows_every_stage_anywhere():
-    stages, text = dry_run()
-    assert stages == list(gpu_check.STAGES)
-    for word in ('-m gpu', 'tools/demo.py', 'selective_scan_cuda', 'optim_wrapper.dtype=bfloat16'):
-        assert word in text
-    assert 'MMCV_WITH_OPS' not in text
+def test_results_go_into_the_documentation(dry, tmp_path):
+    files = publish.publish(dry[1] / 'out', 'a-gpu', tmp_path)
+    assert {path.stem for path in files} == {'roofline', 'kernels', 'targets'}
+    assert all(json.loads(path.read_text())['machine']['commit'] for path in files)
+    text = ''.join(f'<!-- results: {path.stem} -->\n<!-- end -->\n' for path in files)
+    filled = fill_page(text, tmp_path, ROOT)
+    assert 'convolution | float32' in filled and 'matrix product, float32' in filled
+
+
+def test_the_readme_gets_its_speed(tmp_path, monkeypatch):
+    monkeypatch.setattr(publish.runpy, 'run_path', lambda path: dict(main=lambda arguments: 0))
+    readme = tmp_path / 'README.md'
+    readme.write_text('| a | b |\n| speed on a GPU | **not measured** | published |\n')
+    rows = [dict(row('a', 1, backend=name), forward=dict(per_second=speed)) for name, speed in (('auto', 12345.),
+                                                                                               ('mamba_ssm', 99999.))]
+    publish.draw_pages({'backbone': dict(results=dict(rows=rows, machine=dict(gpu='Card')))}, readme)
+    assert readme.read_text().splitlines()[1] == (
+        '| speed on a GPU | 12,345 images/s of 224 × 224, T, bf16, batch 128 (Card) | published |')
+    assert (ROOT / 'README.md').read_text().count('| speed on a GPU | ') == 1
 
 
 def test_a_machine_without_a_gpu_is_told_so(tmp_path):
-    done = subprocess.run([sys.executable, ROOT / 'tools' / 'gpu_check.py', '--wheels', make_wheel(tmp_path / 'w'),
-                           '--out', tmp_path / 'out'], capture_output=True, text=True, env={'CUDA_VISIBLE_DEVICES': ''})
-    assert done.returncode == 1
+    done = gpu_check('--out', tmp_path / 'out', CUDA_VISIBLE_DEVICES='')
+    assert done.returncode == 2
     assert 'no CUDA device' in done.stderr and 'Traceback' not in done.stderr
     assert not (tmp_path / 'out').exists()
 
 
-def test_an_empty_folder_of_wheels_is_an_error(tmp_path):
+@pytest.mark.parametrize('arguments', [['--wheels', '.'], ['--publish', '.'], ['--stages', 'nothing']])
+def test_wrong_options_are_refused(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit):
-        gpu_check.parse_args(['--wheels', str(tmp_path)])
+        command.parse_args(arguments)
 
 
-def test_needed_stages_come_first():
-    assert dry_run('--stages', 'amp', 'kernels')[0] == ['install', 'kernels', 'demo', 'amp']
+def test_publishing_nothing_is_an_error(tmp_path, capsys):
+    assert command.main(['--publish', str(tmp_path), '--name', 'x']) == 2
+    assert 'error: ' in capsys.readouterr().err
 
 
-def test_wheels_are_installed_found_and_not_installed_again(check, tmp_path, capsys):
-    one = check()
-    assert one.run(['install'], again=False)
-    assert (tmp_path / 'out/site/thing.py').read_text() == 'VALUE = 7\n'
-    assert '-m pip' in (tmp_path / 'out/logs/install.log').read_text()
-    one.log = tmp_path / 'log'
-    one._call('-c', 'import thing; print(thing.VALUE)')
-    assert (tmp_path / 'log').read_text().endswith('\n7\n')
-    with tarfile.open(tmp_path / 'out/gpu_check.tar.gz') as archive:
-        assert {'state.json', 'logs/install.log'} <= set(archive.getnames())
-
-    (tmp_path / 'out/site/thing.py').unlink()
-    assert check().run(['install'], again=False)
-    assert 'passed before' in capsys.readouterr().out
-    assert not (tmp_path / 'out/site/thing.py').exists()
-    assert check().run(['install'], again=True)
-    assert (tmp_path / 'out/site/thing.py').exists()
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_dry_run_of_everything(tmp_path):
+    done = gpu_check('--dry-run', '--out', tmp_path / 'out', '--work-dir', tmp_path / 'work', '--stages', *STAGES)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((tmp_path / 'out').iterdir())) <= 8
 
 
-def test_what_was_made_for_another_machine_is_made_anew(check, tmp_path, monkeypatch):
-    assert check().run(['install'], again=False)
-    monkeypatch.setattr(gpu_check, '_boot', lambda: 'another')
-    (tmp_path / 'out/site/thing.py').unlink()
-    assert check().run(['install'], again=False)
-    assert (tmp_path / 'out/site/thing.py').exists()
+# What is measured ----------------------------------------------------------------------------------------------------
+
+def row(group, ms, memory=100, copy=None, **options):
+    return dict(group=group, options=options, **{phase: dict(median_ms=ms, peak_bytes=memory, copy_fraction=copy)
+                                                 for phase in ('forward', 'training')})
 
 
-def test_a_failed_stage_stops_only_those_that_need_it(check, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(gpu_check.Check, '_demo', lambda self: self._call('-c', 'raise SystemExit("no memory")'))
-    monkeypatch.setattr(gpu_check.Check, '_kernels', lambda self: self._call('-c', 'print("right")'))
-    assert not check().run(['kernels', 'amp'], again=False)
-    state = json.loads((tmp_path / 'out/state.json').read_text())
-    assert {name: s['passed'] for name, s in state.items()} == dict(install=True, kernels=True, demo=False, amp=False)
-    assert state['amp']['why'] == 'needs demo'
-    assert 'no memory' in capsys.readouterr().out
+def test_targets_are_judged_by_the_worst_size():
+    scan = [row('a', 6, backend='mamba_ssm'), row('a', 2, copy=0.7, backend='triton'),
+            row('b', 5, backend='mamba_ssm'), row('b', 2, copy=0.5, backend='triton')]
+    fit = [row('c', 10, 100, backend='mamba_ssm', padding='zeros'), row('c', 5, 90, backend='auto', padding='zeros'),
+           row('c', 2, 25, backend='auto', padding='fit')]
+    cells = page.target_columns({'scan': dict(results=dict(rows=scan)),
+                                 'backbone_detection': dict(results=dict(rows=fit))})[1]
+    table = {(what, aim): (found, state) for what, aim, found, state in cells}
+    assert table['scan, forward', 'at least 2.00 times as fast'] == ('2.50 times as fast', 'met')
+    assert table['scan, forward', 'at least 60% of the copy rate'] == ('50% of the copy rate', '**missed**')
+    assert table["backbone at detection size, 'fit', training step", 'at most 0.30 of the memory'] == (
+        '0.25 of the memory', 'met')
+    assert table['backbone, inference', 'at least 1.60 times as fast'] == ('not measured', '')
 
 
-def test_a_command_past_its_limit_is_ended_with_all_it_started(check, tmp_path, monkeypatch):
-    child = 'import subprocess, sys; subprocess.run([sys.executable, "-c", "import time; time.sleep(60)"])'
-    monkeypatch.setattr(gpu_check.Check, '_kernels', lambda self: self._call('-c', child))
-    start = time.perf_counter()
-    assert not check('--limit', 3).run(['kernels'], again=False)
-    assert time.perf_counter() - start < 55
-    assert 'TimeoutExpired' in json.loads((tmp_path / 'out/state.json').read_text())['kernels']['why']
+def test_a_demo_that_did_not_end_tells_how_far_it_came(tmp_path):
+    log = tmp_path / 'segmentor' / '20260101' / 'vis_data'
+    log.mkdir(parents=True)
+    (log / 'scalars.json').write_text('{"loss": 0.5, "iter": 30, "time": 0.04}\n{"mIoU": 81.2, "step": 30}\n')
+    assert models.demo_so_far(tmp_path)['table'][1] == [
+        ['segmentor, iteration 30', 'loss 0.500', '0.040 s an iteration'], ['mIoU', '0.812', 'aim: 0.85']]
 
 
-def runs(pid):
-    try:
-        return Path(f'/proc/{pid}/stat').read_text().rpartition(') ')[2][0] != 'Z'
-    except OSError:
-        return False
+def test_the_scan_to_compare_with_appears_when_it_is_whole(tmp_path, monkeypatch):
+    import tarfile
 
+    import torch.utils.cpp_extension
+    source = tmp_path / 'mamba_ssm-1'
+    for name, text in {'mamba_ssm/__init__.py': 'raise ImportError', 'mamba_ssm/ops/__init__.py': '',
+                       'mamba_ssm/ops/selective_scan_interface.py': '',
+                       'csrc/selective_scan/a.cu': '', 'csrc/selective_scan/a.cpp': '',
+                       'csrc/selective_scan/a.h': ''}.items():
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(text)
+    with tarfile.open(tmp_path / 'mamba_ssm-1.tar.gz', 'w:gz') as archive:
+        archive.add(source, 'mamba_ssm-1')
+    calls = []
 
-@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
-def test_what_a_killed_check_had_started_ends_with_it(check, tmp_path):
-    """Its children are of a session of their own, which no signal to the check reaches."""
-    child = (f'import os, subprocess, sys; open({str(tmp_path / "pids")!r}, "w").write(str(os.getpid()) + " "); '
-             'subprocess.run([sys.executable, "-c", "import os, time; '
-             f'open({str(tmp_path / "pids")!r}, \'a\').write(str(os.getpid()) + \' end\'); time.sleep(60)"])')
-    one = check('--limit', 300)
-    one.log = tmp_path / 'log'
-    process = multiprocessing.get_context('fork').Process(target=one._call, args=('-c', child))
-    process.start()
-    pids = tmp_path / 'pids'
-    while not pids.exists() or not pids.read_text().endswith('end'):
-        assert process.is_alive(), one.log.read_text()
-        time.sleep(0.05)
-    process.kill()
-    process.join()
-    deadline = time.monotonic() + 30
-    for pid in map(int, pids.read_text().split()[:2]):
-        while runs(pid):
-            assert time.monotonic() < deadline, f'{pid} still runs'
-            time.sleep(0.05)
+    def load(name, sources, build_directory, **options):
+        calls.append([Path(path).name for path in sources])
+        assert not any((tmp_path / 'built').iterdir())
+        Path(build_directory, f'{name}.so').write_text('')
+    monkeypatch.setattr(torch.utils.cpp_extension, 'load', load)
+    monkeypatch.setattr(scan_build, 'compilers', dict)
+    scan_build.main(str(tmp_path / 'mamba_ssm-1.tar.gz'), str(tmp_path / 'built'))
+    assert calls == [['a.cpp', 'a.cu']]
+    assert {path.name for path in (tmp_path / 'built').iterdir()} == {'mamba_ssm', 'selective_scan_cuda.so'}
