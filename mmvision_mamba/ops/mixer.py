@@ -15,6 +15,7 @@ x_proj                                 x 320 + dt, B, C 72                      
 dt_proj                                dt 40 + Δ 320                                       360
 scan                                   x, Δ, B, C 672 + y 320, states 320                  1,312
 **sum**                                                                                    **3,344**
+…  in inference, without the states                                                        **3,024**
 =====================================  ==================================================  =============
 
 =====================================  ==================================================  =============
@@ -35,7 +36,7 @@ For the backward it keeps xz (640 bytes), x_proj's output (72) and the scan's st
 import torch
 from torch import Tensor
 
-from .operators import exporting, outside_autocast
+from .operators import exporting, gradients_wanted, outside_autocast
 from .selective_scan import triton_takes
 
 MAX_KERNEL = 8  # taps: each takes three tiles of registers in the backward, and they are full at 8
@@ -71,7 +72,8 @@ def fused_mixer(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_p
     device = xz.device.type
     if torch.is_autocast_enabled(device):
         xz = xz.to(torch.get_autocast_dtype(device))
-    return mixer_op(xz, conv_x, conv_z, x_proj, dt_proj, dt_bias, A_log, D, mask)[0]
+    args = xz, conv_x, conv_z, x_proj, dt_proj, dt_bias, A_log, D, mask
+    return mixer_op(*args)[0] if gradients_wanted(args) else mixer_inference_op(*args)
 
 
 @torch.library.custom_op('mmvision_mamba::mixer', mutates_args=())
@@ -79,6 +81,19 @@ def fused_mixer(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_p
 def mixer_op(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_proj: Tensor, dt_bias: Tensor,
              A_log: Tensor, D: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """The output, x_proj's output and the scan's states that its backward starts from."""
+    return _mixer(xz, conv_x, conv_z, x_proj, dt_proj, dt_bias, A_log, D, mask, keep=True)
+
+
+@torch.library.custom_op('mmvision_mamba::mixer_inference', mutates_args=())
+@outside_autocast
+def mixer_inference_op(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_proj: Tensor, dt_bias: Tensor,
+                       A_log: Tensor, D: Tensor, mask: Tensor | None) -> Tensor:
+    """The output, where no gradient is asked for: no states are written."""
+    return _mixer(xz, conv_x, conv_z, x_proj, dt_proj, dt_bias, A_log, D, mask, keep=False)[0]
+
+
+def _mixer(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_proj: Tensor, dt_bias: Tensor, A_log: Tensor,
+           D: Tensor, mask: Tensor | None, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
     from . import triton_conv, triton_scan  # imports Triton: only when it is needed
     half, rank, state = *dt_proj.shape, A_log.shape[1]
     xz = triton_conv.evenly_spaced(xz)
@@ -87,7 +102,7 @@ def mixer_op(xz: Tensor, conv_x: Tensor, conv_z: Tensor, x_proj: Tensor, dt_proj
     proj = (x.flatten(0, 1) @ x_proj.to(x.dtype).t()).view(*x.shape[:2], len(x_proj))
     _, B, C = proj.split((rank, state, state), -1)
     starts = triton_scan.scan_forward(x, _delta(proj, dt_proj), _A(A_log), B, C, D.float(), _bias(dt_bias), True, mask,
-                                      out[..., :half])
+                                      out[..., :half], keep=keep)
     return out, proj, starts
 
 
@@ -148,6 +163,11 @@ def _(xz, conv_x, conv_z, x_proj, dt_proj, dt_bias, A_log, D, mask):
 def _(dout, xz, conv_x, conv_z, x_proj, dt_proj, dt_bias, A_log, D, mask, proj, starts):
     dconv = conv_x.new_empty(2, *conv_x.shape)
     return xz.new_empty(xz.shape), dconv, *(w.new_empty(w.shape) for w in (x_proj, dt_proj, dt_bias, A_log, D))
+
+
+@mixer_inference_op.register_fake
+def _(xz, *_):
+    return xz.new_empty(xz.shape)
 
 
 def _save(ctx, inputs, output):

@@ -2,7 +2,7 @@
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -74,6 +74,11 @@ def graph_size(size: int | Tensor) -> int | Tensor:
 def on_device(x: Tensor) -> contextlib.AbstractContextManager:
     """Context that makes x's device the current one, on which Triton launches kernels."""
     return torch.cuda.device(x.device) if x.is_cuda else contextlib.nullcontext()
+
+
+def gradients_wanted(args: Iterable[Any]) -> bool:
+    """Whether a call with these arguments is to be differentiated."""
+    return torch.is_grad_enabled() and any(isinstance(value, Tensor) and value.requires_grad for value in args)
 
 
 def register_gradient(scan_op, backward_op) -> None:

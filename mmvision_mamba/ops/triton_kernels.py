@@ -12,8 +12,8 @@ channels share. At s = 2, N = 8, T = 16 the floors are 6 and 10:
 ==============  ======================================================  ==============
 kernel          bytes                                                   s 2, N 8, T 16
 ==============  ======================================================  ==============
-scan_tiles      3 s + 4 N / T (the states at tile starts), read or      8
-                written
+scan_tiles      3 s + 4 N / T (the states at tile starts, which         8
+                inference leaves out), read or written
 ... ENDS        2 s + 4 (N + 1) / (K T), of several chunks              4 + 2.3 / K
 chain           4 (2 N + 1) / (K T), of several chunks                  4.3 / K
 reverse_ends    2 s + 4 (N + 1) / T                                     6.3
@@ -124,13 +124,14 @@ def scan_state(h, n, A, B, C, dt, x, y, inside, B_ROW: tl.constexpr, C_ROW: tl.c
 def scan_tiles(u, delta, A, B, C, D, bias, mask, y, starts, sums, u_batch, u_row, delta_batch, delta_row, B_batch,
                C_batch, mask_batch, mask_row, y_batch, y_row, length, channels, chunks, chunk_tiles,
                B_ROW: tl.constexpr, C_ROW: tl.constexpr, N: tl.constexpr, T: tl.constexpr, BLOCK: tl.constexpr,
-               SOFTPLUS: tl.constexpr, ENDS: tl.constexpr):
+               SOFTPLUS: tl.constexpr, ENDS: tl.constexpr, KEEP: tl.constexpr):
     """Scan every chunk from its true start, tile by tile: fill y, and `starts` for all tiles but the chunks' first.
 
     ENDS: from a zero state instead, without y; the last chunk is left out. Its end goes to where the next chunk's start
     belongs, and the sum of its step sizes to `sums`.
 
-    Shapes: starts ``(batch, tiles - 1, N, channels)``, from the second tile on; sums ``(batch, chunks - 1, channels)``.
+    Shapes: starts ``(batch, tiles - 1, N, channels)``, from the second tile on, or without KEEP, for inference, of
+    chunks - 1, from the second chunk on; sums ``(batch, chunks - 1, channels)``.
     With more than STATIC_STATES states, a chunk is one tile. Grid: batch · chunks (- 1 if ENDS) · blocks of channels.
     """
     blocks = tl.cdiv(channels, BLOCK)
@@ -148,7 +149,7 @@ def scan_tiles(u, delta, A, B, C, D, bias, mask, y, starts, sums, u_batch, u_row
     y += row * y_batch + c
     A += c * N
     tiles = tl.cdiv(length, T)
-    state = starts + (row * (tiles - 1) + first - 1) * N * channels + c
+    state = starts + (row * (tiles - 1) + first - 1 if KEEP else row * (chunks - 1) + chunk - 1) * N * channels + c
     if mask is not None:
         mask += row * mask_batch
     if D is not None:
@@ -177,7 +178,7 @@ def scan_tiles(u, delta, A, B, C, D, bias, mask, y, starts, sums, u_batch, u_row
         if N <= STATIC_STATES:
             ends = ()
             for n in tl.static_range(N):
-                if not ENDS:
+                if KEEP and not ENDS:
                     tl.store(state + n * channels, hs[n], mask=inside & (i > 0))
                 h, ys = scan_state(hs[n], n, A, Bs, Cs, dt, x, ys, inside, B_ROW, C_ROW, T, ENDS)
                 ends = ends + (h,)
@@ -193,8 +194,11 @@ def scan_tiles(u, delta, A, B, C, D, bias, mask, y, starts, sums, u_batch, u_row
             for t in tl.static_range(T):
                 tl.store(out, ys[t].to(y.dtype.element_ty), mask=inside & (t >= skip))
                 out += y_row
-        state += N * channels
+        if KEEP:
+            state += N * channels
     if ENDS:
+        if not KEEP:
+            state += N * channels
         for n in tl.static_range(N if N <= STATIC_STATES else 0):
             tl.store(state + n * channels, hs[n], mask=inside)
         tl.store(sums + (row * runs + chunk) * channels + c, total, mask=inside)

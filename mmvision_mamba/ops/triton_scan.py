@@ -9,13 +9,15 @@ from run to run. What each kernel moves is written down in `triton_kernels`.
 
 With TRITON_INTERPRET=1 in the environment before the first import, Triton runs the kernels on CPU tensors: for tests.
 """
+from itertools import product
+
 import torch
 import triton
 from torch import Tensor
 
 from . import triton_kernels as kernels
 from .chunked import plain_chunked_scan
-from .operators import exporting, on_device, outside_autocast, register_gradient
+from .operators import exporting, gradients_wanted, on_device, outside_autocast, register_gradient
 
 WARP = 32
 CHAIN = (16, 32)  # states chained per step, of short and of long chains
@@ -25,7 +27,8 @@ GRADIENT_REGISTERS = 168  # per thread; left alone, the assembler takes 200
 
 
 def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
-                 delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None, out: Tensor) -> Tensor:
+                 delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None, out: Tensor,
+                 keep: bool = True) -> Tensor:
     """Scan as `selective_scan` does, into `out`.
 
     Args:
@@ -33,20 +36,22 @@ def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
             each. Batches and tokens may lie any distance apart, channels and states must lie together: a tensor where
             they don't is copied.
         out: ``(batch, length, channels)``, gets y; strides as above, but not copied.
+        keep: whether a backward is to follow. Default: True.
 
     Returns:
-        The float32 states at the start of every tile but the first, ``(batch, tiles - 1, state, channels)``.
+        With `keep`, the float32 states at the start of every tile but the first, ``(batch, tiles - 1, state,
+        channels)``; else those of chunks, of no use to anyone.
     """
     (batch, length, channels), state = u.shape, A.shape[1]
     tile = tile_size(length)
     tiles, blocks = triton.cdiv(length, tile), triton.cdiv(channels, WARP)
-    starts = u.new_empty(starts_shape(batch, length, channels, state), dtype=torch.float32)
     if not u.numel():
-        return starts
-    u, delta, B, C = _rows(u), _rows(delta), _shared(B), _shared(C)
-    A, D, delta_bias, mask = _parameters_and_mask(A, D, delta_bias, mask)
+        return u.new_empty(starts_shape(batch, length, channels, state), dtype=torch.float32)
     chunk = _chunk(tiles, batch * blocks, state)
     chunks = triton.cdiv(tiles, chunk)
+    starts = u.new_empty(batch, (tiles if keep else chunks) - 1, state, channels, dtype=torch.float32)
+    u, delta, B, C = _rows(u), _rows(delta), _shared(B), _shared(C)
+    A, D, delta_bias, mask = _parameters_and_mask(A, D, delta_bias, mask)
     sums = u.new_empty(batch, chunks - 1, channels, dtype=torch.float32)
     constants = dict(C_ROW=C.stride(1), N=state, T=tile, BLOCK=WARP, SOFTPLUS=delta_softplus, num_warps=1)
 
@@ -54,12 +59,12 @@ def scan_forward(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: T
         kernels.scan_tiles[(batch * (chunks - ends) * blocks,)](
             u, delta, A, B, C, D, delta_bias, mask, out, starts, sums, *_strides(u, delta), B.stride(0), C.stride(0),
             *_strides(mask, out), length, channels, chunks, chunk, B_ROW=B.stride(1), **constants, ENDS=ends,
-            maxnreg=_scan_registers(state, ends))
+            KEEP=keep, maxnreg=_scan_registers(state, ends))
 
     with on_device(u):
         if chunks > 1:
             scan(True)
-            _chain(starts[:, chunk - 1::chunk], sums, A, reverse=False)
+            _chain(starts[:, chunk - 1::chunk] if keep else starts, sums, A, reverse=False)
         scan(False)
     return starts
 
@@ -192,9 +197,26 @@ def _(u, delta, A, B, C, D, delta_bias, delta_softplus, mask):
 register_gradient(triton_scan_op, triton_scan_backward_op)
 
 
+@torch.library.custom_op('mmvision_mamba::triton_scan_inference', mutates_args=())
+@outside_autocast
+def triton_scan_inference_op(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None,
+                             delta_bias: Tensor | None, delta_softplus: bool, mask: Tensor | None) -> Tensor:
+    """y as in `selective_scan`, where no gradient is asked for: no states are written."""
+    y = torch.empty(u.shape, dtype=u.dtype, device=u.device)
+    scan_forward(u, delta, A, B, C, D, delta_bias, delta_softplus, mask, y, keep=False)
+    return y
+
+
+@triton_scan_inference_op.register_fake
+def _(u, *_):
+    return u.new_empty(u.shape)
+
+
 def triton_scan(*args) -> Tensor:
     """`selective_scan` in Triton; while a graph is being exported, the chunked scan's plain operators."""
-    return plain_chunked_scan(*args) if exporting() else triton_scan_op(*args)[0]
+    if exporting():
+        return plain_chunked_scan(*args)
+    return triton_scan_op(*args)[0] if gradients_wanted(args) else triton_scan_inference_op(*args)
 
 
 def compile_variants():
@@ -212,10 +234,10 @@ def compile_variants():
             constants = dict(C_ROW=2 * state, N=state, T=16, BLOCK=WARP, SOFTPLUS=True)
             yield _variant(kernels.reverse_ends, label, constants, dtype)
             constants['B_ROW'] = 2 * state
-            yield _variant(kernels.scan_tiles, label, dict(constants, ENDS=False), dtype,
-                           _scan_registers(state, False))
-            yield _variant(kernels.scan_tiles, f'{label}, ends', dict(constants, ENDS=True), dtype,
-                           _scan_registers(state, True))
+            for ends, keep in product((False, True), (True, False)):
+                name = ', '.join([label, *(['ends'] if ends else []), *([] if keep else ['inference'])])
+                yield _variant(kernels.scan_tiles, name, dict(constants, ENDS=ends, KEEP=keep), dtype,
+                               _scan_registers(state, ends))
             yield _variant(kernels.scan_gradients, label, constants, dtype, GRADIENT_REGISTERS)
             yield _variant(kernels.sum_blocks, label, dict(N=state, SIZE=128), dtype)
 

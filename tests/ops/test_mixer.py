@@ -39,7 +39,7 @@ def quick_scan(request, monkeypatch):
         monkeypatch.setattr(triton_scan, 'scan_backward', quick_backward)
 
 
-def quick_forward(u, *args):
+def quick_forward(u, *args, keep=True):
     """As `scan_forward`, but the states are left out: they are no more than a shape."""
     *args, out = args
     out.copy_(chunked.chunked_scan_op(u, *args)[0])
@@ -93,7 +93,10 @@ def test_float32_agrees_with_plain_float64(batch, length, half, d_state, d_conv,
 def test_with_the_scans_own_kernels(real_scan, masked):
     layer = build(24, 2)
     x, mask = tokens(2, 18, 24, masked)
-    assert_close(run(layer, x, mask), run(layer, x, mask, plain=torch.float64))
+    results = run(layer, x, mask)
+    assert_close(results, run(layer, x, mask, plain=torch.float64))
+    with torch.no_grad():
+        assert torch.equal(layer(x, mask), results['output'])
 
 
 def test_more_channels_and_tokens_than_a_tile():
@@ -184,6 +187,7 @@ def test_operator_is_well_formed(dtype, masked):
     layer = build(12, 3, dtype=dtype)
     xz, mask = tokens(2, 9, 12, masked, dtype)
     torch.library.opcheck(mixer.mixer_op, (xz.requires_grad_(), *weights(layer), mask))
+    torch.library.opcheck(mixer.mixer_inference_op, (xz.detach(), *(value.detach() for value in weights(layer)), mask))
 
 
 @pytest.mark.parametrize('autocast', [False, True])

@@ -153,6 +153,22 @@ def test_launcher_fills_a_slice():
 
 
 @interpreted
+@pytest.mark.parametrize(('state', 'enough', 'chunks'), [(2, 1, 1), (2, 99, 3), (18, 1, 6)])
+def test_inference_writes_states_of_chunks_alone(monkeypatch, state, enough, chunks):
+    monkeypatch.setattr(triton_scan, 'ENOUGH', enough)
+    monkeypatch.setattr(triton_scan, 'PLENTY', 3)
+    args, mask = inputs(2, 22, 3, state), torch.rand(2, 22) > 0.2
+    out, again = torch.empty(2, 22, 3), torch.empty(2, 22, 3)
+    kept = launch(args, out, mask)
+    assert kept.shape == (2, 5, state, 3)
+    states = triton_scan.scan_forward(*args.values(), True, mask, again, keep=False)
+    assert states.shape == (2, chunks - 1, state, 3) and torch.equal(out, again)
+    assert torch.equal(states, kept if chunks == 6 else kept[:, 1::2][:, :chunks - 1])
+    with torch.no_grad():
+        assert torch.equal(selective_scan(**args, delta_softplus=True, mask=mask, backend='triton'), out)
+
+
+@interpreted
 def test_mask_passes_the_state_through_unchanged():
     args = inputs(1, 14, 3, 2, requires_grad=True)
     keep = torch.rand(14) > 0.4
@@ -175,6 +191,8 @@ def test_operators_are_well_formed(options):
     args = list(inputs(1, 6, 3, 2, torch.bfloat16, requires_grad=True).values())
     args = [*args, True, torch.rand(1, 6) > 0.3] if options == 'all' else [*args[:5], None, None, False, None]
     torch.library.opcheck(triton_scan.triton_scan_op, args)
+    torch.library.opcheck(triton_scan.triton_scan_inference_op, [
+        value.detach() if isinstance(value, torch.Tensor) else value for value in args])
 
 
 @interpreted

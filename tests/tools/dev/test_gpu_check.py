@@ -112,6 +112,24 @@ def test_a_stage_whose_time_is_over_begins_nothing(lane):
     assert 'not begun' in lane(DOING, Part('first', ''), until=-1)['first']
 
 
+def test_lanes_run_side_by_side(tmp_path):
+    code = '''
+import pathlib, sys, time
+mine, other = map(pathlib.Path, sys.argv[1:])
+mine.write_text('{}')
+while not other.exists():
+    time.sleep(0.05)
+mine.with_suffix('.done').write_text('{}')
+'''
+    notes = {}
+    both = [lanes.Lane((Part(name, '', 60.),), lambda parts, names=names: lanes.Process(
+        [sys.executable, '-c', code, *(tmp_path / name for name in names)], tmp_path / 'log', {}),
+        lambda part: tmp_path / f'{part.name}.done', lambda part, seconds, why: notes.update({part.name: why}))
+        for name, names in (('a', ('a', 'b')), ('b', ('b', 'a')))]
+    lanes.run_lanes(both, time.monotonic() + 60)
+    assert notes == dict(a='', b='')
+
+
 def runs(pid):
     try:
         return Path(f'/proc/{pid}/stat').read_text().rpartition(') ')[2][0] != 'Z'

@@ -74,8 +74,9 @@ class Check:
             folder.mkdir(parents=True, exist_ok=True)
         for path in self.logs.iterdir():
             path.unlink()
+        # The checkout first: wheels bring a package `tests` too.
         self.environment = {'PYTHONPATH': os.pathsep.join(map(str, (
-            self.site, self.built, ROOT / 'tools' / 'dev', ROOT))), 'PYTHONUNBUFFERED': '1'}
+            ROOT, self.site, self.built, ROOT / 'tools' / 'dev'))), 'PYTHONUNBUFFERED': '1'}
         if self.dry_run:
             self.environment |= {'TRITON_INTERPRET': '1', 'CUDA_VISIBLE_DEVICES': ''}
         self.beside: dict[str, Process] = {}

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from mmvision_mamba.ops import selective_scan
 from tests.helpers import mixers
 from tests.helpers.golden import FEATURES, TOLERANCES, golden_errors, golden_model
 from tests.helpers.scans import LEAST, error, inputs, scan_and_grads
@@ -41,7 +42,7 @@ def exact() -> Iterator[None]:
 
 
 def scan(place: Place, dtype: str) -> dict:
-    """The scan's kernels: every argument's gradient, masks, equal results of two runs."""
+    """The scan's kernels: every argument's gradient, masks; equal results of two runs, and of one without gradients."""
     rows = []
     for *shape, state in SMALL_SCANS if place.small else SCANS:
         for masked in MASKED[place.small:]:
@@ -53,17 +54,11 @@ def scan(place: Place, dtype: str) -> dict:
                 exactly = {name: value.detach().double().requires_grad_() for name, value in args.items()}
                 expected = _outputs(scan_and_grads(exactly, 'chunked' if shape[1] > LONG else 'reference', mask=mask))
                 with torch.no_grad():
-                    inference = scan_inference(args, mask)
+                    inference = selective_scan(**args, delta_softplus=True, mask=mask, backend='triton')
             errors = {name: error(value, expected[name], LEAST.get(name, 1e-12)) for name, value in found.items()}
             rows.append(_row(place, 'scan', dtype, (*shape, state), masked, errors,
                              equal=_equal(found, again) and torch.equal(inference, found['output'])))
     return _table(rows)
-
-
-def scan_inference(args: dict, mask: torch.Tensor | None) -> torch.Tensor:
-    """The scan without gradients, which is to give the same."""
-    from mmvision_mamba.ops import selective_scan
-    return selective_scan(**args, delta_softplus=True, mask=mask, backend='triton')
 
 
 def _outputs(pair) -> dict:

@@ -50,7 +50,7 @@ def tests(place: Place) -> dict:
     """The tests marked gpu, several at a time; in a dry run they are only found."""
     report, tests = place.folder / 'tests.xml', TESTS[:1] if place.small else TESTS
     options = ['--collect-only'] if place.small else ['-n', str(PROCESSES), '--timeout=100']
-    path = os.pathsep.join(filter(None, (str(ROOT / 'tools' / 'dev'), str(ROOT), os.environ.get('PYTHONPATH'))))
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get('PYTHONPATH'), str(ROOT / 'tools' / 'dev'))))
     done = subprocess.run([sys.executable, '-m', 'pytest', '-m', 'gpu', '-p', 'gpu_check.after_faults',
                            '-p', 'no:cacheprovider', f'--junitxml={report}', *options, *tests], cwd=ROOT,
                           env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': path}, capture_output=True,
