@@ -90,13 +90,16 @@ for name in names:
     if name == 'hanging':
         time.sleep(99)
     pathlib.Path(folder, name).write_text('{}')
+    if name == 'last words':
+        sys.exit(75)
 '''
 
 
 def test_a_part_that_kills_or_holds_its_process_costs_no_other(lane):
-    notes = lane(DOING, Part('first', ''), Part('faulty', ''), Part('hanging', '', 2.), Part('last', ''))
-    assert list(notes) == ['first', 'faulty', 'hanging', 'last']
-    assert notes['first'] == notes['last'] == ''
+    notes = lane(DOING, Part('first', ''), Part('faulty', ''),
+                 Part('hanging', '', 2.), Part('last words', ''), Part('last', ''))
+    assert list(notes) == ['first', 'faulty', 'hanging', 'last words', 'last']
+    assert notes['first'] == notes['last words'] == notes['last'] == ''
     assert notes['faulty'] == 'its process ended with code 7: faulty'
     assert notes['hanging'] == 'took longer than its 2 s'
 

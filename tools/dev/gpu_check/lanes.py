@@ -20,6 +20,7 @@ threading.Thread(target=end, daemon=True).start()
 sys.exit(subprocess.call(sys.argv[1:], stdin=subprocess.DEVNULL))
 '''
 _POLL = 0.1  # seconds
+AFTER_FAULT = 75  # exit code of a process that has left a part's result, and can do no more
 
 
 class Process:
@@ -61,6 +62,7 @@ class Lane:
     """Parts one after another in one process.
 
     A part that kills its process, or takes longer than its time, is left out, and a new process takes those after it.
+    So it does where a process ends with AFTER_FAULT, which leaves out none.
 
     Args:
         parts: what is to be done.
@@ -89,7 +91,9 @@ class Lane:
         elif self.left and self._process is None:
             self._process, self._since = self._start(self.left), now
         elif self.left and (code := self._process.poll()) is not None:
-            if not self._results(self.left[0]).exists():
+            if code == AFTER_FAULT:
+                self.end()
+            elif not self._results(self.left[0]).exists():
                 self._fail(f'its process ended with code {code}: {self._process.last_words()}')
         elif self.left and now - self._since > self.left[0].seconds:
             self._fail(f'took longer than its {self.left[0].seconds:.0f} s')

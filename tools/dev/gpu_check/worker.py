@@ -1,4 +1,5 @@
 """The process of a lane: does parts in order, and leaves each one's result in a file."""
+import gc
 import importlib
 import json
 import sys
@@ -6,8 +7,11 @@ import traceback
 from dataclasses import replace as changed
 from pathlib import Path
 
+import torch
+
 from mmvision_mamba.files import replace
 
+from .lanes import AFTER_FAULT
 from .stages import PARTS, Part, Place
 
 
@@ -35,15 +39,15 @@ def main(folder: str, device: str, small: str, *names: str) -> None:
         print(f'--- {name}', flush=True)
         write(place.folder / 'results' / f'{name}.json',
               do(PARTS[name], changed(place, folder=place.folder / 'files' / name)))
-        forget()
+        try:
+            free_device()
+        except RuntimeError as error:  # after a fault of the device every further call would fail
+            print(f'after {name}: {error}', flush=True)
+            sys.exit(AFTER_FAULT)
 
 
-def forget() -> None:
-    """Give back what the last part held on the device. After a fault of the device this ends the process: what ran on
-    in it would fail too, and a new one takes the parts that are left."""
-    import gc
-
-    import torch
+def free_device() -> None:
+    """Give back what the last part held on the device."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
