@@ -156,7 +156,7 @@ def test_launcher_fills_a_slice():
 @pytest.mark.parametrize(('state', 'enough', 'chunks'), [(2, 1, 1), (2, 99, 3), (18, 1, 6)])
 def test_inference_writes_states_of_chunks_alone(monkeypatch, state, enough, chunks):
     monkeypatch.setattr(triton_scan, 'ENOUGH', enough)
-    monkeypatch.setattr(triton_scan, 'PLENTY', 3)
+    monkeypatch.setattr(triton_scan, 'PLENTY', 6)
     args, mask = inputs(2, 22, 3, state), torch.rand(2, 22) > 0.2
     out, again = torch.empty(2, 22, 3), torch.empty(2, 22, 3)
     kept = launch(args, out, mask)

@@ -12,6 +12,8 @@ import pytest
 
 from mmvision_mamba.benchmark.page import fill_page
 from mmvision_mamba.benchmark.plan import PLAN
+from mmvision_mamba.commands import benchmark_options
+from mmvision_mamba.configs import packaged_config
 
 from ...helpers import ROOT
 
@@ -60,6 +62,13 @@ def test_the_parts_fit_the_time_and_the_pages():
     assert all(part.seconds <= 400 for part in PARTS.values())
     names = [part.name for stage in STAGES.values() for lane in stage.lanes for part in lane]
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize('name', BENCHMARKS)
+def test_the_commands_of_a_gpu_are_understood(name):
+    words = [word for word in BENCHMARKS[name].split() if word not in ('mamba_ssm', '--cuda-graphs')]
+    args = benchmark_options.parse([*words, '--device', 'cpu'])
+    assert all(packaged_config(config) for config in getattr(args, 'configs', ()))
 
 
 # Lanes ---------------------------------------------------------------------------------------------------------------

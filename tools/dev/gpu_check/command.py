@@ -20,6 +20,7 @@ import time
 from dataclasses import replace as changed
 from pathlib import Path
 
+from mmvision_mamba.benchmark.report import git_commit
 from mmvision_mamba.errors import UserError
 from mmvision_mamba.text import as_text
 
@@ -48,7 +49,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--minutes', type=float, default=9, help='after which all has ended; default: %(default)s')
     parser.add_argument('--work-dir', type=Path, default=Path(tempfile.gettempdir()) / 'mmvision_mamba_gpu_check',
                         help='for what is installed, built and trained; default: %(default)s')
-    parser.add_argument('--commit', default='unknown', help='of the code, where its copy has no .git')
+    parser.add_argument('--commit', default=git_commit() or 'unknown',
+                        help='of the code, where its copy has no .git')
     parser.add_argument('--dry-run', action='store_true', help='on the CPU, at sizes too small to mean anything')
     parser.add_argument('--publish', type=Path, metavar='OUT', help='run nothing: put the results of OUT into docs')
     parser.add_argument('--name', help='of the machine, for --publish')
