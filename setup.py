@@ -23,7 +23,8 @@ class BuildWithMIM(build_py):
         shutil.copy(HERE / 'model-index.yml', mim)
         (mim / 'tools').mkdir()
         for script in (HERE / 'tools').glob('*.py'):
-            if not (HERE / 'tools/dev' / script.name).exists():  # those are for maintainers
+            dev = HERE / 'tools/dev'
+            if not ((dev / script.name).exists() or (dev / script.stem).exists()):  # those are for maintainers
                 shutil.copy(script, mim / 'tools')
 
 
