@@ -48,8 +48,6 @@ def _register(variant: str) -> None:
 def _build(variant: str, pretrained: bool, pretrained_cfg: Any = None, pretrained_cfg_overlay: dict | None = None,
            cache_dir: str | os.PathLike | None = None, **kwargs: Any) -> nn.Module:
     from .classifier import MambaVisionClassifier
-    if cache_dir is not None:
-        raise ConfigError("cache_dir: weights are downloaded into the Hub's cache; set HF_HOME to move it")
     name, overlay = f'mambavision_{variant}', dict(pretrained_cfg_overlay or {})
     if isinstance(pretrained_cfg, str) and f'{name}.{pretrained_cfg}' not in _names():
         raise ConfigError(f'{name} has no weights {pretrained_cfg!r}'
@@ -57,6 +55,10 @@ def _build(variant: str, pretrained: bool, pretrained_cfg: Any = None, pretraine
     # timm 1.0.31 takes weights named in the overlay for ones in its own format, unless the overlay says otherwise.
     overlay.setdefault('custom_load', resolve_pretrained_cfg(name, pretrained_cfg).custom_load)
     cfg = resolve_pretrained_cfg(name, pretrained_cfg, dict(overlay))
+    if cache_dir is not None:
+        if cfg.source != 'hf-hub':  # of which timm itself downloads
+            raise ConfigError("cache_dir: weights are downloaded into the Hub's cache; set HF_HOME to move it")
+        kwargs['cache_dir'] = cache_dir
     if pretrained and cfg.custom_load and cfg.url and not (cfg.file or cfg.state_dict or cfg.source):
         overlay['file'] = cfg.url  # timm would download and read it in its own way; `load_pretrained` reads URLs too
     if 'img_size' in kwargs:

@@ -6,6 +6,7 @@ import timm
 import torch
 
 from mmvision_mamba import create_model
+from mmvision_mamba.errors import ConfigError
 
 from ..data.golden.weights import fill, image
 from ..helpers.hub_repositories import put_in_cache
@@ -47,15 +48,18 @@ def create(source, folder, cache, monkeypatch, **options):
         return timm.create_model(f'local-dir:{folder}', pretrained=True, **options).eval()
     from huggingface_hub import constants
     monkeypatch.setattr(constants, 'HF_HUB_OFFLINE', True)
-    monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(cache))
     put_in_cache(folder, cache, 'me/small')
+    if source == 'cache_dir':
+        options['cache_dir'] = str(cache)
+    else:
+        monkeypatch.setattr(constants, 'HF_HUB_CACHE', str(cache))
     return timm.create_model('hf-hub:me/small', pretrained=True, **options).eval()
 
 
 each_source = pytest.mark.parametrize('source', ['hf-hub', 'local-dir'])
 
 
-@each_source
+@pytest.mark.parametrize('source', ['hf-hub', 'local-dir', 'cache_dir'])
 def test_the_classifier(source, model, folder, tmp_path, monkeypatch):
     x = pixels(1, 64, 64)
     torch.testing.assert_close(create(source, folder, tmp_path, monkeypatch)(x), model(x))
@@ -74,6 +78,11 @@ def test_other_classes_and_channels(model, folder, tmp_path, monkeypatch):
     assert found(pixels(1, 64, 64, channels=1)).shape == (1, 3)
     key = 'levels.3.blocks.1.norm1.weight'
     assert torch.equal(found.state_dict()[key], model.state_dict()[key])
+
+
+def test_cache_dir_is_for_repositories(tmp_path):
+    with pytest.raises(ConfigError, match='HF_HOME'):
+        timm.create_model('mambavision_tiny', pretrained=True, cache_dir=str(tmp_path))
 
 
 def test_timm_backbone_of_transformers():
