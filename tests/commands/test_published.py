@@ -12,6 +12,7 @@ from mmvision_mamba import configs as configs_module
 from mmvision_mamba.preflight.read import read_config
 from mmvision_mamba.published import LICENCE, MODELS
 
+from ..helpers import ROOT
 from ..helpers.hub_server import environment, hub, use
 from ..helpers.small_configs import SEGMENTOR
 
@@ -100,8 +101,7 @@ def test_the_whole_published_detector(tmp_path, shapes):
     """With weights of its shapes; a process of its own each time, as a user has it."""
     name = 'cascade_mask_rcnn_mambavision_t_coco'
     model = next(model for model in MODELS if model.name == name)
-    command = [sys.executable, '-m', 'mmvision_mamba', 'infer', name, 'published', shapes / 'val/000000.png',
-               '--device', 'cpu']
+    command = [sys.executable, ROOT / 'tools/infer.py', name, 'published', shapes / 'val/000000.png', '--device', 'cpu']
     with hub(tmp_path / 'served') as server:
         server.add(model.repo, {model.file: weights_of(name, tmp_path / 'w.pth')})
         for more in ({}, {}, dict(HF_HUB_OFFLINE='1', HF_ENDPOINT='http://127.0.0.1:1')):
