@@ -4,17 +4,19 @@ import io
 import os.path as osp
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image
 
 from ..datasets.image_files import open_file_picture, open_picture
 from ..datasets.image_formats import jpeg_markers, read_header
-from ..datasets.loading import CheckedLoadImageFromFile
 from ..datasets.mask_values import is_lossy
 from ..files import open_file
 from ..printable import shown
 from ..processes import warn_once
+
+if TYPE_CHECKING:  # the runner imports this file, perhaps while mmcv is being imported
+    from ..datasets.loading import CheckedLoadImageFromFile
 
 SAMPLE = 24  # images of an annotation file that are looked at
 _EXIF_ORIENTATION = 0x0112  # its values 5 to 8: turned by 90°
@@ -35,7 +37,7 @@ class Sizes(NamedTuple):
     orientation: int = 1
 
 
-def sizes_of(path: str, loader: CheckedLoadImageFromFile | None = None) -> Sizes | None:
+def sizes_of(path: str, loader: 'CheckedLoadImageFromFile | None' = None) -> Sizes | None:
     """The sizes of an image on the local file system; None where it is no image that Pillow takes.
 
     Args:
@@ -53,11 +55,11 @@ def sizes_of(path: str, loader: CheckedLoadImageFromFile | None = None) -> Sizes
         return None
 
 
-def _turns(loader: CheckedLoadImageFromFile | None) -> bool:
+def _turns(loader: 'CheckedLoadImageFromFile | None') -> bool:
     return loader is not None and loader.color_type in ('color', 'grayscale')
 
 
-def _turned_by(loader: CheckedLoadImageFromFile, path: str, stored: tuple[int, int]) -> tuple[int, int]:
+def _turned_by(loader: 'CheckedLoadImageFromFile', path: str, stored: tuple[int, int]) -> tuple[int, int]:
     """(width, height) of an image out of a loader. Of a JPEG a small one with its headers is decoded in its place."""
     with open_file(path) as file:
         content = file.read(2**20)
@@ -109,7 +111,7 @@ def _sizes(image: Image.Image) -> Sizes:
     return Sizes(image.size, image.size[::-1] if orientation >= 5 else image.size, is_lossy(image), orientation)
 
 
-def loaded_size(sizes: Sizes, loader: CheckedLoadImageFromFile | None) -> tuple[int, int]:
+def loaded_size(sizes: Sizes, loader: 'CheckedLoadImageFromFile | None') -> tuple[int, int]:
     """(width, height) of an image out of a pipeline's loader; None: of one that never turns images."""
     return sizes.upright if _turns(loader) else sizes.stored
 
@@ -122,7 +124,7 @@ class UnlikeMask(NamedTuple):
     turned: bool
 
 
-def unlike_masks(infos: Sequence[Mapping], loader: CheckedLoadImageFromFile | None) -> list[UnlikeMask]:
+def unlike_masks(infos: Sequence[Mapping], loader: 'CheckedLoadImageFromFile | None') -> list[UnlikeMask]:
     """The masks of another size than their images as a pipeline loads these.
 
     Args:
@@ -151,7 +153,7 @@ def sample_sizes(content: dict) -> list[tuple[str, int, int]]:
 
 
 def warn_of_sizes(source: str, folder: str, sizes: Sequence[tuple[str, int, int]],
-                  loader: CheckedLoadImageFromFile | None = None) -> None:
+                  loader: 'CheckedLoadImageFromFile | None' = None) -> None:
     """Log a warning where images have another size, as stored or as their header turns them, than is said.
 
     Args:
