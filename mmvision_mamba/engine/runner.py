@@ -15,6 +15,7 @@ from mmengine.model import MMDistributedDataParallel, is_model_wrapper, revert_s
 from mmengine.optim import OptimWrapperDict
 from mmengine.registry import RUNNERS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.visualization import Visualizer
 
 from ..backbones.weights import check_fit
 from ..checkpoints import mmengine_loader, resuming
@@ -229,6 +230,9 @@ class MambaVisionRunner(Runner):
     def build_visualizer(self, visualizer=None):
         if visualizer is None:  # mmengine's default
             visualizer = dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
+        # By its name mmengine finds an earlier run's, which would go on to write to that run's folder.
+        if isinstance(visualizer, dict) and Visualizer.check_instance_created(visualizer.get('name', '')):
+            visualizer = {**visualizer, 'name': f'{visualizer["name"]}_{self.experiment_name}'}
         return super().build_visualizer(guard_vis_backends(visualizer) if isinstance(visualizer, dict) else visualizer)
 
     # Checkpoints ------------------------------------------------------------------------------------------------
