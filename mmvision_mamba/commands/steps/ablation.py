@@ -14,6 +14,7 @@ from torch import nn
 from ...costs.flops import count_flops
 from ...errors import ConfigError, DataError
 from ...files import replace
+from ...preflight.schedule import set_length
 from .prepare import build_runner
 
 RESULTS, TABLE = 'ablation.json', 'ablation.md'
@@ -71,13 +72,7 @@ def shorten(cfg: Config, iterations: int | None) -> Config:
     if 'max_iters' not in cfg.get('train_cfg', {}):
         raise ConfigError(f'{cfg.filename}: ablations are counted in iterations, and there is no train_cfg.max_iters')
     if iterations is not None:
-        ratio = iterations / cfg.train_cfg.max_iters
-        for scheduler in cfg.get('param_scheduler') or []:
-            for key in {'begin', 'end'} & set(scheduler):
-                scheduler[key] = round(scheduler[key] * ratio)
-            if 'end' in scheduler:
-                scheduler.end = max(scheduler.end, scheduler.get('begin', 0) + 1)
-        cfg.train_cfg.max_iters = iterations
+        set_length(cfg, iterations)
     return cfg
 
 
