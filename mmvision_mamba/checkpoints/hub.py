@@ -87,7 +87,7 @@ def hub_file(reference: Reference, rather: str | None = None) -> Path:
     files: list[str] = []
     unreachable = None
     if reference.file is None or rather is not None or not _COMMIT.fullmatch(reference.revision or ''):
-        with _errors(hub, reference):
+        with explained(hub, reference):
             files, unreachable = _files(hub, reference)
     file = rather if rather in files else reference.file
     local = unreachable is not None and not _code(unreachable)  # else the library asks again, some times
@@ -104,7 +104,7 @@ def hub_file(reference: Reference, rather: str | None = None) -> Path:
 
 def _download(hub, reference: Reference, local: bool) -> Path:
     """A file in the cache; `local`: nothing is downloaded, for the Hub was just found to be out of reach."""
-    with _errors(hub, reference):
+    with explained(hub, reference):
         tries = 0
         while True:
             try:
@@ -145,7 +145,7 @@ def _files(hub, reference: Reference) -> tuple[list[str], Exception | None]:
 
 
 @contextmanager
-def _errors(hub, reference: Reference) -> Iterator[None]:
+def explained(hub, reference: Reference) -> Iterator[None]:
     """Say in a line or two what the library raises, whose own messages are long, and repeat what the server says."""
     errors = hub.errors
     repo, revision, file = reference

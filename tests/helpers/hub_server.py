@@ -25,6 +25,8 @@ class HubServer:
     Attributes:
         url: for HF_ENDPOINT.
         gated: names of repositories that are refused to all.
+        private: names of those that were made as private ones.
+        large: what was uploaded by Git LFS, by its SHA-256.
         breaks: the connection ends after this many bytes of the content, as many times as `times` says.
         fails: the status of all answers; 0: what they are.
         asked: method, path and Authorization of each request.
@@ -35,6 +37,8 @@ class HubServer:
         self.gated: set[str] = set()
         self.breaks, self.times, self.fails = 0, 0, 0
         self.asked: list[tuple[str, str, str | None]] = []
+        self.large: dict[str, bytes] = {}
+        self.private: set[str] = set()
 
     def add(self, repo: str, files: dict[str, bytes]) -> Path:
         """Add files to a repository, which is made where there is none; returns its folder."""
@@ -86,7 +90,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _serve(self):
         path = unquote(urlsplit(self.path).path)
         self.hub.asked.append((self.command, path, self.headers.get('Authorization')))
-        body = self.rfile.read(int(self.headers.get('Content-Length') or 0))
+        body = self._body()
         if self.hub.fails:
             self._error(self.hub.fails, 'Unavailable')
         elif match := re.fullmatch(rf'/{_REPO}/resolve/([^/]+)/(.+)', path):
@@ -97,6 +101,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 siblings=[dict(rfilename=name) for name in self.hub.files(match[1])]))
         else:
             self._write(path, body)
+
+    def _body(self) -> bytes:
+        if self.headers.get('Transfer-Encoding') != 'chunked':
+            return self.rfile.read(int(self.headers.get('Content-Length') or 0))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b''.join(parts)
 
     def _revision(self, repo, revision) -> bool:
         if repo in self.hub.gated:
@@ -125,7 +139,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self._answer(200, content, **headers)
 
     def _write(self, path, body):
-        """What pushing asks for: who one is, a new repository, which files are large (none), a commit."""
+        """What pushing asks for: who one is, a new repository, which files are large, their upload, a commit."""
+        if path.startswith('/lfs/'):
+            self.hub.large[hashlib.sha256(body).hexdigest()] = body
+            return self._answer(200, b'')
         if not self.headers.get('Authorization'):
             return self._error(401, 'Unauthorized')
         if path == '/api/whoami-v2':
@@ -138,14 +155,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if (self.hub.folder / repo).is_dir():
                 return self._answer(409, dict(error='exists', url=f'{self.hub.url}/{repo}'))
             (self.hub.folder / repo).mkdir(parents=True)
+            self.hub.private |= {repo} if asked.get('private') or asked.get('visibility') == 'private' else set()
             return self._answer(200, dict(id=repo, url=f'{self.hub.url}/{repo}'))
         if match := re.fullmatch(rf'/api/models/{_REPO}/preupload/[^/]+', path):
-            return self._answer(200, dict(files=[dict(path=file['path'], uploadMode='regular', shouldIgnore=False)
-                                                 for file in json.loads(body)['files']]))
+            return self._answer(200, dict(files=[dict(
+                path=file['path'], uploadMode='lfs' if file['path'].endswith('.safetensors') else 'regular',
+                shouldIgnore=False) for file in json.loads(body)['files']]))
+        if match := re.fullmatch(rf'/{_REPO}\.git/info/lfs/objects/batch', path):
+            return self._answer(200, dict(transfer='basic', objects=[
+                dict(asked, actions=dict(upload=dict(href=f"{self.hub.url}/lfs/{asked['oid']}")))
+                for asked in json.loads(body)['objects']]))
         if match := re.fullmatch(rf'/api/models/{_REPO}/commit/[^/]+', path):
             for line in map(json.loads, body.splitlines()):
                 if line['key'] == 'file':
                     self.hub.add(match[1], {line['value']['path']: base64.b64decode(line['value']['content'])})
+                elif line['key'] == 'lfsFile':
+                    self.hub.add(match[1], {line['value']['path']: self.hub.large[line['value']['oid']]})
                 elif line['key'] == 'deletedFile':
                     (self.hub.folder / match[1] / line['value']['path']).unlink()
             commit = self.hub.commit(match[1])
@@ -172,7 +197,8 @@ def hub(folder: Path) -> Iterator[HubServer]:
 def environment(server: HubServer | None, home: Path, **more: str) -> dict[str, str]:
     """The variables by which another process uses that server, or without one none, and a cache of its own."""
     return dict(HF_ENDPOINT=server.url if server else 'http://127.0.0.1:1', HF_HOME=str(home), no_proxy='127.0.0.1',
-                HF_HUB_CACHE=str(home / 'hub'), HF_HUB_DISABLE_TELEMETRY='1', TORCH_HOME=str(home / 'torch'), **more)
+                HF_HUB_CACHE=str(home / 'hub'), HF_HUB_DISABLE_TELEMETRY='1', HF_HUB_DISABLE_XET='1',
+                TORCH_HOME=str(home / 'torch'), **more)
 
 
 def use(server: HubServer | None, monkeypatch, home: Path, offline: bool = False) -> None:
@@ -184,7 +210,8 @@ def use(server: HubServer | None, monkeypatch, home: Path, offline: bool = False
         monkeypatch.setenv(name, value)
     for name, value in dict(ENDPOINT=url, HF_HUB_OFFLINE=offline,
                             HUGGINGFACE_CO_URL_TEMPLATE=url + '/{repo_id}/resolve/{revision}/{filename}',
-                            HF_HUB_CACHE=str(home / 'hub'), HF_TOKEN_PATH=str(home / 'token')).items():
+                            HF_HUB_CACHE=str(home / 'hub'), HF_TOKEN_PATH=str(home / 'token'),
+                            HF_HUB_DISABLE_XET=True).items():
         for module in modules:
             if name in vars(module):
                 monkeypatch.setattr(module, name, value)

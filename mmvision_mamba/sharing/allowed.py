@@ -1,0 +1,145 @@
+"""What a config from elsewhere may say: types of OpenMMLab's toolboxes and this package, and no file or code besides.
+
+A config is built by name: a name that is a dotted path would be imported, some classes load files or write them, and
+some texts are paths. So nothing is built of a config before all of it has passed these checks. What is saved passes
+them, too, so that whoever gets it can load it.
+"""
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import mmengine.registry as registries
+from mmengine.registry import Registry
+
+from ..errors import ConfigError
+from ..limits import FILE_NAME
+from ..printable import is_name, shown
+from ..text import did_you_mean
+
+# What is shared of a config. The others are a run's, or variables of the config file.
+KEYS = ('default_scope', 'data_root', 'model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'train_cfg',
+        'val_cfg', 'test_cfg', 'val_evaluator', 'test_evaluator', 'optim_wrapper', 'param_scheduler', 'auto_scale_lr',
+        'default_hooks', 'custom_hooks', 'log_processor', 'tta_model', 'tta_pipeline', 'randomness',
+        'find_unused_parameters')
+SCOPES = ('mmdet', 'mmseg')
+_SCOPED = (*SCOPES, 'mmengine', 'mmcv', 'mmvision_mamba')
+_PACKAGES = (*_SCOPED, 'torch')  # whose classes are built, of those that are registered
+_OWN = {  # this package's, which configs name by their path
+    'mmvision_mamba.datasets.image_mask.ImageMaskDataset', 'mmvision_mamba.datasets.coco_dataset.MendedCocoDataset',
+    'mmvision_mamba.evaluation.coco_metric.MendedCocoMetric',
+    'mmvision_mamba.evaluation.lvis_metric.LVISMetric'}
+_REGISTRIES = ('MODELS', 'DATASETS', 'TRANSFORMS', 'METRICS', 'EVALUATOR', 'OPTIMIZERS', 'OPTIM_WRAPPERS',
+               'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'DATA_SAMPLERS', 'LOOPS', 'HOOKS', 'TASK_UTILS',
+               'WEIGHT_INITIALIZERS', 'LOG_PROCESSORS')
+# What configs name besides classes that are registered: functions that make batches, and mmcv's operators.
+_FUNCTIONS = ('pseudo_collate', 'default_collate', 'nms', 'soft_nms', 'RoIAlign', 'RoIPool', 'DeformRoIPool')
+# Registered classes that read what their arguments name, from disks or networks, write, or look names up elsewhere.
+_REFUSED = (
+    'ATSSVLFusionHead', 'Albu', 'AppearanceFreeLink', 'BertModel', 'CLIPTextEncoder', 'COCOCaptionMetric',
+    'CameraMotionCompensation', 'DecathlonDataset', 'Detectron2Wrapper', 'DumpDetResults', 'DumpODVGResults',
+    'DumpProposals', 'DumpResults', 'GLIP', 'GroundingDINO', 'KnowledgeDistillationSingleStageDetector', 'LAD',
+    'LoadProposals', 'MOTChallengeMetric', 'NPUProfilerHook', 'ODVGDataset', 'OpenImagesChallengeDataset',
+    'OpenImagesDataset', 'Pretrained', 'PretrainedInit', 'ProfilerHook', 'RFSearchHook', 'RandomSamplingNegPos',
+    'RefCocoDataset', 'SubmitFormatHook', 'TIMMBackbone', 'VPD')
+_READS = ('checkpoint', 'pretrained', 'load_from', 'resume_from', 'tokenizer_name', 'language_model', 'dataset_name')
+_WRITES = ('out_dir', 'output_dir', 'out_file', 'out_file_path', 'outfile_prefix', 'save_dir', 'test_out_dir',
+           'work_dir', 'published_keys')
+_WORDS = re.compile(r'[\w +-]*', re.ASCII)  # of a model, whose texts are names of options
+_LOADED = ('.pkl', '.pickle', '.py', '.pth', '.pt', '.npy', '.npz', '.bin', '.so', '.yml', '.yaml')
+
+
+def check_allowed(config: Mapping[str, Any], where: str = 'config') -> None:
+    """Raise ConfigError for what a shared config may not have; names its place.
+
+    Args:
+        config: plain data, its toolbox imported.
+        where: what to call it in messages. Default: 'config'.
+    """
+    for key in config:
+        if key not in KEYS:
+            raise ConfigError(f"{where}: the key '{shown(key)}' is not one of a shared config"
+                              f'{did_you_mean(key, KEYS)}: nothing is imported or inherited there')
+    scope = config.get('default_scope')
+    if scope not in SCOPES:
+        raise ConfigError(f"{where}.default_scope is '{shown(scope)}': expected one of {', '.join(SCOPES)}")
+    for key, value in config.items():
+        if key in ('model', 'tta_model') and not isinstance(value, Mapping):
+            raise ConfigError(f"{where}.{key} is '{shown(value)}': expected an object")
+        _check(value, f'{where}.{key}', scope, key in ('model', 'tta_model'), '')
+
+
+def _check(value: Any, where: str, scope: str, in_model: bool, name: str) -> None:
+    if isinstance(value, Mapping):
+        scope = _scope(value, where, scope)
+        for key, item in value.items():
+            place = f'{where}.{shown(key, 100)}'
+            if not is_name(key) or (key.startswith('_') and key != '_scope_') or '{{' in key:
+                raise ConfigError(f'{place}: no key of a shared config')
+            if key in _READS and item and not isinstance(item, Mapping):
+                raise ConfigError(f"{place} is '{shown(item)}': a shared config reads no other file")
+            if key in _WRITES and item:
+                raise ConfigError(f"{place} is '{shown(item)}': a shared config says not where to write")
+            if key in ('type', 'dataset_type'):
+                _check_type(item, place, scope)
+            elif key != '_scope_':
+                _check(item, place, scope, in_model, key)
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            _check(item, f'{where}.{i}', scope, in_model, name)
+    elif isinstance(value, str):
+        _check_text(value, where, in_model)
+
+
+def _scope(value: Mapping, where: str, scope: str) -> str:
+    own = value.get('_scope_', scope)
+    if own not in _SCOPED:
+        raise ConfigError(f"{where}._scope_ is '{shown(own)}': expected one of {', '.join(_SCOPED)}")
+    return own
+
+
+def _check_text(text: str, where: str, in_model: bool) -> None:
+    parts = re.split(r'[/\\]', text)
+    problem = None
+    if not is_name(text) or len(text) > FILE_NAME or '{{' in text:
+        problem = 'no text of a config'
+    elif in_model and not _WORDS.fullmatch(text):
+        problem = 'texts of a model are words, no paths'
+    elif text.startswith(('/', '~', '\\')) or ':' in text or '..' in parts:
+        problem = 'a shared config names no files but below its data_root'
+    elif text.lower().endswith(_LOADED):
+        problem = 'a shared config has no files loaded'
+    if problem:
+        raise ConfigError(f"{where} is '{shown(text)}': {problem}")
+
+
+def _check_type(type_: Any, where: str, scope: str) -> None:
+    """Raise ConfigError unless a type is a registered class of the toolboxes or this package, and a harmless one."""
+    if isinstance(type_, str) and type_ in _OWN:
+        return
+    prefix, _, name = type_.rpartition('.') if isinstance(type_, str) else ('', '', '')
+    if not name.isidentifier() or prefix not in ('', *_SCOPED):
+        raise ConfigError(f"{where} is '{shown(type_)}': expected the name of a registered type of mmdet, mmseg or "
+                          'mmvision_mamba')
+    if name in _REFUSED:
+        raise ConfigError(f"{where} is '{shown(type_)}', which reads or writes files of its own: a shared config has "
+                          'no such type')
+    if name not in _FUNCTIONS and not _is_registered(name, prefix or scope):
+        raise ConfigError(f"{where} is '{shown(type_)}': no class of that name is registered by mmdet, mmseg or "
+                          'mmvision_mamba')
+
+
+def _is_registered(name: str, scope: str) -> bool:
+    for registry in _REGISTRIES:
+        root = getattr(registries, registry)
+        with root.switch_scope_and_registry(scope if scope in SCOPES else None) as here:
+            found = _look_up(here, name) or _look_up(root, name)
+        if inspect.isclass(found) and found.__module__.partition('.')[0] in _PACKAGES:
+            return True
+    return False
+
+
+def _look_up(registry: Registry, name: str) -> Any:
+    """What is registered under a name; never what `Registry.get` would import for it."""
+    registry.import_from_location()
+    return registry.module_dict.get(name)

@@ -1,0 +1,81 @@
+"""What a config from elsewhere may say."""
+import copy
+
+import pytest
+from mmengine.registry import DefaultScope
+
+from mmvision_mamba.configs import config_names
+from mmvision_mamba.errors import ConfigError, UserError
+from mmvision_mamba.preflight.read import read_config
+from mmvision_mamba.sharing.allowed import KEYS, check_allowed
+from mmvision_mamba.sharing.folder import _settings
+from mmvision_mamba.sharing.plain import from_data
+
+MODELS = [name for name in config_names() if 'in1k' not in name and not name.startswith('ablations/')
+          and name != 'mambavision_t_shapes']
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_every_config_of_this_package_may_be_shared(name):
+    try:
+        cfg = read_config(name, find_data=False)
+    except UserError as error:
+        pytest.skip(str(error))
+    if cfg.default_scope not in ('mmdet', 'mmseg'):
+        pytest.skip('a classifier')
+    settings = _settings(cfg, 'mine')  # which checks them
+    assert set(settings) <= set(KEYS) and not settings['model']['backbone'].get('init_cfg')
+
+
+@pytest.fixture(scope='module')
+def config():
+    return from_data(_settings(read_config('cascade_mask_rcnn_mambavision_t_coco', find_data=False), 'coco'))
+
+
+def put(config, place, value):
+    *above, last = place.split('.')
+    for key in above:
+        config = config[int(key) if key.isdigit() else key]
+    config[last] = value
+
+
+@pytest.mark.parametrize(('place', 'value', 'message'), [
+    ('custom_imports', dict(imports=['os']), r"the key 'custom_imports' is not one of a shared config"),
+    ('_base_', 'other.py', r"the key '_base_'"),
+    ('work_dir', '/tmp/x', r"the key 'work_dir'"),
+    ('load_from', 'x.pth', r"the key 'load_from'"),
+    ('default_scope', 'os', r"default_scope is 'os': expected one of mmdet, mmseg"),
+    ('model', 'text', r"config\.model is 'text': expected an object"),
+    ('model.neck.type', 'os.system', r"config\.model\.neck\.type is 'os\.system': expected the name of a registered"),
+    ('model.neck.type', 'mmdet.apis.inference.os', r'expected the name of a registered type'),
+    ('model.neck.type', 'mmvision_mamba.commands.train.run', r'expected the name of a registered type'),
+    ('model.neck.type', 'system', r"is 'system': no class of that name"),
+    ('model.neck.type', ['FPN'], r'expected the name of a registered type'),
+    ('model.neck.type', 'mmdet.inference_detector', r'no class of that name'),
+    ('model.neck._scope_', 'os', r"_scope_ is 'os'"),
+    ('model.neck._delete_', True, r'no key of a shared config'),
+    ('model.neck.imports', '../x', r'texts of a model are words, no paths'),
+    ('model.backbone.init_cfg', dict(type='Pretrained', checkpoint='x.pth'), r'type is .Pretrained., which reads'),
+    ('model.backbone.pretrained', 'torchvision://resnet50', r'reads no other file'),
+    ('model.backbone.init_cfg', dict(type='Normal', checkpoint='http://x'), r'reads no other file'),
+    ('model.roi_head.mask_head.loss_mask.class_weight', '/etc/passwd', r'texts of a model are words'),
+    ('model.roi_head.mask_head.loss_mask.class_weight', 'weights.pkl', r'texts of a model are words'),
+    ('train_dataloader.dataset.ann_file', '/etc/passwd', r'names no files but below its data_root'),
+    ('train_dataloader.dataset.ann_file', 'a/../../x.json', r'names no files'),
+    ('train_dataloader.dataset.ann_file', 'http://host/x.json', r'names no files'),
+    ('train_dataloader.dataset.ann_file', 'C:/x.json', r'names no files'),
+    ('train_dataloader.dataset.ann_file', 'proposals.pkl', r'has no files loaded'),
+    ('train_dataloader.dataset.ann_file', '{{$HOME}}', r'no text of a config'),
+    ('train_dataloader.dataset.ann_file', 'x' * 10_000, r'no text of a config'),
+    ('train_dataloader.dataset.data_root', '~/x', r'names no files'),
+    ('train_dataloader.dataset.pipeline', [dict(type='Albu', transforms=[])], r"is 'Albu', which reads or writes"),
+    ('train_dataloader.collate_fn', dict(type='eval'), r"is 'eval': no class of that name"),
+    ('test_evaluator.outfile_prefix', 'x', r'says not where to write'),
+    ('default_hooks.checkpoint.out_dir', 'x', r'says not where to write'),
+    ('optim_wrapper.optimizer.type', 'print', r"is 'print': no class of that name")])
+def test_what_runs_code_or_names_files_is_refused_by_its_key(config, place, value, message):
+    hostile = copy.deepcopy(config)
+    put(hostile, place, value)
+    with pytest.raises(ConfigError, match=message) as raised, DefaultScope.overwrite_default_scope('mmdet'):
+        check_allowed(hostile)
+    assert len(str(raised.value)) < 700 and len(str(raised.value).splitlines()) == 1
