@@ -10,7 +10,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from typing_extensions import assert_type
 
-from mmvision_mamba import Inferencer, MambaVision, MM_mamba_vision, create_model
+from mmvision_mamba import Inferencer, MambaVision, MM_mamba_vision, Model, create_model
 from mmvision_mamba.backbones import MambaVisionClassifier
 from mmvision_mamba.inference import Prediction
 from mmvision_mamba.ops import selective_scan
@@ -38,6 +38,13 @@ samples = inferencer.predict([Path('photo.jpg'), np.zeros((64, 64, 3), np.uint8)
 assert_type(samples, list[BaseDataElement])
 assert_type(inferencer.draw('photo.jpg', samples[0]), np.ndarray)
 assert_type(inferencer(['photo.jpg', 0], out_dir='results'), dict[str, list])
+
+model = Model('config.py', Path('checkpoint.pth'), data='folder')
+assert_type(model.train(epochs=1, batch=2, lr=1e-4, amp=True), Model)
+assert_type(model.predict('photo.jpg')[0], BaseDataElement)
+assert_type(model.export('onnx', shape=(64, 64)), Path)
+assert_type(Model.load('hf://owner/name').push('owner/other', private=True), str)
+model.train(epochs='ten')  # type: ignore[arg-type]
 for prediction, picture in inferencer.run('photos', return_vis=True):
     assert_type(prediction, Prediction)
     assert_type(picture, np.ndarray | None)

@@ -2,6 +2,7 @@
 
 A command's module has a docstring, whose first line is its summary, `add_options(parser)` and `run(args)`, which
 returns the exit code or None for 0. Nothing heavy is imported before `run`: help and completion answer at once.
+Python calls them by `call`, and gets errors instead of exit codes.
 """
 import argparse
 import os
@@ -9,14 +10,15 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..checkpoints import enforce_safe_reading
+from ..errors import ConfigError
 from ..limits import limit_opencv
 from ..printable import shown
-from ..text import did_you_mean
+from ..text import check_names, did_you_mean
 from ..version import __version__
-from .errors import closed_output, printable_output, user_errors
+from .errors import closed_output, printable_output, raising_user_errors, user_errors
 
 # In the order of the help.
 COMMANDS = ('train', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset',
@@ -80,6 +82,50 @@ def main_of(command: str, argv: Sequence[str], prog: str | None = None) -> int:
         check_outputs(args)
         use_published(args)
         return module.run(args) or 0
+
+
+def call(command: str, **options: Any) -> int:
+    """Run a command in this process, as Python takes it, and return its exit code.
+
+    Args:
+        command: one of `COMMANDS`.
+        options: its arguments, `work_dir` for --work-dir, True for an option without a value; those left out have
+            their defaults.
+
+    Raises:
+        UserError: what the command would print. ConfigError: it has no such option, or not of that value.
+    """
+    from .options import check_outputs, use_published
+    actions = options_of(command)
+    check_names(options, actions, f'{command} has no option')
+    values = {name: _option(actions[name], value) for name, value in options.items()}
+    enforce_safe_reading()
+    limit_opencv()
+    with raising_user_errors():
+        args = argparse.Namespace(**{name: action.default for name, action in actions.items()} | values)
+        check_outputs(args)
+        use_published(args)
+        return _module(command).run(args) or 0
+
+
+def _option(action: argparse.Action, value: Any) -> Any:
+    """An option's value as the command takes it, from one in Python."""
+    if isinstance(value, bool) and action.nargs == '?':
+        return action.const if value else action.default
+    if isinstance(value, str) and callable(action.type):
+        value = action.type(value)
+    for item in value if isinstance(value, list | tuple) else [value]:
+        if action.choices and item is not None and item not in action.choices:
+            raise ConfigError(f"{action.dest} is '{shown(item)}': expected one of "
+                              f"{', '.join(map(str, action.choices))}")
+    return value
+
+
+def options_of(command: str) -> dict[str, argparse.Action]:
+    """The arguments of a command by their names in Python."""
+    parser = Parser(command, add_help=False)
+    _module(command).add_options(parser)
+    return {action.dest: action for action in parser._actions}  # argparse has no seam here
 
 
 def _module(command: str) -> ModuleType:

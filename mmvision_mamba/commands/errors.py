@@ -82,6 +82,18 @@ def _is_closed(stream: TextIO) -> bool:
 
 
 @contextlib.contextmanager
+def raising_user_errors() -> Iterator[None]:
+    """Raise errors of the input as a UserError with the lines that a command prints; for Python, where none ends."""
+    try:
+        yield
+    except Exception as error:
+        message = _user_message(error)
+        if message is None or (isinstance(error, UserError) and message == str(error)):
+            raise
+        raise (type(error) if isinstance(error, UserError) else UserError)(message) from error
+
+
+@contextlib.contextmanager
 def _held_warnings() -> Iterator[list[str]]:
     """Keeps warnings of this package's parts that can't be used until the end, and prints those that are left then."""
     held: list[str] = []
