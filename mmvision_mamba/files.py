@@ -16,6 +16,12 @@ _MARKS = {codecs.BOM_UTF32_LE: 'utf-32', codecs.BOM_UTF32_BE: 'utf-32', codecs.B
           codecs.BOM_UTF16_LE: 'utf-16', codecs.BOM_UTF16_BE: 'utf-16'}
 
 
+def cleared(path: Path) -> Path:
+    """The path, for a temporary file: what lies there goes, a killed process's or a link, out of the folder perhaps."""
+    path.unlink(missing_ok=True)
+    return path
+
+
 def replace(path: Path, make: Callable[[Path], object]) -> None:
     """Write a file atomically: `path` holds its old content or all of the new.
 
@@ -31,7 +37,7 @@ def replace(path: Path, make: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f'.{path.stem[:40]}.{os.getpid()}{path.suffix[:20]}')  # no longer than `path`, or short
     try:
-        make(temporary)
+        make(cleared(temporary))
         os.replace(temporary, path)
     except OSError as error:
         if error.errno is None or error.filename not in (None, os.fspath(temporary)):

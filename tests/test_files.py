@@ -2,10 +2,14 @@ import os
 import socket
 import sys
 
+import numpy as np
 import pytest
 
+from mmvision_mamba.checkpoints.writing import save_checkpoint, write_text
 from mmvision_mamba.errors import ConfigError
 from mmvision_mamba.files import check_output, encoding_of, open_file, read_bytes, read_text, replace
+from mmvision_mamba.inference import results
+from mmvision_mamba.inference.sources import Source
 
 
 def test_no_half_written_file(tmp_path):
@@ -17,6 +21,25 @@ def test_no_half_written_file(tmp_path):
     with pytest.raises(OSError, match='disk full'):
         replace(path, fail)
     assert not list(path.parent.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == 'win32', reason='links need rights there')
+def test_links_where_temporary_files_go_are_not_written_through(tmp_path):
+    """A folder from elsewhere may have them, to any file of who writes there."""
+    kept, folder = tmp_path / 'kept', tmp_path / 'from elsewhere'
+    kept.write_text('precious')
+    folder.mkdir()
+    for name in (f'.a.{os.getpid()}.json', f'.b.{os.getpid()}.json', f'.c.{os.getpid()}.mp4', 'd.pth.part', 'e.part'):
+        (folder / name).symlink_to(kept)
+    replace(folder / 'a.json', lambda temporary: temporary.write_text('new'))
+    results._JsonArray(folder / 'b.json').close()
+    video = results._Video(folder / 'c.mp4', Source('c.mp4', 'c', '.mp4', iter, fps=5.), (64, 64))
+    video.write(np.zeros((64, 64, 3), np.uint8))
+    video.close()
+    save_checkpoint(dict(state_dict={}), folder / 'd.pth')
+    write_text(folder / 'e', 'new')
+    assert kept.read_text() == 'precious'
+    assert {path.name for path in folder.iterdir() if path.is_file()} == {'a.json', 'b.json', 'c.mp4', 'd.pth', 'e'}
 
 
 @pytest.mark.parametrize('name', ['x' * 250 + '.json', '长' * 83 + '.json', 'a.' + 'x' * 250, 'x' * 255])

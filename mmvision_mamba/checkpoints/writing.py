@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..errors import CheckpointError
+from ..files import cleared
 from .formats import load
 from .reading import archive_problem, read_safely
 
@@ -38,7 +39,7 @@ def commit(part: str | os.PathLike, path: str | os.PathLike, checkpoint: bool = 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
     """`Path.write_text`, atomic."""
-    part = Path(f'{path}{PART}')
+    part = cleared(Path(f'{path}{PART}'))
     try:
         part.write_text(text)
         commit(part, path)
@@ -48,7 +49,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 def save_checkpoint(checkpoint: dict, path: str | os.PathLike) -> None:
     """`torch.save`, atomic and read back."""
-    part = Path(f'{path}{PART}')
+    part = cleared(Path(f'{path}{PART}'))
     try:
         with open(part, 'wb') as file:
             torch.save(checkpoint, file)

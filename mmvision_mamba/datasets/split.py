@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
+from ..files import cleared
 
 FOLDER = 'splits'
 
@@ -63,7 +64,7 @@ def write_split(root: str | os.PathLike, parts: dict[str, str], suffix: str) -> 
     try:
         (Path(root) / FOLDER).mkdir(exist_ok=True)
         for split, path in paths.items():
-            path.with_suffix('.part').write_text(parts[split])
+            cleared(path.with_suffix('.part')).write_text(parts[split])
         for path in paths.values():
             path.with_suffix('.part').rename(path)
     except OSError as error:

@@ -24,7 +24,7 @@ from ..checkpoints.newest import newest_checkpoint
 from ..checkpoints.states import check_states
 from ..checkpoints.writing import PART, commit
 from ..errors import CheckpointError, ConfigError
-from ..files import replace
+from ..files import cleared, replace
 from ..preflight.check_loops import without_idle_options
 from ..printable import shown
 from ..processes import join_processes
@@ -266,6 +266,7 @@ class MambaVisionRunner(Runner):
 
         def save():
             try:
+                cleared(Path(part))
                 Runner.save_checkpoint(self, out_dir, filename + PART, None, *args, **options)
                 commit(part, path, checkpoint=True)
             finally:

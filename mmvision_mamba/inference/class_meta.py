@@ -9,6 +9,8 @@ from mmengine.registry import DATASETS
 from torch import nn
 
 from ..preflight.datasets import datasets_of
+from ..printable import shown
+from ..processes import warn_once
 
 
 def dataset_meta(model: nn.Module, cfg: Config, meta: Mapping) -> dict:
@@ -26,6 +28,10 @@ def dataset_meta(model: nn.Module, cfg: Config, meta: Mapping) -> dict:
     configured = _config_meta(cfg)
     classes = saved.get('classes') or configured.get('classes') or ()
     classes = (classes,) if isinstance(classes, str) else tuple(classes)
+    if len(set(classes)) < len(classes):
+        twice = next(name for i, name in enumerate(classes) if name in classes[:i])
+        warn_once(f"{len(classes) - len(set(classes))} of the model's {len(classes)} classes have a name that another "
+                  f"has, such as '{shown(twice, 100)}': results by name do not tell them apart")
     palettes = [configured.get('palette')] if tuple(configured.get('classes') or ()) == classes else []
     palettes.append(saved.get('palette'))
     number = max([len(classes), *(n for module in model.modules()

@@ -15,7 +15,7 @@ from ..datasets.label_maps import meaning, segment_map
 from ..datasets.panoptic_files import id_colours, number_segments
 from ..downloads import is_url
 from ..errors import DataError
-from ..files import replace
+from ..files import cleared, replace
 from ..printable import shown
 from .ids import ResultIds
 from .sources import DEFAULT_FPS, Source
@@ -292,7 +292,7 @@ class _Video:
         rate = _rate(source.fps)
         if abs(rate - source.fps) > 0.01 * rate:
             self.notes.append(f'{shown(path)}: {rate:g} frames a second, not {source.fps:g} as its source says')
-        self.part = path.with_name(f'.{path.stem}.{os.getpid()}.mp4')
+        self.part = cleared(path.with_name(f'.{path.stem}.{os.getpid()}.mp4'))
         self.writer = cv2.VideoWriter(str(self.part), cv2.VideoWriter_fourcc(*'mp4v'), rate, self.size)
 
     def write(self, frame: np.ndarray) -> None:
@@ -317,7 +317,7 @@ class _JsonArray:
     """A JSON array that grows on disk, beside `path`, and is moved there by `close`."""
 
     def __init__(self, path: Path):
-        self.path, self.part = path, path.with_name(f'.{path.stem}.{os.getpid()}.json')
+        self.path, self.part = path, cleared(path.with_name(f'.{path.stem}.{os.getpid()}.json'))
         self.file = self.part.open('w')
         self.separator = '[\n'
 
@@ -326,9 +326,13 @@ class _JsonArray:
         self.separator = ',\n'
 
     def close(self) -> None:
-        self.file.write('\n]\n' if self.separator == ',\n' else '[]\n')
-        self.file.close()
-        os.replace(self.part, self.path)
+        try:
+            with self.file:
+                self.file.write('\n]\n' if self.separator == ',\n' else '[]\n')
+            os.replace(self.part, self.path)
+        except OSError as error:
+            self.part.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, os.fspath(self.path)) from error
 
 
 def write_json(path: Path, content: dict) -> None:

@@ -35,10 +35,14 @@ def reads_panoptic(cls: type) -> bool:
     return any(base.__name__ == 'CocoPanopticDataset' for base in cls.__mro__)
 
 
-def annotation_file(dataset: dict) -> str | None:
-    """Path of a data set's JSON annotation file on the local file system; None where it has none there."""
+def annotation_file(dataset: dict, cls: type) -> str | None:
+    """Path of a data set's JSON annotation file on the local file system; None where it has none there.
+
+    What is read as COCO's is JSON whatever its name; of other classes a file whose name says so.
+    """
     path = joined(dataset, dataset.get('ann_file'))
-    return path if path and path.endswith('.json') and not is_remote(dataset, path) else None
+    is_json = path and (reads_coco(cls) or reads_panoptic(cls) or path.lower().endswith('.json'))
+    return path if is_json and not is_remote(dataset, path) else None
 
 
 def image_folder(dataset: dict) -> str:
@@ -158,7 +162,7 @@ def coco_uses(datasets: list, metrics: list[dict]) -> dict[str, Use]:
     """{annotation file: how these data sets and metrics use it}."""
     uses = {}
     for where, dataset, cls in datasets:
-        if path := annotation_file(dataset):
+        if path := annotation_file(dataset, cls):
             use = uses.setdefault(path, Use())
             masks = "'with_mask': True" in str(dataset.get('pipeline'))
             use.masks |= masks

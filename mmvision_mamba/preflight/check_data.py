@@ -79,7 +79,7 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, skip_missing: bo
     annotations = Annotations(coco_uses(datasets, metrics))
     orders, checked = {}, []
     for where, dataset, cls in datasets:
-        path = annotation_file(dataset)
+        path = annotation_file(dataset, cls)
         if not path:
             built = build_listed(cfg, dataset, cls)
             if built is not None and not skip_missing:
@@ -107,11 +107,10 @@ def check_datasets(cfg: Config, splits: Sequence[str] = SPLITS, skip_missing: bo
         checked.append(CheckedData(where, dataset, cls, path, usage, summary.notes,
                                    summary.warnings, summary.mendable))
     for metric in metrics:
-        if metric['ann_file'].endswith('.json'):
-            if is_coco_evaluation(metric) or is_panoptic_evaluation(metric):
-                annotations.coco(metric['ann_file'], _COCO_KEYS)
-            else:
-                annotations.read(metric['ann_file'])
+        if is_coco_evaluation(metric) or is_panoptic_evaluation(metric):
+            annotations.coco(metric['ann_file'], _COCO_KEYS)
+        elif metric['ann_file'].lower().endswith('.json'):
+            annotations.read(metric['ann_file'])
     for split in splits:
         check_evaluators(cfg, split, [data for data in checked if data.where.startswith(f'{split}_')], annotations)
     return checked

@@ -47,7 +47,7 @@ def check_evaluators(cfg: Config, split: str, datasets: Sequence[_Data], annotat
         path = metric.get('ann_file')
         if not path:
             _check_kept_objects(split, datasets, annotations)
-        elif isinstance(path, str) and path.endswith('.json') and not is_remote(metric, path):
+        elif isinstance(path, str) and not is_remote(metric, path):
             _check_file(split, metric, [data for data in datasets if data.path and reads_coco(data.cls)], annotations)
 
 

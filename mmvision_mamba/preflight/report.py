@@ -127,8 +127,8 @@ def check_config(cfg: Config, splits: Sequence[str], workers: int = 0, files: bo
             reports.append(report)
             try:
                 checks.check_paths(cfg, [(where, dataset, cls)], checks.metrics_of(cfg, split))
-                if (reads_coco(cls) or reads_panoptic(cls)) and annotation_file(dataset):
-                    image_files = _check_coco(report, dataset, cls, uses[annotation_file(dataset)], orders)
+                if (reads_coco(cls) or reads_panoptic(cls)) and annotation_file(dataset, cls):
+                    image_files = _check_coco(report, dataset, cls, uses[annotation_file(dataset, cls)], orders)
                 else:
                     image_files = _check_built(report, cfg, dataset, cls)
                 if report.usage and needs_objects(cfg, split, dataset):

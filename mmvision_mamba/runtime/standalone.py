@@ -49,6 +49,7 @@ A model whose input is uint8 (exported --with-preprocess) takes any image as it 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import re
@@ -648,7 +649,8 @@ def _picture(path) -> Image.Image:
     content = Path(path).read_bytes()
     _check_parts(content)
     _check_directories(content)
-    picture = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+    # From memory: Pillow maps a file that is not compressed, and then turns it by nothing.
+    picture = Image.open(io.BytesIO(content), formats=[name for name in FORMATS if name in Image.OPEN])
     tile = [values[0] if isinstance(values := (getattr(picture, 'tag_v2', None) or {}).get(tag, 1), tuple) else values
             for tag in (322, 323)]  # of a TIFF, which is decoded whole, however far it sticks out
     if isinstance(exif := picture.info.get('exif'), bytes):
@@ -1080,6 +1082,7 @@ def _replace(path: str, write: Callable[[Path], object]) -> None:
     """Write `path` atomically: a full disk leaves no half of it, and an older file stays."""
     part = Path(f'{path}.part')
     try:
+        part.unlink(missing_ok=True)  # a link would be written through
         write(part)
         part.replace(path)
     finally:

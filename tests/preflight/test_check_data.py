@@ -156,6 +156,17 @@ class TestAnnotations:
             file.write(content)
         assert 'train.json: the annotation file is' in message_of(coco)
 
+    @pytest.mark.parametrize('name', ['val.JSON', 'val', 'val.json.txt'])
+    def test_whatever_its_name(self, coco, tmp_path, name):
+        file = tmp_path / 'mine/annotations' / name
+        file.write_text('{"images": 3}')
+        check_datasets(coco)
+        coco.val_evaluator.ann_file = str(file)
+        assert message_of(coco).startswith(str(file))
+        coco.val_evaluator.ann_file = str(tmp_path / 'mine/annotations/val.json')
+        coco.val_dataloader.dataset.ann_file = f'annotations/{name}'
+        assert message_of(coco).startswith(str(file))
+
     def test_other_formats_must_be_json_too(self, coco):
         coco.train_dataloader.dataset.update(type='LVISV1Dataset', metainfo=None)
         check_datasets(coco)  # its classes and keys are its own affair

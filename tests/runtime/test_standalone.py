@@ -201,6 +201,16 @@ class Red(torch.nn.Module):
         return images[:, :1] * 1,
 
 
+@pytest.mark.parametrize('mode', ['L', 'RGB', 'I;16'])
+def test_a_tiff_that_is_not_compressed_is_turned_too(mode, tmp_path):
+    pixels = np.arange(24 * 32, dtype=np.uint16 if mode == 'I;16' else np.uint8).reshape(24, 32)
+    image = Image.fromarray(np.repeat(pixels[..., None], 3, 2) if mode == 'RGB' else pixels)
+    for compression in None, 'tiff_lzw':
+        image.save(tmp_path / f'{compression}.tif', tiffinfo={274: 6}, compression=compression)
+    raw, packed = (runtime.read_image(tmp_path / f'{name}.tif') for name in ('None', 'tiff_lzw'))
+    assert raw.shape == (32, 24, 3) and (raw == packed).all()
+
+
 def test_a_single_logit_is_compared_with_the_threshold(tmp_path):
     image = np.zeros((32, 32, 3), np.uint8)
     image[:, 16:, 0], image[:, 24:, 0] = 1, 3
