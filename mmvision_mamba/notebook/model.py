@@ -21,6 +21,7 @@ from ..errors import ConfigError
 from ..export import FORMATS
 from ..files import read_text, replace
 from ..inference.inferencer import ImageLike, Inferencer
+from ..preflight.keys import KEYS
 from ..preflight.own_data import config_for
 from ..preflight.read import read_config
 from ..preflight.schedule import set_epochs
@@ -31,7 +32,7 @@ from ..sharing.licence import Licence, licence_of
 from ..sharing.loading import bounded, fetch
 from ..sharing.picture import example
 from ..sharing.push import push
-from ..text import check_names
+from ..text import check_names, did_you_mean
 from .results import Metrics, Predictions, table
 
 _OURS = ('config', 'checkpoint', 'work_dir', 'cfg_options')  # options of the commands that `Model` sets itself
@@ -342,8 +343,11 @@ def _base_name(path: Path) -> str:
 def _split(command: str, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of a command, and settings of the config, among arguments."""
     own = options_of(command)
-    for name in set(options) & {*_OURS}:
-        raise ConfigError(f'{name} is set by Model: give it to Model itself')
+    for name in options:
+        if name in _OURS:
+            raise ConfigError(f'{name} is set by Model: give it to Model itself')
+        if name not in own and name not in KEYS and '.' not in name and (hint := did_you_mean(name, own)):
+            raise ConfigError(f"{command} has no option, and a config no key '{shown(name)}'{hint}")
     return ({name: value for name, value in options.items() if name in own},
             {name: value for name, value in options.items() if name not in own})
 
