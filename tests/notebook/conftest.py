@@ -18,14 +18,15 @@ def own_data(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def trained(tmp_path_factory, own_data):
-    """A detector and a segmentor, trained in one process one after the other, and the metrics of the former."""
+    """A detector and a segmentor, the latter validated, trained in one process one after the other."""
     from mmvision_mamba import Model
     forget_earlier_runs()
     root = tmp_path_factory.mktemp('trained')
     found = {}
-    for name, text, data in (('detector', DETECTOR, 'coco'), ('segmentor', SEGMENTOR, 'masks')):
+    for name, text, data, options in (('detector', DETECTOR, 'coco', {'train_cfg.val_interval': 9}),
+                                      ('segmentor', SEGMENTOR, 'masks', {})):
         config = root / f'{name}.py'
         config.write_text(text)
         found[name] = Model(config, data=own_data / data, work_dir=root / name)
-        assert found[name].train(epochs=1, batch=2, lr=1e-3, no_pretrained=True) is found[name]
+        assert found[name].train(epochs=1, batch=2, lr=1e-3, no_pretrained=True, **options) is found[name]
     return found
