@@ -5,12 +5,13 @@ and whatever else is no marker, libpng and libtiff take what comes first. A file
 """
 import re
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import NamedTuple
 
 from ..errors import DataError
 from ..limits import PIXELS
 from .jpeg_2000 import read_codestream
-from .tiff_directories import check_directories, number, raw_profile
+from .tiff_directories import check_directories, counted, number, raw_profile
 
 _BYTES_A_PIXEL = 8  # of four channels of 16 bits; more only in images with accordingly fewer pixels
 _BYTES_A_ROW = 32  # Pillow keeps an address of each row, of a turned image of each column
@@ -110,12 +111,11 @@ def read_header(content: bytes) -> tuple[Format, Header]:
 def jpeg_markers(content: bytes) -> Iterator[tuple[int, int]]:
     """(marker, offset of its segment's length) of a JPEG, up to the first scan; libjpeg's way through the file."""
     at = 2
-    while True:
+    for _ in counted(count()):
         at = content.find(b'\xff', at)
         if at < 0:
             raise IndexError('no scan')
-        while content[at] == 0xff:  # fill bytes
-            at += 1
+        at = _FILL.match(content, at).end()  # type: ignore[union-attr]
         marker, at = content[at], at + 1
         if marker == 0xd9:
             raise IndexError('it ends before its first scan')
@@ -127,6 +127,7 @@ def jpeg_markers(content: bytes) -> Iterator[tuple[int, int]]:
         at += max(number(content, at, 2), 2)
 
 
+_FILL = re.compile(rb'\xff*')
 _WITHOUT_LENGTH = (0x00, 0x01, *range(0xd0, 0xd9))
 
 
@@ -154,7 +155,9 @@ def _jpeg(content: bytes) -> Header:
 
 def _jpeg_end(content: bytes, at: int) -> int:
     """Where libjpeg ends to read a JPEG, whose first scan has its length at `at`: a marker within a comment is none."""
-    while found := _MARKER.search(content, at + max(int.from_bytes(content[at:at + 2], 'big'), 2)):
+    for _ in counted(count()):
+        if not (found := _MARKER.search(content, at + max(int.from_bytes(content[at:at + 2], 'big'), 2))):
+            break
         at = found.end()
         while content[at - 1] < 0xc0 or content[at - 1] == 0xd8:  # no marker that has a length
             if not (found := _MARKER.search(content, at)):
@@ -174,7 +177,7 @@ PNG = b'\x89PNG\r\n\x1a\n'
 def png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
     """(type, offset, length) of the data of each chunk of a PNG up to its end; IndexError where it breaks off."""
     at = len(PNG)
-    while True:
+    for _ in counted(count()):
         length, kind = number(content, at, 4), content[at + 4:at + 8]
         if at + 12 + length > len(content):
             raise IndexError(at)
@@ -216,13 +219,15 @@ def _gif(content: bytes) -> Header:
     sides = number(content, 6, 2, 'little'), number(content, 8, 2, 'little')
     flags, at = number(content, 10, 1), 13
     at += 3 * 2 ** ((flags & 7) + 1) if flags & 128 else 0
-    comments = 0
+    comments, parts = 0, counted(count())
     while number(content, at, 1) == 0x21:  # an extension: blocks up to an empty one
         start = at
         at += 2
         while length := number(content, at, 1):
             at += 1 + length
+            next(parts)
         at += 1
+        next(parts)
         comments += at - start if content[start + 1] == 0xfe else 0
     if comments > _MOST_COMMENTS:
         raise DataError(f'the image has {comments} bytes of comments, and {_MOST_COMMENTS} are allowed: save it '
@@ -235,8 +240,9 @@ def _gif(content: bytes) -> Header:
 
 def _webp(content: bytes) -> Header:
     """The canvas, and the frames of whichever codec."""
-    sides, at = [], 12
+    sides, at, parts = [], 12, counted(count())
     while at + 8 <= len(content):
+        next(parts)
         kind, length, at = content[at:at + 4], number(content, at + 4, 4, 'little'), at + 8
         if kind in (b'VP8X', b'ANMF'):
             start = at + 4 if kind == b'VP8X' else at + 6
@@ -295,7 +301,9 @@ def _tiff(content: bytes) -> Header:
 
 def _boxes(content: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """(type, start, end) of the boxes in a part of an ISO base media file."""
+    parts = counted(count())
     while at + 8 <= end:
+        next(parts)
         length, kind, start = number(content, at, 4), content[at + 4:at + 8], at + 8
         if length == 1:
             length, start = number(content, at + 8, 8), at + 16
@@ -322,10 +330,10 @@ def _avif(content: bytes) -> Header:
         if kind in (b'meta', b'moov'):
             part = content[start:end]
             sides += [(number(part, found.end() + 4, 4), number(part, found.end() + 8, 4))
-                      for found in re.finditer(b'ispe', part)]
+                      for found in counted(re.finditer(b'ispe', part))]
             sides += [(number(part, found.end() + 76 + (12 if part[found.end()] else 0), 4) >> 16,
                        number(part, found.end() + 80 + (12 if part[found.end()] else 0), 4) >> 16)
-                      for found in re.finditer(b'tkhd', part)]
+                      for found in counted(re.finditer(b'tkhd', part))]
     if not sides:
         raise ValueError('it has no size')
     return _largest(sides, exact=False)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..errors import DataError
-from .tiff_directories import number
+from .tiff_directories import counted, number
 
 _MOST_TILES = 2**19  # times the components: 1 to 2 KiB for each
 _MOST_BLOCKS = 2**21  # half a KiB for each
@@ -41,10 +41,10 @@ def read_codestream(content: bytes, start: int) -> Codestream:
         raise DataError(f'the image has {tiles[0]} × {tiles[1]} tiles of {components} components, and {_MOST_TILES} of '
                         'these are allowed in all: save it with larger tiles')
     cut = _Cut((right - left, bottom - top), tile[:2], tiles, components)
-    for marker, at in _segments(content, start + 2, _SOT):
+    for marker, at in counted(_segments(content, start + 2, _SOT)):
         cut.add(content, marker, at, None)
     walked = 0
-    for part in re.compile(rb'\xff\x90\0\x0a').finditer(content, start):  # no such bytes are within a tile
+    for part in counted(re.compile(rb'\xff\x90\0\x0a').finditer(content, start)):  # no such bytes are within a tile
         try:
             for marker, at in _segments(content, part.end() + 8, _SOD):
                 walked += 1

@@ -1,13 +1,17 @@
 """The directories of TIFF files, and of the EXIF headers in images of other formats: whether they come to an end."""
 import re
 import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from typing import TypeVar
 
 from ..errors import DataError
 
 _ENTRY_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _HEADS = re.compile(rb'II[*+]\0|MM\0[*+]|II\0\*|MM\*\0')  # the last two are wrong, and Pillow reads them
 _DIRECTORIES = (0x8769, 0x8825, 0xa005)  # tags of an EXIF header whose values are further directories
+_MOST_PARTS = 2**18  # a PNG of 2 GiB has as many
+_Part = TypeVar('_Part')
 _MOST_ENTRIES, _MOST_TWICE = 200_000, 2**27  # of all directories of a file, and bytes that they name more than once
 
 
@@ -17,7 +21,7 @@ def check_directories(content: bytes) -> None:
     Pillow reads and keeps what each entry names: thousands that name the same megabyte take gigabytes.
     """
     entries = named = 0
-    for found in _HEADS.finditer(content):
+    for found in counted(_HEADS.finditer(content)):
         base, order, word = found.start(), 'little' if found[0][:1] == b'I' else 'big', 8 if b'+' in found[0] else 4
         seen: set[int] = set()
         todo, head = [base + word], 8 if word == 8 else 2
@@ -62,6 +66,14 @@ def raw_profile(kind: bytes, chunk: bytes) -> bytes:
     with suppress(ValueError):
         return bytes.fromhex(b''.join(text.split(b'\n')[3:]).decode('ascii', errors='replace'))
     return b''
+
+
+def counted(parts: Iterable[_Part]) -> Iterator[_Part]:
+    """The parts of an image one by one; DataError for more than any program writes: each takes microseconds."""
+    for count, part in enumerate(parts):
+        if count >= _MOST_PARTS:
+            raise DataError(f'the image is of more than {_MOST_PARTS} parts (chunks, segments, blocks): save it anew')
+        yield part
 
 
 def number(content: bytes, at: int, size: int, order: str = 'big', signed: bool = False) -> int:

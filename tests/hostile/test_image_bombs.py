@@ -250,6 +250,28 @@ def test_an_exif_header_that_only_one_decoder_stumbles_over(tmp_path):
         CheckedLoadImageFromFile(imdecode_backend='pillow', color_type='zzz').transform(dict(img_path=str(path)))
 
 
+def in_many_parts() -> dict[str, bytes]:
+    """Images of the formats, of 300,000 parts that mean nothing."""
+    image, many = Image.new('RGB', (64, 64)), 300_000
+    png, gif, webp, jpeg, jp2 = (encoded(image, name) for name in ('PNG', 'GIF', 'WEBP', 'JPEG', 'JPEG2000'))
+    at = 13 + (3 * 2 ** ((gif[10] & 7) + 1) if gif[10] & 128 else 0)
+    return dict(
+        png=png[:33] + (bytes(4) + b'abCd' + zlib.crc32(b'abCd').to_bytes(4, 'big')) * many + png[33:],
+        gif=gif[:at] + b'\x21\xff' + b'\1x' * many + b'\0' + gif[at:],
+        webp=webp[:4] + (len(webp) - 8 + 8 * many).to_bytes(4, 'little') + webp[8:] + (b'abcd' + bytes(4)) * many,
+        jpeg=jpeg[:-2] + b'\xff\xfe\0\2' * many + jpeg[-2:],
+        fill=jpeg[:2] + b'\xff\0' * many + jpeg[2:],
+        tiles=jp2 + b'\xff\x90\0\x0a' * many,
+        boxes=jp2[:32] + b'\0\0\0\x08free' * many + jp2[32:])
+
+
+def test_very_many_parts_are_refused_before_they_take_time():
+    for name, content in in_many_parts().items():
+        with pytest.raises(DataError, match='of more than 262144 parts'):
+            read_header(content)
+        assert name and len(content) < 4_000_000
+
+
 def test_a_format_that_is_off_is_named(tmp_path):
     for name, words in (('postscript', 'a PostScript file (EPS)'), ('radiance', 'a Radiance picture (HDR)'),
                         ('sun raster', 'a Sun raster'), ('portable float map', 'a portable float map (PFM)')):
