@@ -177,12 +177,6 @@ def too_little_memory(header: Header) -> str:
     return f'there is too little memory for its {header.width} × {header.height} pixels'
 
 
-def too_wide(values: str) -> str:
-    """What is said of an image whose values are such as 'floats of 32 bits'."""
-    return (f'its values are {values}, and those of 8 or 16 bits are read: nobody says which of them is white. Scale '
-            "them to 0 to 255 and save 8 bits; a model of such values loads them with color_type='unchanged'")
-
-
 def range_of_16_bits(content: bytes) -> tuple[int, int] | None:
     """(lowest, highest) value of an image whose values have 16 bits; None for any other, and for one that is broken."""
     if content.startswith((b'\xff\xd8', b'GIF8', b'RIFF', b'BM')) or (
@@ -206,6 +200,21 @@ def darkness(low: int, high: int) -> str | None:
     bits = high.bit_length()
     return (f'the values are {low} to {high} of 65535, {bits} bits in a file of 16, of which the upper 8 are read: '
             f'{low >> 8} to {high >> 8} of 255, nearly black. Multiply them by {2 ** (16 - bits)}, or save 8 bits')
+
+
+def stretched_labels(content: bytes, backend: str | None = 'pillow') -> str | None:
+    """Problem of a segmentation map in a PNM file whose labels its decoder takes for brightness; None for any other.
+
+    Args:
+        content: of the file, which has a header.
+        backend: mmcv's decoder. OpenCV (None, 'cv2') leaves values as stored unless they are written as text.
+    """
+    known, header = read_header(content)
+    if known.name != 'PNM' or not (header.pillow or header.refused) or (
+            backend in (None, 'cv2') and content[1:2] in b'56'):
+        return None
+    return ('its labels are multiplied when they are read, for the largest value in its header is neither 255 nor '
+            '65535: write 255 there (65535 for 16 bits), or save the labels as a PNG')
 
 
 def label_map_problem(seg_map: np.ndarray, image_shape: tuple[int, int] | None = None,

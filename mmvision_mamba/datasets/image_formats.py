@@ -29,14 +29,17 @@ class Header(NamedTuple):
         depth: bytes that a pixel takes while it is decoded. Default: 4.
         tile: pixels of the largest part that is decoded as a whole. Default: it is not larger than the image.
         exact: whether the decoded image has just these sides, not fewer. Default: True.
-        wide: what its values are where 8 bits can't hold them; 16 bits are cut to their upper 8. Default: nothing.
+        refused: why it is not read but as its values are stored, with the way out. Default: it is read.
+        pillow: 'colours' where Pillow decodes it right and OpenCV doesn't, 'values' where that holds for its values as
+            stored too. Default: '', they agree.
     """
     width: int
     height: int
     depth: int = 4
     tile: int = 0
     exact: bool = True
-    wide: str = ''
+    refused: str = ''
+    pillow: str = ''
 
     def fits(self, height: int, width: int) -> bool:
         """Whether an image that was decoded has the size that was announced, upright or turned."""
@@ -58,6 +61,12 @@ class Format(NamedTuple):
     pillow: str
     starts: Callable[[bytes], bool]
     header: Callable[[bytes], Header]
+
+
+def too_wide(values: str) -> str:
+    """What is said of an image whose values are such as 'floats of 32 bits'."""
+    return (f'its values are {values}, and those of 8 or 16 bits are read: nobody says which of them is white. Scale '
+            "them to 0 to 255 and save 8 bits; a model of such values loads them with color_type='unchanged'")
 
 
 def identify(content: bytes) -> Format:
@@ -235,7 +244,7 @@ def _gif(content: bytes) -> Header:
     if content[at] != 0x2c:
         raise ValueError('it has no frame')
     left, top, width, height = (number(content, at + 1 + 2 * i, 2, 'little') for i in range(4))
-    return Header(max(sides[0], left + width), max(sides[1], top + height))
+    return Header(max(sides[0], left + width), max(sides[1], top + height), pillow='colours')  # transparent ones too
 
 
 def _webp(content: bytes) -> Header:
@@ -259,16 +268,26 @@ def _webp(content: bytes) -> Header:
 
 
 def _pnm(content: bytes) -> Header:
-    """Two numbers behind the two letters, with white space and comments between."""
+    """Two or three numbers behind the two letters, with white space and comments between; the third is white.
+
+    OpenCV scales by it where the values are text and of 8 bits, Pillow always.
+    """
     between = rb'\s(?:\s|#[^\r\n]*[\r\n])*'  # no comment right behind a digit: decoders differ about it
-    found = re.match(rb'P[1-6]%b(\d{1,10})%b(\d{1,10})\s' % (between, between), content[:4096])
+    found = re.match(rb'P(?:[14]|[2356](?=%b\d+%b\d+%b(\d{1,10})\s))%b(\d{1,10})%b(\d{1,10})\s' % ((between,) * 5),
+                     content[:4096])
     if not found:
-        raise ValueError('it has no width and height')
-    return Header(int(found[1]), int(found[2]), 6)
+        raise ValueError('it has no width, height and largest value')
+    white, width, height = (int(number or 255) for number in found.groups())
+    if not 0 < white < 2**16:
+        raise ValueError(f'its largest value is {white}')
+    refused = '' if white < 256 or white == 65535 else \
+        f'its largest value is {white}, and in 16 bits 65535 is white: scale its values to 0 to 65535, or save 8 bits'
+    return Header(width, height, 6, refused=refused, pillow='colours' if white < 255 else '')
 
 
 _TIFF_TYPES = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 16: 8, 17: 8}  # of whole numbers: their bytes
 _WIDTH, _HEIGHT, _BITS, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT, _KIND = 256, 257, 258, 277, 322, 323, 339
+_COLOURS, _ALPHA = 262, 338  # PhotometricInterpretation, ExtraSamples
 
 
 def _tiff(content: bytes) -> Header:
@@ -281,7 +300,8 @@ def _tiff(content: bytes) -> Header:
     if count > 65535:
         raise ValueError('its directory is too long')
     seen: set[int] = set()
-    largest = dict.fromkeys((_BITS, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT, _KIND), 1) | {_WIDTH: 0, _HEIGHT: 0}
+    largest = dict.fromkeys((_BITS, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT, _KIND), 1) | {
+        _WIDTH: 0, _HEIGHT: 0, _COLOURS: -1, _ALPHA: 0}
     for at in range(start, start + count * (4 + 2 * word), 4 + 2 * word):
         tag, kind, values = (number(content, at, 2, order), number(content, at + 2, 2, order),
                              number(content, at + 4, word, order))
@@ -295,8 +315,17 @@ def _tiff(content: bytes) -> Header:
                 number(content, place + size * i, size, order) for i in range(min(values, 16))))
     depth = max(3, largest[_SAMPLES]) * -(-largest[_BITS] // 8)
     kind = {2: 'signed numbers', 3: 'floats'}.get(largest[_KIND], 'numbers' if largest[_BITS] > 16 else '')
+    refused = too_wide(f'{kind} of {largest[_BITS]} bits') if kind else ''
+    if largest[_COLOURS] == 0 and largest[_BITS] > 8:
+        refused = refused or 'its values of more than 8 bits have 0 as white, which not every decoder heeds: save it ' \
+                             'with 0 as black'
+    elif largest[_COLOURS] in (8, 9, 10):
+        refused = 'its colours are in CIE Lab, which decoders make different ones of: save it in RGB'
+    pillow = ''
+    if largest[_ALPHA] in (1, 2) and largest[_SAMPLES] == 4:  # OpenCV multiplies by it, or leaves that as it is stored
+        pillow = 'values' if largest[_ALPHA] == 2 and largest[_BITS] <= 8 else 'colours'
     return Header(largest[_WIDTH], largest[_HEIGHT], depth, largest[_TILE_WIDTH] * largest[_TILE_HEIGHT],
-                  wide=kind and f'{kind} of {largest[_BITS]} bits')
+                  refused=refused, pillow=pillow)
 
 
 def _boxes(content: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -315,11 +344,15 @@ def _boxes(content: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]
 
 
 def _jpeg_2000(content: bytes) -> Header:
-    """The codestream's own header, which sets what is decoded; that of the box around it isn't asked."""
-    for kind, at, _ in _boxes(content, 0, len(content)):
-        if kind == b'jp2c':
+    """The codestream's own header, which sets what is decoded; that of the box around it has the kind of colours."""
+    pillow = ''
+    for kind, at, end in _boxes(content, 0, len(content)):
+        if kind == b'jp2h' and b'colr\1' in content[at:end]:
+            place = content.index(b'colr\1', at, end)
+            pillow = 'values' if number(content, place + 7, 4) == 18 else ''  # YCbCr
+        elif kind == b'jp2c':
             width, height, components = read_codestream(content, at)
-            return Header(width, height, 2 * components)
+            return Header(width, height, 2 * components, pillow=pillow)
     raise ValueError('it has no codestream')
 
 

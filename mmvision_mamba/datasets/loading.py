@@ -22,8 +22,8 @@ from .image_files import (
     label_map_problem,
     open_picture,
     pillow_has,
+    stretched_labels,
     too_little_memory,
-    too_wide,
     wrong_size,
 )
 from .image_formats import read_header
@@ -46,6 +46,8 @@ def _file_error(path, problem: str) -> DataError:
 @TRANSFORMS.register_module()
 class CheckedLoadImageFromFile(LoadImageFromFile):
     """mmcv's `LoadImageFromFile` with the same arguments and pixels, whose errors name the file.
+
+    Pillow decodes what OpenCV gives other colours than it has, see `image_formats.Header.pillow`.
 
     Adds to `results`: `img` (H, W, C) or (H, W), `img_shape` and `ori_shape` (H, W) in pixels. An image that its EXIF
     header turns by 90° stays as stored if its annotations give the stored size: they were made for that.
@@ -124,14 +126,18 @@ def decoded(content: bytes, flag: str = 'color', backend: str | None = None) -> 
         The image, (H, W, C) or (H, W).
 
     Raises:
-        DataError: it can't be decoded, asks for more than `limits.PIXELS` or more memory than there is, or turns out
-            to be of another size than it says; without the file's name.
+        DataError: it can't be decoded, has values that are refused (`image_formats.Header.refused`), asks for more than
+            `limits.PIXELS` or more memory than there is, or turns out to be of another size than it says; without the
+            file's name.
     """
     known, header = read_header(content)
-    if header.wide and backend != 'tifffile' and not str(flag).startswith('unchanged'):
-        raise DataError(too_wide(header.wide))
+    unchanged = str(flag).startswith('unchanged')
+    if header.refused and backend != 'tifffile' and not unchanged:
+        raise DataError(header.refused)
     if known.name == 'AVIF' and backend in (None, 'cv2'):  # OpenCV 5.0 does not turn it
         backend = _reader_of_avif(content)
+    elif backend in (None, 'cv2') and header.pillow and (not unchanged or header.pillow == 'values'):
+        backend = 'pillow'
     try:
         if backend == 'pillow':
             open_picture(content).close()  # which looks at the header as Pillow reads it
@@ -229,13 +235,16 @@ class CheckedAnnotations(BaseTransform):
         if getattr(self.loader, 'file_client_args', None) is not None:
             return None
         try:
-            read_header(file_content(path, getattr(self.loader, 'backend_args', None)))
+            content = file_content(path, getattr(self.loader, 'backend_args', None))
+            stretched = stretched_labels(content, getattr(self.loader, 'imdecode_backend', None))
         except FileNotFoundError:
             return 'the file is missing'
         except OSError as e:
             return f'the file cannot be read ({e.strerror or e})'
         except DataError as e:
             return str(e)
+        if stretched:
+            raise DataError(f'{path}: {stretched}')
         return None
 
     def _objects_problem(self, results: dict) -> str | None:

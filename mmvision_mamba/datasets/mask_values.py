@@ -11,7 +11,7 @@ from ..errors import DataError
 from ..files import read_bytes
 from ..processes import warn_once
 from ..text import shortened
-from .image_files import open_picture
+from .image_files import open_picture, stretched_labels
 
 _FEW = 4  # values between others that may be classes: thin lines of a few classes lie between areas, too
 _CLOSE = 8  # values to which JPEG's compression may take one level
@@ -133,7 +133,10 @@ def _read(path: str) -> tuple[np.ndarray, np.ndarray, bool] | str:
     """(pixels of each value, those between a lower and a higher neighbour, whether its format changes values) of a
     mask, or why it is broken."""
     try:
-        with open_picture(read_bytes(path)) as image:
+        content = read_bytes(path)
+        with open_picture(content) as image:
+            if problem := stretched_labels(content):
+                return problem
             lossy, mask = is_lossy(image), np.asarray(image)
     except DataError as error:
         return str(error)

@@ -8,8 +8,8 @@ import numpy as np
 from mmengine.logging import print_log
 from PIL import Image, ImageOps
 
-from ..datasets.image_files import darkness, image_problem, open_picture, range_of_16_bits, too_wide
-from ..datasets.image_formats import read_header
+from ..datasets.image_files import darkness, image_problem, open_picture, range_of_16_bits
+from ..datasets.image_formats import read_header, too_wide
 from ..datasets.loading import decoded
 from ..downloads import fetch, is_url
 from ..errors import DataError
@@ -65,8 +65,8 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
     if problem := image_problem(content):
         raise DataError(f'{path}: {problem}')
     if not color_type.startswith('unchanged'):
-        if wide := read_header(content)[1].wide:
-            raise DataError(f'{path}: {too_wide(wide)}')
+        if problem := read_header(content)[1].refused:
+            raise DataError(f'{path}: {problem}')
         if values := range_of_16_bits(content):
             _warn_if_dark(str(path), *values)
     image = None

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from ..datasets.coco_annotations import file_name
 from ..datasets.coco_files import check_lists
-from ..datasets.image_files import file_content, image_problem, label_map_problem, range_of_16_bits
+from ..datasets.image_files import file_content, image_problem, label_map_problem, range_of_16_bits, stretched_labels
 from ..datasets.loading import CheckedLoadImageFromFile, image_loader, is_coordinate, known_labels
 from ..datasets.mask_values import used_palette
 from ..datasets.problems import KINDS, Contents, Problem
@@ -325,7 +325,8 @@ class _DecodedFiles(list):
         return problems, counts, values, palette
 
     def _check_map(self, file: _File, size: tuple | None) -> tuple[str | None, dict[int, int]]:
-        problem = image_problem(file.map_path, quick=False)
+        problem = image_problem(file.map_path, quick=False) or stretched_labels(
+            file_content(file.map_path), getattr(file.read_map.transform, 'imdecode_backend', None))
         if problem:
             return problem, {}
         try:

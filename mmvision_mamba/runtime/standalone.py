@@ -800,6 +800,7 @@ def _decoded(image, channels: int) -> np.ndarray:
             return array.transpose(1, 2, 0) if array.ndim == 3 and array.shape[2] != channels == array.shape[0] \
                 else array
     picture = image if isinstance(image, Image.Image) else _picture(image)
+    _check_values(picture, channels)
     picture.load()  # of a PNG, what lies behind its pixels too
     if len(str(picture.info.get('Raw profile type exif', ''))) > 2**17:
         raise ValueError('its EXIF header is too long: save it without')
@@ -812,6 +813,19 @@ def _decoded(image, channels: int) -> np.ndarray:
     if picture.mode.startswith('I') or picture.mode == 'F':
         picture = Image.fromarray(_eight_bits(np.asarray(picture), image))
     return np.array(picture.convert('RGB'))
+
+
+def _check_values(picture: Image.Image, channels: int) -> None:
+    """Raise ValueError for an image whose values Pillow takes for others than they are, or than training took."""
+    colours = (getattr(picture, 'tag_v2', None) or {}).get(262)
+    if colours == 0 and picture.mode.startswith('I'):
+        raise ValueError('its values of more than 8 bits have 0 as white, which not every decoder heeds: save it with '
+                         '0 as black')
+    if colours in (8, 9, 10):
+        raise ValueError('its colours are in CIE Lab, which decoders make different ones of: save it in RGB')
+    for decoder, _, _, options in getattr(picture, 'tile', None) or ():
+        if channels != 3 and decoder.startswith('ppm') and picture.mode != '1' and options[-1] not in (255, 65535):
+            raise ValueError('the largest value in its header is neither 255 nor 65535: save it as a PNG or .npy file')
 
 
 def _eight_bits(values: np.ndarray, image) -> np.ndarray:

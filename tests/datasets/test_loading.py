@@ -14,6 +14,7 @@ from mmvision_mamba.datasets.loading import (
     CheckedResize,
     use_checked_loading,
 )
+from mmvision_mamba.datasets.mask_values import mask_values
 from mmvision_mamba.errors import DataError
 
 from ..helpers.image_bytes import GOOD, HEIGHT, WIDTH, encoded
@@ -75,6 +76,25 @@ def test_truncated_jpeg_is_refused_where_opencv_fills_it_with_grey(tmp_path, mon
     path.write_bytes(GOOD[name][:-100])
     with pytest.raises(DataError, match='truncated'):
         load(CheckedLoadImageFromFile, path)
+
+
+def test_label_maps_whose_header_says_their_largest_label(scope, tmp_path):
+    """Labels are values, not brightness: OpenCV leaves them as stored, Pillow and its readers are not asked."""
+    labels, path = np.arange(12, dtype=np.uint8).reshape(3, 4), tmp_path / 'map.pgm'
+    options = {'with_bbox': False, 'with_label': False, 'with_seg': True} if scope == 'mmdet' else {}
+    stored, plain = b'P5 4 3 11\n' + labels.tobytes(), b'P2 4 3 11\n' + ' '.join(map(str, range(12))).encode() + b'\n'
+    for backend, content, works in (('cv2', stored, True), ('pillow', stored, False), ('cv2', plain, False),
+                                    ('pillow', encoded(Image.fromarray(labels), 'PPM'), True)):
+        path.write_bytes(content)
+        annotations, = checked({'type': 'LoadAnnotations', 'imdecode_backend': backend, **options})
+        sample = {'seg_map_path': str(path), 'reduce_zero_label': False, 'seg_fields': [], 'label_map': None}
+        if works:
+            assert np.array_equal(annotations(sample)['gt_seg_map'], labels)
+        else:
+            with pytest.raises(DataError, match=r'map\.pgm: its labels are multiplied .* as a PNG'):
+                annotations(sample)
+    path.write_bytes(stored)
+    assert 'multiplied' in mask_values([str(path)]).broken[str(path)]
 
 
 def test_wrong_arguments_are_not_blamed_on_the_file(tmp_path):

@@ -37,6 +37,7 @@ REFUSED = {
     'colours': (encoded(np.stack([LABELS] * 3, -1)), 'not one label a pixel'),
     'alpha': (encoded(np.stack([LABELS] * 4, -1)), 'not one label a pixel'),
     'black and white': (encoded(np.where(LABELS > 1, 255, 0).astype(np.uint8), mode='LA'), 'not one label a pixel'),
+    'labels to 3 in a header': (b'P5\n40 36\n3\n' + LABELS.tobytes(), 'its labels are multiplied when they are read'),
     'empty': (b'', 'the file is empty'),
     'cut': (encoded(LABELS)[:-40], 'truncated'),
     'text': (b'labels', 'not an image'),
@@ -49,6 +50,7 @@ WORKS = {
     '16 bits': encoded(LABELS.astype(np.uint16)),
     'bmp': encoded(LABELS, 'BMP'),
     'tiff': encoded(LABELS, 'TIFF'),
+    'pgm': encoded(LABELS, 'PPM'),
     '1 bit': encoded((LABELS > 1).astype(np.uint8) * 255, mode='1'),
 }
 

@@ -1,4 +1,6 @@
+import io
 import os
+import struct
 import sys
 import threading
 from functools import partial
@@ -105,6 +107,79 @@ def test_values_that_eight_bits_cannot_hold_are_refused(values, words, tmp_path)
         standalone.read_image(path)
     loaded = CheckedLoadImageFromFile(color_type='unchanged').transform(dict(img_path=str(path)))['img']
     assert np.array_equal(loaded, values.reshape(8, 10)), 'for a model of such values'
+
+
+def pnm(kind: int, white: int) -> bytes:
+    """COLOURS, or their red alone, with another value for white."""
+    values = (COLOURS if kind in (3, 6) else COLOURS[..., 0]).astype(np.uint32) * white // 255
+    head = f'P{kind}\n# white is\n60 40\n{white}\n'.encode()
+    return head + (b' '.join(str(value).encode() for value in values.ravel().tolist()) + b'\n' if kind < 4 else
+                   values.astype('>u2' if white > 255 else np.uint8).tobytes())
+
+
+def picture(form: str, image: Image.Image, **options) -> bytes:
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()
+
+
+VEILED = Image.fromarray(np.dstack([COLOURS, np.arange(2400, dtype=np.uint8).reshape(40, 60)]))
+GREY_16 = picture('TIFF', Image.fromarray(COLOURS[..., 0].astype(np.uint16) * 257))
+WHITE_IS_0 = GREY_16.replace(struct.pack('<HHIHH', 262, 3, 1, 1, 0), struct.pack('<HHIHH', 262, 3, 1, 0, 0))
+
+
+@pytest.mark.parametrize('content', [
+    *(pnm(kind, white) for kind in (2, 3, 5, 6) for white in (100, 254, 255, 65535)), picture('TIFF', VEILED),
+    picture('TIFF', VEILED, compression='tiff_lzw'), picture('JPEG2000', Image.fromarray(COLOURS).convert('YCbCr')),
+    picture('GIF', Image.fromarray(COLOURS).quantize(8), transparency=1)], ids=lambda content: repr(content[:24]))
+def test_colours_that_opencv_makes_otherwise(content, tmp_path):
+    path = tmp_path / 'image'
+    path.write_bytes(content)
+    expected = np.repeat(COLOURS[..., :1], 3, -1) if content[:2] in (b'P2', b'P5') else COLOURS
+    loaded = CheckedLoadImageFromFile().transform(dict(img_path=str(path)))['img']
+    for found in (read_image(path)[..., ::-1], loaded[..., ::-1], standalone.read_image(path)):
+        assert np.abs(found.astype(int) - expected).max() <= 3
+    grey = CheckedLoadImageFromFile(color_type='grayscale').transform(dict(img_path=str(path)))['img']
+    assert np.abs(grey.astype(int) - np.asarray(Image.fromarray(expected).convert('L'))).max() <= 3
+
+
+def test_values_as_stored(tmp_path):
+    """With color_type='unchanged'; the one-file runtime takes them for a model of other than three channels."""
+    def load(content):
+        (tmp_path / 'image').write_bytes(content)
+        return CheckedLoadImageFromFile(color_type='unchanged').transform(dict(img_path=str(tmp_path / 'image')))['img']
+
+    red = COLOURS[..., 0].astype(int)
+    assert np.array_equal(load(pnm(5, 100)), red * 100 // 255)
+    assert np.array_equal(load(pnm(5, 4095)), red * 4095 // 255)
+    assert np.array_equal(load(WHITE_IS_0), red * 257)
+    assert np.array_equal(load(picture('TIFF', VEILED)), np.asarray(VEILED)[..., [2, 1, 0, 3]])
+    for white in (100, 4095):
+        (tmp_path / 'image').write_bytes(pnm(5, white))
+        with pytest.raises(standalone.RuntimeInputError, match='largest value in its header is neither 255 nor 65535'):
+            standalone.read_image(tmp_path / 'image', 1)
+    for white, values in ((255, red), (65535, red * 257)):
+        (tmp_path / 'image').write_bytes(pnm(5, white))
+        assert np.array_equal(standalone.read_image(tmp_path / 'image', 1)[..., 0], values)
+
+
+@pytest.mark.parametrize(('content', 'words', 'alone'), [
+    (pnm(5, 4095), 'its largest value is 4095, and in 16 bits 65535 is white: scale', False),
+    (pnm(6, 256), 'its largest value is 256, and', False), (pnm(2, 1000), 'its largest value is 1000, and', False),
+    (pnm(5, 255).replace(b'255', b'0', 1), 'the image is damaged .its largest value is 0', True),
+    (WHITE_IS_0, 'its values of more than 8 bits have 0 as white, .* save it with 0 as black', True),
+    (picture('TIFF', Image.fromarray(COLOURS).convert('LAB')), 'its colours are in CIE Lab, .* save it in RGB', True)],
+    ids=lambda value: repr(value[:24]) if isinstance(value, bytes) else None)
+def test_values_of_another_white_are_refused(content, words, alone, tmp_path):
+    """The one-file runtime, whose decoder scales, refuses those alone that it would misread."""
+    path = tmp_path / 'image'
+    path.write_bytes(content)
+    for call in (lambda: read_image(path), lambda: CheckedLoadImageFromFile().transform(dict(img_path=str(path)))):
+        with pytest.raises(DataError, match=f'image: {words}'):
+            call()
+    if alone:
+        with pytest.raises(standalone.RuntimeInputError, match=r'image (can not be read|is not an image)'):
+            standalone.read_image(path)
 
 
 def test_whole_numbers_of_16_bits_are_read_whatever_pillow_calls_them(tmp_path):
