@@ -164,7 +164,7 @@ def test_strong_fine_tuning(name):
     assert rates['backbone.levels.3.blocks.1.mlp.fc1.weight'] == pytest.approx(0.9 * base)
     assert rates['backbone.patch_embed.conv_down.0.weight'] == pytest.approx(0.9**7 * base)
     ema, = cfg.custom_hooks
-    assert (ema.type, ema.ema_type, ema.momentum) == ('EMAHook', 'ExpMomentumEMA', 0.0002)
+    assert (ema.type, ema.ema_type, ema.momentum) == ('EMAHook', 'mmdet.ExpMomentumEMA', 0.0002)
 
 
 @pytest.fixture(scope='module')

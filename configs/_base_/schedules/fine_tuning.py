@@ -12,5 +12,5 @@ fine_tuning = dict(
     clip_grad=dict(max_norm=1.0, norm_type=2))
 
 custom_hooks = [
-    dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=0.0002, update_buffers=True, priority=49)
+    dict(type='EMAHook', ema_type='mmdet.ExpMomentumEMA', momentum=0.0002, update_buffers=True, priority=49)
 ]
