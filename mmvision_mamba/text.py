@@ -36,6 +36,14 @@ def class_name(type_: object) -> str:
     return type_.rsplit('.', 1)[-1] if isinstance(type_, str) else getattr(type_, '__name__', '')
 
 
+def without_templates(config: str) -> str:
+    """The text of a config file with the same values, and no `{{` in its strings.
+
+    mmengine replaces templates before it reads a file, so that a class called '{{$A:…}}' could become code.
+    """
+    return config.replace('{{', '{\\x7b')
+
+
 def as_text(titles: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> str:
     """A text table: columns under their titles, the first `left` aligned to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(titles, *rows)]

@@ -1,8 +1,10 @@
+import ast
+
 import pytest
 from mmengine.hooks import CheckpointHook
 
 from mmvision_mamba.errors import ConfigError, DataError
-from mmvision_mamba.text import as_text, check_names, class_name, did_you_mean, shortened
+from mmvision_mamba.text import as_text, check_names, class_name, did_you_mean, shortened, without_templates
 
 
 @pytest.mark.parametrize(('name', 'suggestion'), [
@@ -49,3 +51,9 @@ def test_as_text():
     assert as_text(['part', 'M'], [['stem', '1'], ['all', '10']], left=1).splitlines() == [
         'part   M', 'stem   1', 'all   10']
     assert as_text(['part', 'M'], []) == 'part  M'
+
+
+@pytest.mark.parametrize('text', ['{{$A:x}}', '{{{{ _base_.x }}', '\\{{{ "\'', 'plain'])
+def test_without_templates(text):
+    code = without_templates(repr({'a': {'b': text}}))
+    assert '{{' not in code and ast.literal_eval(code) == {'a': {'b': text}}

@@ -12,6 +12,7 @@ from itertools import takewhile
 
 from ..configs import config_names, packaged_config
 from ..errors import ConfigError
+from ..text import without_templates
 from .options import add_cfg_options
 
 
@@ -30,7 +31,7 @@ def run(args: argparse.Namespace) -> None:
     from ..preflight.read import read_config
     with contextlib.redirect_stdout(sys.stderr):  # the summary of data of one's own is no part of the file
         cfg = read_config(args.config, args.cfg_options, (), find_data='data_root' in (args.cfg_options or {}))
-    print(cfg.pretty_text, end='')
+    print(without_templates(cfg.pretty_text), end='')
 
 
 def _titles() -> Iterator[str]:

@@ -28,7 +28,7 @@ from ..files import cleared, replace
 from ..preflight.check_loops import without_idle_options
 from ..printable import shown
 from ..processes import join_processes
-from ..text import class_name
+from ..text import class_name, without_templates
 from ..work_dirs import ANEW, hold, make_log_folder, make_work_dir, note, record_of
 from .changed_settings import changes, lines
 from .data_loader import ResumableDataLoader
@@ -165,6 +165,11 @@ class MambaVisionRunner(Runner):
     def dump_config(self) -> None:
         """Nothing yet: see `settle`."""
 
+    def _write_config(self, path: Path) -> None:
+        self.cfg.dump(path)
+        if path.suffix == '.py':
+            path.write_text(without_templates(path.read_text(encoding='utf-8')), encoding='utf-8')
+
     @master_only
     def settle(self) -> None:
         """Put in order what the folder holds of an earlier run, now that this one has shown that it can run.
@@ -176,7 +181,7 @@ class MambaVisionRunner(Runner):
             return
         name = os.path.basename(self.cfg.filename) if self.cfg.filename else f'{self.timestamp}.py'
         try:
-            replace(Path(self.work_dir, name), self.cfg.dump)
+            replace(Path(self.work_dir, name), self._write_config)
         except OSError as error:
             self.logger.error(f'The config could not be written to {self.work_dir}: {error.strerror}')
         if self._trains:

@@ -9,7 +9,7 @@ from mmengine import Config
 
 from ..errors import ConfigError, DataError
 from ..printable import shown
-from ..text import class_name
+from ..text import class_name, without_templates
 from .datasets import SPLITS, datasets_of
 
 _MASKS = 'mmvision_mamba.datasets.image_mask.ImageMaskDataset'
@@ -57,7 +57,8 @@ def config_for(base: str, cfg: Config, folder: str | os.PathLike) -> str | None:
 def as_text(settings: Mapping[str, Any], base: str | None = None) -> str:
     """The text of a config file with these settings, which are data, and inherits from `base`."""
     lines = [] if base is None else [f'_base_ = {base!r}']
-    return '\n'.join([*lines, *(f'{key} = {_plain(value)!r}' for key, value in settings.items())]) + '\n'
+    return without_templates(
+        '\n'.join([*lines, *(f'{key} = {_plain(value)!r}' for key, value in settings.items())]) + '\n')
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ A config is built by name: a name that is a dotted path would be imported, some 
 some texts are paths. So nothing is built of a config before all of it has passed these checks. What is saved passes
 them, too, so that whoever gets it can load it.
 """
+import importlib.util
 import inspect
 import re
 from collections.abc import Mapping
@@ -37,16 +38,20 @@ _FUNCTIONS = ('pseudo_collate', 'default_collate', 'nms', 'soft_nms', 'RoIAlign'
 # Registered classes that read what their arguments name, from disks or networks, write, or look names up elsewhere.
 _REFUSED = (
     'ATSSVLFusionHead', 'Albu', 'AppearanceFreeLink', 'BertModel', 'CLIPTextEncoder', 'COCOCaptionMetric',
-    'CameraMotionCompensation', 'DecathlonDataset', 'Detectron2Wrapper', 'DumpDetResults', 'DumpODVGResults',
-    'DumpProposals', 'DumpResults', 'GLIP', 'GroundingDINO', 'KnowledgeDistillationSingleStageDetector', 'LAD',
-    'LoadProposals', 'MOTChallengeMetric', 'NPUProfilerHook', 'ODVGDataset', 'OpenImagesChallengeDataset',
-    'OpenImagesDataset', 'Pretrained', 'PretrainedInit', 'ProfilerHook', 'RFSearchHook', 'RandomSamplingNegPos',
-    'RefCocoDataset', 'SubmitFormatHook', 'TIMMBackbone', 'VPD')
+    'CameraMotionCompensation', 'CocoOccludedSeparatedMetric', 'DecathlonDataset', 'Detectron2Wrapper',
+    'DumpDetResults', 'DumpODVGResults', 'DumpProposals', 'DumpResults', 'GLIP', 'GroundingDINO',
+    'KnowledgeDistillationSingleStageDetector', 'LAD', 'LoadProposals', 'MOTChallengeMetric', 'NPUProfilerHook',
+    'ODVGDataset', 'OpenImagesChallengeDataset', 'OpenImagesDataset', 'Pretrained', 'PretrainedInit', 'ProfilerHook',
+    'RFSearchHook', 'RandomSamplingNegPos', 'RefCocoDataset', 'SubmitFormatHook', 'TIMMBackbone', 'VPD')
+# Keys of types: those that classes look up besides 'type', too.
+_TYPES = ('type', 'dataset_type', 'resize_type', 'ema_type', 'conv_type', 'constructor')
 _READS = ('checkpoint', 'pretrained', 'load_from', 'resume_from', 'tokenizer_name', 'language_model', 'dataset_name')
 _WRITES = ('out_dir', 'output_dir', 'out_file', 'out_file_path', 'outfile_prefix', 'save_dir', 'test_out_dir',
            'work_dir', 'published_keys')
 _WORDS = re.compile(r'[\w +-]*', re.ASCII)  # of a model, whose texts are names of options
+_KEY = re.compile(r'[\w ./+-]+', re.ASCII)  # mmengine writes keys as they are, between quotes
 _LOADED = ('.pkl', '.pickle', '.py', '.pth', '.pt', '.npy', '.npz', '.bin', '.so', '.yml', '.yaml')
+_FORMATS = ('pkl', 'pickle', 'yml', 'yaml')  # that run code; mmengine reads a file of such a name as one, without a dot
 
 
 def check_allowed(config: Mapping[str, Any], where: str = 'config') -> None:
@@ -74,13 +79,13 @@ def _check(value: Any, where: str, scope: str, in_model: bool, name: str) -> Non
         scope = _scope(value, where, scope)
         for key, item in value.items():
             place = f'{where}.{shown(key, 100)}'
-            if not is_name(key) or (key.startswith('_') and key != '_scope_') or '{{' in key:
+            if not _KEY.fullmatch(key) or (key.startswith('_') and key != '_scope_'):
                 raise ConfigError(f'{place}: no key of a shared config')
             if key in _READS and item and not isinstance(item, Mapping):
                 raise ConfigError(f"{place} is '{shown(item)}': a shared config reads no other file")
             if key in _WRITES and item:
                 raise ConfigError(f"{place} is '{shown(item)}': a shared config says not where to write")
-            if key in ('type', 'dataset_type'):
+            if key in _TYPES:
                 _check_type(item, place, scope)
             elif key != '_scope_':
                 _check(item, place, scope, in_model, key)
@@ -103,6 +108,8 @@ def _check_text(text: str, where: str, in_model: bool) -> None:
     problem = None
     if not is_name(text) or len(text) > FILE_NAME or '{{' in text:
         problem = 'no text of a config'
+    elif parts[-1].lower() in _FORMATS:
+        problem = 'a shared config has no files loaded'
     elif in_model and not _WORDS.fullmatch(text):
         problem = 'texts of a model are words, no paths'
     elif text.startswith(('/', '~', '\\')) or ':' in text or '..' in parts:
@@ -127,6 +134,10 @@ def _check_type(type_: Any, where: str, scope: str) -> None:
     if name not in _FUNCTIONS and not _is_registered(name, prefix or scope):
         raise ConfigError(f"{where} is '{shown(type_)}': no class of that name is registered by mmdet, mmseg or "
                           'mmvision_mamba')
+    # A registry that lacks the name imports it, whichever other registry has it.
+    if importlib.util.find_spec(name) is not None:
+        raise ConfigError(f"{where} is '{shown(type_)}', the name of a module that Python finds, too: a shared config "
+                          'has nothing imported')
 
 
 def _is_registered(name: str, scope: str) -> bool:

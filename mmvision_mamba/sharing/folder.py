@@ -99,6 +99,7 @@ def describe(inferencer: Inferencer, name: str, metrics: Mapping[str, float | No
     data = _data_name(cfg)
     licence = licence if isinstance(licence, Licence) else licence_of(cfg.model, licence)
     palette = [[int(value) for value in rgb] for rgb in inferencer.palette]
+    _check_classes(list(inferencer.classes), palette)
     return Shared(card.slug(name), _settings(cfg, data), list(inferencer.classes), palette, dict(metrics), data,
                   licence, preprocessing)
 
@@ -224,6 +225,8 @@ def _check_classes(classes: Any, palette: Any) -> None:
     if not isinstance(classes, list) or not 0 < len(classes) <= CATEGORIES.value or not all(
             isinstance(name, str) and len(name) <= NAME and is_name(name) for name in classes):
         raise ConfigError('classes: expected a list of names')
+    if braces := [name for name in classes if '{{' in name]:
+        raise ConfigError(f"classes: '{shown(braces[0])}' is refused: a config would replace what begins with {{{{")
     if not isinstance(palette, list) or len(palette) != len(classes) or not all(
             isinstance(rgb, list) and len(rgb) == 3 and all(type(v) is int and 0 <= v < 256 for v in rgb)
             for rgb in palette):

@@ -47,6 +47,16 @@ def test_data_of_ones_own_is_written_into_the_file(tool, tmp_path):
     assert Config.fromfile(tmp_path / 'unread.py').custom_data.format == 'coco'
 
 
+def test_names_of_classes_stay_text(tool, tmp_path):
+    """What mmengine's templates would make code of, when the file is read."""
+    from mmengine.config import Config
+    names = ('{{$A:.*?(END)}}', "END}}',print('code'),#'", '{{ fileDirname }}')
+    coco(tmp_path / 'data', {'train.json': 'train', 'val.json': 'val'}, names, (1, 2, 3))
+    done = tool('config', 'faster_rcnn_mambavision_t_custom', '--cfg-options', f'data_root={tmp_path / "data"}')
+    (tmp_path / 'my.py').write_text(done.out)
+    assert Config.fromfile(tmp_path / 'my.py').train_dataloader.dataset.metainfo.classes == names
+
+
 @pytest.mark.parametrize('words', [[], ['upernet_mambavision_t_ade20k', '--list']])
 def test_one_of_both(words, tool):
     assert 'one of the two' in tool('config', *words).errors[0]

@@ -154,6 +154,7 @@ def hostile(saved, tmp_path, change) -> Path:
     ('{"model_type": "mambavision", "depths": [1, 3, 8, 4]}', 'it is of mambavision, not of a model that Model.save'),
     (lambda c: c.update(format=99), 'its format is 99'),
     (lambda c: c.update(classes='abc'), 'classes: expected a list of names'),
+    (lambda c: c['classes'].__setitem__(0, '{{$A:x}}'), r"classes: '\{\{\$A:x}}' is refused"),
     (lambda c: c['classes'].append('one more'), 'palette: expected'),
     (lambda c: (c['classes'].append('one more'), c['palette'].append([0, 0, 0])), '3 classes, and config.json names 4'),
     (lambda c: (c['classes'].pop(), c['palette'].pop()), '3 classes, and config.json names 2'),

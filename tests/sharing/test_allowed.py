@@ -69,6 +69,14 @@ def put(config, place, value):
     ('train_dataloader.dataset.ann_file', 'x' * 10_000, r'no text of a config'),
     ('train_dataloader.dataset.data_root', '~/x', r'names no files'),
     ('train_dataloader.dataset.pipeline', [dict(type='Albu', transforms=[])], r"is 'Albu', which reads or writes"),
+    ('train_dataloader.dataset.pipeline', [dict(type='RandomResize', resize_type='torch.hub.load')],
+     r"resize_type is 'torch\.hub\.load': expected the name"),
+    ('custom_hooks', [dict(type='EMAHook', ema_type='torch.load')], r"ema_type is 'torch\.load': expected the name"),
+    ('optim_wrapper.constructor', 'os.system', r"constructor is 'os\.system': expected the name"),
+    ('train_dataloader.dataset.pipeline', [dict(type='LoadImageFromFile', imdecode_backend='pickle')],
+     r'files loaded'),
+    ('model.roi_head.mask_head.loss_mask.class_weight', 'pkl', r'files loaded'),
+    ('optim_wrapper.paramwise_cfg', {"x': print(), 'y": 1}, r'no key of a shared config'),
     ('train_dataloader.collate_fn', dict(type='eval'), r"is 'eval': no class of that name"),
     ('test_evaluator.outfile_prefix', 'x', r'says not where to write'),
     ('default_hooks.checkpoint.out_dir', 'x', r'says not where to write'),
@@ -79,3 +87,13 @@ def test_what_runs_code_or_names_files_is_refused_by_its_key(config, place, valu
     with pytest.raises(ConfigError, match=message) as raised, DefaultScope.overwrite_default_scope('mmdet'):
         check_allowed(hostile)
     assert len(str(raised.value)) < 700 and len(str(raised.value).splitlines()) == 1
+
+
+def test_a_type_that_python_would_import_is_refused(config, tmp_path, monkeypatch):
+    """A registry that lacks a name imports it, though another registry has it."""
+    hostile = copy.deepcopy(config)
+    put(hostile, 'test_dataloader.dataset.pipeline', [dict(type='FPN')])
+    (tmp_path / 'FPN.py').write_text('raise SystemExit')
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="'FPN', the name of a module"), DefaultScope.overwrite_default_scope('mmdet'):
+        check_allowed(hostile)
