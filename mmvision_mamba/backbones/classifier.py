@@ -10,6 +10,7 @@ from timm.layers import create_classifier
 from timm.models import adapt_input_conv
 from torch import Tensor
 
+from ..checkpoints.loaded import renamed
 from ..checkpoints.reading import extract_state_dict, read_checkpoint
 from ..errors import ConfigError
 from .family import FIRST_CONV, resolve_arch
@@ -162,7 +163,7 @@ class MambaVisionClassifier(MambaVision):
             CheckpointError: the file can't be read, or doesn't fit; says which variant it looks like.
         """
         state = extract_state_dict(read_checkpoint(path), prefix)
-        state = {k.removeprefix('backbone.'): v for k, v in state.items()}
+        state = renamed({k.removeprefix('backbone.'): v for k, v in state.items()}, self.state_dict())
         missing_ok: tuple[str, ...] = ()
         head = state.get('head.weight')
         if head is not None and head.ndim == 2 and self.num_classes not in (0, len(head)):

@@ -247,7 +247,11 @@ def test_offline(tmp_path, monkeypatch):
         timm.create_model('mambavision_tiny', pretrained=True)
 
 
-def test_weights_of_other_classes_and_channels(weights, caplog):
+@pytest.mark.parametrize('prefix', ['', 'model.', 'backbone.model.'])
+def test_weights_of_other_classes_and_channels(weights, prefix, tmp_path, caplog):
+    if prefix:  # as in the published repositories
+        weights = tmp_path / 'prefixed.pth'
+        torch.save({prefix + key: value for key, value in small(num_classes=7).state_dict().items()}, weights)
     with caplog.at_level(logging.WARNING, 'mmvision_mamba'):
         model = create_model('mambavision_tiny', pretrained=weights, num_classes=4, in_channels=1, **SMALL).eval()
     assert 'for 7 classes, this model\'s for 4' in caplog.text
