@@ -343,10 +343,11 @@ def _base_name(path: Path) -> str:
 def _split(command: str, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Options of a command, and settings of the config, among arguments."""
     own = options_of(command)
+    known = [*own, *(('epochs', 'batch', 'lr') if command == 'train' else ())]
     for name in options:
         if name in _OURS:
             raise ConfigError(f'{name} is set by Model: give it to Model itself')
-        if name not in own and name not in KEYS and '.' not in name and (hint := did_you_mean(name, own)):
+        if name not in own and name not in KEYS and '.' not in name and (hint := did_you_mean(name, known)):
             raise ConfigError(f"{command} has no option, and a config no key '{shown(name)}'{hint}")
     return ({name: value for name, value in options.items() if name in own},
             {name: value for name, value in options.items() if name not in own})

@@ -116,6 +116,7 @@ def test_a_failed_training_leaves_weights_and_config_as_they_are(trained):
     (lambda m: m.train(lr=float('nan')), r'^lr is nan: expected a number'),
     (lambda m: m.train(on_divergence='hope'), r"^on_divergence is 'hope': expected one of stop, rollback, skip"),
     (lambda m: m.train(work_dir='x'), r'^work_dir is set by Model'),
+    (lambda m: m.train(epoch=1), r"no key 'epoch' \(did you mean 'epochs'\?\)"),
     (lambda m: m.train(on_divergense='skip'), r"no key 'on_divergense' \(did you mean 'on_divergence'\?\)"),
     (lambda m: m.export('onyx'), r"^export has no format 'onyx' \(did you mean 'onnx'\?\)"),
     (lambda m: m.predict(photo(), devise='cpu'), r"^the Inferencer has no option 'devise'"),
