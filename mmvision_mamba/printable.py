@@ -25,8 +25,11 @@ def without_passwords(text: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text from a file may name an image or a class: it is one line, without control characters."""
-    return not _NO_NAME.search(text)
+    """Whether a text from a file may name an image or a class: it is one line, without control characters.
+
+    Nor does it have two braces, as mmengine's templates begin: a config that is written with it would be another one.
+    """
+    return not _NO_NAME.search(text) and '{{' not in text
 
 
 def shown(value: object, most: int = 300) -> str:

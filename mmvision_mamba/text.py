@@ -37,11 +37,11 @@ def class_name(type_: object) -> str:
 
 
 def without_templates(config: str) -> str:
-    """The text of a config file with the same values, and no `{{` in its strings.
+    """The text of a config file, in Python or JSON, with the same values, and no `{{` in its strings.
 
     mmengine replaces templates before it reads a file, so that a class called '{{$A:…}}' could become code.
     """
-    return config.replace('{{', '{\\x7b')
+    return config.replace('{{', r'{\u007b')
 
 
 def as_text(titles: Sequence[str], rows: Sequence[Sequence[str]], left: int = 2) -> str:

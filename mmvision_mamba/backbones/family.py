@@ -4,6 +4,7 @@ from numbers import Real
 from typing import Any
 
 from ..errors import ConfigError
+from ..printable import shown
 from ..text import check_names, did_you_mean
 
 # Mean and standard deviation of ImageNet's RGB channels, on the scale 0 to 255. The published weights were trained with
@@ -60,7 +61,9 @@ def resolve_arch(arch: str | Mapping) -> dict:
         least, values = (0 if key == 'depths' else 1), arch[key] if key in ('depths', 'num_heads') else [arch[key]]
         if not all(isinstance(value, int) and value >= least for value in values):
             raise ConfigError(f'arch[{key!r}] takes integers from {least} up, got {arch[key]!r}')
-    if not isinstance(arch['mlp_ratio'], Real) or arch['dim'] * arch['mlp_ratio'] < 1:
+        if max(values) > (most := 1000 if key == 'depths' else 65536):
+            raise ConfigError(f'arch[{key!r}] takes at most {most}, got {shown(arch[key])}')
+    if not isinstance(arch['mlp_ratio'], Real) or not 1 <= arch['dim'] * arch['mlp_ratio'] < 2**31:
         raise ConfigError(f"arch['mlp_ratio'] takes a positive number, got {arch['mlp_ratio']!r}")
     for stage in (2, 3):
         channels, heads = arch['dim'] * 2**stage, arch['num_heads'][stage]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from mmengine import fileio
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, master_only
 from mmengine.fileio import LocalBackend, get_file_backend, join_path
@@ -165,11 +166,6 @@ class MambaVisionRunner(Runner):
     def dump_config(self) -> None:
         """Nothing yet: see `settle`."""
 
-    def _write_config(self, path: Path) -> None:
-        self.cfg.dump(path)
-        if path.suffix == '.py':
-            path.write_text(without_templates(path.read_text(encoding='utf-8')), encoding='utf-8')
-
     @master_only
     def settle(self) -> None:
         """Put in order what the folder holds of an earlier run, now that this one has shown that it can run.
@@ -188,6 +184,13 @@ class MambaVisionRunner(Runner):
             if not self._resume:
                 Path(self.work_dir, resuming.POINTER).unlink(missing_ok=True)
             note(self.work_dir, **{ANEW: False})
+
+    def _write_config(self, path: Path) -> None:
+        self.cfg.dump(path)
+        text = path.read_text('utf-8')
+        if '{{' in text:  # of a YAML file, which has other escapes, JSON is a part
+            path.write_text(without_templates(text if path.suffix == '.py' else fileio.dump(
+                self.cfg.to_dict(), file_format='json')), 'utf-8')
 
     # Replacements for what a config names -----------------------------------------------------------------------
 

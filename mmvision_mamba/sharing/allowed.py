@@ -48,6 +48,8 @@ _TYPES = ('type', 'dataset_type', 'resize_type', 'ema_type', 'conv_type', 'const
 _READS = ('checkpoint', 'pretrained', 'load_from', 'resume_from', 'tokenizer_name', 'language_model', 'dataset_name')
 _WRITES = ('out_dir', 'output_dir', 'out_file', 'out_file_path', 'outfile_prefix', 'save_dir', 'test_out_dir',
            'work_dir', 'published_keys')
+_FILES = ('data_root', 'ann_file', 'seg_prefix', 'img', 'img_path', 'seg', 'seg_map_path', 'img_suffix',
+          'seg_map_suffix')  # keys of data sets, whose texts are paths
 _WORDS = re.compile(r'[\w +-]*', re.ASCII)  # of a model, whose texts are names of options
 _KEY = re.compile(r'[\w ./+-]+', re.ASCII)  # mmengine writes keys as they are, between quotes
 _LOADED = ('.pkl', '.pickle', '.py', '.pth', '.pt', '.npy', '.npz', '.bin', '.so', '.yml', '.yaml')
@@ -93,7 +95,7 @@ def _check(value: Any, where: str, scope: str, in_model: bool, name: str) -> Non
         for i, item in enumerate(value):
             _check(item, f'{where}.{i}', scope, in_model, name)
     elif isinstance(value, str):
-        _check_text(value, where, in_model)
+        _check_text(value, where, in_model, name)
 
 
 def _scope(value: Mapping, where: str, scope: str) -> str:
@@ -103,7 +105,7 @@ def _scope(value: Mapping, where: str, scope: str) -> str:
     return own
 
 
-def _check_text(text: str, where: str, in_model: bool) -> None:
+def _check_text(text: str, where: str, in_model: bool, name: str) -> None:
     parts = re.split(r'[/\\]', text)
     problem = None
     if not is_name(text) or len(text) > FILE_NAME or '{{' in text:
@@ -114,6 +116,10 @@ def _check_text(text: str, where: str, in_model: bool) -> None:
         problem = 'texts of a model are words, no paths'
     elif text.startswith(('/', '~', '\\')) or ':' in text or '..' in parts:
         problem = 'a shared config names no files but below its data_root'
+    elif '.' in text and name not in _FILES:  # classes are named by other keys than type, too, and would be imported
+        problem = 'a shared config names nothing by a path with dots but files of its data'
+    elif text in _REFUSED:
+        problem = 'a shared config has no such type'
     elif text.lower().endswith(_LOADED):
         problem = 'a shared config has no files loaded'
     if problem:
