@@ -227,14 +227,15 @@ def _checked(url: str, plain: bool) -> str:
         raise DownloadError(f'it is no URL: {shown(error, 100)}') from None
     if not host:
         raise DownloadError('it is no URL: it names no host')
-    if parts.scheme == 'http' and not plain and not _is_this_machine(host):
+    if parts.scheme == 'http' and not plain and not is_this_machine(host):
         raise DownloadError('plain http, where anyone on the way can put another file in its place; use https')
     place = (f'[{host}]' if ':' in host else host) + (f':{port}' if port is not None else '')
     return urlunsplit((parts.scheme, place, quote(parts.path or '/', safe=string.punctuation),
                        quote(parts.query, safe=string.punctuation), ''))
 
 
-def _is_this_machine(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
+    """Whether a host is this machine by its name or address."""
     if host.rstrip('.') == 'localhost':
         return True
     with suppress(ValueError):

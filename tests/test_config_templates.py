@@ -4,6 +4,7 @@ import json
 import pytest
 from mmengine import Config
 
+from mmvision_mamba.engine.vis_backends import GuardedVisBackend
 from mmvision_mamba.preflight.own_data import as_text
 from mmvision_mamba.printable import is_name
 from mmvision_mamba.text import without_templates
@@ -39,6 +40,12 @@ def test_the_config_that_a_run_writes(name, suffix, tmp_path):
     found = Config.fromfile(tmp_path / f'run/mine.{suffix}')
     assert list(found.classes) == [name] and found.texts.x == [name]
     assert not (tmp_path / 'ran').exists()
+
+
+def test_the_config_that_a_backend_of_mmengine_writes(tmp_path):
+    backend = GuardedVisBackend(dict(type='LocalVisBackend'), str(tmp_path / 'vis'))
+    backend.add_config(Config(dict(classes=NAMES)))
+    assert Config.fromfile(tmp_path / 'vis/config.py').classes == NAMES
 
 
 def test_no_class_and_no_image_is_called_so():

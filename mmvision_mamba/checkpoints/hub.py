@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
+from ..downloads import is_this_machine
 from ..errors import CheckpointError, UserError
 from ..installation import explaining
 from ..printable import shown
@@ -78,12 +79,16 @@ def hub_file(reference: Reference, rather: str | None = None) -> Path:
         rather: a file of the same weights, which is taken where the repository has it. Default: none.
 
     Raises:
-        CheckpointError: no such repository, revision or file, one that needs a token, no network and nothing cached.
+        CheckpointError: an endpoint of plain http that is not this machine, no such repository, revision or file, one that needs a token, no network and nothing cached.
     """
     with explaining('hf://'):
         import huggingface_hub as hub
         import huggingface_hub.constants
         import huggingface_hub.errors
+    scheme, host = urlsplit(_endpoint(hub))[0], urlsplit(_endpoint(hub)).hostname or ''
+    if scheme != 'https' and not is_this_machine(host):
+        raise CheckpointError(f'HF_ENDPOINT={shown(_endpoint(hub))} in the environment: expected https; over anything '
+                              'else anyone on the way can put another file in its place')
     files: list[str] = []
     unreachable = None
     if reference.file is None or rather is not None or not _COMMIT.fullmatch(reference.revision or ''):

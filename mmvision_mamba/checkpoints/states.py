@@ -34,6 +34,19 @@ def check_states(checkpoint: Mapping, name: str, wrapper: Any, schedulers: Any) 
                               f'load_from={name}, without resume')
 
 
+def without_state(checkpoint: Mapping, wrapper: Any) -> int:
+    """How many parameters that are trained have no state of their optimiser in a checkpoint that `check_states` passes.
+
+    0 of one that keeps none, and of several. Parameters that no loss has reached yet have none either.
+    """
+    optimizer, saved = getattr(wrapper, 'optimizer', None), checkpoint.get('optimizer')
+    if optimizer is None or not saved or not any(_kept(optimizer, group) for group in optimizer.param_groups):
+        return 0
+    numbers = [number for group in saved['param_groups'] for number in group['params']]
+    trained = [parameter.requires_grad for group in optimizer.param_groups for parameter in group['params']]
+    return sum(trains and number not in saved['state'] for number, trains in zip(numbers, trained))
+
+
 def _problems(checkpoint: Mapping, wrapper: Any, schedulers: Any) -> Iterator[str]:
     several = not hasattr(wrapper, 'optimizer')
     if (saved := checkpoint.get('optimizer')) is not None:

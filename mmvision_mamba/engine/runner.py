@@ -4,10 +4,10 @@ import copy
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
-from mmengine import fileio
 from mmengine.device import get_device
 from mmengine.dist import all_gather_object, broadcast_object_list, get_rank, master_only
 from mmengine.fileio import LocalBackend, get_file_backend, join_path
@@ -22,16 +22,17 @@ from ..backbones.weights import check_fit
 from ..checkpoints import mmengine_loader, resuming
 from ..checkpoints.fields import described
 from ..checkpoints.newest import newest_checkpoint
-from ..checkpoints.states import check_states
+from ..checkpoints.states import check_states, without_state
 from ..checkpoints.writing import PART, commit
 from ..errors import CheckpointError, ConfigError
 from ..files import cleared, replace
 from ..preflight.check_loops import without_idle_options
 from ..printable import shown
 from ..processes import join_processes
-from ..text import class_name, without_templates
+from ..text import class_name
 from ..work_dirs import ANEW, hold, make_log_folder, make_work_dir, note, record_of
 from .changed_settings import changes, lines
+from .config_files import write_config
 from .data_loader import ResumableDataLoader
 from .guarded_steps import guarded
 from .hooks.checked_loading import CheckedLoadingHook
@@ -177,20 +178,13 @@ class MambaVisionRunner(Runner):
             return
         name = os.path.basename(self.cfg.filename) if self.cfg.filename else f'{self.timestamp}.py'
         try:
-            replace(Path(self.work_dir, name), self._write_config)
+            replace(Path(self.work_dir, name), partial(write_config, self.cfg))
         except OSError as error:
             self.logger.error(f'The config could not be written to {self.work_dir}: {error.strerror}')
         if self._trains:
             if not self._resume:
                 Path(self.work_dir, resuming.POINTER).unlink(missing_ok=True)
             note(self.work_dir, **{ANEW: False})
-
-    def _write_config(self, path: Path) -> None:
-        self.cfg.dump(path)
-        text = path.read_text('utf-8')
-        if '{{' in text:  # of a YAML file, which has other escapes, JSON is a part
-            path.write_text(without_templates(text if path.suffix == '.py' else fileio.dump(
-                self.cfg.to_dict(), file_format='json')), 'utf-8')
 
     # Replacements for what a config names -----------------------------------------------------------------------
 
@@ -395,6 +389,9 @@ class MambaVisionRunner(Runner):
             if self._begins:
                 self._tell_changes(checkpoint, filename)
             check_states(checkpoint, filename, self.optim_wrapper, self.param_schedulers)
+            if missing := without_state(checkpoint, self.optim_wrapper):
+                self.logger.warning(f'{filename} holds no state of the optimizer for {missing} parameters, for which '
+                                    'it begins anew.')
         self._loaded_state = checkpoint.get(resuming.KEY)
         return checkpoint
 

@@ -1,9 +1,11 @@
 """Visualisation backends, which write the training curves: chosen by name, and guarded against ending the run."""
+import contextlib
 import errno
 import logging
 import os
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from torch import nn
 
 from ..errors import ConfigError
 from ..text import class_name
+from .config_files import write_config
 
 CHOICES = dict(local='LocalVisBackend', tensorboard='TensorboardVisBackend', wandb='NonBlockingWandbVisBackend')
 
@@ -115,6 +118,10 @@ class GuardedVisBackend(BaseVisBackend):
 
     def add_config(self, config: Config, **kwargs) -> None:
         self._call('add_config', config, **kwargs)
+        # mmengine 0.10.7 has no seam here: it dumps the config by itself.
+        if self._name == 'LocalVisBackend' and (path := getattr(self._backend, '_config_save_file', None)):
+            with contextlib.suppress(OSError):  # where `_call` has logged it
+                write_config(config, Path(path))
 
     def add_graph(self, model: nn.Module, data_batch: Sequence[dict], **kwargs) -> None:
         self._call('add_graph', model, data_batch, **kwargs)

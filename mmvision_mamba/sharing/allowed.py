@@ -40,7 +40,8 @@ _REFUSED = (
     'ATSSVLFusionHead', 'Albu', 'AppearanceFreeLink', 'BertModel', 'CLIPTextEncoder', 'COCOCaptionMetric',
     'CameraMotionCompensation', 'CocoOccludedSeparatedMetric', 'DecathlonDataset', 'Detectron2Wrapper',
     'DumpDetResults', 'DumpODVGResults', 'DumpProposals', 'DumpResults', 'GLIP', 'GroundingDINO',
-    'KnowledgeDistillationSingleStageDetector', 'LAD', 'LoadProposals', 'MOTChallengeMetric', 'NPUProfilerHook',
+    'KnowledgeDistillationSingleStageDetector', 'LAD', 'LoadBiomedicalAnnotation', 'LoadBiomedicalData',
+    'LoadBiomedicalImageFromFile', 'LoadProposals', 'MOTChallengeMetric', 'NPUProfilerHook',
     'ODVGDataset', 'OpenImagesChallengeDataset', 'OpenImagesDataset', 'Pretrained', 'PretrainedInit', 'ProfilerHook',
     'RFSearchHook', 'RandomSamplingNegPos', 'RefCocoDataset', 'SubmitFormatHook', 'TIMMBackbone', 'VPD')
 # Keys of types: those that classes look up besides 'type', too.

@@ -72,8 +72,13 @@ def save(folder: str | os.PathLike, inferencer: Inferencer, name: str,
 
 
 def check_target(target: Path) -> None:
-    """Raise ConfigError where a folder holds something that `save` did not write."""
-    if not os.path.lexists(target) or (target.is_dir() and (not any(target.iterdir()) or _is_ours(target))):
+    """Raise ConfigError where a folder holds something that `save` did not write, which replaces the whole folder."""
+    if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
+        return
+    if target.is_dir() and _is_ours(target):
+        if others := sorted(path.name for path in target.iterdir() if path.name not in FILES):
+            raise ConfigError(f"'{shown(target)}' holds a saved model, and {shown(others[0])} besides, which would be "
+                              'lost: name another folder, or move it away')
         return
     raise ConfigError(f"'{shown(target)}' is there already, and no folder of a saved model: name another")
 

@@ -188,3 +188,10 @@ class TestPublishedUrls:
 
 def test_a_server_of_ones_own_may_be_of_plain_http(server):
     assert server.url.startswith('http://') and hub_file(Reference('some/model')).is_file()
+
+
+def test_an_endpoint_of_plain_http_is_refused(monkeypatch):
+    constants = pytest.importorskip('huggingface_hub.constants')
+    monkeypatch.setattr(constants, 'ENDPOINT', 'http://mirror.example')
+    with pytest.raises(CheckpointError, match=r'HF_ENDPOINT=http://mirror\.example in the environment: expected https'):
+        read_checkpoint('hf://owner/repo')

@@ -71,7 +71,7 @@ def test_plain_http_needs_a_hash(tmp_path, monkeypatch, cache):
     body = saved(tmp_path, 5)
     known = digest(tmp_path / 'saved.pth')
     with answering(content(body)) as url, answering(redirect(url)) as away:
-        monkeypatch.setattr(downloads, '_is_this_machine', lambda host: False)
+        monkeypatch.setattr(downloads, 'is_this_machine', lambda host: False)
         for given in (f'{url}/w.pth', f'{url}/w.pth#sha256={known[:8]}', f'{url}/w-{known[:8]}.pth', f'{away}/w.pth'):
             with pytest.raises(CheckpointError, match=r'plain http.*use https, or name its hash'):
                 read_checkpoint(given)

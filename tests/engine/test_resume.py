@@ -284,6 +284,22 @@ def test_averages_of_other_weights_are_not_resumed(change, message, tmp_path):
         assert any('There is no `ema_state_dict`' in log.read_text() for log in tmp_path.rglob('*.log'))
 
 
+@pytest.mark.parametrize('left', [0, 1])
+def test_parameters_without_a_state_of_the_optimizer_are_said(left, tmp_path):
+    options = dict(optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.01)))
+    runner(tmp_path, **options).train()
+    path = max(tmp_path.glob('iter_*.pth'), key=os.path.getmtime)
+    checkpoint = torch.load(path, weights_only=False)
+    state = checkpoint['optimizer']['state']
+    count = len(state)
+    assert count > 1
+    checkpoint['optimizer']['state'] = dict(list(state.items())[:left])
+    torch.save(checkpoint, path)
+    runner(tmp_path, resume=True, load_from=str(path), **options).train()
+    said = f'no state of the optimizer for {count - left} parameters, for which it begins anew'
+    assert any(said in log.read_text() for log in tmp_path.rglob('*.log'))
+
+
 def damage(path, how):
     data = bytearray(path.read_bytes())
     if how == 'truncated':

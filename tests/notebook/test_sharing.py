@@ -114,6 +114,9 @@ def test_nothing_half_written_stays_and_others_folders_are_left_alone(trained, s
     assert [path.name for path in tmp_path.iterdir()] == ['mine'] and (mine / 'README.md').read_bytes() == before
     model.save(mine, picture=False)  # in the place of the earlier one
     assert not (mine / 'example.jpg').exists() and [path.name for path in tmp_path.iterdir()] == ['mine']
+    (tmp_path / 'mine/epoch_7.pth').touch()
+    with pytest.raises(ConfigError, match=r'holds a saved model, and epoch_7\.pth besides, which would be lost'):
+        model.save(mine, picture=False)
     (tmp_path / 'mine/config.json').write_text('{}')
     with pytest.raises(ConfigError, match='is there already, and no folder of a saved model'):
         model.save(mine)
