@@ -79,7 +79,8 @@ def hub_file(reference: Reference, rather: str | None = None) -> Path:
         rather: a file of the same weights, which is taken where the repository has it. Default: none.
 
     Raises:
-        CheckpointError: an endpoint of plain http that is not this machine, no such repository, revision or file, one that needs a token, no network and nothing cached.
+        CheckpointError: an endpoint of plain http that is not this machine; no such
+            repository, revision or file, one that needs a token, no network and nothing cached.
     """
     with explaining('hf://'):
         import huggingface_hub as hub

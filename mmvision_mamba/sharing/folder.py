@@ -227,11 +227,11 @@ def _shared(found: dict) -> Shared:
 
 
 def _check_classes(classes: Any, palette: Any) -> None:
+    if braces := [name for name in classes if '{{' in str(name)] if isinstance(classes, list) else ():
+        raise ConfigError(f"classes: '{shown(braces[0])}' is refused: a config would replace what begins with {{{{")
     if not isinstance(classes, list) or not 0 < len(classes) <= CATEGORIES.value or not all(
             isinstance(name, str) and len(name) <= NAME and is_name(name) for name in classes):
         raise ConfigError('classes: expected a list of names')
-    if braces := [name for name in classes if '{{' in name]:
-        raise ConfigError(f"classes: '{shown(braces[0])}' is refused: a config would replace what begins with {{{{")
     if not isinstance(palette, list) or len(palette) != len(classes) or not all(
             isinstance(rgb, list) and len(rgb) == 3 and all(type(v) is int and 0 <= v < 256 for v in rgb)
             for rgb in palette):
