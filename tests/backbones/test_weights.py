@@ -79,7 +79,7 @@ def test_init_cfg_as_mmengine_allows_it(tmp_path):
             (dict(type='Pretrained'), 'needs checkpoint=PATH_OR_URL')):
         with pytest.raises(ConfigError, match=message):
             MambaVision(SMALL, init_cfg=wrong).init_weights()
-    with pytest.raises(CheckpointError, match='torchvision://resnet50: checkpoints are read from files and http'):
+    with pytest.raises(CheckpointError, match='torchvision://resnet50: checkpoints are read from files, http'):
         MambaVision(SMALL, init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50')).init_weights()
 
 

@@ -73,6 +73,8 @@ def command(name: str, root: Path, data: str, rng: random.Random) -> Try:
         return Try([*argv, root / f'{data}_run', '--out', run / 'curves.png'])
     if name == 'model-info':
         return Try([*argv, config, '--no-memory', '--size', '64'])
+    if name == 'models':
+        return Try([*argv, 'cascade'])
     assert name == 'config'
     return Try([*argv, config])
 
@@ -392,7 +394,7 @@ def _odd_output(root: Path, path: Path, rng: random.Random, whats: list[str]) ->
 
 # Options ------------------------------------------------------------------------------------------------------------
 
-# Long by nature, or servers; the fuzzer's own options come instead of those that make them so.
+_NEVER = ('--ray', '--launcher', '--show', '--local-rank', '--int8', '--help', '--hub')  # the last would reach out
 _NO_OPTIONS = ('ablate', 'benchmark', 'demo', 'demo-app', 'setup-mmcv', 'doctor')
 _NEVER = ('--ray', '--launcher', '--show', '--local-rank', '--int8', '--help')
 
