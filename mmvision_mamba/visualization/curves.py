@@ -20,6 +20,7 @@ from .figures import new_figure, save
 LINES = ('-', '--', ':', '-.')
 _LARGEST = 1e100  # of what is drawn: Matplotlib computes with squares and differences
 _MOST_PANELS = 60
+_MOST_LINES = 500  # in all panels: each takes some milliseconds
 TITLES = dict(lr='learning rate')
 METRICS = {  # panel -> the endings of its keys
     'average precision': ('mAP',),
@@ -147,12 +148,15 @@ def draw_curves(out: str | os.PathLike, runs: Sequence[Run], keys: Sequence[str]
     """
     panels = _panels(runs) if keys is None else [(key, [key]) for key in keys]
     known = sorted({key for run in runs for key in (*run.train, *run.val)})
-    missing = [key for _, names in panels for key in names if key not in known]
+    missing = [key for _, names in panels for key in names if key not in known] if keys else []
     if missing:
         raise ConfigError(f'--keys: not logged: {", ".join(missing)}; there are {", ".join(known)}')
     if not 0 < len(panels) <= _MOST_PANELS:
         raise ConfigError(f'{len(panels)} panels would be drawn, and 1 to {_MOST_PANELS} are possible.\nChoose what to '
                           f'draw by --keys; there are {shortened(known, 20)}')
+    if (lines := sum(len(names) for _, names in panels) * len(runs)) > _MOST_LINES:
+        raise ConfigError(f'{lines} lines would be drawn, and {_MOST_LINES} are possible.\nChoose what to draw by '
+                          f'--keys; there are {shortened(known, 20)}')
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
     figure = new_figure(6.4 * columns, 3.9 * rows + 0.4)
