@@ -132,7 +132,8 @@ def test_keys(runs, monkeypatch, tmp_path):
     ('{"loss": 1, "step": NaN}', 'no curves'), ('{"loss": 1, "step": 1e999}', 'no curves'),
     ('{"loss": 1, "step": 1' + '0' * 400 + '}', 'no curves'), ('{"coco/bbox_mAP": "x", "step": 1}', '0 panels'),
     ('\n'.join(f'{{"metric_{i}": 1, "step": {i}}}' for i in range(3000)), '3000 panels would be drawn'),
-    (json.dumps({'loss': 1, 'iter': 1, 'step': 1} | {f'loss_{i}': 1 for i in range(9000)}), '9001 lines would be drawn')])
+    (json.dumps({'loss': 1, 'iter': 1, 'step': 1} | {f'loss_{i}': 1 for i in range(9000)}),
+     '9001 lines would be drawn')])
 def test_logs_that_can_not_be_drawn(text, words, tmp_path):
     (tmp_path / 'x.json').write_text(text)
     with pytest.raises((DataError, ConfigError), match=words) as error:
