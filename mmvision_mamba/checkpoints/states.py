@@ -40,7 +40,9 @@ def without_state(checkpoint: Mapping, wrapper: Any) -> int:
     0 of one that keeps none, and of several. Parameters that no loss has reached yet have none either.
     """
     optimizer, saved = getattr(wrapper, 'optimizer', None), checkpoint.get('optimizer')
-    if optimizer is None or not saved or not any(_kept(optimizer, group) for group in optimizer.param_groups):
+    if optimizer is None or not saved:
+        return 0
+    if not saved['state'] and not any(group.get('betas') or group.get('momentum') for group in optimizer.param_groups):
         return 0
     numbers = [number for group in saved['param_groups'] for number in group['params']]
     trained = [parameter.requires_grad for group in optimizer.param_groups for parameter in group['params']]
