@@ -20,6 +20,7 @@ from .shards import is_index, shards_of
 
 # Of a repository whose weights are asked for without a file's name, the first that there is.
 FILES = ('model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json')
+PREFIXES = ('hf://', 'hf-hub:')  # of a reference
 _OTHERS = ('.pth', '.pth.tar', '.pt', '.safetensors', '.bin')  # then its only file with one of these suffixes
 _NAME = r'[A-Za-z0-9][\w.-]*'
 _REFERENCE = re.compile(
@@ -50,7 +51,7 @@ class Reference(NamedTuple):
 
 def is_reference(path: object) -> bool:
     """Whether a path begins as `hf://` or `hf-hub:`."""
-    return str(path).startswith(('hf://', 'hf-hub:'))
+    return str(path).startswith(PREFIXES)
 
 
 def parsed(path: str) -> Reference | None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ..printable import printable
-from . import enforce_safe_reading, safe_reading_enforced
+from . import enforce_safe_reading, hub, safe_reading_enforced
 from .finite import warn_where_not_finite
 from .formats import load
 from .loaded import check_loaded, renamed
@@ -73,7 +73,6 @@ def _set_history(history, state):
     history._log_history, history._count_history = map(np.asarray, numbers)
 
 
-_HUB = ('hf://', 'hf-hub:')
 _HISTORY = 'mmengine.logging.history_buffer.HistoryBuffer'
 _BOOKKEEPING = (_restricted_getattr, named('mmengine.config.config', 'ConfigDict', _config_dict))
 
@@ -90,7 +89,7 @@ def register() -> None:
     allow(_HISTORY, new=HistoryBuffer, state=_set_history, type_=HistoryBuffer)
     allow('mmengine.config.config.ConfigDict', _config_dict)
     allow('builtins.getattr', _method_name)
-    for prefix in _HUB:
+    for prefix in hub.PREFIXES:
         if prefix not in CheckpointLoader._schemes:  # mmengine has none; these are always read without running code
             CheckpointLoader.register_scheme(prefix, load_from_local)
     # mmengine 0.10.7 has no seam here: nothing public tells which loaders there are.
@@ -98,7 +97,7 @@ def register() -> None:
         asked = getattr(loader, 'reads_safely', None)
         if asked is not safe_reading_enforced:
             loader = loader.__wrapped__ if asked else loader  # else an earlier import of this package would be asked
-            safe = load_from_local if prefix in ('', 'http://', 'https://', *_HUB) else without_code(loader)
+            safe = load_from_local if prefix in ('', 'http://', 'https://', *hub.PREFIXES) else without_code(loader)
             CheckpointLoader.register_scheme(prefix, _either(loader, safe), force=True)
 
 

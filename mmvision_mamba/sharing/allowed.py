@@ -109,7 +109,7 @@ def _scope(value: Mapping, where: str, scope: str) -> str:
 def _check_text(text: str, where: str, in_model: bool, name: str) -> None:
     parts = re.split(r'[/\\]', text)
     problem = None
-    if not is_name(text) or len(text) > FILE_NAME or '{{' in text:
+    if not is_name(text) or len(text) > FILE_NAME:
         problem = 'no text of a config'
     elif parts[-1].lower() in _FORMATS:
         problem = 'a shared config has no files loaded'
