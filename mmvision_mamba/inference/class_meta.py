@@ -1,6 +1,7 @@
 """Names and colours of a model's classes, from its checkpoint or its config."""
 import colorsys
 import inspect
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -29,7 +30,7 @@ def dataset_meta(model: nn.Module, cfg: Config, meta: Mapping) -> dict:
     classes = saved.get('classes') or configured.get('classes') or ()
     classes = (classes,) if isinstance(classes, str) else tuple(classes)
     if len(set(classes)) < len(classes):
-        twice = next(name for i, name in enumerate(classes) if name in classes[:i])
+        twice = Counter(classes).most_common(1)[0][0]
         warn_once(f"{len(classes) - len(set(classes))} of the model's {len(classes)} classes have a name that another "
                   f"has, such as '{shown(twice, 100)}': results by name do not tell them apart")
     palettes = [configured.get('palette')] if tuple(configured.get('classes') or ()) == classes else []
