@@ -48,8 +48,8 @@ def clocks(device: torch.device) -> dict:
         output = subprocess.run(
             ['nvidia-smi', f'--id=GPU-{torch.cuda.get_device_properties(device).uuid}',
              f'--query-gpu={",".join(fields.values())}', '--format=csv,noheader,nounits'],
-            capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
+            capture_output=True, text=True, check=True, timeout=20).stdout
+    except (OSError, subprocess.SubprocessError):
         return {}
     return dict(zip(fields, (value.strip() for value in output.split(','))))
 

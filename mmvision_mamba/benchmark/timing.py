@@ -40,7 +40,7 @@ def measure(settings: Iterable[Setting], device: torch.device, rounds: int, trai
             try:
                 with setting.prepared(phase):
                     calls = _warm_up(setting, phase, device)
-            except (RuntimeError, ValueError) as error:  # out of memory, no such kernel: the others go on
+            except Exception as error:  # out of memory, a kernel that does not compile: the others go on
                 if isinstance(error, UserError):
                     raise
                 row['error'] = f'{phase}: {(str(error).strip() or type(error).__name__).splitlines()[0]}'

@@ -41,14 +41,31 @@ def usable_backends(asked: list[str] | None, device: torch.device) -> list[str]:
     return usable
 
 
+class _Fed(torch.autograd.Function):
+    """A loss of `y` whose gradient is `gradient`: it costs nothing beside the scan's own backward."""
+
+    @staticmethod
+    def forward(ctx, y, gradient):
+        ctx.gradient = gradient
+        return y.new_zeros(())
+
+    @staticmethod
+    def backward(ctx, _):
+        return ctx.gradient, None
+
+
 def scan_settings(args) -> Iterator[Setting]:
     for (batch, length, channels), dtype, backend, variant in product(
             args.shapes, args.dtypes, args.backends, variants(args)):
         if _too_long(backend, length):
             continue
 
-        def random(*shape, dtype=torch.float32):
-            return torch.randn(*shape, device=args.device).to(dtype).requires_grad_(args.training)
+        def random(*shape, dtype=torch.float32, tokens_last=backend == 'mamba_ssm'):
+            if len(shape) < 3 or not tokens_last:
+                return torch.randn(*shape, device=args.device).to(dtype).requires_grad_(args.training)
+            # As that scan reads them: any other layout it copies.
+            return random(*shape, dtype=dtype, tokens_last=False).detach().transpose(1, 2).contiguous().transpose(
+                1, 2).requires_grad_(args.training)
         # Activations are in the dtype; A, D and the bias are parameters, and stay in float32.
         inputs = [random(batch, length, channels, dtype=dtype), random(batch, length, channels, dtype=dtype),
                   random(channels, args.state), random(batch, length, args.state, dtype=dtype),
@@ -58,11 +75,13 @@ def scan_settings(args) -> Iterator[Setting]:
             u, delta, A, *rest = inputs
             return selective_scan(u, delta, -A.exp(), *rest, delta_softplus=True, backend=backend)
         call = compiled(run) if 'compile' in variant else run
+        gradient = random(batch, length, channels, dtype=dtype).detach()
         graph = 'cuda_graphs' in variant
         yield Setting(
             _shape(batch, length, channels), _name(backend, _dtype(dtype, args.dtypes), *variant), batch * length,
             'token', forward=as_cuda_graph(call) if graph else call,
-            loss=None if graph else lambda call=call: call().float().sum(), leaves=inputs, dtype=dtype,
+            loss=None if graph else lambda call=call, gradient=gradient: _Fed.apply(call(), gradient), leaves=inputs,
+            dtype=dtype,
             options=dict(batch=batch, tokens=length, channels=channels, state=args.state, backend=backend,
                          dtype=_dtype(dtype), variant=variant),
             count=lambda phase, size=(batch, length, channels, args.state): scan_flops(*size, phase),

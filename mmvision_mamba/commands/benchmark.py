@@ -142,7 +142,7 @@ def run_all(args: argparse.Namespace) -> int:
     for part, command in plan.items():
         if args.only and part not in args.only:
             continue
-        words = [*without_missing_backend(command.split()), '--device', str(args.device)]
+        words = [*without_missing_backend(command.split(), args.device), '--device', str(args.device)]
         if '--rounds' not in words:
             words += ['--rounds', str(args.rounds)]
         print(f'\n[{part}] mmvision-mamba benchmark {shlex.join(words)}', flush=True)
@@ -172,13 +172,13 @@ def _free_memory(device) -> None:
         torch.cuda.empty_cache()
 
 
-def without_missing_backend(words: list[str]) -> list[str]:
-    """A command of the plan, less the backend mamba_ssm where that package can't be imported."""
+def without_missing_backend(words: list[str], device) -> list[str]:
+    """A command of the plan, less the backend mamba_ssm where that does not run on the device."""
     if 'mamba_ssm' in words:
-        from ..ops.mamba_ssm import package_scan
+        from ..benchmark.workloads import usable_backends
         try:
-            package_scan()
-        except ImportError as error:
-            print(f'left out: the backend mamba_ssm ({error})')
+            usable_backends(['mamba_ssm'], device)
+        except UserError as error:
+            print(f'left out: {error}')
             words = [word for word in words if word != 'mamba_ssm']
     return words

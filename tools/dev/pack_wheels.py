@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 CONSTRAINTS = ROOT / 'requirements' / 'constraints.txt'
 SOURCES = {'mamba-ssm': '2.3.2.post1'}
 TESTS = ['hypothesis', 'psutil', 'pytest', 'pytest-timeout', 'pytest-xdist', 'tensorboard', 'einops', 'ninja', 'wheel']
-TORCH = {'torch', 'torchvision', 'triton', 'timm'}
+# With what they bring, of which other packages of that machine may want just that version.
+TORCH = {'torch', 'torchvision', 'triton', 'timm', 'huggingface-hub', 'hf-xet', 'safetensors', 'filelock', 'fsspec',
+         'typing-extensions'}
 # Large ones, which a machine set up for PyTorch commonly has.
 COMMON = ['numpy', 'matplotlib', 'opencv-python', 'pillow', 'scipy', 'fonttools', 'kiwisolver', 'contourpy', 'grpcio']
 

@@ -220,12 +220,51 @@ def test_wheels_are_installed_where_parts_find_them(dry):
 
 
 def test_results_go_into_the_documentation(dry, tmp_path):
-    files = publish.publish(dry[1] / 'out', 'a-gpu', tmp_path)
+    files = publish.publish([dry[1] / 'out'], 'a-gpu', tmp_path)
     assert {path.stem for path in files} == {'roofline', 'kernels', 'targets'}
     assert all(json.loads(path.read_text())['machine']['commit'] for path in files)
     text = ''.join(f'<!-- results: {path.stem} -->\n<!-- end -->\n' for path in files)
     filled = fill_page(text, tmp_path, ROOT)
     assert 'convolution | float32' in filled and 'matrix product, float32' in filled
+
+
+def test_results_without_the_versions_go_there_too(tmp_path):
+    """Of two calls; the first one's `versions` hung."""
+    results = dict(rows=[], roofline={}, machine=dict(gpu='Card', commit='c'))
+    for folder, name, content in (
+            ('one', 'speed', dict(peers=dict(results=results))),
+            ('two', 'again', dict(convolution_float32=dict(table=[['a'], [['b']]])))):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f'{name}.json').write_text(json.dumps(dict(commit='c', parts=content)))
+    files = publish.publish([tmp_path / 'one', tmp_path / 'two'], 'a-gpu', tmp_path / 'results')
+    assert {path.stem for path in files} == {'peers', 'kernels', 'targets'}
+
+
+@pytest.mark.slow
+def test_kernels_compiled_ahead_are_found_again(tmp_path):
+    """In another folder, by another process: nothing is compiled twice."""
+    code = """
+import json, os, sys
+from pathlib import Path
+from gpu_check import compile_ahead as ahead
+if __name__ == '__main__':
+    folder, cache = map(Path, sys.argv[1:])
+    if not cache.exists():
+        ahead.unpack(ahead.compile_ahead(folder, 90, 'convolution float32'.__eq__), cache)
+    else:
+        os.environ['TRITON_CACHE_DIR'] = str(cache)
+        ahead._do('convolution', ('float32',), 90)
+    print(sorted(path.name for path in cache.iterdir()))
+"""
+    script = tmp_path / 'script.py'
+    script.write_text(code)
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), str(TOOL.parent)]), 'OMP_NUM_THREADS': '1'}
+    environment.pop('TRITON_INTERPRET', None)
+    said = [subprocess.run([sys.executable, script, tmp_path / 'wheels', tmp_path / 'cache'], env=environment,
+                           capture_output=True, text=True) for _ in range(2)]
+    assert said[1].returncode == 0, said[0].stderr + said[1].stderr
+    assert said[0].stdout.splitlines()[-1] == said[1].stdout.splitlines()[-1] and len(list(
+        (tmp_path / 'cache').iterdir())) >= 6
 
 
 def test_the_readme_gets_its_speed(tmp_path, monkeypatch):
@@ -270,8 +309,8 @@ def test_a_dry_run_of_everything(tmp_path):
 # What is measured ----------------------------------------------------------------------------------------------------
 
 def row(group, ms, memory=100, copy=None, **options):
-    return dict(group=group, options=options, **{phase: dict(median_ms=ms, peak_bytes=memory, copy_fraction=copy)
-                                                 for phase in ('forward', 'training')})
+    return dict(group=group, options=options, **{phase: dict(per_second=1000 / ms, peak_bytes=memory,
+                                                             copy_fraction=copy) for phase in ('forward', 'training')})
 
 
 def test_targets_are_judged_by_the_worst_size():
@@ -287,6 +326,31 @@ def test_targets_are_judged_by_the_worst_size():
     assert table["backbone at detection size, 'fit', training step", 'at most 0.30 of the memory'] == (
         '0.25 of the memory', 'met')
     assert table['backbone, inference', 'at least 1.60 times as fast'] == ('not measured', '')
+
+
+def test_without_the_scan_to_compare_with_targets_are_beside_the_chunked_one():
+    rows = [row('a', 8, backend='chunked', padding='zeros'), row('a', 2, backend='auto', padding='zeros'),
+            dict(group='a', options=dict(backend='mamba_ssm', padding='zeros'))]  # which failed
+    cells = page.target_columns({'backbone': dict(results=dict(rows=rows))})[1]
+    assert ['backbone, inference', 'at least 1.60 times as fast', '4.00 times as fast, of chunked', 'met'] in cells
+
+
+def test_a_part_that_is_ended_leaves_what_it_had_found(tmp_path, monkeypatch):
+    """Of two lanes the one whose part hangs: what it kept is in the stage's file and on the page."""
+    monkeypatch.setitem(command.STAGES, 'machine', command.Stage('a stage', 30, ((Part('scan_float32', '', 2.),),)))
+    args = command.parse_args(['--out', str(tmp_path / 'out'), '--work-dir', str(tmp_path / 'work'), '--stages',
+                               'machine'])
+    check = command.Check(args)
+    code = ('import sys, time; from pathlib import Path; from gpu_check.stages import Place; '
+            'Place("cuda", Path(sys.argv[1])).keep(dict(passed=True, table=[["a"], [["kept"]]])); time.sleep(60)')
+    folder = tmp_path / 'work' / 'files' / 'scan_float32'
+    monkeypatch.setattr(check, '_start', lambda parts, log, threads: lanes.Process(
+        [sys.executable, '-c', code, folder], check.logs / log, check.environment, ROOT))
+    monkeypatch.setattr(command, 'PARTS', {})
+    assert not check.run()
+    part = json.loads((tmp_path / 'out/machine.json').read_text())['parts']['scan_float32']
+    assert part['table'] == [['a'], [['kept']]] and not part['passed'] and 'took longer' in part['why']
+    assert '| kept |' in (tmp_path / 'out/page.md').read_text()
 
 
 def test_a_demo_that_did_not_end_tells_how_far_it_came(tmp_path):

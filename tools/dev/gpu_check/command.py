@@ -4,10 +4,12 @@ Right numbers first, then speed, whole models, training. Needs CUDA, PyTorch, to
 comes from a folder that tools/dev/pack_wheels.py filled. nvcc, where there is one, builds mamba-ssm's scan, to compare
 with.
 
-  python tools/dev/gpu_check --wheels WHEELS --out OUT       the first call
-  python tools/dev/gpu_check --wheels WHEELS --out OUT --minutes 4 --stages second --again backbone scan
+  python tools/dev/gpu_check --compile-ahead WHEELS          beforehand, without a GPU: the kernels into WHEELS
+  python3 tools/dev/gpu_check --wheels WHEELS --out OUT      the first call
+  python3 tools/dev/gpu_check --wheels WHEELS --out OUT --minutes 4 --stages second --again backbone scan
                                                              a second one, with parts measured again
-  python tools/dev/gpu_check --publish OUT --name MACHINE    results into docs/results and its pages
+  python tools/dev/gpu_check --publish OUT [OUT2] --name MACHINE
+                                                             results of the calls into docs/results and its pages
   python tools/dev/gpu_check --dry-run --out OUT             every part at small sizes, on a CPU
 
 OUT gets a .json file a stage, written as its parts end, page.md with all tables, and log.txt.
@@ -15,6 +17,7 @@ OUT gets a .json file a stage, written as its parts end, page.md with all tables
 import argparse
 import os
 import sys
+import tarfile
 import tempfile
 import time
 from dataclasses import replace as changed
@@ -24,10 +27,11 @@ from mmvision_mamba.benchmark.report import git_commit
 from mmvision_mamba.errors import UserError
 from mmvision_mamba.text import as_text
 
-from . import ROOT, worker
+from . import BEGUN, ROOT, worker
+from .compile_ahead import ARCHIVE, compile_ahead, unpack
 from .lanes import Lane, Process, read_result, run_lanes
 from .page import draw, parts_of, stage_files, target_columns
-from .stages import PARTS, STAGES, Part, Stage
+from .stages import PARTS, SO_FAR, STAGES, Part, Stage
 
 MARGIN = 10  # seconds of a call that are kept for its end
 AGAIN_SECONDS = 110  # of the parts that are measured again
@@ -52,7 +56,10 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--commit', default=git_commit() or 'unknown',
                         help='of the code, where its copy has no .git')
     parser.add_argument('--dry-run', action='store_true', help='on the CPU, at sizes too small to mean anything')
-    parser.add_argument('--publish', type=Path, metavar='OUT', help='run nothing: put the results of OUT into docs')
+    parser.add_argument('--compile-ahead', type=Path, metavar='WHEELS', help='run nothing: compile the kernels into '
+                        "WHEELS, with that machine's versions of Python, PyTorch and Triton")
+    parser.add_argument('--capability', type=int, default=90, help='of its GPU, times ten; default: %(default)s')
+    parser.add_argument('--publish', type=Path, nargs='+', metavar='OUT', help='run nothing: put the results into docs')
     parser.add_argument('--name', help='of the machine, for --publish')
     args = parser.parse_args(argv)
     if args.wheels and not any(args.wheels.glob('*.whl')):
@@ -72,28 +79,33 @@ class Check:
         self.out, self.work = args.out.resolve(), args.work_dir.resolve()
         self.site, self.built, self.logs = self.work / 'site', self.work / 'built', self.work / 'logs'
         # Which the parts' processes find by PYTHONPATH: a folder made later would be missed.
+        self.installed = self.work / 'installed'  # a file: the wheels are
         for folder in (self.out, self.site, self.built, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
         for path in self.logs.iterdir():
             path.unlink()
         # The checkout first: wheels bring a package `tests` too.
-        self.environment = {'PYTHONPATH': os.pathsep.join(map(str, (
-            ROOT, self.site, self.built, ROOT / 'tools' / 'dev'))), 'PYTHONUNBUFFERED': '1'}
+        # Programs of Python's folder too, ninja among them: it may be called by its path. Caches where one may write.
+        self.environment = {
+            'PYTHONPATH': os.pathsep.join(map(str, (ROOT, self.site, self.built, ROOT / 'tools' / 'dev'))),
+            'PYTHONUNBUFFERED': '1', 'OMP_WAIT_POLICY': 'PASSIVE', 'MPLCONFIGDIR': str(self.work / 'matplotlib'),
+            'TRITON_CACHE_DIR': str(self.work / 'triton'), 'PATH': os.pathsep.join(filter(None, (
+                os.environ.get('PATH'), str(Path(sys.executable).parent), str(self.site / 'bin'),
+                '/usr/local/cuda/bin')))}
         if self.dry_run:
             self.environment |= {'TRITON_INTERPRET': '1', 'CUDA_VISIBLE_DEVICES': ''}
         self.beside: dict[str, Process] = {}
 
     def run(self) -> bool:
         """Run all stages. Returns whether all their parts have passed."""
-        start = time.monotonic()
-        deadline = start + (60 * self.args.minutes - MARGIN) * (DRY_RUN_SECONDS if self.dry_run else 1)
+        deadline = BEGUN + (60 * self.args.minutes - MARGIN) * (DRY_RUN_SECONDS if self.dry_run else 1)
         stages = {name: STAGES[name] for name in self.args.stages}
         if self.args.again:
             stages = {'again': Stage('parts measured again', AGAIN_SECONDS,
                                      (tuple(PARTS[name] for name in self.args.again),)), **stages}
         try:
-            self._prepare(deadline, list(stages))
-            until = start
+            self._prepare(list(stages))
+            until = time.monotonic()
             for name, stage in stages.items():
                 # The time that one stage leaves is the next ones'.
                 until = min(until + stage.seconds * (DRY_RUN_SECONDS if self.dry_run else 1), deadline)
@@ -106,20 +118,20 @@ class Check:
         self._summarize(parts)
         return all(part['passed'] for part in parts.values())
 
-    def _prepare(self, deadline: float, stages: list[str]) -> None:
+    def _prepare(self, stages: list[str]) -> None:
         """Start what runs beside the stages: the wheels' installation, the build of mamba-ssm's scan, data."""
+        if self.args.wheels and (self.args.wheels / ARCHIVE).exists():
+            try:
+                print(f'{unpack(self.args.wheels / ARCHIVE, self.work / "triton")} kernels are compiled', flush=True)
+            except (OSError, ValueError, KeyError, tarfile.TarError) as error:  # then they are compiled here
+                print(f'{ARCHIVE}: {error}', flush=True)
         wheels = sorted(self.args.wheels.resolve().glob('*.whl')) if self.args.wheels else []
         sources = sorted(self.args.wheels.resolve().glob('mamba_ssm-*.tar.gz')) if self.args.wheels else []
-        if wheels and not (self.site / 'mmengine').exists():
+        if wheels and not self.installed.exists():
             self._begin('wheels', '-m', 'pip', '--disable-pip-version-check', 'install', '-q', '--no-index',
                         '--no-deps', '--no-compile', '--no-cache-dir', '--upgrade', '--target', self.site, *wheels)
         if sources and not self.dry_run and not (self.built / 'mamba_ssm').exists():
             self._begin('mamba_ssm', '-m', 'gpu_check.scan_build', sources[-1], self.built)
-        if stages != ['machine']:
-            self._wait('wheels', min(deadline, time.monotonic() + 60), 'the wheels are not installed')
-        if 'demo' in stages and not self.dry_run:
-            from .models import data_command
-            self._begin('data', *data_command(self.work / 'files' / 'demo'))
 
     def _begin(self, name: str, *command) -> None:
         self.beside[name] = Process([sys.executable, *command], self.logs / f'{name}.log', self.environment, ROOT)
@@ -130,9 +142,19 @@ class Check:
         if process is not None and process.wait(until - time.monotonic()) != 0:
             print(f'{why}: {process.last_words()}', flush=True)
 
+    def _wait_for_wheels(self, until: float) -> None:
+        self._wait('wheels', until, 'the wheels are not installed')
+        if 'wheels' in self.beside and self.beside['wheels'].poll() == 0:
+            self.installed.touch()
+        if 'demo' in self.args.stages and not self.dry_run and 'data' not in self.beside:
+            from .models import data_command
+            self._begin('data', *data_command(self.work / 'files' / 'demo'))
+
     def _run_stage(self, name: str, stage: Stage, until: float) -> None:
         print(f'[{name}] {stage.what}', flush=True)
         begun = time.monotonic()
+        if name != 'machine':
+            self._wait_for_wheels(min(until, begun + 60))
         if name in ('speed', 'again'):
             self._wait('mamba_ssm', min(until, begun + 30), "mamba-ssm's scan, to compare with, is not built")
         if name == 'demo':
@@ -140,16 +162,19 @@ class Check:
         found = dict(stage=name, what=stage.what, commit=self.args.commit, seconds=0., parts={})
 
         def note(part: Part, seconds: float, why: str) -> None:
-            result = dict(passed=False, why=why, **self._so_far(part)) if why else read_result(self._result(part))
+            result = {**self._so_far(part), 'passed': False, 'why': why} if why else read_result(self._result(part))
             found['parts'][part.name] = result | dict(seconds=seconds)
             found['seconds'] = time.monotonic() - begun
             worker.write(self.out / f'{name}.json', found)
             state = 'passed' if result['passed'] else f'FAILED: {result["why"]}'
             print(f'  {part.name:20} {seconds:5.0f} s  {state}', flush=True)
-        lanes = [Lane(lane, lambda parts, log=f'{name}_{i}.log': self._start(parts, log), self._result, note)
-                 for i, lane in enumerate(self._lanes(stage))]
+        parts = self._lanes(stage)
+        threads = max(1, (os.cpu_count() or 1) // len(parts))
+        lanes = [Lane(lane, lambda left, log=f'{name}_{i}.log': self._start(left, log, threads), self._result, note)
+                 for i, lane in enumerate(parts)]
         for part in (part for lane in lanes for part in lane.left):
             self._result(part).unlink(missing_ok=True)
+            (self._files(part) / SO_FAR).unlink(missing_ok=True)
         run_lanes(lanes, until)
         worker.write(self.out / f'{name}.json', found)
         (self.out / 'page.md').write_text(draw(self.out))
@@ -162,20 +187,27 @@ class Check:
         parts = (part for lane in stage.lanes for part in lane)
         return [tuple(changed(part, seconds=part.seconds * DRY_RUN_SECONDS) for part in parts)]
 
-    def _start(self, parts: list[Part], log: str) -> Process:
+    def _start(self, parts: list[Part], log: str, threads: int) -> Process:
         return Process([sys.executable, '-m', 'gpu_check.worker', self.work, 'cpu' if self.dry_run else 'cuda',
                         'small' if self.dry_run else '', *(part.name for part in parts)], self.logs / log,
-                       self.environment, ROOT)
+                       {'OMP_NUM_THREADS': str(threads), **self.environment}, ROOT)
 
     def _result(self, part: Part) -> Path:
         return self.work / 'results' / f'{part.name}.json'
 
+    def _files(self, part: Part) -> Path:
+        return self.work / 'files' / part.name
+
     def _so_far(self, part: Part) -> dict:
         """What can be said of a part that did not end."""
-        if part.name != 'demo':
+        try:
+            if part.name != 'demo':
+                return read_result(self._files(part) / SO_FAR)
+            from .models import demo_so_far
+            return demo_so_far(self._files(part))
+        except Exception as error:  # a log's last line may be half of one
+            print(f'  {part.name}: {error}', flush=True)
             return {}
-        from .models import demo_so_far
-        return demo_so_far(self.work / 'files' / part.name)
 
     def _gather_logs(self) -> None:
         """The end of every log, in one file."""
@@ -198,7 +230,10 @@ def main(argv=None) -> int:
         if args.publish:
             from .publish import draw_pages, publish
             print(*publish(args.publish, args.name), sep='\n')
-            draw_pages(parts_of(stage_files(args.publish)))
+            draw_pages(parts_of(stage_files(*args.publish)))
+            return 0
+        if args.compile_ahead:
+            print(compile_ahead(args.compile_ahead, args.capability))
             return 0
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)

@@ -12,6 +12,7 @@ from .benchmarks import small_config
 from .stages import Place
 
 STEPS = 50
+SECONDS = 20  # of each precision: what is left of the steps then is left out
 WARM_UP = 5  # steps that don't count for the time
 SMALL_STEPS = 2
 DTYPES = dict(cuda=('bfloat16', 'float16'), cpu=('bfloat16',))
@@ -26,21 +27,26 @@ def steps(place: Place, kind: str, config: str, size: tuple[int, int], batch: in
     if place.small:
         config, size, batch = str(small_config(place.folder, kind)), (64, 64), 2
     rows, longest = [], None
+
+    def result():
+        cells = [[row['model'], f'{row["batch"]} × {row["size"][0]} × {row["size"][1]}', row['dtype'],
+                  f'{row["median_ms"]:.0f} ms', f'{row["peak_bytes"] / 2**30:.1f} GiB' if row['peak_bytes'] else '',
+                  str(len(row['losses'])), f'{row["losses"][0]:.3f}', f'{row["losses"][-1]:.3f}',
+                  'yes' if row['finite'] else '**no**'] for row in rows]
+        passed = all(row['finite'] for row in rows)
+        return dict(passed=passed, why='' if passed else 'a loss or a weight is not finite', steps=rows,
+                    longest=longest, table=[['model', 'images', 'precision', 'step', 'peak', 'steps', 'first loss',
+                                             'last loss', 'finite'], cells])
     for dtype in DTYPES[place.device]:
         torch.manual_seed(0)
         model, wrapper, data = _training(kind, config, size, batch, place.device, dtype)
         rows.append(dict(model=Path(config).stem, size=list(size), batch=batch, dtype=dtype,
                          **_train(model, wrapper, data, place)))
+        place.keep(result())
         if longest is None:
             longest = _longest(model, wrapper, data, place.device)
         del model, wrapper
-    cells = [[row['model'], f'{row["batch"]} × {row["size"][0]} × {row["size"][1]}', row['dtype'],
-              f'{row["median_ms"]:.0f} ms', f'{row["peak_bytes"] / 2**30:.1f} GiB' if row['peak_bytes'] else '',
-              f'{row["losses"][0]:.3f}', f'{row["losses"][-1]:.3f}', 'yes' if row['finite'] else '**no**']
-             for row in rows]
-    passed = all(row['finite'] for row in rows)
-    return dict(passed=passed, why='' if passed else 'a loss or a weight is not finite', steps=rows, longest=longest,
-                table=[['model', 'images', 'precision', 'step', 'peak', 'first loss', 'last loss', 'finite'], cells])
+    return result()
 
 
 def _training(kind: str, config: str, size: tuple[int, int], batch: int, device: str, dtype: str):
@@ -61,7 +67,10 @@ def _train(model, wrapper, data: dict, place: Place) -> dict:
     device, losses, seconds = torch.device(place.device), [], []
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats()
-    for _ in range(SMALL_STEPS if place.small else STEPS):
+    end = time.perf_counter() + SECONDS
+    for step in range(SMALL_STEPS if place.small else STEPS):
+        if step > WARM_UP and time.perf_counter() > end:
+            break
         synchronize(device)
         start = time.perf_counter()
         logged = model.train_step(copy.deepcopy(data), wrapper)

@@ -10,7 +10,7 @@ from .stages import STAGES
 
 # What it is, part, this package's setting, phase, figure, aim. Times and memory are beside the plain path's:
 # mamba-ssm's scan and, of backbones, zero padding. Where a part has several sizes the worst counts.
-_SPEED, _MEMORY, _COPY = 'median_ms', 'peak_bytes', 'copy_fraction'
+_SPEED, _MEMORY, _COPY = 'per_second', 'peak_bytes', 'copy_fraction'
 _TRITON, _AUTO, _FIT = dict(backend='triton'), dict(backend='auto'), dict(backend='auto', padding='fit')
 TARGETS = (
     ('scan, forward', 'scan', _TRITON, 'forward', _SPEED, 2.),
@@ -25,10 +25,11 @@ TARGETS = (
 _MEANING = {_SPEED: '{:.2f} times as fast', _MEMORY: '{:.2f} of the memory', _COPY: '{:.0%} of the copy rate'}
 
 
-def stage_files(folder: Path) -> dict[str, dict]:
-    """What the stages left in a folder, by their names, in their order."""
-    found = {name: folder / f'{name}.json' for name in (*STAGES, 'again')}
-    return {name: json.loads(path.read_text()) for name, path in found.items() if path.exists()}
+def stage_files(*folders: Path) -> dict[str, dict]:
+    """What the stages left in folders, by their names, in their order; of several with one name the last folder's."""
+    found = {name: folder / f'{name}.json' for folder in folders for name in (*STAGES, 'again')
+             if (folder / f'{name}.json').exists()}
+    return {name: json.loads(found[name].read_text()) for name in (*STAGES, 'again') if name in found}
 
 
 def parts_of(stages: dict[str, dict]) -> dict[str, dict]:
@@ -70,12 +71,20 @@ def target_columns(parts: dict[str, dict]) -> tuple[list[str], list[list[str]]]:
             continue
         worst = max(values) if figure == _MEMORY else min(values)
         met = worst <= aim if figure == _MEMORY else worst >= aim
-        cells.append([what, _aim(figure, aim), _MEANING[figure].format(worst), 'met' if met else '**missed**'])
+        beside = ', of chunked' if figure != _COPY and _plain(rows) == 'chunked' else ''
+        text = _MEANING[figure].format(worst) + beside
+        cells.append([what, _aim(figure, aim), text, 'met' if met else '**missed**'])
     return ['target', 'aim', 'measured', ''], cells
 
 
 def _aim(figure: str, aim: float) -> str:
     return ('at most ' if figure == _MEMORY else 'at least ') + _MEANING[figure].format(aim)
+
+
+def _plain(rows: list[dict]) -> str:
+    """The scan of the plain path: mamba-ssm's, or, where that could not be measured, the chunked one."""
+    measured = any(row['options'].get('backend') == 'mamba_ssm' and 'forward' in row for row in rows)
+    return 'mamba_ssm' if measured else 'chunked'
 
 
 def _values(rows: list[dict], ours: dict, phase: str, figure: str) -> list[float]:
@@ -85,9 +94,9 @@ def _values(rows: list[dict], ours: dict, phase: str, figure: str) -> list[float
         def setting(group=group, **wanted):
             return next((row[phase] for row in rows if row['group'] == group and phase in row
                          and all(row['options'].get(key, value) == value for key, value in wanted.items())), None)
-        mine, plain = setting(**ours), setting(backend='mamba_ssm', padding='zeros')
+        mine, plain = setting(**ours), setting(backend=_plain(rows), padding='zeros')
         if figure == _COPY:
             found += [mine[figure]] if mine and mine.get(figure) else []
         elif mine and plain and mine.get(figure) and plain.get(figure):
-            found.append(mine[figure] / plain[figure] if figure == _MEMORY else plain[figure] / mine[figure])
+            found.append(mine[figure] / plain[figure])
     return found

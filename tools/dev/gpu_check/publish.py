@@ -1,6 +1,7 @@
 """Puts the results of a check into the documentation: docs/results/NAME/*.json, the tables drawn from them, README."""
 import re
 import runpy
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmvision_mamba.benchmark.page import table_lines
@@ -17,17 +18,19 @@ JOINED = dict(kernels=('scan', 'mixer', 'convolution'), golden=('golden',), oper
                steps=('detector_steps', 'segmentor_steps'), demo=('demo',))
 
 
-def publish(folder: Path, name: str, results: Path = ROOT / 'docs' / 'results') -> list[Path]:
-    """Write the results in `folder` to RESULTS/NAME. Returns the files.
+def publish(folders: Sequence[Path], name: str, results: Path = ROOT / 'docs' / 'results') -> list[Path]:
+    """Write the results in the folders of one or more calls to RESULTS/NAME. Returns the files.
 
     Raises:
         ConfigError: there are none.
     """
-    stages = stage_files(folder)
+    stages = stage_files(*folders)
     parts = parts_of(stages)
-    machine = next((part['machine'] for part in parts.values() if part.get('machine')), None)
+    # Of the part `versions`, or else of any benchmark.
+    machine = next((found for part in parts.values() for found in (
+        part.get('machine'), part.get('results', {}).get('machine')) if found), None)
     if machine is None:
-        raise ConfigError(f'{folder}: no machine.json of tools/dev/gpu_check with the versions of a machine')
+        raise ConfigError(f'{folders[0]}: no results of tools/dev/gpu_check that tell what the machine was')
     facts = machine | dict(commit=machine['commit'] or next(iter(stages.values()))['commit'])
     files = {}
     for part_name, part in parts.items():
