@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
 
+from mmvision_mamba.files import replace
+
 ARCHIVE = 'kernels.tar.gz'
 # Of the backbone: size, windows ('': the arch's), padding, precision, in the order of their worth.
 BACKBONES = [(224, 224, '14,7', 'zeros', 'bf16'), (800, 1344, '112,56', 'fit', 'bf16'),
@@ -176,11 +178,19 @@ def compile_ahead(folder: Path, capability: int, only: Callable[[str], bool] = l
                 os.cpu_count(), multiprocessing.get_context('spawn'), max_tasks_per_child=1) as pool:
             waiting = [pool.submit(_do, *work, capability) for work in works() if only(_name(*work))]
             for done in concurrent.futures.as_completed(waiting):
-                print(done.result(), flush=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        with tarfile.open(folder / ARCHIVE, 'w:gz') as archive:
-            archive.add(cache, '.')
+                error = done.exception()
+                print(f'{type(error).__name__}: {error}' if error else done.result(), flush=True)
+                _pack(Path(cache), folder)  # each time: this takes many minutes, and can be ended before
     return folder / ARCHIVE
+
+
+def _pack(cache: Path, folder: Path) -> None:
+    """Archive the kernels that are whole."""
+    def write(temporary: Path) -> None:
+        with tarfile.open(temporary, 'w:gz') as archive:
+            for group in sorted(cache.glob('*/__grp__*')):
+                archive.add(group.parent, group.parent.name)
+    replace(folder / ARCHIVE, write)
 
 
 def unpack(archive: Path, cache: Path) -> int:
