@@ -6,8 +6,9 @@ import re
 import socket
 import string
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from email.message import Message
 from functools import partial
 from typing import Any, BinaryIO
 from urllib.error import HTTPError, URLError
@@ -34,7 +35,17 @@ _URL = re.compile(r'([a-z][a-z0-9+.-]+)://([^/?#]*)([^?#]*)', re.I)
 
 
 class DownloadError(OSError):
-    """A URL that can't be read. The message is the reason, without the URL."""
+    """A URL that can't be read. The message is the reason, without the URL.
+
+    Attributes:
+        headers: of the server's answer, where that is an error.
+        status: of that answer, 404 for instance; 0 without one.
+        broken: whether the connection failed or broke off: another try may do.
+    """
+
+    def __init__(self, reason: str, status: int = 0, headers: Message | None = None, broken: bool = False):
+        super().__init__(reason)
+        self.status, self.headers, self.broken = status, headers or Message(), broken
 
 
 def is_url(text: object) -> bool:
@@ -49,7 +60,8 @@ def split_url(url: str) -> tuple[str, str, str]:
     return scheme.lower(), place.rpartition('@')[2], path
 
 
-def fetch(url: str, most: int, seconds: float) -> bytes:
+def fetch(url: str, most: int, seconds: float, secret: Mapping[str, str] | None = None,
+          answer_seconds: float | None = None) -> bytes:
     """The content at a URL, in memory.
 
     Plain http is taken where the URL says so; no redirect leads from https to http.
@@ -58,43 +70,84 @@ def fetch(url: str, most: int, seconds: float) -> bytes:
         url: http or https.
         most: bytes that it may have.
         seconds: for the whole request, redirects included.
+        secret: headers for the host that the URL names, and for no other that it redirects to. Default: none.
+        answer_seconds: until the answer's headers are there. Default: `seconds`.
 
     Raises:
         DownloadError: with the reason.
     """
-    bounds = _Bounds(most)
-    bounds.end = bounds.start + seconds
-    with _reasons(), _open(url, bounds, url.lower().startswith('http:')) as answer:
+    bounds = _Bounds(most, answer_seconds or seconds)
+    with _reasons(), _open(url, bounds, url.lower().startswith('http:'), secret) as answer:
+        bounds.end = bounds.start + seconds
         return b''.join(_blocks(answer, bounds))
 
 
-def save(url: str, file: BinaryIO, most: int, plain: bool = False) -> None:
+def headers_of(url: str, seconds: float, secret: Mapping[str, str] | None = None,
+               until: Callable[[Message], bool] = lambda headers: False) -> Message:
+    """The headers of the answer at a URL, whose content is not asked for.
+
+    Args:
+        url, seconds, secret: see `fetch`; plain http is for this machine alone.
+        until: whether the headers of a redirect will do. Default: none do.
+
+    Raises:
+        DownloadError: with the reason.
+    """
+    try:
+        with _reasons(), _open(url, _Bounds(0, seconds), False, secret, method='HEAD', until=until) as answer:
+            return answer.headers
+    except _Enough as redirect:
+        return redirect.headers
+
+
+def save(url: str, file: BinaryIO, most: int, plain: bool = False, secret: Mapping[str, str] | None = None,
+         report: Callable[[int, int | None], object] = lambda count, total: None) -> None:
     """Write the content at a URL to a file, as long as bytes keep coming, `DOWNLOAD_SPEED` on average over a minute.
 
     Args:
         url: http or https.
-        file: opened for writing bytes.
+        file: opened for writing bytes; what is behind its present position is asked for, where the server can do so,
+            else the file begins anew.
         most: bytes that it may have.
         plain: whether plain http will do, on other machines than this one. Default: False.
+        secret: see `fetch`. Default: none.
+        report: called after each block with the bytes that are there, and all that there will be, if that is known.
 
     Raises:
         DownloadError: with the reason.
         OSError: the file can't be written.
     """
-    bounds = _Bounds(most)
-    bounds.end = bounds.start + ANSWER_SECONDS
-    with _reasons(), _open(url, bounds, plain) as answer:
+    bounds = _Bounds(most, ANSWER_SECONDS)
+    count = file.tell()
+    with _reasons(), _open(url, bounds, plain, secret, {'Range': f'bytes={count}-'} if count else {}) as answer:
         bounds.keep_going()
+        if count and answer.status != 206:
+            count = file.seek(0)
+            file.truncate()
+        elif count and not (answer.headers.get('Content-Range') or '').startswith(f'bytes {count}-'):
+            raise DownloadError('the server answers with another part than was asked for')
+        bounds.most -= count
+        total = None if answer.length is None else count + answer.length
         for block in _blocks(answer, bounds):
             file.write(block)
+            count += len(block)
+            report(count, total)
+
+
+class _Enough(Exception):
+    """The headers of a redirect are all that was asked for."""
+
+    def __init__(self, headers: Message):
+        super().__init__()
+        self.headers = headers
 
 
 class _Bounds:
     """What a request may still take. Each wait for the network asks for its time, and reports the bytes that came."""
 
-    def __init__(self, most: int):
+    def __init__(self, most: int, seconds: float):
         self.start = time.monotonic()
-        self.end = self.start  # when the request has failed
+        self.end = self.start + seconds  # when the request has failed
         self.most, self.left = most, most + _HEADERS
         self.window: tuple[float, int] | None = None  # where bytes have to keep coming: its begin, its bytes
 
@@ -114,7 +167,8 @@ class _Bounds:
         if now >= end:
             raise DownloadError(
                 f'the download came to a halt: less than {DOWNLOAD_SPEED.value} bytes a second in {_WINDOW} seconds'
-                if self.window else f'the server did not send all of it within {self.end - self.start:g} seconds')
+                if self.window else f'the server did not send all of it within {self.end - self.start:g} seconds',
+                broken=True)
         return end - now
 
     def took(self, count: int) -> None:
@@ -140,10 +194,14 @@ class _Stream(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         while True:
             self._sock.settimeout(self._bounds.wait())
-            with suppress(TimeoutError):  # at the end of a minute in which enough came
+            try:
                 count = self._sock.recv_into(buffer)
-                self._bounds.took(count)
-                return count
+            except TimeoutError:  # at the end of a minute in which enough came
+                continue
+            except OSError as error:  # not to be taken for one of the file that is written
+                raise DownloadError(f'the connection broke off: {error.strerror or error}', broken=True) from None
+            self._bounds.took(count)
+            return count
 
     def close(self) -> None:
         self._raw.close()
@@ -188,20 +246,29 @@ class _Handler(HTTPSHandler):
         raise failure
 
 
-def _open(url: str, bounds: _Bounds, plain: bool) -> http.client.HTTPResponse:
-    """The answer to a request, from where its redirects lead."""
+def _open(url: str, bounds: _Bounds, plain: bool, secret: Mapping[str, str] | None = None,
+          headers: Mapping[str, str] | None = None, method: str = 'GET',
+          until: Callable[[Message], bool] = lambda headers: False) -> http.client.HTTPResponse:
+    """The answer to a request, from where its redirects lead; raises `_Enough` at one of those that will do."""
     opener = OpenerDirector()  # without handlers of files and other schemes, and without urllib's own redirects
     for handler in (ProxyHandler(), _Handler(bounds), HTTPErrorProcessor(), HTTPDefaultErrorHandler()):
         opener.add_handler(handler)
+    first = None
     for _ in range(_MOST_REDIRECTS + 1):
         url = _checked(url, plain)
+        first = first or urlsplit(url)[:2]
+        told = secret or {} if urlsplit(url)[:2] == first else {}
+        sent = {'User-Agent': 'mmvision-mamba', **(headers or {}), **told}
         try:
-            return opener.open(Request(url, headers={'User-Agent': 'mmvision-mamba'}), timeout=bounds.wait())
+            return opener.open(Request(url, headers=sent, method=method), timeout=bounds.wait())
         except HTTPError as error:
             error.close()
             target = error.headers.get('Location') if error.code in _REDIRECTS else None
+            if target and until(error.headers):
+                raise _Enough(error.headers) from None
             if not target:
-                raise DownloadError(f'the server answers {error.code} {shown(str(error.reason), 100)}') from None
+                raise DownloadError(f'the server answers {error.code} {shown(str(error.reason), 100)}', error.code,
+                                    error.headers) from None
         # Headers are read as Latin-1; what isn't ASCII in them is bytes of a URL.
         url = urljoin(url, quote(target, safe=string.punctuation, encoding='latin-1'))
     raise DownloadError(f'more than {_MOST_REDIRECTS} redirects')
@@ -253,7 +320,7 @@ def _blocks(answer: http.client.HTTPResponse, bounds: _Bounds) -> Iterator[bytes
             raise bounds.too_large()
         yield block
     if expected is not None and count < expected:
-        raise DownloadError(f'it breaks off after {count} of {expected} bytes')
+        raise DownloadError(f'it breaks off after {count} of {expected} bytes', broken=True)
 
 
 @contextmanager
@@ -268,11 +335,11 @@ def _reasons() -> Iterator[None]:
         if isinstance(reason, DownloadError):
             raise reason from None
         text = 'no answer in time' if isinstance(reason, TimeoutError) else getattr(reason, 'strerror', None) or reason
-        raise DownloadError(f'download failed: {shown(str(text), 200)}') from None
+        raise DownloadError(f'download failed: {shown(str(text), 200)}', broken=True) from None
     except TimeoutError:
-        raise DownloadError('download failed: no answer in time') from None
+        raise DownloadError('download failed: no answer in time', broken=True) from None
     except http.client.HTTPException as error:
         raise DownloadError(f'the server does not answer as HTTP says ({type(error).__name__}: '
-                            f'{shown(str(error), 100)})') from None
+                            f'{shown(str(error), 100)})', broken=True) from None
     except ValueError as error:  # of urllib, http.client and encodings
         raise DownloadError(f'download failed: {shown(str(error), 200)}') from None

@@ -3,6 +3,7 @@ reads that end, of regular files alone; text with or without a byte order mark."
 import codecs
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 from collections.abc import Callable
@@ -161,3 +162,16 @@ def encoding_of(path: str | os.PathLike) -> str:
 
 def _encoding(start: bytes) -> str:
     return next((encoding for mark, encoding in _MARKS.items() if start.startswith(mark)), 'utf-8')
+
+
+def sha256_of(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    found = hashlib.sha256()
+    with open(path, 'rb') as content:
+        while block := content.read(2**20):
+            found.update(block)
+    return found.hexdigest()

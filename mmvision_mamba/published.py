@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from .checkout import CONFIGS
 from .configs import PREFIX, config_names, find_config, packaged_config
 from .errors import ConfigError
 from .text import did_you_mean
@@ -93,9 +94,11 @@ def published(name: str | os.PathLike) -> Published | None:
     """The published model of a name, as it is given for a config; None for those of none, and for other files.
 
     Args:
-        name: as `packaged_config` takes it, or timm's with its tag, or an arch's.
+        name: as `packaged_config` takes it, or that file's path, or timm's name with its tag, or an arch's.
     """
-    stem = os.fspath(name).removeprefix(PREFIX).removeprefix('configs/').removesuffix('.py')
+    if Path(name).is_absolute() and Path(name).resolve().is_relative_to(CONFIGS.resolve()):
+        name = Path(name).resolve().relative_to(CONFIGS.resolve())
+    stem = Path(name).as_posix().removeprefix(PREFIX).removeprefix('configs/').removesuffix('.py')
     model = BY_NAME.get(stem)
     if model is None or stem not in config_names():
         return model

@@ -1,22 +1,28 @@
-"""Files of repositories on the Hugging Face Hub, by its own library: its cache, its offline mode, its tokens.
+"""Files of repositories on the Hugging Face Hub: those in its library's cache, with its offline mode and its tokens.
 
 `hf://OWNER/REPO[@REVISION][/FILE]`, `hf-hub:OWNER/REPO[@REVISION]` as timm writes it, and the Hub's own URLs,
-`https://huggingface.co/OWNER/REPO/resolve/REVISION/FILE`, which work in anyone's config. That library waits for other
-processes of this machine that download the same file, and reads HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE.
+`https://huggingface.co/OWNER/REPO/resolve/REVISION/FILE`, which work in anyone's config. HF_HOME, HF_TOKEN, HF_ENDPOINT
+and HF_HUB_OFFLINE are as that library reads them. It doesn't download by itself: it sets no bounds on what a server
+sends, and makes paths of it.
 """
+import json
 import re
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from types import ModuleType
+from typing import BinaryIO, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
 
-from ..downloads import is_this_machine
+from ..downloads import DownloadError, fetch, headers_of, is_this_machine, save
 from ..errors import CheckpointError, UserError
 from ..installation import explaining
+from ..limits import DOWNLOAD_BYTES
 from ..printable import shown
 from ..text import shortened
-from .shards import is_index, shards_of
+from .hub_cache import COMMIT, RepositoryCache, is_file_name
+from .progress import progress
+from .shards import LARGEST, is_index, shards_of
 
 # Of a repository whose weights are asked for without a file's name, the first that there is.
 FILES = ('model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json')
@@ -27,8 +33,8 @@ _REFERENCE = re.compile(
     rf'(?:hf://|hf-hub:)({_NAME}/{_NAME})(?:@((?:refs/(?:pr|convert)/)?[^/@?#\s]+))?(?:/([^?#]+))?', re.ASCII)
 _URL = re.compile(rf'https://(?:huggingface\.co|hf\.co)/({_NAME}/{_NAME})/resolve/((?:refs/(?:pr|convert)/)?[^/?#]+)/'
                   r'([^?#]+)(?:\?download=true)?', re.ASCII | re.I)
-_COMMIT = re.compile('[0-9a-f]{40}')  # files of these never change: one in the cache needs no network
-_TRIES = 3  # of a connection that breaks: the library goes on where it broke off by itself, or when it is asked again
+_TRIES = 4  # of a connection that breaks; each goes on where the one before broke off
+_LIST_BYTES, _LIST_SECONDS = 2**24, 60  # of a repository's list of files: one of 100,000 has some 8 MB
 _NOT_MODELS = ('datasets', 'spaces', 'api')
 
 
@@ -45,8 +51,8 @@ class Reference(NamedTuple):
     file: str | None = None
 
     def __str__(self) -> str:
-        return f'hf://{self.repo}' + (f'@{self.revision}' if self.revision else '') + (
-            f'/{self.file}' if self.file else '')
+        return shown(f'hf://{self.repo}' + (f'@{self.revision}' if self.revision else '') + (
+            f'/{self.file}' if self.file else ''))
 
 
 def is_reference(path: object) -> bool:
@@ -67,157 +73,228 @@ def parsed(path: str) -> Reference | None:
         return None
     repo, revision, file = match.groups()
     for text, what in ((revision, 'revision'), (file, 'file')):
-        if text and any(part in ('', '.', '..') or '\\' in part for part in unquote(text).split('/')):
+        if text and not is_file_name(unquote(text)):
             raise CheckpointError(f'{shown(path)}: {shown(unquote(text))} is no {what} of a repository')
     return Reference(repo, revision and unquote(revision), file and unquote(file))
 
 
-def hub_file(reference: Reference, rather: str | None = None) -> Path:
+def hub_file(reference: Reference, rather: str | None = None, most: int | None = None) -> Path:
     """A file in the Hub's cache, downloaded where it is not there yet; of several files the index, beside all others.
 
     Args:
         reference: what is asked for.
         rather: a file of the same weights, which is taken where the repository has it. Default: none.
+        most: bytes that are downloaded for it at most. Default: `DOWNLOAD_BYTES`.
 
     Raises:
         CheckpointError: an endpoint of plain http that is not this machine; no such
-            repository, revision or file, one that needs a token, no network and nothing cached.
+            repository, revision or file, one that needs a token, no network and nothing cached; the server answers
+            as no Hub does.
+    """
+    found = Repository(reference, DOWNLOAD_BYTES.value if most is None else most)
+    try:
+        return found.file(rather)
+    except UserError:
+        raise
+    except DownloadError as error:
+        raise CheckpointError(f'{reference}: {found.problem(error)}') from None
+    except (OSError, ValueError) as error:  # a full disk, a folder in a file's place, a name that no file can have
+        where = f' {shown(error.filename)}' if isinstance(error, OSError) and error.filename else ''
+        raise CheckpointError(f"{reference}: the cache{where}: {shown(getattr(error, 'strerror', None) or error)}; "
+                              'HF_HOME=FOLDER in the environment names another') from None
+
+
+def library() -> ModuleType:
+    """The Hub's own library, for an endpoint that may be asked.
+
+    Raises:
+        CheckpointError: HF_ENDPOINT is of plain http, and not this machine.
     """
     with explaining('hf://'):
         import huggingface_hub as hub
         import huggingface_hub.constants
         import huggingface_hub.errors
-    scheme, host = urlsplit(_endpoint(hub))[0], urlsplit(_endpoint(hub)).hostname or ''
-    if scheme != 'https' and not is_this_machine(host):
-        raise CheckpointError(f'HF_ENDPOINT={shown(_endpoint(hub))} in the environment: expected https; over anything '
+    endpoint = hub.constants.ENDPOINT
+    try:
+        scheme, host = urlsplit(endpoint).scheme, urlsplit(endpoint).hostname or ''
+    except ValueError:
+        scheme, host = '', ''
+    if scheme != 'https' and not (scheme == 'http' and is_this_machine(host)):
+        raise CheckpointError(f'HF_ENDPOINT={shown(endpoint)} in the environment: expected https; over anything '
                               'else anyone on the way can put another file in its place')
-    files: list[str] = []
-    unreachable = None
-    if reference.file is None or rather is not None or not _COMMIT.fullmatch(reference.revision or ''):
-        with explained(hub, reference):
-            files, unreachable = _files(hub, reference)
-    file = rather if rather in files else reference.file
-    local = unreachable is not None and not _code(unreachable)  # else the library asks again, some times
-    if unreachable is not None and not files and (local or file is None):
-        raise CheckpointError(f'{reference}: {_not_cached(hub, reference, unreachable)}')
-    file = file or _weights(reference, files)
-    found = _download(hub, reference._replace(file=file), local)
-    if is_index(found):
-        folder, commit = PurePosixPath(file).parent, found.parents[len(PurePosixPath(file).parts) - 1].name
-        for shard in sorted(set(shards_of(found).values())):
-            _download(hub, Reference(reference.repo, commit, str(folder / shard)), local)
-    return found
+    return hub
 
 
-def _download(hub, reference: Reference, local: bool) -> Path:
-    """A file in the cache; `local`: nothing is downloaded, for the Hub was just found to be out of reach."""
-    with explained(hub, reference):
-        tries = 0
-        while True:
-            try:
-                return Path(hub.hf_hub_download(reference.repo, reference.file, revision=reference.revision,
-                                                library_name='mmvision_mamba', local_files_only=local))
-            except Exception as error:
-                tries += 1
-                if tries == _TRIES or not _is_transports(error):
-                    raise
+def problem_of(endpoint: str, reference: Reference, status: int, kind: str | None) -> str:
+    """What an answer means that is an error, as a phrase; nothing of what the server says itself.
 
-
-def _weights(reference: Reference, files: Collection[str]) -> str:
-    """The name of a repository's weights among its files."""
-    found = [name for name in FILES if name in files][:1] or [
-        name for name in files if name.endswith(_OTHERS) and '/' not in name]
-    if len(found) != 1:
-        there = f'there are {shortened(found)}' if found else f'it has none of {", ".join(FILES)}'
-        raise CheckpointError(f'{reference}: name the file of weights, hf://{reference.repo}/FILE: {there}')
-    return found[0]
-
-
-def _files(hub, reference: Reference) -> tuple[list[str], Exception | None]:
-    """A repository's files by the Hub, or, where that can't be reached, those in its cache, and why it can't be."""
-    try:
-        found = hub.HfApi().model_info(reference.repo, revision=reference.revision,
-                                       timeout=hub.constants.HF_HUB_ETAG_TIMEOUT)
-        return [file.rfilename for file in found.siblings or ()], None
-    except Exception as error:
-        overloaded = _code(error) >= 500 or _code(error) == 429
-        if not (overloaded or isinstance(error, ConnectionError) or _is_transports(error)):
-            raise
-        unreachable = error
-    folder = _cache(hub) / f'models--{reference.repo.replace("/", "--")}'
-    revision = reference.revision or 'main'
-    pointer = folder / 'refs' / revision
-    snapshot = folder / 'snapshots' / (pointer.read_text().strip() if pointer.is_file() else revision)
-    return sorted(path.name for path in snapshot.iterdir()) if snapshot.is_dir() else [], unreachable
-
-
-@contextmanager
-def explained(hub, reference: Reference) -> Iterator[None]:
-    """Say in a line or two what the library raises, whose own messages are long, and repeat what the server says."""
-    errors = hub.errors
+    Args:
+        endpoint: the server's URL.
+        reference: what was asked for.
+        status: of the answer, 404 for instance.
+        kind: its header X-Error-Code, if it has one.
+    """
     repo, revision, file = reference
-    page, log_in = f'{_endpoint(hub)}/{repo}', 'log in with `hf auth login`, or set HF_TOKEN in the environment'
-    try:
-        yield
-        return
-    except UserError:
-        raise
-    except errors.LocalEntryNotFoundError as error:
-        problem = _not_cached(hub, reference, error.__cause__)
-    except errors.EntryNotFoundError:
-        problem = f'{repo} has no file {shown(file)}: see {page}/tree/{shown(revision or "main")}'
-    except errors.GatedRepoError:
-        problem = f'{repo} is gated: accept its conditions at {page}, then {log_in}'
-    except errors.RepositoryNotFoundError:
-        problem = f'there is no {repo} at {_endpoint(hub)}, or it is private: then {log_in}'
-    except errors.RevisionNotFoundError:
-        problem = f'{repo} has no branch, tag or commit {shown(revision)}: see {page}/tree/main'
-    except errors.HfHubHTTPError as error:
-        problem = f'{_endpoint(hub)} answers {_code(error)}'
-        problem += ': is the token that is set still valid?' if _code(error) in (401, 403) else ''
-    except (OSError, ValueError) as error:  # a full disk, a name that the library doesn't take
-        problem = _reason(hub, error)
-    except Exception as error:
-        if not _is_transports(error):
-            raise
-        problem = f'the download failed: {_reason(hub, error)}'
-    raise CheckpointError(f'{reference}: {problem}')
+    page, log_in = f'{endpoint}/{repo}', 'log in with `hf auth login`, or set HF_TOKEN in the environment'
+    kind = kind or {401: 'RepoNotFound', 404: 'EntryNotFound' if file else 'RepoNotFound'}.get(status)
+    if kind == 'EntryNotFound':
+        return f'{repo} has no file {shown(file)}: see {page}/tree/{shown(revision or "main")}'
+    if kind == 'GatedRepo':
+        return f'{repo} is gated: accept its conditions at {page}, then {log_in}'
+    if kind == 'RepoNotFound':
+        return f'there is no {repo} at {endpoint}, or it is private: then {log_in}'
+    if kind == 'RevisionNotFound':
+        return f'{repo} has no branch, tag or commit {shown(revision)}: see {page}/tree/main'
+    return f'{endpoint} answers {status}' + (': is the token that is set still valid?' if status in (401, 403) else '')
 
 
-def _code(error) -> int:
-    """The HTTP status of an answer that is an error; 0 without one."""
-    return getattr(getattr(error, 'response', None), 'status_code', 0) or 0
+class Repository:
+    """A repository of the Hub, and what of it is in the cache.
 
+    Args:
+        reference: what is asked for.
+        left: bytes that may be downloaded. Default: none.
 
-def _is_transports(error: Exception) -> bool:
-    """Whether it is of the library's HTTP client, which changes with its major versions."""
-    return type(error).__module__.partition('.')[0] in ('httpx', 'httpx2', 'httpcore', 'requests', 'urllib3')
+    Raises:
+        CheckpointError: the endpoint or the token is none.
+    """
 
+    def __init__(self, reference: Reference, left: int = 0):
+        self._hub = hub = library()
+        self._reference, self._left = reference, left
+        self._endpoint: str = hub.constants.ENDPOINT.rstrip('/')
+        self._cache = RepositoryCache(Path(hub.constants.HF_HUB_CACHE), reference.repo,
+                                      not getattr(hub.constants, 'HF_HUB_DISABLE_SYMLINKS', False))
+        self._secret: dict[str, str] = {}
+        self._reached = False
+        if token := hub.utils.build_hf_headers().get('authorization'):
+            if not (token.isascii() and token.isprintable()):  # or the HTTP client's message would hold it
+                raise CheckpointError('the token, of HF_TOKEN or `hf auth login`, has characters that no token has')
+            self._secret = {'Authorization': token}
 
-def _not_cached(hub, reference: Reference, error: BaseException | None) -> str:
-    why = 'HF_HUB_OFFLINE is set' if hub.constants.HF_HUB_OFFLINE else (
-        f'{_endpoint(hub)} can not be reached' + (f' ({_reason(hub, error)})' if error else ''))
-    return (f'{why}, and it is not in the cache, {shown(_cache(hub))}.\nDownload it where there is a network, '
-            f'`hf download {reference.repo}`, and copy that folder; or name a local file, or do without: '
-            '`mmvision-mamba train --no-pretrained`.')
+    def file(self, rather: str | None) -> Path:
+        """See `hub_file`."""
+        revision, file = self._reference.revision or 'main', self._reference.file
+        files: list[str] = []
+        commit = revision if COMMIT.fullmatch(revision) else None
+        unreachable = None
+        if file is None or rather is not None or commit is None:
+            try:
+                commit, files = self.listed(revision)
+            except DownloadError as error:
+                if error.status and error.status < 500 and error.status != 429:
+                    raise
+                commit, unreachable = self._cache.commit(revision), error
+                files = self._cache.files(commit)
+        if unreachable is not None and not files:
+            raise CheckpointError(f'{self._reference}: {self._not_cached(unreachable)}')
+        file = rather if rather is not None and rather in files else file or self._weights(files)
+        found = self._found(commit, file, unreachable)
+        folder, commit = PurePosixPath(file).parent, found.parents[len(PurePosixPath(file).parts) - 1].name
+        for shard in sorted(set(shards_of(found).values())) if is_index(found) else ():
+            self._found(commit, str(folder / shard), unreachable)
+        if unreachable is None:
+            with suppress(OSError):  # a cache that can't be written to, and has all that it needs
+                self._cache.note(revision, commit)
+        return found
 
+    def _found(self, commit: str | None, file: str, unreachable: DownloadError | None) -> Path:
+        """A file in the cache, or downloaded where the Hub was not just found to be out of reach."""
+        self._reference = self._reference._replace(file=file)
+        if found := self._cache.find(commit, file):
+            return found
+        if unreachable is not None:
+            raise CheckpointError(f'{self._reference}: {self._not_cached(unreachable)}')
+        for i in range(_TRIES):
+            try:
+                return self._downloaded(commit or self._reference.revision or 'main', file)
+            except DownloadError as error:
+                if not error.broken or i == _TRIES - 1:
+                    raise
+        raise AssertionError
 
-def _cache(hub) -> Path:
-    return Path(hub.constants.HF_HUB_CACHE)
+    def listed(self, revision: str) -> tuple[str | None, list[str]]:
+        """The commit that a revision is, None where the server doesn't say it, and the files of the repository.
 
+        Raises:
+            DownloadError: with the reason.
+        """
+        self._check_online()
+        # As the library asks, for mirrors may know no other form.
+        which = '' if revision == 'main' and self._reference.revision is None else f"/revision/{quote(revision, '')}"
+        text = fetch(f'{self._endpoint}/api/models/{self._reference.repo}{which}', _LIST_BYTES, _LIST_SECONDS,
+                     self._secret, self._hub.constants.HF_HUB_ETAG_TIMEOUT)
+        self._reached = True
+        try:
+            answer = json.loads(text)
+        except (ValueError, RecursionError):
+            answer = None
+        siblings = answer.get('siblings') if isinstance(answer, dict) else None
+        if not isinstance(siblings, list):
+            raise DownloadError('it answers with no list of files, as a Hub does')
+        names = (file.get('rfilename') for file in siblings if isinstance(file, dict))
+        commit = answer.get('sha')
+        return (commit if isinstance(commit, str) and COMMIT.fullmatch(commit) else None,
+                [name for name in names if is_file_name(name)])
 
-def _endpoint(hub) -> str:
-    return hub.constants.ENDPOINT
+    def _downloaded(self, revision: str, file: str) -> Path:
+        self._check_online()
+        most = min(self._left, LARGEST) if is_index(file) else self._left
+        headers = headers_of(self._url(revision, file), self._hub.constants.HF_HUB_ETAG_TIMEOUT, self._secret,
+                             lambda found: 'X-Repo-Commit' in found and 'X-Linked-Etag' in found)
+        self._reached = True
+        commit, etag = headers.get('X-Repo-Commit', ''), headers.get('X-Linked-Etag') or headers.get('ETag', '')
+        etag = etag.strip().removeprefix('W/').strip('"')
+        size = headers.get('X-Linked-Size') or headers.get('Content-Length') or ''
+        number = int(size) if size.isascii() and size.isdecimal() and len(size) < 30 else None
+        if not COMMIT.fullmatch(commit) or (COMMIT.fullmatch(revision) and commit != revision):
+            raise DownloadError('it names no commit, or another than was asked for, as no Hub does')
+        if (number or 0) > most:
+            raise DownloadError(f'{shown(file)} has {number} bytes, and {most} are allowed')
 
+        def download(content: BinaryIO) -> None:
+            with progress(file, self._hub.utils.are_progress_bars_disabled()) as report:
+                save(self._url(commit, file), content, most if number is None else number, secret=self._secret,
+                     report=report)
+        found = self._cache.store(commit, file, etag, number, download)
+        self._left -= found.stat().st_size
+        return found
 
-def _reason(hub, error: BaseException) -> str:
-    """What an error says, without the token."""
-    if _code(error):
-        return f'it answers {_code(error)}'
-    inner = error
-    for _ in range(20):  # an HTTP client wraps what the system says several times
-        inner = inner.__cause__ or inner.__context__ or inner
-    said = getattr(error, 'strerror', None) or getattr(inner, 'strerror', None) or str(error)
-    text = str(said).strip().partition('\n')[0] or type(error).__name__
-    token = hub.get_token()
-    return shown(text.replace(token, '***') if token else text)
+    def _url(self, revision: str, file: str) -> str:
+        return f'{self._endpoint}/{self._reference.repo}/resolve/{quote(revision, "")}/{quote(file)}'
+
+    def _check_online(self) -> None:
+        if self._hub.constants.HF_HUB_OFFLINE:
+            raise DownloadError('HF_HUB_OFFLINE is set')
+
+    def _weights(self, files: Collection[str]) -> str:
+        """The name of the repository's weights among its files."""
+        found = [name for name in FILES if name in files][:1] or [
+            name for name in files if name.endswith(_OTHERS) and '/' not in name]
+        if len(found) != 1:
+            there = f'there are {shown(shortened(found))}' if found else f'it has none of {", ".join(FILES)}'
+            raise CheckpointError(f'{self._reference}: name the file of weights, hf://{self._reference.repo}/FILE: '
+                                  f'{there}')
+        return found[0]
+
+    def problem(self, error: DownloadError) -> str:
+        """What is wrong, and the way out."""
+        if error.status:
+            return problem_of(self._endpoint, self._reference, error.status, error.headers.get('X-Error-Code'))
+        return f'{self._endpoint}: the download failed: {self._said(error)}' if self._reached else \
+            self._not_cached(error)
+
+    def _said(self, error: DownloadError) -> str:
+        """An error's text, without the token, which a server can send back."""
+        if error.status:
+            return f'it answers {error.status}'
+        token = self._secret.get('Authorization', '').removeprefix('Bearer ')
+        return str(error).replace(token, '***') if token else str(error)
+
+    def _not_cached(self, error: DownloadError) -> str:
+        offline = self._hub.constants.HF_HUB_OFFLINE
+        why = 'HF_HUB_OFFLINE is set' if offline else f'{self._endpoint} can not be reached ({self._said(error)})'
+        where = shown(self._hub.constants.HF_HUB_CACHE)
+        return (f'{why}, and it is not in the cache, {where}.\nDownload it where there is a network, '
+                f'`hf download {self._reference.repo}`, and copy that folder; or name a local file, or do without: '
+                '`mmvision-mamba train --no-pretrained`.')

@@ -13,12 +13,15 @@ import torch
 
 from ..downloads import DownloadError, is_url, save, split_url
 from ..errors import CheckpointError, ConfigError
+from ..files import read_bytes, sha256_of
 from ..limits import DOWNLOAD_BYTES
 from ..printable import shown
-from ..published import BY_REPO
+from ..published import BY_REPO, WORD
+from ..text import did_you_mean
 from ..work_dirs import hold
 from . import hub
-from .shards import is_index, shards_beside
+from .progress import progress
+from .shards import LARGEST, is_index, shards_beside
 
 _PLAIN = 16  # digits of a SHA-256 that no one can find another file for, so that plain http will do
 _STILL = 900  # seconds after which a file that no one has written to is of a download that was killed
@@ -55,7 +58,8 @@ def local_file(path: str | os.PathLike, sha256: str | None = None) -> Path:
     except OSError as error:  # a name that is too long, a folder that may not be looked into
         raise CheckpointError(f'{shown(file)}: {error.strerror}') from None
     if not found:
-        raise CheckpointError(f'checkpoint not found: {file}' if missing else
+        meant = did_you_mean(name, [WORD]) if name.isidentifier() else ''
+        raise CheckpointError(f'checkpoint not found: {file}{meant}' if missing else
                               f'{file} is no checkpoint: it is a folder, or no regular file')
     if expected and not (actual := digest(file)).startswith(expected):
         raise CheckpointError(f'{file} has the SHA-256 {actual}, expected {expected}: it is another file.\n'
@@ -74,12 +78,11 @@ def digest(file: Path) -> str:
     Raises:
         CheckpointError: it is an index that names no files, or a file that is not there.
     """
-    found = hashlib.sha256()
-    with file.open('rb') as content:
-        while block := content.read(2**20):
-            found.update(block)
-    for shard in shards_beside(file) if is_index(file) else ():
-        found.update(digest(shard).encode())
+    if not is_index(file):
+        return sha256_of(file)
+    found = hashlib.sha256(read_bytes(file, LARGEST))
+    for shard in shards_beside(file):
+        found.update(sha256_of(shard).encode())
     return found.hexdigest()
 
 
@@ -138,8 +141,8 @@ def _downloaded(url: str, sha256: str, reference: hub.Reference | None = None) -
 def _download(url: str, file: Path, sha256: str) -> None:
     part = file.with_name(f'{file.name}.{os.getpid()}.{uuid4().hex[:8]}{_PART}')
     try:
-        with part.open('xb') as content:
-            save(url, content, DOWNLOAD_BYTES.value, plain=len(sha256) >= _PLAIN)
+        with part.open('xb') as content, progress(file.name) as report:
+            save(url, content, DOWNLOAD_BYTES.value, plain=len(sha256) >= _PLAIN, report=report)
         if sha256 and not digest(part).startswith(sha256):
             raise CheckpointError(f'{url}: what came has another SHA-256 than {sha256}, and was thrown away.\n'
                                   'Download it from where you trust.')

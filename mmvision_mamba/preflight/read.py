@@ -11,6 +11,7 @@ from ..errors import ConfigError, UserError
 from ..installation import explaining, problem
 from ..printable import shown
 from ..processes import print_once
+from ..published import LICENCE, WORD, published_weights
 from .bounds import check_files, check_numbers
 from .custom_data import use_custom_data
 from .datasets import override_data_root, read_class_names, unwrap_data_roots
@@ -58,6 +59,9 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
         cfg.merge_from_dict(options)
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise ConfigError(f'the override of {", ".join(options)} can not be applied: {error}') from error
+    if cfg.get('load_from') == WORD:
+        cfg.load_from = published_weights(path)
+        print_once(f'Licence of the weights: {LICENCE}')
     check_numbers(cfg._cfg_dict)
     check_keys(cfg, path)
     if not cfg.get('default_scope'):

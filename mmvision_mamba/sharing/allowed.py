@@ -52,6 +52,7 @@ _WRITES = ('out_dir', 'output_dir', 'out_file', 'out_file_path', 'outfile_prefix
 _FILES = ('data_root', 'ann_file', 'seg_prefix', 'img', 'img_path', 'seg', 'seg_map_path', 'img_suffix',
           'seg_map_suffix')  # keys of data sets, whose texts are paths
 _WORDS = re.compile(r'[\w +-]*', re.ASCII)  # of a model, whose texts are names of options
+_STORAGE = ('backend_args', 'file_client_args')  # where files lie
 _KEY = re.compile(r'[\w ./+-]+', re.ASCII)  # mmengine writes keys as they are, between quotes
 _LOADED = ('.pkl', '.pickle', '.py', '.pth', '.pt', '.npy', '.npz', '.bin', '.so', '.yml', '.yaml')
 _FORMATS = ('pkl', 'pickle', 'yml', 'yaml')  # that run code; mmengine reads a file of such a name as one, without a dot
@@ -88,6 +89,8 @@ def _check(value: Any, where: str, scope: str, in_model: bool, name: str) -> Non
                 raise ConfigError(f"{place} is '{shown(item)}': a shared config reads no other file")
             if key in _WRITES and item:
                 raise ConfigError(f"{place} is '{shown(item)}': a shared config says not where to write")
+            if key in _STORAGE and item and not (isinstance(item, Mapping) and dict(item) == dict(backend='local')):
+                raise ConfigError(f"{place} is '{shown(item)}': a shared config reads files of this machine alone")
             if key in _TYPES:
                 _check_type(item, place, scope)
             elif key != '_scope_':

@@ -130,11 +130,13 @@ def _settings(cfg: Config, data: str) -> dict[str, Any]:
 
 
 def _elsewhere(value: Any, root: str | None, new: str) -> Any:
-    """Copy of settings with paths below `root` below `new`, and without the weights that the model began with."""
+    """Copy of settings with paths below `root` below `new`, without the weights that the model began with, and where
+    files lie and go on this machine."""
     if isinstance(value, Mapping):
         return {key: _elsewhere(item, root, new) for key, item in value.items()
                 if not (key == 'init_cfg' and isinstance(item, Mapping) and item.get('type') == 'Pretrained')
-                and key not in ('pretrained', 'out_dir', 'outfile_prefix', 'output_dir', 'published_keys')}
+                and key not in ('pretrained', 'out_dir', 'outfile_prefix', 'output_dir', 'published_keys',
+                                'backend_args', 'file_client_args')}
     if isinstance(value, list | tuple):
         return type(value)(_elsewhere(item, root, new) for item in value)
     if isinstance(value, str) and root and (value == root or value.startswith((f'{root}/', root + os.sep))):

@@ -71,7 +71,7 @@ def _from_hub(path: str) -> tuple[Path, Path]:
     assert reference is not None
     if reference.file is not None:
         raise ConfigError(f'{shown(path)}: a model is named as hf://OWNER/REPO, without a file')
-    config = hub.hub_file(reference._replace(file=folder.CONFIG))
+    config = hub.hub_file(reference._replace(file=folder.CONFIG), most=folder.LARGEST)
     # Both of one commit, whatever is pushed meanwhile.
     return config, hub.hub_file(reference._replace(revision=config.parent.name, file=folder.WEIGHTS))
 

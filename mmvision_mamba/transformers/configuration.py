@@ -6,6 +6,7 @@ from transformers import PretrainedConfig
 
 from ..backbones.family import DEFAULTS, FAMILY, resolve_arch
 from ..errors import ConfigError
+from ..printable import shown
 
 try:
     from transformers.backbone_utils import BackboneConfigMixin
@@ -77,11 +78,22 @@ class MambaVisionConfig(BackboneConfigMixin, PretrainedConfig):
     @classmethod
     def from_dict(cls, config_dict: Mapping[str, Any], **kwargs: Any) -> Any:
         """As `PretrainedConfig.from_dict`, but settings of another model are refused."""
-        if (found := config_dict.get('model_type', cls.model_type)) != cls.model_type:
-            where = kwargs.get('name_or_path') or config_dict.get('_name_or_path') or 'this config.json'
-            raise ConfigError(f'{where} is of the model type {found!r}, not {cls.model_type!r}: load it with that '
-                              "model's classes, or with AutoModel")
+        cls._check_type(config_dict, kwargs.get('name_or_path') or config_dict.get('_name_or_path') or
+                        'this config.json')
         return super().from_dict(config_dict, **kwargs)
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> Any:
+        """As `PretrainedConfig.get_config_dict`, but settings of another model are refused."""
+        found, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        cls._check_type(found, pretrained_model_name_or_path)
+        return found, kwargs
+
+    @classmethod
+    def _check_type(cls, settings: Mapping[str, Any], where: Any) -> None:
+        if (found := settings.get('model_type', cls.model_type)) != cls.model_type:
+            raise ConfigError(f'{shown(where)} is of the model type {shown(found)!r}, not {cls.model_type!r}: load it '
+                              "with that model's classes, or with AutoModel")
 
     @property
     def arch(self) -> dict[str, Any]:

@@ -235,8 +235,8 @@ def test_pretrained_true_is_downloaded_once_and_checked(weights, tmp_path, monke
         for _ in range(2):
             model = create_model('mambavision_tiny', pretrained=True, num_classes=7, **SMALL)
         features = timm.create_model('mambavision_base.in21k', pretrained=True, features_only=True, arch=ARCH)
-    assert server.downloads() == ['/nvidia/MambaVision-T-1K/resolve/main/model.safetensors',
-                                  '/nvidia/MambaVision-B-21K/resolve/main/mambavision_base_21k.pth.tar']
+    assert server.downloads() == ['nvidia/MambaVision-T-1K/model.safetensors',
+                                  'nvidia/MambaVision-B-21K/mambavision_base_21k.pth.tar']
     assert torch.equal(model.head.weight, small(num_classes=7).head.weight)
     assert torch.equal(features.model.levels[3].blocks[1].norm1.weight, small().levels[3].blocks[1].norm1.weight)
 

@@ -108,4 +108,4 @@ def test_the_whole_published_detector(tmp_path, shapes):
             variables = {**os.environ, **environment(server, tmp_path / 'home'), **more}
             done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
             assert done.returncode == 0 and '1 image done' in done.stdout, done.stderr[-2000:]
-        assert server.downloads() == [f'/{model.repo}/resolve/main/{model.file}']
+        assert server.downloads() == [f'{model.repo}/{model.file}']

@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -29,14 +29,19 @@ class HubServer:
         large: what was uploaded by Git LFS, by its SHA-256.
         breaks: the connection ends after this many bytes of the content, as many times as `times` says.
         fails: the status of all answers; 0: what they are.
+        alter: makes other answers: of method, path, status, content and headers the last three. The content may be an
+            iterator, whose bytes are sent until the client has enough.
         asked: method, path and Authorization of each request.
+        ranges: the header Range of each request that has one.
     """
 
     def __init__(self, folder: Path):
         self.folder, self.url = folder, ''
         self.gated: set[str] = set()
         self.breaks, self.times, self.fails = 0, 0, 0
+        self.alter: Callable | None = None
         self.asked: list[tuple[str, str, str | None]] = []
+        self.ranges: list[str] = []
         self.large: dict[str, bytes] = {}
         self.private: set[str] = set()
 
@@ -58,8 +63,9 @@ class HubServer:
         return hashlib.sha1('\n'.join(parts).encode()).hexdigest()
 
     def downloads(self) -> list[str]:
-        """Paths of the files that were downloaded, once for each request."""
-        return [path for method, path, _ in self.asked if method == 'GET' and '/resolve/' in path]
+        """The files that were downloaded, OWNER/REPO/FILE, once for each request."""
+        return [re.sub('/resolve/[^/]+', '', path[1:]) for method, path, _ in self.asked
+                if method == 'GET' and '/resolve/' in path]
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -70,6 +76,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def _answer(self, code=200, content=b'', **headers):
+        if self.hub.alter is not None:
+            path = unquote(urlsplit(self.path).path)
+            code, content, headers = self.hub.alter(self.command, path, code, content, headers)
+        if isinstance(content, Iterator):
+            return self._endlessly(code, content, headers)
         if not isinstance(content, bytes):
             content, headers = json.dumps(content).encode(), {'Content-Type': 'application/json', **headers}
         self.send_response(code)
@@ -83,6 +94,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self.hub.times -= 1
                 self.close_connection = True
 
+    def _endlessly(self, code, content, headers):
+        self.send_response(code)
+        for name, value in headers.items():
+            self.send_header(name.replace('_', '-'), str(value))
+        self.end_headers()
+        self.close_connection = True
+        with contextlib.suppress(OSError):
+            for piece in content if self.command != 'HEAD' else ():
+                self.wfile.write(piece)
+
     def _error(self, code, kind):
         # Its text holds what was sent, as some proxies' do.
         self._answer(code, {'error': kind}, X_Error_Code=kind, X_Error_Message=str(self.headers.get('Authorization')))
@@ -90,6 +111,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _serve(self):
         path = unquote(urlsplit(self.path).path)
         self.hub.asked.append((self.command, path, self.headers.get('Authorization')))
+        self.hub.ranges += filter(None, [self.headers.get('Range')])
         body = self._body()
         if self.hub.fails:
             self._error(self.hub.fails, 'Unavailable')
