@@ -167,8 +167,7 @@ class _Bounds:
         if now >= end:
             raise DownloadError(
                 f'the download came to a halt: less than {DOWNLOAD_SPEED.value} bytes a second in {_WINDOW} seconds'
-                if self.window else f'the server did not send all of it within {self.end - self.start:g} seconds',
-                broken=True)
+                if self.window else f'the server did not send all of it within {self.end - self.start:g} seconds')
         return end - now
 
     def took(self, count: int) -> None:

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from .checkout import CONFIGS
 from .configs import PREFIX, config_names, find_config, packaged_config
 from .errors import ConfigError
 from .text import did_you_mean
@@ -96,12 +95,12 @@ def published(name: str | os.PathLike) -> Published | None:
     Args:
         name: as `packaged_config` takes it, or that file's path, or timm's name with its tag, or an arch's.
     """
-    if Path(name).is_absolute() and Path(name).resolve().is_relative_to(CONFIGS.resolve()):
-        name = Path(name).resolve().relative_to(CONFIGS.resolve())
-    stem = Path(name).as_posix().removeprefix(PREFIX).removeprefix('configs/').removesuffix('.py')
+    path = os.fspath(name)
+    stem = os.path.basename(path) if os.path.isabs(path) else path.removeprefix(PREFIX).removeprefix('configs/')
+    stem = stem.removesuffix('.py')
     model = BY_NAME.get(stem)
     if model is None or stem not in config_names():
-        return model
+        return None if os.path.isabs(path) else model
     return model if find_config(name).resolve() == packaged_config(stem).resolve() else None
 
 

@@ -108,9 +108,9 @@ class RepositoryCache:
     def _download(self, blob: Path, size: int | None, download: Callable[[BinaryIO], object]) -> None:
         part = blob.with_name(f'{blob.name}.incomplete')
         known = _SHA256.fullmatch(blob.name) is not None
-        if part.is_symlink() or not known:  # a link leads anywhere
+        if not known or part.is_symlink() or not part.is_file():  # a link leads anywhere, a FIFO never ends
             part.unlink(missing_ok=True)
-        keep = False
+        whole = False
         try:
             with part.open('ab') as content:
                 if size is not None and content.tell() > size:
@@ -118,16 +118,9 @@ class RepositoryCache:
                 left = (size or 0) - content.tell()
                 if left > shutil.disk_usage(part.parent).free:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(part))
-                try:
-                    if left or not size:
-                        download(content)
-                except DownloadError as error:
-                    keep = known and error.broken
-                    raise
-                except KeyboardInterrupt:
-                    keep = known
-                    raise
-            count = part.stat().st_size
+                if left or not size:
+                    download(content)
+            whole, count = True, part.stat().st_size
             if size not in (None, count):
                 raise DownloadError(f'it has {count} bytes, and {size} were announced')
             if known and sha256_of(part) != blob.name:
@@ -135,8 +128,9 @@ class RepositoryCache:
                                     broken=True)
             os.replace(part, blob)
         finally:
-            if not keep:
-                part.unlink(missing_ok=True)
+            with suppress(OSError):
+                if whole or not (known and 0 < part.stat().st_size < (size or 0)):
+                    part.unlink()
 
     def _point(self, pointer: Path, blob: Path, new: bool) -> None:
         """Put a link to a content, or where there are no links the content itself, in a snapshot."""

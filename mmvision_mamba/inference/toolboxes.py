@@ -34,7 +34,10 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
     """
     scope = cfg.get('default_scope')
     if scope not in VISUALIZERS:
-        raise ConfigError(f'inference works with mmdet and mmseg configs, not with those of {scope!r}')
+        way_out = (": a classifier is mmvision_mamba.create_model('mambavision_ARCH', pretrained=CHECKPOINT, "
+                   "num_classes=NUMBER).\nSave it with timm.models.save_for_hf, push it with push_to_hf_hub; see "
+                   'docs/ecosystem.md') if scope == 'mmengine' else ''
+        raise ConfigError(f'inference works with mmdet and mmseg configs, not with those of {scope!r}{way_out}')
     with needing(f'inference with {scope}', 'openmmlab'):
         if scope == 'mmdet':
             from .det_toolbox import DetToolbox as Toolbox

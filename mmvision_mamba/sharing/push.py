@@ -29,8 +29,8 @@ def push(repo: str, save: Callable[[], Path], private: bool = False, yes: bool =
         The URL of the repository.
 
     Raises:
-        ConfigError: no token, or a repository that holds something already. CheckpointError: the Hub refuses, or can't
-            be reached.
+        ConfigError: no token, or a repository that holds something already. CheckpointError: HF_ENDPOINT is of plain
+            http; the Hub refuses, or can't be reached.
     """
     if not isinstance(repo, str) or not _REPO.fullmatch(repo):
         raise ConfigError(f"'{shown(repo)}': expected a repository, OWNER/NAME")
@@ -74,11 +74,13 @@ def _explained(hub: ModuleType, repo: str) -> Iterator[None]:
         response = getattr(cause, 'response', None)
         problem = _reason(hub, cause) if response is None else problem_of(
             hub.constants.ENDPOINT, Reference(repo), response.status_code, response.headers.get('X-Error-Code'))
-        raise CheckpointError(f'{Reference(repo)}: {problem}') from error
+        raise CheckpointError(f'{Reference(repo)}: {problem}') from None
 
 
 def _reason(hub: ModuleType, error: BaseException) -> str:
     """What an error says, without the token."""
+    if isinstance(error, LookupError | TypeError | AttributeError | RecursionError):  # the library's, of odd answers
+        return f'{hub.constants.ENDPOINT} answers as no Hub does ({type(error).__name__})'
     inner = error
     for _ in range(20):  # an HTTP client wraps what the system says several times
         inner = inner.__cause__ or inner.__context__ or inner

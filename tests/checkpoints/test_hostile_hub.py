@@ -73,6 +73,14 @@ def test_a_server_names_no_path_of_this_machine(server, tmp_path, headers, reaso
     assert not blobs(tmp_path) and not list((tmp_path / 'home').rglob('snapshots/*/*'))
 
 
+@pytest.mark.parametrize(('where', 'reason'), [
+    ('file:///etc/passwd', 'not over file'), ('/some/model/resolve/main/model.safetensors', 'more than 10 redirects'),
+    ('http://127.0.0.1:1/x', 'refused'), ('http://mirror.example/x', 'plain http'), ('', 'answers 302')])
+def test_redirects_lead_to_no_file_and_end(server, tmp_path, where, reason):
+    alter(server, '/resolve/', b'', 302, Location=where)
+    assert reason in refused('hf://some/model') and not blobs(tmp_path)
+
+
 def test_a_second_answer_of_another_kind_changes_nothing(server, tmp_path):
     alter(server, '/resolve/', content=b'x' * len(WEIGHTS), method='GET', ETag='"../outside"', X_Repo_Commit='../..')
     assert 'another SHA-256' in refused('hf://some/model') and not blobs(tmp_path)
@@ -123,7 +131,8 @@ def test_a_download_that_broke_off_is_gone_on_with_by_the_next_process(server, t
     assert server.ranges == [f'bytes={count}-' for count in (3000, 6000, 9000, 12_000)] and not part.exists()
 
 
-@pytest.mark.parametrize('left', [b'x' * 3000, b'x' * 30_000, b'link', b'folder'])
+@pytest.mark.parametrize('left', [b'x' * 3000, b'x' * 30_000, b'link', b'folder',
+                                  *([b'FIFO'] if os.name == 'posix' else [])])
 def test_what_another_left_is_never_taken_for_the_file(server, tmp_path, left):
     read_checkpoint('hf://some/model')
     blob, = (tmp_path / 'home').rglob('blobs/*')
@@ -133,6 +142,8 @@ def test_what_another_left_is_never_taken_for_the_file(server, tmp_path, left):
     outside.write_bytes(b'mine')
     if left == b'link':
         part.symlink_to(outside)
+    elif left == b'FIFO':
+        os.mkfifo(part)
     elif left == b'folder':
         part.mkdir()
         assert f'the cache {part}: Is a directory; HF_HOME=FOLDER' in refused('hf://some/model')

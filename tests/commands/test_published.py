@@ -9,6 +9,7 @@ from mmengine.registry import MODELS as MODEL_REGISTRY
 
 from mmvision_mamba import Inferencer
 from mmvision_mamba import configs as configs_module
+from mmvision_mamba.errors import ConfigError
 from mmvision_mamba.preflight.read import read_config
 from mmvision_mamba.published import LICENCE, MODELS
 
@@ -66,6 +67,16 @@ def test_other_tools_and_python(server, tool, shapes, tmp_path):
     assert len(server.downloads()) == 1
 
 
+def test_training_begins_with_them(server, tool, shapes, tmp_path):
+    result = tool('train', NAME, '--work-dir', tmp_path / 'wd', '--cfg-options', 'load_from=published',
+                  f'data_root={shapes}', 'train_cfg.max_iters=1', 'train_cfg.val_interval=9')
+    assert result.code == 0, result.err[-2000:]
+    assert LICENCE in result.out + result.err
+    assert read_config(tmp_path / f'wd/{NAME}.py').load_from == MODEL.url and len(server.downloads()) == 1
+    with pytest.raises(ConfigError, match=r'published: no weights are published for .*faster_rcnn'):
+        read_config('faster_rcnn_mambavision_t_coco', dict(load_from='published'), find_data=False)
+
+
 def test_wrong_names(tool, shapes, tmp_path):
     photo = shapes / 'val/000000.png'
     for words, message in (
@@ -75,6 +86,8 @@ def test_wrong_names(tool, shapes, tmp_path):
         result = tool('infer', *words)
         assert result.code == 2 and len(result.errors) == 1 and message in result.errors[0]
         assert 'mmvision-mamba models' in result.err
+    result = tool('infer', NAME, 'publishd', photo, '--device', 'cpu')
+    assert result.code == 2 and "checkpoint not found: publishd (did you mean 'published'?)" in result.err
 
 
 def test_no_network_and_nothing_cached(tool, shapes, tmp_path, monkeypatch):

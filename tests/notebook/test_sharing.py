@@ -14,6 +14,7 @@ from mmvision_mamba import Model
 from mmvision_mamba.commands import main
 from mmvision_mamba.errors import CheckpointError, ConfigError, DataError, UserError
 from mmvision_mamba.sharing import folder as folder_module
+from mmvision_mamba.sharing.push import push
 
 from ..helpers.hub_server import hub, use
 
@@ -170,6 +171,8 @@ def hostile(saved, tmp_path, change) -> Path:
     (lambda c: c['config']['model']['decode_head'].update(type='os.system'), r"decode_head\.type is 'os\.system'"),
     (lambda c: c['config']['model']['decode_head'].update(channels=2**24), 'of a far larger model'),
     (lambda c: c['config']['model']['decode_head'].update(channels=10**30), r'decode_head\.channels is '),
+    (lambda c: c['config']['test_dataloader']['dataset']['pipeline'][0].update(backend_args=dict(backend='http')),
+     r"backend_args is '\{'backend': 'http'}': a shared config reads files of this machine alone"),
     (lambda c: c['config'].pop('model'), r'model'),
     (lambda c: c['config'].pop('test_dataloader'), r'test_dataloader'),
     (lambda c: c['config']['model']['decode_head'].update(num_classes='many'), r'num_classes|as the config has it'),
@@ -232,6 +235,43 @@ def test_pushing_needs_a_token_a_name_and_a_hub_that_takes_it(trained, server, m
     monkeypatch.delenv('HF_TOKEN')
     with pytest.raises(ConfigError, match=r'^someone/shapes: pushing needs a token'):
         model.push('someone/shapes')
+
+
+@pytest.mark.parametrize(('where', 'answer', 'message'), [
+    ('/api/repos/create', (401, {}), None),  # the repository may be there already: what follows decides
+    ('/api/repos/create', (409, {}), 'answers as no Hub does'), ('/api/repos/create', (200, [1]), 'answers as no Hub'),
+    ('/preupload/', (403, {}), r'answers 403: is the token'), ('/preupload/', (200, [1]), 'answers as no Hub does'),
+    ('/preupload/', 'elsewhere', 'answers 401'), ('/objects/batch', 'elsewhere', 'answers 401'),
+    ('/commit/', (409, {}), 'answers 409'), ('/commit/', 'elsewhere', 'answers 401'),
+    ('/commit/', None, 'be pushed'), ('/api/models/a/b', (200, [1]), 'no list of files')])
+def test_a_hub_that_fails_or_lies_gets_a_line_and_no_one_else_the_token(server, tmp_path, monkeypatch, where, answer,
+                                                                        message):
+    folder = tmp_path / 'saved'
+    folder.mkdir()
+    (folder / 'model.safetensors').write_bytes(b'x' * 2000)
+    with hub(tmp_path / 'elsewhere') as other:
+        def alter(command, path, code, content, headers):
+            if not path.endswith(where) and not (where in path and 'models/a/b' not in where):
+                return code, content, headers
+            if answer is None:
+                raise ConnectionResetError
+            return (307, b'', dict(Location=other.url + path)) if answer == 'elsewhere' else (*answer, headers)
+        server.alter = alter
+        if message is None:
+            assert push('a/b', lambda: folder) == f'{server.url}/a/b'
+            return
+        with pytest.raises(CheckpointError, match=message) as raised:
+            push('a/b', lambda: folder)
+        assert 'hf_secret' not in str(raised.value) and len(str(raised.value).splitlines()) == 1
+        assert {token for _, _, token in other.asked} <= {None}
+        assert bool(other.asked) == (answer == 'elsewhere')
+
+
+def test_a_token_is_not_sent_over_plain_http(monkeypatch, tmp_path):
+    monkeypatch.setenv('HF_TOKEN', 'hf_secret')
+    monkeypatch.setattr('huggingface_hub.constants.ENDPOINT', 'http://mirror.example')
+    with pytest.raises(CheckpointError, match=r'HF_ENDPOINT=http://mirror\.example in the environment: expected https'):
+        push('a/b', lambda: tmp_path)
 
 
 def test_the_command_pushes_a_run_and_a_saved_folder(trained, saved, server, capsys, tmp_path):
