@@ -4,7 +4,9 @@ import io
 import ipaddress
 import re
 import socket
+import ssl
 import string
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -221,7 +223,8 @@ class _Handler(HTTPSHandler):
         self._bounds = bounds
 
     def https_open(self, request: Request) -> http.client.HTTPResponse:
-        return self.do_open(partial(self._connection, http.client.HTTPSConnection), request)
+        kind = partial(http.client.HTTPSConnection, context=_trusted())
+        return self.do_open(partial(self._connection, kind), request)
 
     def http_open(self, request: Request) -> http.client.HTTPResponse:
         return self.do_open(partial(self._connection, http.client.HTTPConnection), request)
@@ -243,6 +246,17 @@ class _Handler(HTTPSHandler):
             except OSError as error:
                 failure = error
         raise failure
+
+
+def _trusted() -> ssl.SSLContext:
+    """The system's certificates, or SSL_CERT_FILE's; certifi's where Python finds none, as on a new macOS."""
+    context = ssl.create_default_context()
+    paths = ssl.get_default_verify_paths()
+    if sys.platform != 'win32' and paths.cafile is None and paths.capath is None:
+        with suppress(ImportError):
+            import certifi  # of the Hub's library's requirements
+            context.load_verify_locations(certifi.where())
+    return context
 
 
 def _open(url: str, bounds: _Bounds, plain: bool, secret: Mapping[str, str] | None = None,

@@ -97,6 +97,8 @@ class RepositoryCache:
         lock = self._folder.parent / '.locks' / self._folder.name / f'{etag}.lock'
         for path in (blob, pointer, lock):
             path.parent.mkdir(parents=True, exist_ok=True)
+        if lock.is_symlink():  # some versions of filelock empty what it leads to
+            lock.unlink()
         with WeakFileLock(lock):
             new = not blob.is_file() or size not in (None, blob.stat().st_size)  # of a killed process, or cut since
             if new:

@@ -140,6 +140,12 @@ def test_what_is_no_data_is_refused_by_its_key(trained, tmp_path):
     assert not (tmp_path / 'x').exists()
 
 
+def test_a_classifier_is_saved_by_timm(tmp_path):
+    (tmp_path / 'w.pth').touch()
+    with pytest.raises(ConfigError, match=r'create_model.*\n.*timm\.models\.save_for_hf'):
+        Model('mambavision_t_in1k', tmp_path / 'w.pth').save(tmp_path / 'saved')
+
+
 def hostile(saved, tmp_path, change) -> Path:
     copy = shutil.copytree(saved['segmentor'], tmp_path / 'hostile')
     path = copy / 'config.json'
