@@ -7,6 +7,7 @@ sends, and makes paths of it.
 """
 import json
 import re
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -33,7 +34,8 @@ _REFERENCE = re.compile(
     rf'(?:hf://|hf-hub:)({_NAME}/{_NAME})(?:@((?:refs/(?:pr|convert)/)?[^/@?#\s]+))?(?:/([^?#]+))?', re.ASCII)
 _URL = re.compile(rf'https://(?:huggingface\.co|hf\.co)/({_NAME}/{_NAME})/resolve/((?:refs/(?:pr|convert)/)?[^/?#]+)/'
                   r'([^?#]+)(?:\?download=true)?', re.ASCII | re.I)
-_TRIES = 4  # of a connection that breaks; each goes on where the one before broke off
+_TRIES = 4  # where a connection breaks or a server is busy; each goes on where the one before broke off
+_PAUSE = 1  # second that is waited longer before each but the second
 _LIST_BYTES, _LIST_SECONDS = 2**24, 60  # of a repository's list of files: one of 100,000 has some 8 MB
 _NOT_MODELS = ('datasets', 'spaces', 'api')
 
@@ -156,7 +158,7 @@ class Repository:
         left: bytes that may be downloaded. Default: none.
 
     Raises:
-        CheckpointError: the endpoint or the token is none.
+        CheckpointError: the endpoint or the token is none that can be used.
     """
 
     def __init__(self, reference: Reference, left: int = 0):
@@ -209,8 +211,9 @@ class Repository:
             try:
                 return self._downloaded(commit or self._reference.revision or 'main', file)
             except DownloadError as error:
-                if not error.broken or i == _TRIES - 1:
+                if not (error.broken or error.status in (429, *range(500, 600))) or i == _TRIES - 1:
                     raise
+                time.sleep(i * _PAUSE)
         raise AssertionError
 
     def listed(self, revision: str) -> tuple[str | None, list[str]]:
@@ -245,7 +248,8 @@ class Repository:
         self._reached = True
         commit, etag = headers.get('X-Repo-Commit', ''), headers.get('X-Linked-Etag') or headers.get('ETag', '')
         etag = etag.strip().removeprefix('W/').strip('"')
-        size = headers.get('X-Linked-Size') or headers.get('Content-Length') or ''
+        # The length of a redirect is its own.
+        size = headers.get('X-Linked-Size') or ('Location' not in headers and headers.get('Content-Length')) or ''
         number = int(size) if size.isascii() and size.isdecimal() and len(size) < 30 else None
         if not COMMIT.fullmatch(commit) or (COMMIT.fullmatch(revision) and commit != revision):
             raise DownloadError('it names no commit, or another than was asked for, as no Hub does')

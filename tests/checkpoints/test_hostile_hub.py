@@ -1,5 +1,6 @@
 """A Hub that lies, and a broken cache: nothing is written outside of the cache, all requests end, a line says why."""
 import gzip
+import hashlib
 import itertools
 import json
 import os
@@ -26,6 +27,7 @@ def server(tmp_path, monkeypatch):
     with hub(tmp_path / 'served') as served:
         served.add('some/model', {'model.safetensors': WEIGHTS, 'config.json': b'{}'})
         use(served, monkeypatch, tmp_path / 'home')
+        monkeypatch.setattr(hub_module, '_PAUSE', 0)
         yield served
 
 
@@ -79,6 +81,25 @@ def test_a_server_names_no_path_of_this_machine(server, tmp_path, headers, reaso
 def test_redirects_lead_to_no_file_and_end(server, tmp_path, where, reason):
     alter(server, '/resolve/', b'', 302, Location=where)
     assert reason in refused('hf://some/model') and not blobs(tmp_path)
+
+
+def test_a_redirect_to_another_host_names_the_file_itself(server, tmp_path):
+    """As the Hub does it for large files; the length of the redirect is not the file's."""
+    with hub(tmp_path / 'elsewhere') as other:
+        other.add('some/model', {'model.safetensors': WEIGHTS})
+        alter(server, '/resolve/', b'Moved', 302, X_Linked_Etag=f'"{hashlib.sha256(WEIGHTS).hexdigest()}"',
+              ETag='"other"', X_Linked_Size=None, **{'Content-Length': 5},
+              Location=f'{other.url}/some/model/resolve/main/model.safetensors')
+        assert read_checkpoint('hf://some/model')['a'].sum() == 5000
+        assert [method for method, _, _ in other.asked] == ['GET']
+    assert blobs(tmp_path) == [hashlib.sha256(WEIGHTS).hexdigest()]
+
+
+def test_a_busy_server_is_asked_again(server):
+    answers = iter([503, 429, 200])
+    server.alter = lambda command, path, code, content, headers: (
+        next(answers) if command == 'GET' and '/resolve/' in path else code, content, headers)
+    assert read_checkpoint('hf://some/model')['a'].sum() == 5000
 
 
 def test_a_second_answer_of_another_kind_changes_nothing(server, tmp_path):
