@@ -53,7 +53,10 @@ def fetch(path: str | os.PathLike) -> Loaded:
             raise ConfigError(f"'{shown(path)}': no folder of a saved model: it has no {folder.CONFIG}")
         if not weights.is_file():
             raise CheckpointError(f"'{shown(path)}' has no {folder.WEIGHTS}: copy the whole folder again")
-    shared = folder.read(config)
+    try:
+        shared = folder.read(config)
+    except ConfigError as error:
+        raise ConfigError(f'{shown(path)}: {error}') if hub.is_reference(path) else error from None
     scope = shared.config.get('default_scope')
     try:
         if scope not in _RUNTIMES:  # before it is imported

@@ -215,6 +215,12 @@ def test_a_pushed_model_is_loaded_from_the_hub_with_equal_predictions(trained, s
     assert same(model.predict(PHOTO)[0], again.predict(PHOTO)[0]) and server.downloads() == downloaded
 
 
+def test_a_repository_of_another_kind_is_named(server, tmp_path):
+    server.add('nvidia/tiny', {'config.json': b'{"model_type": "mambavision"}', 'model.safetensors': b'x'})
+    with pytest.raises(ConfigError, match=r'^hf://nvidia/tiny: .*config\.json.: it is of mambavision, not of a model'):
+        Model.load('hf://nvidia/tiny', work_dir=tmp_path / 'work')
+
+
 def test_nothing_is_overwritten_without_yes(trained, server):
     server.add('someone/taken', {'model.safetensors': b'x', '.gitattributes': b''})
     with pytest.raises(ConfigError, match=r'/someone/taken holds files already: model\.safetensors.\n.*--yes'):
