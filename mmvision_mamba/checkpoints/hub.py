@@ -116,6 +116,7 @@ def library() -> ModuleType:
         import huggingface_hub as hub
         import huggingface_hub.constants
         import huggingface_hub.errors
+        import huggingface_hub.utils
     endpoint = hub.constants.ENDPOINT
     try:
         scheme, host = urlsplit(endpoint).scheme, urlsplit(endpoint).hostname or ''
