@@ -37,6 +37,7 @@ _URL = re.compile(rf'https://(?:huggingface\.co|hf\.co)/({_NAME}/{_NAME})/resolv
 _TRIES = 4  # where a connection breaks or a server is busy; each goes on where the one before broke off
 _PAUSE = 1  # second that is waited longer before each but the second
 _LIST_BYTES, _LIST_SECONDS = 2**24, 60  # of a repository's list of files: one of 100,000 has some 8 MB
+_SHARDS = 1000  # files that an index may name
 _NOT_MODELS = ('datasets', 'spaces', 'api')
 
 
@@ -194,7 +195,10 @@ class Repository:
         file = rather if rather is not None and rather in files else file or self._weights(files)
         found = self._found(commit, file, unreachable)
         folder, commit = PurePosixPath(file).parent, found.parents[len(PurePosixPath(file).parts) - 1].name
-        for shard in sorted(set(shards_of(found).values())) if is_index(found) else ():
+        shards = sorted(set(shards_of(found).values())) if is_index(found) else []
+        if len(shards) > _SHARDS:
+            raise CheckpointError(f'{self._reference} names {len(shards)} files, and {_SHARDS} are downloaded at most')
+        for shard in shards:
             self._found(commit, str(folder / shard), unreachable)
         if unreachable is None:
             with suppress(OSError):  # a cache that can't be written to, and has all that it needs

@@ -12,7 +12,6 @@ from ..printable import shown
 
 SUFFIX = '.index.json'  # of an index
 LARGEST = 2**24  # bytes of an index
-_MOST = 1000  # files that it may name
 _SHARD = re.compile(r'\w[\w.+-]*\.(safetensors|bin)', re.ASCII)
 _WAY_OUT = 'Download or copy all of its files again, into one folder.'
 
@@ -41,8 +40,6 @@ def shards_of(index: str | os.PathLike) -> dict[str, str]:
         if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
             raise CheckpointError(f'{index}: {shown(shard, 100)} is refused: expected the names of .safetensors or '
                                   f'.bin files beside it.\n{_WAY_OUT}')
-    if (count := len(set(shards.values()))) > _MOST:
-        raise CheckpointError(f'{index} names {count} files, and {_MOST} are allowed')
     return shards
 
 

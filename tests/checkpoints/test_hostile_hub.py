@@ -134,6 +134,9 @@ def test_a_file_has_no_more_bytes_than_its_reader_takes(server):
     server.add('some/model', {'config.json': b' ' * 2000})
     with pytest.raises(CheckpointError, match=r'config\.json has 2000 bytes, and 1000 are allowed'):
         hub_file(Reference('some/model', file='config.json'), most=1000)
+    many = {str(i): f'{i}.bin' for i in range(1001)}
+    server.add('some/model', {'many.index.json': json.dumps(dict(weight_map=many)).encode()})
+    assert 'names 1001 files, and 1000 are' in refused('hf://some/model/many.index.json')
     server.add('some/model', {'x.index.json': b' ' * (2**24 + 1)})
     assert 'x.index.json has 16777217 bytes, and 16777216' in refused('hf://some/model/x.index.json')
 

@@ -73,8 +73,6 @@ def test_training_begins_with_them(server, tool, shapes, tmp_path):
     assert result.code == 0, result.err[-2000:]
     assert LICENCE in result.out + result.err
     assert read_config(tmp_path / f'wd/{NAME}.py').load_from == MODEL.url and len(server.downloads()) == 1
-    with pytest.raises(ConfigError, match=r'published: no weights are published for .*faster_rcnn'):
-        read_config('faster_rcnn_mambavision_t_coco', dict(load_from='published'), find_data=False)
 
 
 def test_wrong_names(tool, shapes, tmp_path):
@@ -86,6 +84,8 @@ def test_wrong_names(tool, shapes, tmp_path):
         result = tool('infer', *words)
         assert result.code == 2 and len(result.errors) == 1 and message in result.errors[0]
         assert 'mmvision-mamba models' in result.err
+    with pytest.raises(ConfigError, match=r'published: no weights are published for .*faster_rcnn'):
+        read_config('faster_rcnn_mambavision_t_coco', dict(load_from='published'), find_data=False)
     result = tool('infer', NAME, 'publishd', photo, '--device', 'cpu')
     assert result.code == 2 and "checkpoint not found: publishd (did you mean 'published'?)" in result.err
 
