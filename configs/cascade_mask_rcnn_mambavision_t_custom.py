@@ -1,10 +1,10 @@
-# Cascade Mask R-CNN, MambaVision-T, on your own data: a folder with COCO annotations, boxes and masks. Give its path in
-# the environment variable CUSTOM_ROOT or as --cfg-options data_root=...; docs/data.md has the details.
+# Cascade Mask R-CNN, MambaVision-T, on your own data: a folder with boxes and masks, in COCO's or another format. Give
+# its path in the environment variable CUSTOM_ROOT or as --cfg-options data_root=...; docs/data.md has the details.
 _base_ = './cascade_mask_rcnn_mambavision_t_fit_coco.py'
 
 data_root = '{{$CUSTOM_ROOT:data/custom}}'
-# A command finds the annotation files, image folders and classes when it starts; train, val and test choose files.
-custom_data = dict(format='coco', train=None, val=None, test=None)
+# A command finds the annotations, image folders and classes when it starts; format, train, val and test choose.
+custom_data = dict(format=None, train=None, val=None, test=None)
 # None: found, and kept where you set it.
 train_dataloader = dict(dataset=dict(ann_file=None, data_prefix=dict(img=None)))
 val_dataloader = dict(dataset=dict(ann_file=None, data_prefix=dict(img=None)))

@@ -1,10 +1,10 @@
-# Faster R-CNN, MambaVision-T, on your own data: a folder with COCO annotations, boxes alone. Give its path in the
+# Faster R-CNN, MambaVision-T, on your own data: a folder with boxes, in COCO's or another format. Give its path in the
 # environment variable CUSTOM_ROOT or as --cfg-options data_root=...; docs/data.md has the details.
 _base_ = './faster_rcnn_mambavision_t_coco.py'
 
 data_root = '{{$CUSTOM_ROOT:data/custom}}'
-# A command finds the annotation files, image folders and classes when it starts; train, val and test choose files.
-custom_data = dict(format='coco', train=None, val=None, test=None)
+# A command finds the annotations, image folders and classes when it starts; format, train, val and test choose.
+custom_data = dict(format=None, train=None, val=None, test=None)
 # None: found, and kept where you set it.
 train_dataloader = dict(dataset=dict(ann_file=None, data_prefix=dict(img=None)))
 val_dataloader = dict(dataset=dict(ann_file=None, data_prefix=dict(img=None)))

@@ -1,10 +1,10 @@
-# UperNet, MambaVision-T, on your own data: a folder of images and masks. Give its path in the environment variable
-# CUSTOM_ROOT or as --cfg-options data_root=...; docs/data.md has the details.
+# UperNet, MambaVision-T, on your own data: a folder of images and masks, or outlines. Give its path in the environment
+# variable CUSTOM_ROOT or as --cfg-options data_root=...; docs/data.md has the details.
 _base_ = './upernet_mambavision_t_fit_ade20k.py'
 
 data_root = '{{$CUSTOM_ROOT:data/custom}}'
-# A command finds the folders, classes and their pixel values when it starts; train, val and test choose lists of names.
-custom_data = dict(format='image_mask', train=None, val=None, test=None)
+# A command finds the folders, classes and their values when it starts; format, train, val, test and colours choose.
+custom_data = dict(format=None, train=None, val=None, test=None, colours=dict())
 
 dataset_type = 'mmvision_mamba.datasets.image_mask.ImageMaskDataset'
 # Pixel value 0 is a class here, so the pipelines load annotations without reduce_zero_label.

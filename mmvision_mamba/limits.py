@@ -50,6 +50,7 @@ CATEGORIES = Limit('MMVISION_MAMBA_MAX_CATEGORIES', 100_000)  # of an annotation
 IMAGE_BYTES = Limit('MMVISION_MAMBA_MAX_IMAGE_BYTES', 2**30)  # of an image, in a file or at a URL
 IMAGE_SECONDS = Limit('MMVISION_MAMBA_IMAGE_SECONDS', 120)  # until all of an image at a URL is there
 TEXT_BYTES = Limit('MMVISION_MAMBA_MAX_TEXT_BYTES', 2**32)  # of a list or an annotation file
+LABEL_BYTES = Limit('MMVISION_MAMBA_MAX_LABEL_BYTES', 2**28)  # of the annotations of an image, in a file of its own
 DOWNLOAD_BYTES = Limit('MMVISION_MAMBA_MAX_DOWNLOAD_BYTES', 2**36)  # of a checkpoint or a video at a URL
 DOWNLOAD_SPEED = Limit('MMVISION_MAMBA_MIN_DOWNLOAD_SPEED', 4096)  # bytes a second, of one that hasn't stalled
 WORKERS = Limit('MMVISION_MAMBA_MAX_WORKERS', 256)  # processes that load for one

@@ -22,7 +22,7 @@ from .errors import closed_output, printable_output, raising_user_errors, user_e
 
 # In the order of the help.
 COMMANDS = ('train', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset',
-            'repair-annotations', 'make-shapes', 'plot-curves', 'confusion', 'attention-maps', 'model-info',
+            'convert', 'repair-annotations', 'make-shapes', 'plot-curves', 'confusion', 'attention-maps', 'model-info',
             'batch-infer', 'benchmark', 'ablate', 'demo', 'demo-app', 'config', 'models', 'publish', 'doctor',
             'setup-mmcv')
 

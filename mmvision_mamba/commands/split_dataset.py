@@ -1,7 +1,7 @@
 """Set a part of a data set of your own aside for validation.
 
-Takes a folder with one COCO annotation file, or with images and masks. Writes FOLDER/splits/{train,val}.json or .txt,
-which the custom configs find.
+Takes a folder with one COCO annotation file, annotations in another format, or images and masks. Writes
+FOLDER/splits/{train,val}.json, in COCO's format, or .txt, which the custom configs find.
 """
 import argparse
 import json
@@ -19,6 +19,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from ..datasets import formats
+    from ..datasets.formats import find
     from ..datasets.split import check_unsplit, write_split
     from ..preflight.coco_folder import find_coco
     from ..preflight.mask_folder import find_image_mask
@@ -27,6 +29,8 @@ def run(args: argparse.Namespace) -> None:
         raise DataError(f'{args.folder}: no such folder')
     check_unsplit(args.folder)
     coco, masks = find_coco(args.folder), find_image_mask(args.folder)
+    if not coco and 'all' not in masks:
+        coco = {split: str(source) for name in formats.FORMATS for split, source in find(args.folder, name).items()}
     if source := coco.get('train', coco.get('all')):
         counts, texts = _split_coco(osp.join(args.folder, source), args.val, args.seed)
         paths = write_split(args.folder, texts, '.json')
@@ -42,9 +46,12 @@ def run(args: argparse.Namespace) -> None:
 
 def _split_coco(annotations: str, val: float, seed: int) -> tuple[dict[str, int], dict[str, str]]:
     """Number of images, and content of the file, of each split."""
+    from ..datasets.coco_annotations import check_files
     from ..datasets.split import split_coco
     from ..preflight.coco_folder import read_coco
-    parts = split_coco(read_coco(annotations), val, seed)
+    content = read_coco(annotations)
+    check_files(content)
+    parts = split_coco(content, val, seed)
     return ({split: len(part['images']) for split, part in parts.items()},
             {split: json.dumps(part) for split, part in parts.items()})
 

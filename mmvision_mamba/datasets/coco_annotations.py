@@ -2,12 +2,14 @@
 from collections import Counter
 from collections.abc import Iterator
 
+from ..errors import DataError
 from ..limits import CATEGORIES, FILE_NAME, NAME, OBJECTS, PIXELS
 from ..printable import is_name, shown
 from .coco_boxes import contradictions
 from .coco_masks import Bounds, bitmaps_problem, broken_polygon, rle_problem, size_problem
+from .formats.content import Content
 from .json_numbers import as_written, is_id, is_integer, is_number
-from .problems import Contents, Problem
+from .problems import KINDS, Contents, Problem
 
 
 def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...] = (),
@@ -21,8 +23,18 @@ def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...]
         contents: statistics to fill in. Default: none.
         boxes: what they were read as, if the user said so; with 'xywh' nothing speaks against that. Default: none.
     """
-    contents = Contents() if contents is None else contents
+    problems = _problems(content, masks, evaluated, Contents() if contents is None else contents, boxes)
+    for problem in problems:
+        if isinstance(content, Content) and 'repair-annotations' in (problem.fix or KINDS[problem.kind].fix):
+            problem = problem._replace(fix='correct them where they were made; the command for COCO files needs one, '
+                                           'which mmvision-mamba convert SRC DST --to coco writes')
+        yield problem
+
+
+def _problems(content: dict, masks: bool, evaluated: tuple[str, ...], contents: Contents,
+              boxes: str | float | None) -> Iterator[Problem]:
     images, names = {}, {}
+    yield from getattr(content, 'problems', ())
     yield from image_problems(content['images'], images)
     yield from category_problems(content['categories'], names)
     contents.images = len(content['images'])
@@ -31,6 +43,7 @@ def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...]
         yield from contradictions(content)
     ids, images_with_objects, bounds = set(), set(), Bounds.now()
     annotations = content.get('annotations')
+    sources = {image['id']: image['source'] for image in content['images']} if isinstance(content, Content) else {}
     for key, known in (('category_id', names), ('image_id', images)):
         yield from _shifted_ids(key, known, annotations)
     for index, ann in enumerate(annotations if isinstance(annotations, list) else ()):
@@ -40,13 +53,20 @@ def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...]
                 problems.append(Problem('duplicate annotation id', '', f'id {ann["id"]}'))
             ids.add(ann['id'])
         for problem in problems:
-            yield problem._replace(where=_place(ann, index, images))
+            yield problem._replace(where=_place(ann, index, images, sources))
         if all(p.kind in _HARMLESS for p in problems):
             contents.add_box(names[ann['category_id']], *ann['bbox'][2:])
             contents.crowds += bool(ann.get('iscrowd'))
             images_with_objects.add(ann['image_id'])
     contents.empty = contents.images - len(images_with_objects)
     yield from _count_problems(annotations if isinstance(annotations, list) else (), images, masks)
+
+
+def check_files(content: dict) -> None:
+    """Raise DataError where content of another format than COCO's lacks what could not be read."""
+    if wrong := [problem for problem in getattr(content, 'problems', ()) if KINDS[problem.kind].level == 'error']:
+        raise DataError(f'{shown(wrong[0].where, 500)}: {wrong[0].detail}.\n{len(wrong)} '
+                        f'{KINDS[wrong[0].kind].what}: {KINDS[wrong[0].kind].fix}')
 
 
 def _count_problems(annotations, images: dict, masks: bool) -> Iterator[Problem]:
@@ -157,7 +177,9 @@ def _shifted_ids(key: str, known: dict, annotations) -> Iterator[Problem]:
                           f'--shift-{what}-ids {step} does; or remove the annotations of {what} {unknown.pop()}')
 
 
-def _place(ann, index: int, images: dict) -> str:
+def _place(ann, index: int, images: dict, sources: dict[int, str]) -> str:
+    if sources:  # read from another format, whose ids are made up
+        return f'{sources[ann["image_id"]]}, {ann["place"]}'
     if not isinstance(ann, dict) or not is_id(ann.get('id')):
         return f'annotations[{index}]'
     image = images.get(ann['image_id']) if is_id(ann.get('image_id')) else None

@@ -6,6 +6,7 @@ from mmdet.datasets.api_wrappers import COCO
 
 from ..errors import DataError
 from ..printable import shown
+from .coco_annotations import check_files
 from .coco_files import ids_of_classes, read_coco
 from .coco_masks import masks_problem
 
@@ -14,13 +15,14 @@ class MendedCOCO(COCO):
     """The COCO API over `read_coco`; categories come in the order in which their names are asked for.
 
     Args:
-        annotation_file: path of the JSON file.
+        annotation_file: path of the JSON file, or a data set in another format, see `formats`.
         boxes: what its boxes are, see `convert_boxes`. Default: x, y, width, height in pixels.
     """
 
     def __init__(self, annotation_file: str, boxes: str | float | None = None):
         super().__init__()
         self.dataset, _ = read_coco(annotation_file, boxes)
+        check_files(self.dataset)
         self.dataset.setdefault('annotations', [])
         self.createIndex()
         self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs

@@ -9,6 +9,7 @@ from itertools import count
 from ..errors import DataError
 from ..files import encoding_of, read_text
 from ..limits import TEXT_BYTES
+from . import formats
 from .coco_boxes import convert_boxes
 from .coco_repairs import repair
 
@@ -17,7 +18,7 @@ def read_coco(path: str | os.PathLike, boxes: str | float | None = None) -> tupl
     """Read a COCO annotation file, and mend what can be mended without a guess.
 
     Args:
-        path: of the file.
+        path: of the file, or the name of a data set in another format, see `formats`.
         boxes: what its boxes are, see `convert_boxes`. Default: x, y, width, height in pixels.
 
     Returns:
@@ -27,6 +28,9 @@ def read_coco(path: str | os.PathLike, boxes: str | float | None = None) -> tupl
         DataError: it can't be read, is no JSON, or no object with the lists images and categories.
     """
     with _not_collecting():
+        if formats.source_of(path):
+            content = formats.read(path)
+            return content, content.notes
         return _read_coco(path, boxes)
 
 

@@ -1,16 +1,14 @@
 """Folders of images and masks: any image format, nested folders, any pixel values for the classes."""
 import os.path as osp
 import posixpath
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from mmseg.datasets import BaseSegDataset
 
 from ..errors import DataError
-from .folders import IMAGES, find_files, other_kinds, plain_name, read_lines
-
-MASKS = ('.png', '.bmp', '.tif', '.tiff', '.gif', '.webp', '.jpg', '.jpeg')
+from .folders import IMAGES, find_files, other_kinds
+from .image_mask_lists import MASKS, Pairs, listed, listed_pairs, pairs_of
+from .mask_names import by_image
 
 
 class ImageMaskDataset(BaseSegDataset):
@@ -21,6 +19,8 @@ class ImageMaskDataset(BaseSegDataset):
     Args:
         values: pixel value of each class, in the order of `metainfo['classes']`. Default: 0, 1, 2, …
         ignored: further pixel values that count as unlabelled, like 255. Default: none.
+        colours: (R, G, B) of each class, in that order, for masks that are pictures; the pipeline then has
+            `map_loading.LoadAnnotations`. Default: none.
         ann_file: text file with the names of the images to use, see `listed`. Default: all.
         **settings: as for `BaseSegDataset`.
 
@@ -28,8 +28,9 @@ class ImageMaskDataset(BaseSegDataset):
         DataError: there is no image, or the list can't be read.
     """
 
-    def __init__(self, values: Sequence[int] | None = None, ignored: Sequence[int] = (), **settings):
-        self.values, self.ignored = values, ignored
+    def __init__(self, values: Sequence[int] | None = None, ignored: Sequence[int] = (),
+                 colours: Sequence[Sequence[int]] | None = None, **settings):
+        self.values, self.ignored, self.colours = values, ignored, colours
         super().__init__(**settings)
 
     def load_data_list(self) -> list[dict]:
@@ -39,25 +40,15 @@ class ImageMaskDataset(BaseSegDataset):
         if all(value == label for value, label in label_map.items()):
             label_map = None
         pairs = find_pairs(self.data_prefix['img_path'], self.data_prefix['seg_map_path'], self.ann_file or None).pairs
+        more = dict(colours=self.colours) if self.colours else {}
         return [dict(img_path=image, seg_map_path=mask, label_map=label_map, reduce_zero_label=self.reduce_zero_label,
-                     seg_fields=[]) for image, mask in pairs]
-
-
-class Pairs(NamedTuple):
-    """Images and their masks.
-
-    Attributes:
-        pairs: (image, mask) paths, in the order of the list, or else sorted; there may be no such file.
-        masks: paths of the masks that are there.
-        notes: on files that are no part of the pairs, for the user.
-    """
-    pairs: list[tuple[str, str]]
-    masks: list[str]
-    notes: list[str]
+                     seg_fields=[], **more) for image, mask in pairs]
 
 
 def find_pairs(images: str, masks: str, names_file: str | None = None) -> Pairs:
     """Pairs of the same relative name below two folders: of the names in a file, or of all images.
+
+    A mask's name may be longer than its image's, see `mask_names.by_image`; a file's lines may name both.
 
     Raises:
         DataError: there is no image, or `listed` raises it.
@@ -74,6 +65,9 @@ def find_pairs(images: str, masks: str, names_file: str | None = None) -> Pairs:
             mask_of.setdefault(stem, file)
     notes = [f'{osp.basename(folder)}: {others} left out' for folder, files, kinds in (
         (images, image_files, IMAGES), (masks, mask_files, MASKS)) if (others := other_kinds(files, kinds))]
+    if names_file and (both := pairs_of(names_file)):
+        return listed_pairs(both, images, osp.dirname(names_file))
+    mask_of = by_image(mask_of, named)
     if names_file:
         chosen = listed(names_file, named, images)
     else:
@@ -91,65 +85,3 @@ def find_pairs(images: str, masks: str, names_file: str | None = None) -> Pairs:
 def _preference(file: str) -> tuple:
     suffix = posixpath.splitext(file)[1].lower()
     return MASKS.index(suffix) if suffix in MASKS else len(MASKS), file
-
-
-def listed(names_file: str, named: Mapping[str, list[str]], folder: str) -> list[str]:
-    """The image files that a list names, one a line; a name of which there is no file as it stands.
-
-    A name is a path from the folder of images, one that names that folder too, or an absolute one, also of another
-    machine; with or without suffix. Labels behind names (`name 1`, as in VOC's lists of a class), lines that begin with
-    `#` and blank lines say nothing.
-
-    Args:
-        names_file: the list.
-        named: {name without suffix: the images of that name}, from the folder of images.
-        folder: of the images.
-
-    Raises:
-        DataError: the list can't be read, names no image, or its lines are pairs of an image and a mask.
-    """
-    lines = [line for line in read_lines(names_file) if not line.startswith('#') or plain_name(line) in named]
-    if lines and all(map(_is_pair, lines)):
-        raise DataError(f'{names_file}: its lines are pairs of an image and a mask, such as {lines[0]!r}.\nA line '
-                        "is an image's name alone; the mask has the same in the folder of masks")
-    found = {line: _images_of(line, named, folder) for line in lines}
-    if lines and not any(found.values()):
-        raise DataError(f'{names_file}: none of its {len(lines)} lines names an image in {folder}, such as '
-                        f'{lines[0]!r}.\nA line is the path of an image from that folder, with or without suffix')
-    return [file for line in lines for file in found[line] or [plain_name(line)]]
-
-
-def _is_pair(line: str) -> bool:
-    """Whether a line names two files."""
-    names = line.replace(',', ' ').replace('\t', ' ').split()
-    return len(names) == 2 and all(name.lower().endswith((*IMAGES, *MASKS)) for name in names)
-
-
-def _images_of(line: str, named: Mapping[str, list[str]], folder: str) -> list[str]:
-    """The image files that a line of a list means; none where there is no such file."""
-    unlabelled = re.sub(r'(\s+|\s*,\s*)-?\d+$', '', line)
-    for name in dict.fromkeys((line, unlabelled)):
-        for candidate in _relative(plain_name(name), folder):
-            stem, suffix = posixpath.splitext(candidate)
-            if candidate in named:
-                return named[candidate]
-            if suffix.lower() in IMAGES and stem in named:
-                return [candidate] if candidate in named[stem] else named[stem]
-    return []
-
-
-def _relative(name: str, folder: str) -> Iterator[str]:
-    """Paths from a folder that a name may mean: as it is, and without the folder's own path, or the end of that."""
-    folder = plain_name(osp.abspath(folder))
-    yield name
-    if osp.isabs(name):
-        for own in (folder, plain_name(osp.realpath(folder))):
-            if name.startswith(f'{own}/'):
-                yield name[len(own) + 1:]
-    parts = folder.split('/')
-    for i in range(min(len(parts), 3), 0, -1):
-        end = '/'.join(parts[-i:]) + '/'
-        if name.startswith(end):
-            yield name[len(end):]
-        elif (osp.isabs(name) or re.match('[A-Za-z]:/', name)) and f'/{end}' in name:  # of another machine
-            yield name.split(f'/{end}', 1)[1]

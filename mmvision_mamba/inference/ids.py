@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from mmengine.config import Config
 
+from ..datasets import formats
 from ..datasets.coco_files import ids_of_classes, read_json
 from ..datasets.json_numbers import is_id
 from ..downloads import is_url, split_url
@@ -122,9 +123,9 @@ def result_ids(cfg: Config, classes: Sequence[str]) -> ResultIds:
 
 
 def _read(path: str) -> dict | None:
-    """The content of a COCO annotation file; None where there is none."""
+    """The content of a COCO annotation file, or of another format; None where there is none."""
     try:
-        content = read_json(path)
+        content = formats.read(path) if formats.source_of(path) else read_json(path)
     except DataError:
         return None
     lists = isinstance(content, dict) and all(isinstance(content.get(key), list) for key in ('images', 'categories'))

@@ -53,7 +53,7 @@ class Model:
             from. None: training begins with the pretrained weights that the config names; a published model without
             `data` is tested and predicts with its published weights. Default: None.
         data: folder of the data, laid out as the config's own or, for detectors and segmentors, as `custom_data` takes
-            it: COCO annotations, or images and masks. Default: where the config has its data.
+            it: objects in COCO's or another format, or images and masks. Default: where the config has its data.
         work_dir: where logs, checkpoints, metrics and the config go. Default: work_dirs/CONFIG_NAME.
         cfg_options: settings of the config to override in all calls, by dotted keys. Default: none.
 

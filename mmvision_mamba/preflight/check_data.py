@@ -8,6 +8,7 @@ from mmengine import Config
 from mmengine.dataset import BaseDataset
 
 from ..datasets.folders import missing_files
+from ..datasets.formats import file_of
 from ..datasets.loading import image_loader
 from ..datasets.problems import Problem
 from ..datasets.usage import Usage, built_usage
@@ -171,7 +172,7 @@ def check_paths(cfg: Config, datasets: list, metrics: list) -> None:
             if isinstance(path, str) and path:
                 expected.setdefault(path, 'the evaluator')
 
-    missing = [path for path in expected if not osp.exists(path)]
+    missing = [path for path in expected if not osp.exists(file_of(path))]
     if missing:
         raise DataError(_layout(cfg, expected, missing, [d['data_root'] for _, d, _ in datasets if d.get('data_root')]))
     for path, where in expected.items():

@@ -6,11 +6,12 @@ import posixpath
 from collections.abc import Sequence
 
 from ..datasets import coco_files
+from ..datasets.coco_annotations import check_files
 from ..datasets.folders import IMAGES, missing_files, plain_name, walk
+from ..datasets.split_names import SPLIT_NAMES, split_of, words
 from ..errors import DataError
 from ..files import open_file
 from ..text import shortened
-from .splits import SPLIT_NAMES, split_of, words
 
 LAYOUT = """Expected: COCO annotation files with 'train' and 'val' in their names or folders, the images anywhere below:
   annotations/instances_train.json   annotations/instances_val.json   train/   val/        or
@@ -119,6 +120,8 @@ def other_json(root: str) -> dict[str, list[str]]:
 def read_coco(path: str) -> dict:
     """Content of a COCO annotation file; raises DataError where its images, annotations or categories can't be used."""
     content, _ = coco_files.read_coco(path)
+    if not content['images']:
+        check_files(content)  # which says why
     wrong = next((c for c in content['categories'] if not isinstance(c, dict) or not isinstance(c.get('name'), str)),
                  None)
     if wrong is not None:

@@ -1,7 +1,7 @@
 """Data sets of one's own: a config gets the classes, annotation files and folders that are found below a folder.
 
-A config with ``custom_data = dict(format='coco')`` or ``dict(format='image_mask')`` gets them when a tool reads it;
-what is written to the work directory is an ordinary config. What the user has set stays.
+A config with ``custom_data = dict(format=None)`` gets them when a tool reads it, in whatever layout of those that fit
+the model they are; what is written to the work directory is an ordinary config. What the user has set stays.
 """
 import os
 import os.path as osp
@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from mmengine import Config
 
+from ..datasets import formats
+from ..datasets.colour_maps import are_coloured, count_colours
 from ..errors import ConfigError, DataError
 from ..printable import shown
 from ..processes import warn_once
@@ -20,11 +22,13 @@ from .check_model import class_counts, weights_of_classes
 from .datasets import SPLITS, data_root_advice, datasets_of
 from .given import Given
 from .keys import arguments_of
+from .layouts import OBJECTS, find_objects
+from .map_loading import BACKGROUND, use_map_loader
 from .missing import check_present
 from .other_layouts import seen_instead
 from .splits import check_splits
 
-_LAYOUTS = dict(coco=coco_folder.LAYOUT, image_mask=mask_folder.LAYOUT)
+_FORMATS = (*OBJECTS, 'image_mask')
 
 
 class _Found(NamedTuple):
@@ -48,8 +52,9 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
 
     Args:
         cfg: changed in place: data sets, evaluators, the heads' numbers of classes. Its `custom_data` holds `format`
-            and, where the search should not decide, `train`, `val` and `test`: an annotation file, or a text file of
-            names. Its `boxes` says what the boxes of COCO files are, see `convert_boxes`.
+            (one of `_FORMATS`; None: looked for) and, where the search should not decide, `train`, `val` and `test`:
+            an annotation file, a text file of names, or a data set's name as in `formats`. `boxes` says what the boxes
+            of COCO files are, see `convert_boxes`; `colours` which colours of masks stand for the classes.
         refuse_broken: raise for broken masks now, rather than leave them to later checks. Default: False.
 
     Returns:
@@ -64,10 +69,10 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
     if not isinstance(cfg.custom_data, dict):
         raise ConfigError(f'custom_data is {shown(cfg.custom_data)!r}: expected a dict, such as dict(format=…)')
     settings = dict(cfg.custom_data)
-    check_names(settings, ('format', *SPLITS, 'boxes'), 'custom_data has no key')
-    if settings.get('format') not in _LAYOUTS:
-        raise ConfigError(f"custom_data.format must be one of {', '.join(map(repr, _LAYOUTS))}, got "
-                          f'{settings.get("format")!r}')
+    check_names(settings, ('format', *SPLITS, 'boxes', 'colours'), 'custom_data has no key')
+    if settings.get('format') not in (None, *_FORMATS):
+        raise ConfigError(f"custom_data.format must be one of {', '.join(map(repr, _FORMATS))}, or None to look, got "
+                          f"'{shown(settings['format'])}'")
     if not isinstance(cfg.get('data_root'), str):
         raise ConfigError(f'custom_data: the config has no data_root, the folder of your data: {data_root_advice(cfg)}')
     root = osp.expanduser(cfg.data_root).rstrip('/') or '/'
@@ -80,9 +85,18 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
         for where, _, _ in datasets_of(cfg, split):
             if file := given(f'{where}.ann_file'):
                 settings[split] = file
-    found = _coco(cfg, root, settings, given) if settings['format'] == 'coco' else \
-        _image_mask(cfg, root, settings, given, refuse_broken)
-    if settings['format'] == 'coco':
+    objects_named = any(isinstance(name, str) and (name.endswith('.json') or formats.source_of(osp.join(root, name)))
+                        for name in map(settings.get, SPLITS))
+    if cfg.default_scope == 'mmseg' and settings.get('format') in (None, 'image_mask') and not objects_named and (
+            masks := mask_folder.find_image_mask(root, settings)):
+        found = _image_mask(cfg, root, settings, masks, given, refuse_broken)
+    elif settings.get('format') == 'image_mask':
+        raise DataError(f'{root}: no folders of images and masks there{seen_instead(root, "image_mask")}.\n'
+                        f'{mask_folder.LAYOUT}')
+    elif cfg.default_scope == 'mmseg':
+        found = _drawn(cfg, root, settings, given)
+    else:
+        found = _objects(cfg, root, settings, given)
         use_mended_coco(cfg, settings.get('boxes'))
     for split in SPLITS:
         for where, dataset, cls in datasets_of(cfg, split):
@@ -139,12 +153,11 @@ def _for_testing(splits: dict) -> str:
     return '; no test split: testing uses val'
 
 
-def _coco(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
-    """What a folder in COCO format holds."""
-    files = coco_folder.find_coco(root, settings)
-    if not files:
-        raise DataError(f'{root}: no COCO annotation file (.json) there{seen_instead(root, "coco")}.\n'
-                        f'{_LAYOUTS["coco"]}')
+def _objects(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
+    """What a folder of annotated objects holds."""
+    layout, files = find_objects(root, settings)
+    if layout != 'coco' and settings.get('boxes'):
+        raise ConfigError(f'custom_data.boxes is for COCO files, and {root} is {layout}, whose boxes are of one kind')
     check_splits(root, files)
     contents = {split: coco_folder.read_coco(osp.join(root, files[split])) for split in SPLITS if split in files}
     notes = []
@@ -168,21 +181,46 @@ def _coco(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
     for split, content in contents.items():
         names = [image['file_name'] for image in content['images']]
         places = [given(f'{where}.data_prefix.img') for where, _, _ in datasets_of(cfg, split)]
-        folder = places[0] if places and places[0] is not None else \
-            coco_folder.image_folder(root, files[split], names, split)
+        if source := formats.source_of(files[split]):
+            folder = source.folder
+        elif places and places[0] is not None:
+            folder = places[0]
+        else:
+            folder = coco_folder.image_folder(root, files[split], names, split)
         splits[split] = dict(ann_file=files[split], data_prefix=dict(img=folder))
         notes.append(f'{split}: {len(names)} images, {files[split]}')
     return _Found(classes, splits, '; '.join(notes) + _for_testing(splits))
 
 
-def _image_mask(cfg: Config, root: str, settings: dict, given: Given, refuse_broken: bool) -> _Found:
+def _drawn(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
+    """What a folder of outlined objects holds, drawn as maps."""
+    _, files = find_objects(root, settings, maps=True)
+    check_splits(root, files)
+    contents = {split: coco_folder.read_coco(osp.join(root, files[split])) for split in SPLITS if split in files}
+    if 'test' in contents and not contents['test'].get('annotations') and not settings.get('test'):
+        del contents['test']
+    train = contents['train']
+    if not any(isinstance(a, dict) and a.get('segmentation') for a in train.get('annotations') or ()):
+        raise DataError(f'{root}/{files["train"]}: it has boxes and no outlines, which a segmentor learns.\n'
+                        'Take faster_rcnn_mambavision_t_custom')
+    names = tuple(category['name'] for category in train['categories'])
+    classes = _given_classes(cfg, given) or (names if BACKGROUND in names else (BACKGROUND, *names))
+    splits, notes = {}, ['outlines drawn as maps']
+    for split, content in contents.items():
+        source = formats.source_of(files[split])
+        images = [image['file_name'] for image in content['images']]
+        folder = source.folder if source else coco_folder.image_folder(root, files[split], images, split)
+        splits[split] = dict(ann_file=files[split], data_prefix=dict(img_path=folder, seg_map_path=''))
+        notes.append(f'{split}: {len(images)} images, {files[split]}')
+    use_map_loader(cfg, drawn=True)
+    return _Found(classes, splits, '; '.join(notes) + _for_testing(splits))
+
+
+def _image_mask(cfg: Config, root: str, settings: dict, splits: dict[str, dict], given: Given,
+                refuse_broken: bool) -> _Found:
     """What a folder of images and masks holds."""
     from ..datasets.image_mask import find_pairs  # imports mmseg
     from ..datasets.mask_values import mask_values
-    splits = mask_folder.find_image_mask(root, settings)
-    if not splits:
-        raise DataError(f'{root}: no folders of images and masks there{seen_instead(root, "image_mask")}.\n'
-                        f'{_LAYOUTS["image_mask"]}')
     check_splits(root, {split: dataset['data_prefix']['img_path'] for split, dataset in splits.items()})
     pairs, notes = {}, []
     for split in SPLITS:
@@ -197,6 +235,18 @@ def _image_mask(cfg: Config, root: str, settings: dict, given: Given, refuse_bro
         pairs[split] = found
         notes.append(f'{split}: {len(found.pairs)} images')
         notes += found.notes
+    colours = mask_folder.class_colours(root, settings.get('colours'))
+    if colours and are_coloured(next((mask for found in pairs.values() for mask in found.masks), '')):
+        names, counts = list(colours), {}
+        for split, found in pairs.items():
+            counts[split] = count_colours(list(dict.fromkeys(found.masks)), list(colours.values()), refuse_broken)
+        if absent := [name for name, count in zip(names, counts['train']) if not count]:
+            warn_once(f'train: no pixel of {shortened(absent)}')
+        for dataset in splits.values():
+            dataset.update(colours=[list(colour) for colour in colours.values()],
+                           ann_file=dataset.get('ann_file', ''))
+        use_map_loader(cfg)
+        return _Found(tuple(names), splits, f'masks by colour; {"; ".join(notes)}{_for_testing(splits)}')
     values_in = {split: mask_values(list(dict.fromkeys(found.masks))) for split, found in pairs.items()}
     first, *others = values_in.values()
     values_of = sum(others, first)

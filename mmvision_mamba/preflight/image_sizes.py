@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..datasets.image_files import open_file_picture, open_picture
 from ..datasets.image_formats import jpeg_markers, read_header
-from ..datasets.mask_values import is_lossy
+from ..datasets.image_sizes import Sizes, picture_sizes
 from ..files import open_file
 from ..printable import shown
 from ..processes import warn_once
@@ -19,22 +19,6 @@ if TYPE_CHECKING:  # the runner imports this file, perhaps while mmcv is being i
     from ..datasets.loading import CheckedLoadImageFromFile
 
 SAMPLE = 24  # images of an annotation file that are looked at
-_EXIF_ORIENTATION = 0x0112  # its values 5 to 8: turned by 90°
-_WIDTH, _HEIGHT = 256, 257  # tags of a TIFF
-
-
-class Sizes(NamedTuple):
-    """What an image file says of itself.
-
-    Attributes:
-        stored, upright: (width, height) as stored, and as its header turns it.
-        lossy: whether its format changes values. Default: False.
-        orientation: as Pillow reads it from EXIF or XMP, 1 to 8; of a TIFF, which is always turned, 1. Default: 1.
-    """
-    stored: tuple[int, int]
-    upright: tuple[int, int]
-    lossy: bool = False
-    orientation: int = 1
 
 
 def sizes_of(path: str, loader: 'CheckedLoadImageFromFile | None' = None) -> Sizes | None:
@@ -46,7 +30,7 @@ def sizes_of(path: str, loader: 'CheckedLoadImageFromFile | None' = None) -> Siz
     """
     try:
         with open_file_picture(path) as image:
-            sizes = _sizes(image)
+            sizes = picture_sizes(image)
             may_turn = image.format in ('JPEG', 'MPO') and not _TURNING.isdisjoint(image.info)
         if _turns(loader) and (may_turn or sizes.upright != sizes.stored):
             sizes = sizes._replace(upright=_turned_by(loader, path, sizes.stored))
@@ -94,21 +78,10 @@ def sizes_in(content: bytes) -> Sizes:
     """The sizes of an image that `image_problem` finds good."""
     try:
         with open_picture(content) as image:
-            return _sizes(image)
+            return picture_sizes(image)
     except Exception:  # an EXIF header that is broken, or a format that only OpenCV takes
         header = read_header(content)[1]
         return Sizes((header.width, header.height), (header.width, header.height))
-
-
-def _sizes(image: Image.Image) -> Sizes:
-    if image.format == 'TIFF':  # every decoder turns it, whatever it is told
-        sides = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
-        upright = sides[::-1] if image.tag_v2.get(_EXIF_ORIENTATION, 1) >= 5 else sides
-        return Sizes(upright, upright, is_lossy(image))
-    # Pillow decodes a whole PNG to look for EXIF behind it.
-    exif = image.getexif() if image.format != 'PNG' or 'exif' in image.info else {}
-    orientation = exif.get(_EXIF_ORIENTATION, 1)
-    return Sizes(image.size, image.size[::-1] if orientation >= 5 else image.size, is_lossy(image), orientation)
 
 
 def loaded_size(sizes: Sizes, loader: 'CheckedLoadImageFromFile | None') -> tuple[int, int]:

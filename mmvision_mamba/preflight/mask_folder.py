@@ -1,12 +1,15 @@
 """A folder of images and masks: its splits, the lists of their names, the classes of the masks' pixel values."""
 import os.path as osp
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..datasets.folders import IMAGES, read_lines, walk
-from ..errors import DataError
+from ..datasets.image_mask_lists import pairs_of
+from ..datasets.json_numbers import is_integer, whole_number
+from ..datasets.split_names import SPLIT_NAMES, split_of, words
+from ..errors import ConfigError, DataError
+from ..printable import shown
 from ..text import shortened
-from .splits import SPLIT_NAMES, split_of, words
 
 LAYOUT = """Expected: images, and masks of the same names whose pixel values are class numbers:
   images/{train,val}/   masks/{train,val}/          or
@@ -44,7 +47,9 @@ def find_image_mask(root: str, settings: dict | None = None) -> dict[str, dict]:
         if (given := (settings or {}).get(split)) and not osp.isfile(osp.join(root, given)):
             raise DataError(f'{osp.join(root, given)}: no such file (custom_data.{split})')
         names_file = given or lists.get(split)
-        if whole and names_file:
+        if names_file and pairs_of(osp.join(root, names_file)):
+            splits[split] = dict(ann_file=names_file, data_prefix=dict(img_path='', seg_map_path=''))
+        elif whole and names_file:
             splits[split] = dict(ann_file=names_file, **whole)
         elif found := pair(split):
             splits[split] = found
@@ -93,9 +98,53 @@ def _kind(folder: str) -> tuple[str | None, tuple]:
 
 
 def class_names(root: str) -> tuple[str, ...] | None:
-    """The names in `root`/classes.txt, one a line; None without that file."""
-    path = osp.join(root, 'classes.txt')
-    return tuple(read_lines(path)) if osp.isfile(path) else None
+    """The names in `root`/classes.txt, or class_names.txt or labelmap.txt, one a line; None without these files."""
+    for name in ('classes.txt', 'class_names.txt'):
+        if osp.isfile(path := osp.join(root, name)):
+            return tuple(line for line in read_lines(path) if line != '__ignore__')  # labelme's name for 255
+    return tuple(colours) if (colours := class_colours(root)) else None
+
+
+def class_colours(root: str, given: Mapping[str, Sequence[int]] | None = None) -> dict[str, tuple] | None:
+    """{class: (R, G, B)}, in order, of `root`/labelmap.txt (name:R,G,B:…) or class_dict.csv (name,R,G,B).
+
+    Args:
+        root: of the data.
+        given: the colours that the config gives, in the place of those. Default: none.
+
+    Raises:
+        DataError: a line is no name and colour, or two classes share either.
+        ConfigError: `given` is no mapping of names to colours.
+    """
+    if given:
+        found = [(name, colour, f'custom_data.colours.{name}') for name, colour in given.items()] \
+            if isinstance(given, Mapping) else [(None, None, 'custom_data.colours')]
+        error: type[Exception] = ConfigError
+    else:
+        path = next((path for name in ('labelmap.txt', 'class_dict.csv') if osp.isfile(path := osp.join(root, name))),
+                    None)
+        if path is None:
+            return None
+        lines = [line for line in read_lines(path) if not line.startswith('#')]
+        if path.endswith('.csv'):
+            parts = [[name, *colour] for name, *colour in (line.rsplit(',', 3) for line in lines[1:])]
+            lines = lines[1:]
+        else:
+            parts = [[line.partition(':')[0], *line.partition(':')[2].partition(':')[0].split(',')] for line in lines]
+        found = [(part[0].strip(), part[1:], f'{path}: {shown(line, 60)!r}') for line, part in zip(lines, parts)]
+        error = DataError
+    colours: dict[str, tuple] = {}
+    for name, colour, where in found:
+        values = [whole_number(value) for value in colour] if isinstance(colour, list | tuple) else []
+        if not isinstance(name, str) or not name or len(values) != 3 or not all(
+                is_integer(value) and 0 <= value <= 255 for value in values):
+            raise error(f'{where}: expected a class and its colour, three numbers from 0 to 255')
+        if name in colours or tuple(values) in colours.values():
+            raise error(f'{where}: another class has the same name or colour')
+        colours[name] = tuple(values)
+    if len(colours) > 255:
+        raise error(f'{root}: there are {len(colours)} colours, and mmseg takes 255 classes')
+    return colours or None
 
 
 def classes_of_values(root: str, mask_with: dict[int, str], names: Sequence[str] | None) -> tuple[tuple, tuple, tuple]:

@@ -8,7 +8,7 @@ from ..text import shortened
 from .coco_folder import find_coco, other_json
 from .mask_folder import find_image_mask
 
-_TO_COCO = 'Export them as COCO from the label tool, or convert them: globox and label tools do that'
+_TO_COCO = 'Export them from the label tool as COCO, YOLO, Pascal VOC or LabelMe'
 
 
 def seen_instead(root: str, wanted: str) -> str:
@@ -16,9 +16,9 @@ def seen_instead(root: str, wanted: str) -> str:
 
     Args:
         root: the folder.
-        wanted: 'coco' or 'image_mask', which has not been found.
+        wanted: 'objects' or 'image_mask', which has not been found.
     """
-    for look in (_masks if wanted == 'coco' else _coco, _yolo, _xml, _json, _classes, _images):
+    for look in (_masks if wanted == 'objects' else _coco, _yolo, _xml, _json, _classes, _images):
         if found := look(root):
             what, way = found
             return f': {what}.\n{way}'
@@ -64,13 +64,11 @@ def _yolo(root: str) -> tuple[str, str] | None:
         except ValueError:
             return False
     label = _first(root, '.txt', is_label)
-    return (f'these look like YOLO labels ({label})', _TO_COCO) if label else None
+    return (f'these look like YOLO labels ({label})',
+            'Add a data.yaml with names, train and val: their classes and folders') if label else None
 
 
 def _xml(root: str) -> tuple[str, str] | None:
-    voc = _first(root, '.xml', lambda text: '<annotation' in text)
-    if voc:
-        return f'these look like Pascal VOC annotations ({voc})', _TO_COCO
     cvat = _first(root, '.xml', lambda text: '<annotations' in text)
     return (f'these look like CVAT annotations ({cvat})', _TO_COCO) if cvat else None
 

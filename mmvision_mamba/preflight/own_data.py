@@ -38,10 +38,10 @@ def config_for(base: str, cfg: Config, folder: str | os.PathLike) -> str | None:
         return None
     settings: dict[str, Any] = dict(data_root=root)
     if cfg.default_scope == 'mmdet':
-        settings['custom_data'] = dict(format='coco')
+        settings['custom_data'] = dict(format=None)
         change = _coco
     else:
-        settings['custom_data'] = dict(format='image_mask')
+        settings['custom_data'] = dict(format=None)
         change = _masks
     for split in SPLITS:
         place, dataset = _only_dataset(cfg, split)

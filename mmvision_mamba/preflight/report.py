@@ -20,7 +20,7 @@ from ..datasets.problems import KINDS, Contents, Problem
 from ..datasets.usage import Usage, built_usage, coco_usage
 from ..errors import DataError, UserError
 from ..printable import shown
-from ..text import shortened
+from ..text import class_name, shortened
 from . import check_data as checks
 from .annotation_files import Use, annotation_file, coco_uses, image_folder, joined, mends, reads_coco, reads_panoptic
 from .bit_depth import darkness_of
@@ -234,7 +234,7 @@ class _MapReader(NamedTuple):
 def _map_loader(dataset: dict, cfg: Config) -> Callable | None:
     """The pipeline's `LoadAnnotations`, built; None if it has none."""
     for step in dataset.get('pipeline') or ():
-        if isinstance(step, dict) and step.get('type') == 'LoadAnnotations':
+        if isinstance(step, dict) and class_name(step.get('type')) == 'LoadAnnotations':
             with TRANSFORMS.switch_scope_and_registry(dataset.get('_scope_', cfg.get('default_scope'))) as registry:
                 return registry.build(copy.deepcopy(step))
     return None
@@ -320,9 +320,19 @@ class _DecodedFiles(list):
                 problems.append(('segmentation map', file.map_path, problem))
             elif (stored := sizes_of(file.map_path)) and stored.lossy:
                 problems.append(('lossy map', file.map_path, ''))
-            if not problem:
+            if not problem and not file.read_map.info.get('colours'):
                 palette = {value: (str(colour), file.map_path) for value, colour in used_palette(file.map_path).items()}
+        if file.read_map and file.read_map.info.get('shapes') is not None:
+            problem, counts = self._check_drawn(file)
+            problems += [('segmentation map', file.path, problem)] if problem else []
         return problems, counts, values, palette
+
+    def _check_drawn(self, file: _File) -> tuple[str | None, dict[int, int]]:
+        try:
+            values, counts = np.unique(file.read_map(), return_counts=True)
+            return None, dict(zip(values.tolist(), counts.tolist()))
+        except DataError as error:
+            return str(error), {}
 
     def _check_map(self, file: _File, size: tuple | None) -> tuple[str | None, dict[int, int]]:
         problem = image_problem(file.map_path, quick=False) or stretched_labels(

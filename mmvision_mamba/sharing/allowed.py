@@ -27,7 +27,8 @@ SCOPES = ('mmdet', 'mmseg')
 _SCOPED = (*SCOPES, 'mmengine', 'mmcv', 'mmvision_mamba')
 _PACKAGES = (*_SCOPED, 'torch')  # whose classes are built, of those that are registered
 _OWN = {  # this package's, which configs name by their path
-    'mmvision_mamba.datasets.image_mask.ImageMaskDataset', 'mmvision_mamba.datasets.coco_dataset.MendedCocoDataset',
+    'mmvision_mamba.datasets.image_mask.ImageMaskDataset', 'mmvision_mamba.datasets.drawn_maps.DrawnMapDataset',
+    'mmvision_mamba.datasets.map_loading.LoadAnnotations', 'mmvision_mamba.datasets.coco_dataset.MendedCocoDataset',
     'mmvision_mamba.evaluation.coco_metric.MendedCocoMetric',
     'mmvision_mamba.evaluation.lvis_metric.LVISMetric'}
 _REGISTRIES = ('MODELS', 'DATASETS', 'TRANSFORMS', 'METRICS', 'EVALUATOR', 'OPTIMIZERS', 'OPTIM_WRAPPERS',

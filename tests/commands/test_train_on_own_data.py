@@ -4,7 +4,7 @@ import json
 import pytest
 import torch
 
-from ..helpers import ROOT
+from ..helpers import ROOT, formats
 from ..helpers.custom_folders import coco, image_mask
 
 CONFIG = '''
@@ -114,3 +114,34 @@ def test_segmentor(tool, config, tmp_path):
                   f'load_from={tmp_path / "wd/iter_2.pth"}', 'train_cfg.max_iters=1')
     assert result.code == 0, result.err[-3000:]
     assert 'decode_head.conv_seg.weight (2, 16, 1, 1) → (3, 16, 1, 1)' in log_of(tmp_path / 'wd2')
+
+
+TRAINED = [('faster_rcnn', name) for name in formats.FORMATS] + [
+    ('cascade_mask_rcnn', name) for name in ('yolo', 'voc', 'labelme')] + [
+    ('upernet', name) for name in ('coco', 'yolo', 'labelme', 'colours', '_mask', 'pairs')]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(('base', 'name'), TRAINED)
+def test_a_step_of_each_format(base, name, tool, config, tmp_path):
+    data = tmp_path / 'my data'
+    root = formats.WRITERS[name](data) if name in formats.WRITERS else formats.masks(data, name)
+    if base == 'upernet':
+        model = ('decode_head=dict(in_channels=[16, 32, 64, 128], channels=16), auxiliary_head=dict(in_channels=64, '
+                 'channels=16), data_preprocessor=dict(size=(64, 80))')
+        length = 'max_iters=1, val_interval=1'
+    else:
+        head = 'mask_head=dict(num_convs=1)' if 'mask' in base else 'bbox_head=dict(fc_out_channels=16)'
+        model = (f'neck=dict(in_channels=[16, 32, 64, 128]), roi_head=dict({head}), '
+                 'test_cfg=dict(rcnn=dict(score_thr=0.))')
+        length = 'max_epochs=1'
+    path = config(f'{base}_mambavision_t_custom', model, length)
+    result = tool('train', path, '--work-dir', tmp_path / 'wd', '--cfg-options', f'data_root={root}')
+    assert result.code == 0, result.err[-3000:]
+    checkpoint = next((tmp_path / 'wd').glob('*_1.pth'))
+    dumped = tmp_path / 'wd' / path.name
+    result = tool('test', dumped, checkpoint, '--work-dir', tmp_path / 'test')
+    assert result.code == 0, result.err[-3000:]
+    metrics = json.loads((tmp_path / 'test/metrics.json').read_text())
+    assert metrics.get('mIoU', metrics.get('coco/bbox_mAP')) >= 0

@@ -5,10 +5,10 @@ import pytest
 
 pytest.importorskip('mmdet')
 
+from mmvision_mamba.datasets.split_names import split_of, words
 from mmvision_mamba.errors import DataError
 from mmvision_mamba.preflight.coco_folder import find_coco, image_folder
 from mmvision_mamba.preflight.read import read_config
-from mmvision_mamba.preflight.splits import split_of, words
 
 from ..helpers.custom_folders import coco
 
@@ -140,10 +140,9 @@ def test_words():
 
 
 @pytest.mark.parametrize(('files', 'seen'), [
-    ({'labels/0.txt': '0 0.5 0.5 0.25 0.25\n'}, r'these look like YOLO labels \(labels/0.txt\)(.|\n)*globox'),
+    ({'labels/0.txt': '0 0.5 0.5 0.25 0.25\n'}, r'these look like YOLO labels \(labels/0.txt\)(.|\n)*data\.yaml'),
     ({'labels/0.txt': '1 0.1 0.1 0.3 0.1 0.3 0.4\n'}, 'YOLO labels'),
-    ({'Annotations/0.xml': '<annotation><object/></annotation>'}, r'Pascal VOC annotations \(Annotations/0.xml\)'),
-    ({'a/0.json': json.dumps(OTHERS['labelme'])}, r'the .json files are labelme files \(a/0.json\)'),
+    ({'cvat.xml': '<annotations><image/></annotations>'}, r'CVAT annotations \(cvat.xml\)'),
     ({'via.json': json.dumps(OTHERS['VIA'])}, 'VIA'),
     ({'panoptic.json': json.dumps(OTHERS['panoptic'])}, 'COCO panoptic annotations'),
     ({'cat/0.jpg': '', 'dog/0.jpg': ''}, 'images alone, in folders(.|\n)*a classifier'),

@@ -80,7 +80,10 @@ def test_pairs_in_lists_are_named(tmp_path):
     root = image_mask(tmp_path, {'images': 'masks'})
     for split in ('train', 'val'):
         (root / f'{split}.txt').write_text('images/a.jpg masks/a.png\nimages/b.jpg masks/b.png\n')
-    with pytest.raises(DataError, match=r'train\.txt: its lines are pairs of an image and a mask'):
+    with pytest.raises(DataError, match=r'train\.txt: 2 of 2 images are missing'):
+        read(root)
+    (root / 'train.txt').write_text('images/a.jpg masks/a.png\nimages/b.jpg\n')
+    with pytest.raises(DataError, match=r"train\.txt: 'images/b.jpg' is no pair of an image and a mask"):
         read(root)
 
 
@@ -121,8 +124,8 @@ def test_missing_masks_are_counted_or_left_out(tmp_path):
         read(root)
     read(root, skip_missing=True)
     for path in (root / 'masks').rglob('*.png'):
-        path.rename(path.with_name(f'{path.stem}_mask.png'))
-    with pytest.raises(DataError, match=r'4 of 4 masks are missing(.|\n)*There is pic 1_mask.png'):
+        path.rename(path.with_name(f'{path.stem}mask.png'))
+    with pytest.raises(DataError, match=r'4 of 4 masks are missing(.|\n)*There is pic 1mask.png'):
         read(root, skip_missing=True)
 
 
@@ -140,11 +143,13 @@ def test_masks_of_other_kinds(name, tmp_path):
         read(root)
 
 
-def test_coco_for_a_segmentor_is_said(tmp_path):
+def test_a_segmentor_draws_what_coco_outlines(tmp_path):
     from ..helpers.custom_folders import coco
     coco(tmp_path, {'train/a.json': 'train', 'val/a.json': 'val'}, count=2)
-    with pytest.raises(DataError, match=r'these look like COCO annotations \(train/a.json, val/a.json\)'):
-        read(tmp_path)
+    dataset = read(tmp_path).train_dataloader.dataset
+    assert dataset.type.endswith('DrawnMapDataset') and dataset.metainfo.classes == ('background', 'cat', 'dog')
+    with pytest.raises(DataError, match=r'no folders of images and masks there: these look like COCO annotations'):
+        read(tmp_path, **{'custom_data.format': 'image_mask'})
 
 
 @pytest.mark.parametrize('end', ['', '/ADEChallengeData2016', '/renamed'])

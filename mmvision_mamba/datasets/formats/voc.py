@@ -1,0 +1,136 @@
+"""Pascal VOC: an XML file for each image, in folders by split or listed in ImageSets/Main."""
+import os.path as osp
+import posixpath
+import re
+from xml.etree.ElementTree import Element
+
+from ...errors import DataError
+from ...files import open_file
+from ...limits import NAME, OBJECTS
+from ...printable import shown
+from ..folders import find_files, read_lines, walk
+from ..split_names import SPLIT_NAMES, split_of
+from .content import Builder, Content
+from .images import Images, size_of, stem_of
+from .reading import Unreadable, read_xml
+
+_FROM_ONE = ('The VOC2007 Database', 'The VOC2012 Database')  # whose pixels are numbered from 1
+_WITHOUT_LABEL = re.compile(r'\s+-?[01]$')  # of lists for one class
+_CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
+
+
+def find(root: str) -> dict[str, str]:
+    """{split: ''} of a folder with such annotations; 'all' where neither lists nor folders tell splits."""
+    files = [posixpath.join(folder, names[0]) for folder, all_names in walk(root)
+             if (names := [name for name in all_names if name.lower().endswith('.xml')])]
+    files = [file for file in files if _is_voc(osp.join(root, file))]
+    if not files:
+        return {}
+    splits = list(_lists(root)) or [split_of(posixpath.dirname(file)) or 'all' for file in files]
+    return dict.fromkeys(splits, '')
+
+
+def read(root: str, split: str) -> Content:
+    """The annotations of a split: 'train', 'val', 'test' or 'all'."""
+    builder, images, lists, files = Builder(), Images(root), _lists(root), find_files(root, ('.xml',))
+    orphans: list[str] = []
+    if lists:
+        if split not in lists:
+            raise DataError(f'{osp.join(root, "ImageSets/Main")}: there is no list {split}.txt')
+        by_stem: dict[str, list[str]] = {}
+        for file in files:
+            by_stem.setdefault(stem_of(file), []).append(file)
+        for name in dict.fromkeys(read_lines(osp.join(root, lists[split]))):
+            file = _listed(name, by_stem) or _listed(_WITHOUT_LABEL.sub('', name), by_stem)
+            if file is None:
+                builder.refuse(lists[split], f'there is no {shown(name, 100)}.xml for its line {shown(name, 100)!r}')
+            else:
+                _add(builder, root, file, images, orphans)
+    else:
+        for file in files:
+            if split == 'all' or (split_of(posixpath.dirname(file)) or 'all') == split:
+                _add(builder, root, file, images, orphans)
+    builder.left_out(orphans, f'{len(orphans)} annotation files have no image')
+    return builder.finished()
+
+
+def _is_voc(path: str) -> bool:
+    try:
+        with open_file(path) as file:
+            head = file.read(2000) or b''
+        return b'<annotation>' in head or b'<annotation ' in head or b'<annotation\n' in head
+    except OSError:
+        return False
+
+
+def _lists(root: str) -> dict[str, str]:
+    """{split: its list of names, relative to `root`}."""
+    found: dict[str, str] = {}
+    for folder, names in walk(root, 3):
+        if folder.split('/')[-2:] == ['ImageSets', 'Main']:
+            for split, words in SPLIT_NAMES.items():
+                for name in names:
+                    if name.lower().endswith('.txt') and stem_of(name).lower() in words:
+                        found.setdefault(split, posixpath.join(folder, name))
+    return found
+
+
+def _listed(name: str, by_stem: dict[str, list[str]]) -> str | None:
+    """The annotations of an image that a list names, perhaps with its folder or suffix."""
+    name = name.replace('\\', '/')
+    found = by_stem.get(posixpath.basename(name)) or by_stem.get(stem_of(name)) or []
+    ends = [file for file in found if f'/{file}'.rsplit('.', 1)[0].endswith(f'/{name}')]
+    return next(iter(ends or found), None)
+
+
+def _add(builder: Builder, root: str, file: str, images: Images, orphans: list[str]) -> None:
+    """Add the image and the objects of an XML file."""
+    try:
+        page = read_xml(osp.join(root, file))
+        if page.tag != 'annotation':
+            raise Unreadable(f'its root is {shown(page.tag, 60)}, not annotation')
+        objects = page.findall('object')
+        if len(objects) > OBJECTS.value:
+            raise Unreadable(f'it has {len(objects)} objects, and {OBJECTS.value} are allowed ({OBJECTS.way_out})')
+    except Unreadable as error:
+        builder.refuse(file, str(error))
+        return
+    name = page.findtext('filename')
+    image = images.of(file, [name] if name and len(name) < NAME else [])
+    size = image and size_of(osp.join(root, image))
+    if not size:
+        orphans.append(file)
+        return
+    builder.add_image(image, *size, file)
+    offset = (page.findtext('source/database') or '').strip() in _FROM_ONE
+    for i, item in enumerate(objects, 1):
+        try:
+            label = (item.findtext('name') or '').strip()
+            if not label:
+                raise Unreadable('it has no name')
+            box = _texts(item.find('bndbox'))
+            x1, y1, x2, y2 = (_number(box, corner) for corner in _CORNERS)
+            x1, y1 = x1 - offset, y1 - offset
+            polygon = _polygon(item)
+            builder.add_object(label, f'object {i}', (x1, y1, x2 - x1, y2 - y1), polygon and [polygon],
+                               crowd=(item.findtext('difficult') or '').strip() == '1')
+        except Unreadable as error:
+            builder.refuse(f'{file}, object {i}', str(error))
+
+
+def _texts(item: Element | None) -> dict[str, str]:
+    return {} if item is None else {part.tag: (part.text or '').strip() for part in item}
+
+
+def _number(texts: dict[str, str], key: str) -> float:
+    text = texts.get(key, '')
+    try:
+        return float(text if len(text) < 40 else '')
+    except ValueError:
+        raise Unreadable(f"its {key} is '{shown(text, 40)}', where a number is expected") from None
+
+
+def _polygon(item: Element) -> list[float] | None:
+    """The outline that some exporters write beside the box, as x1, y1, x2, y2, …"""
+    points = _texts(item.find('polygon'))
+    return [_number(points, f'{axis}{i}') for i in range(1, len(points) // 2 + 1) for axis in 'xy'] or None

@@ -1,0 +1,192 @@
+"""Data sets written in the formats that are read; what a format has no place for is counted."""
+import json
+import os.path as osp
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import cv2
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from ...errors import DataError
+from ...naming import output_names, relative_paths
+from ...printable import shown
+from ..map_drawing import draw, drawn_order
+
+TARGETS = ('coco', 'yolo', 'voc', 'masks')
+_DIGITS = 10  # of a fraction of an image: a thousandth of a pixel stays, up to a million pixels a side
+
+
+class Split:
+    """A split of a data set to write.
+
+    Args:
+        content: of a COCO annotation file, sound; see `coco_annotations.coco_problems`.
+        folder: that the images' file names start from.
+        lost: counts what the written format has no place for, {what: how often}.
+    """
+
+    def __init__(self, content: dict, folder: str, lost: Counter):
+        self.content, self.folder, self.lost = content, folder, lost
+        ids = [category['id'] for category in content['categories']]
+        self.classes = [category['name'] for category in content['categories']]
+        self.label_of = {id_: label for label, id_ in enumerate(ids)}
+        self.objects: dict[int | str, list[dict]] = {}
+        for annotation in content.get('annotations') or ():
+            if annotation['category_id'] in self.label_of:
+                self.objects.setdefault(annotation['image_id'], []).append(annotation)
+
+    def images(self, folder: Path, link: bool) -> Iterator[tuple[dict, str, list[dict]]]:
+        """Copy each image, or link to it; yields (its record, its new name without suffix, its objects)."""
+        files = [osp.join(self.folder, image['file_name']) for image in self.content['images']]
+        names = output_names(relative_paths(files))
+        for image, source, name in zip(self.content['images'], files, names):
+            target = folder / f'{name}{osp.splitext(image["file_name"])[1].lower()}'
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if link:
+                target.symlink_to(osp.abspath(source))
+            else:
+                shutil.copyfile(source, target)
+            yield image, name, self.objects.get(image['id'], [])
+
+
+def write(target: str, splits: Mapping[str, Split], out: Path, link: bool = False) -> None:
+    """Write a data set.
+
+    Args:
+        target: one of `TARGETS`.
+        splits: {'train', 'val', 'test' or 'all': the split}.
+        out: a folder, which is empty.
+        link: make symbolic links to the images in the place of copies. Default: False.
+
+    Raises:
+        DataError: an image can't be copied, or the folder can't be written.
+    """
+    classes = list(dict.fromkeys(name for split in splits.values() for name in split.classes))
+    writer: Callable = dict(coco=_coco, yolo=_yolo, voc=_voc, masks=_masks)[target]
+    try:
+        for name, split in splits.items():
+            writer(name, split, out, link, classes)
+        if target == 'yolo':
+            entries = [f'{name}: {name}/images' for name in splits]
+            names = [f'  {i}: {json.dumps(name, ensure_ascii=False)}' for i, name in enumerate(classes)]
+            (out / 'data.yaml').write_text('\n'.join([*entries, 'names:', *names]) + '\n', encoding='utf-8')
+        elif target == 'masks':
+            (out / 'classes.txt').write_text('\n'.join(_map_classes(classes)) + '\n', encoding='utf-8')
+    except OSError as error:
+        raise DataError(f'{shown(error.filename or out)}: {error.strerror or error}') from error
+
+
+def _coco(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> None:
+    folder = out / name
+    images = []
+    for image, new, _ in split.images(folder, link):
+        suffix = osp.splitext(image['file_name'])[1].lower()
+        images.append({key: value for key, value in image.items() if key != 'source'} | dict(file_name=new + suffix))
+    annotations = [{key: value for key, value in annotation.items() if key != 'place'}
+                   for annotation in split.content.get('annotations') or ()]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / '_annotations.coco.json').write_text(json.dumps(dict(
+        images=images, annotations=annotations, categories=split.content['categories'])), encoding='utf-8')
+
+
+def _yolo(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> None:
+    numbers = {label: classes.index(name) for label, name in enumerate(split.classes)}
+    for image, new, objects in split.images(out / name / 'images', link):
+        lines = []
+        for annotation in objects:
+            if annotation.get('iscrowd'):
+                split.lost['crowds, which are left out'] += 1
+                continue
+            x, y, w, h = annotation['bbox']
+            polygon = _one_polygon(annotation, image, split.lost)
+            values = polygon or (x + w / 2, y + h / 2, w, h)
+            sides = image['width'], image['height']
+            fractions = (f'{value / sides[i % 2]:.{_DIGITS}g}' for i, value in enumerate(values))
+            lines.append(' '.join([str(numbers[split.label_of[annotation['category_id']]]), *fractions]))
+        path = out / name / 'labels' / f'{new}.txt'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(''.join(f'{line}\n' for line in lines))
+
+
+def _one_polygon(annotation: dict, image: dict, lost: Counter) -> list[float] | None:
+    """The outline of an object as one polygon; its parts are joined by lines there and back, which cover nothing."""
+    mask = annotation.get('segmentation')
+    if isinstance(mask, dict):
+        lost['masks of pixels, written as the outlines of their parts'] += 1
+        mask = _outlines(mask)
+    parts = [polygon for polygon in mask or () if len(polygon) >= 6 and len(polygon) % 2 == 0]
+    if not parts:
+        return None
+    if len(parts) > 1:
+        lost['objects of several outlines, joined to one'] += 1
+    xs, ys = [v for p in parts for v in p[::2]], [v for p in parts for v in p[1::2]]
+    extent = min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
+    if not np.allclose(extent, annotation['bbox'], atol=5e-3):
+        lost['boxes that are not those around their outlines'] += 1
+    joined = [*parts[0]]
+    for part in parts[1:]:
+        joined += [*parts[0][:2], *part, *part[:2]]
+    return joined + parts[0][:2] if len(parts) > 1 else joined
+
+
+def _outlines(rle: dict) -> list[list[float]]:
+    """Polygons along the edges of the pixels of a mask, without its holes."""
+    height, width = rle['size']
+    encoded = coco_mask.frPyObjects(rle, height, width) if isinstance(rle['counts'], list) else rle
+    # OpenCV's contours go through pixels' centres; of a mask twice as large they tell the pixels' corners.
+    large = coco_mask.decode(encoded).repeat(2, 0).repeat(2, 1)
+    contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    return [((contour.reshape(-1) + 1) // 2).astype(float).tolist() for contour in contours if len(contour) >= 3]
+
+
+def _voc(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> None:
+    names = []
+    for image, new, objects in split.images(out / 'JPEGImages' / name, link):
+        suffix = osp.splitext(image['file_name'])[1].lower()
+        lines = [f'<filename>{escape(osp.basename(new) + suffix)}</filename>',
+                 f'<size><width>{image["width"]}</width><height>{image["height"]}</height><depth>3</depth></size>']
+        for annotation in objects:
+            x, y, w, h = annotation['bbox']
+            box = ''.join(f'<{key}>{round(value, 3)!r}</{key}>' for key, value in zip(
+                ('xmin', 'ymin', 'xmax', 'ymax'), (x, y, x + w, y + h)))
+            mask = annotation.get('segmentation')
+            outline = ''
+            if isinstance(mask, list) and len(mask) == 1 and len(mask[0]) >= 6 and len(mask[0]) % 2 == 0:
+                outline = ''.join(f'<{"xy"[i % 2]}{i // 2 + 1}>{value!r}</{"xy"[i % 2]}{i // 2 + 1}>'
+                                  for i, value in enumerate(mask[0]))
+                outline = f'<polygon>{outline}</polygon>'
+            elif mask:
+                split.lost['masks of several parts or of pixels, which are left out'] += 1
+            label = escape(split.classes[split.label_of[annotation['category_id']]])
+            lines.append(f'<object><name>{label}</name><difficult>{int(bool(annotation.get("iscrowd")))}</difficult>'
+                         f'<bndbox>{box}</bndbox>{outline}</object>')
+        path = out / 'Annotations' / name / f'{new}.xml'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text('\n'.join(['<annotation>', *lines, '</annotation>']) + '\n', encoding='utf-8')
+        names.append(f'{name}/{new}')
+    lists = out / 'ImageSets/Main'
+    lists.mkdir(parents=True, exist_ok=True)
+    (lists / f'{name}.txt').write_text(''.join(f'{line}\n' for line in names), encoding='utf-8')
+
+
+def _map_classes(classes: list[str]) -> list[str]:
+    return classes if 'background' in classes else ['background', *classes]
+
+
+def _masks(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> None:
+    labels = {name: label for label, name in enumerate(_map_classes(classes))}
+    if len(labels) > 255:
+        raise DataError(f'there are {len(labels)} classes, and a mask has 255 numbers')
+    for image, new, objects in split.images(out / 'images' / name, link):
+        shapes = drawn_order((labels[split.classes[split.label_of[a['category_id']]]], a) for a in objects)
+        split.lost['objects without an outline, or crowds, which are left out'] += len(objects) - len(shapes)
+        seg_map = draw(shapes, image['height'], image['width'])
+        path = out / 'masks' / name / f'{new}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not cv2.imwrite(str(path), seg_map):
+            raise OSError(None, 'it cannot be written', str(path))
+    split.lost['objects, of which a mask tells no two of one class apart'] += sum(map(len, split.objects.values()))

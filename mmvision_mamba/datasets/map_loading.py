@@ -1,0 +1,45 @@
+"""Segmentation maps by the colours of a mask, or drawn from outlines, when an image is loaded."""
+import mmseg.datasets.transforms as mmseg_transforms
+import numpy as np
+
+from ..errors import DataError
+from .colour_maps import labels_of_colours
+from .image_files import file_content
+from .map_drawing import draw
+
+
+class LoadAnnotations(mmseg_transforms.LoadAnnotations):
+    """mmseg's `LoadAnnotations`, for maps that a data set has as colours or outlines, too.
+
+    Of an image's `results` it takes `colours`, (R, G, B) of each label, for the mask at `seg_map_path`; or `shapes`,
+    (label, COCO segmentation) in the order of drawing, and `height` and `width`: other pixels are of label 0. Without
+    either it does what mmseg's does.
+
+    Raises:
+        DataError: a mask has other colours, or outlines can't be drawn; names the file.
+    """
+
+    def _load_seg_map(self, results: dict) -> None:
+        if results.get('shapes') is not None:
+            seg_map = _drawn(results)
+        elif results.get('colours'):
+            path = results['seg_map_path']
+            try:
+                seg_map = labels_of_colours(file_content(path, self.backend_args), results['colours'])
+            except DataError as error:
+                raise DataError(f'{path}: {error}') from error
+        else:
+            super()._load_seg_map(results)
+            return
+        results['gt_seg_map'] = seg_map
+        results['seg_fields'].append('gt_seg_map')
+
+
+def _drawn(results: dict) -> np.ndarray:
+    size = results['height'], results['width']
+    try:
+        if results.get('ori_shape', size)[:2] != size:
+            raise DataError(f'its outlines are for {size[1]} × {size[0]} pixels, and it has others')
+        return draw(results['shapes'], *size)
+    except DataError as error:
+        raise DataError(f'{results["img_path"]}: {error}') from error

@@ -1,0 +1,73 @@
+"""Data sets from format to format: what comes back is what was there."""
+import json
+
+import pytest
+
+from mmvision_mamba.datasets import formats
+from mmvision_mamba.datasets.coco_files import read_coco
+
+from ..helpers import formats as written
+from ..helpers.custom_folders import coco
+
+SOURCES = dict(coco='{}/_annotations.coco.json', yolo='data.yaml#yolo-{}', voc='#voc-{}')
+
+
+def objects(path):
+    content, _ = read_coco(path)
+    names = {category['id']: category['name'] for category in content['categories']}
+    found = [(names[a['category_id']], a['bbox'], a['segmentation']) for a in content['annotations']]
+    return found, len(content['images'])
+
+
+@pytest.mark.parametrize('name', written.FORMATS)
+@pytest.mark.parametrize('target', SOURCES)
+def test_all_ways(name, target, tool, tmp_path):
+    written.WRITERS[name](tmp_path / 'in')
+    expected = objects(written.coco(tmp_path / 'expected') / 'train/annotations.json')
+    result = tool('convert', tmp_path / 'in', tmp_path / 'out', '--to', target, *(['--link'] if name == 'voc' else []))
+    assert result.code == 0, result.err
+    assert 'train: 4 images, 6 objects; val: 2 images, 2 objects' in result.out and 'lost: nothing' in result.out
+    assert objects(tmp_path / 'out' / SOURCES[target].format('train')) == expected
+    pictures = list((tmp_path / 'out').rglob('*.png'))
+    assert len(pictures) == 6 and all(path.is_symlink() == (name == 'voc') for path in pictures)
+
+
+def test_masks(tool, tmp_path):
+    import numpy as np
+    from PIL import Image
+    written.yolo(tmp_path / 'in')
+    result = tool('convert', tmp_path / 'in', tmp_path / 'out', '--to', 'masks')
+    assert result.code == 0 and 'lost: 8 objects, of which a mask tells no two of one class apart' in result.out
+    assert (tmp_path / 'out/classes.txt').read_text().split() == ['background', *written.NAMES]
+    mask = np.asarray(Image.open(tmp_path / 'out/masks/train/train 0.png'))
+    np.testing.assert_array_equal(mask, written.label_map(written.objects('train', 0)))
+
+
+def test_what_is_lost_is_said(tool, tmp_path):
+    root = coco(tmp_path / 'in', {'train/a.json': 'train', 'val/a.json': 'val'}, masks='rle')
+    path = root / 'train/a.json'
+    content = json.loads(path.read_text())
+    content['annotations'][0]['iscrowd'] = 1
+    content['annotations'][1]['segmentation'] = [[35, 8, 59, 8, 59, 38], [35, 8, 40, 30, 35, 38]]
+    path.write_text(json.dumps(content))
+    said = tool('convert', root, tmp_path / 'yolo', '--to', 'yolo').out
+    assert '1 crowds, which are left out' in said and '1 objects of several outlines, joined to one' in said
+    assert '14 masks of pixels, written as the outlines' in said
+    found = formats.read(f'{tmp_path}/yolo/data.yaml#yolo-train')['annotations']
+    assert len(found) == 7 and found[0]['bbox'] == [35, 8, 24, 30]
+    assert '16 masks of several parts or of pixels' in tool('convert', root, tmp_path / 'voc', '--to', 'voc').out
+
+
+@pytest.mark.parametrize(('arguments', 'words'), [
+    (['in', 'full'], "'full' exists: name a new folder"), (['in', 'in/new'], 'lies in the data'),
+    (['none', 'new'], 'none: no such folder'), (['full', 'new'], 'nor another format'),
+    (['in', 'new', '--format', 'voc'], 'not what custom_data.format=voc stands for'), (['broken', 'new'], 'line 2')])
+def test_nothing_is_overwritten(arguments, words, tool, tmp_path):
+    written.yolo(tmp_path / 'in')
+    written.yolo(tmp_path / 'broken')
+    (tmp_path / 'broken/val/labels/val 0.txt').write_text('\n0 nan 0 1 1\n')
+    (tmp_path / 'full').mkdir()
+    (tmp_path / 'full/notes.txt').write_text('mine')
+    result = tool('convert', *arguments, '--to', 'coco')
+    assert result.code == 2 and words in result.err, result.err
+    assert not (tmp_path / 'new').exists() and [*(tmp_path / 'full').iterdir()] == [tmp_path / 'full/notes.txt']

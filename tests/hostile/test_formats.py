@@ -1,0 +1,94 @@
+"""Hostile files of YOLO, Pascal VOC and LabelMe: refused by name, in little time and memory."""
+import json
+
+import pytest
+
+from mmvision_mamba.datasets import formats
+from mmvision_mamba.datasets.coco_annotations import check_files
+from mmvision_mamba.errors import DataError
+
+from ..helpers import formats as written
+
+LAUGHS = '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa">' + ''.join(
+    f'<!ENTITY {chr(98 + i)} "{f"&{chr(97 + i)};" * 10}">' for i in range(9)) + ']><annotation>&j;</annotation>'
+OBJECT = '<annotation><object><name>{}</name><bndbox><xmin>{}</xmin><ymin>5</ymin><xmax>30</xmax><ymax>9</ymax>{}'
+END = '</bndbox></object></annotation>'
+PAGES = {
+    'empty': ('', 'it is no XML'), 'cut off': (OBJECT.format('cat', 3, ''), 'it is no XML'),
+    'entities': (LAUGHS, 'declares a document type'),
+    'a file of the system': ('<!DOCTYPE a [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotation>&a;</annotation>',
+                             'declares a document type'),
+    'deep': ('<annotation>' + '<a>' * 100_000, 'more than 20 elements in each other'),
+    'an unknown encoding': ('<?xml version="1.0" encoding="ebcdic-of-mars"?><annotation/>', 'it is no XML'),
+    'another root': ('<annotation-like/>', 'its root is annotation-like'),
+    'no name': (OBJECT.format(' ', 3, END), 'object 1: it has no name'),
+    'a box in words': (OBJECT.format('cat', '\u202ered', END), r"its xmin is '\u202ered'"),
+    'a box of digits': (OBJECT.format('cat', '9' * 5000, END), 'object 1: its xmin is')}
+
+
+def refused(name):
+    with pytest.raises(DataError) as error:
+        check_files(formats.read(name))
+    lines = str(error.value).splitlines()
+    assert len(lines) <= 2 and max(map(len, lines)) < 700 and '\x1b' not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_xml(page, tmp_path):
+    written.voc(tmp_path)
+    text, words = PAGES[page]
+    (tmp_path / 'Annotations/train 0.xml').write_text(text)
+    found = refused(f'{tmp_path}/#voc-train')
+    assert words in found and 'Annotations/train 0.xml' in found
+
+
+YAMLS = {
+    'references': ('a: &a [x, x]\nb: &b [*a, *a]\nnames: [*b, *b]\ntrain: train/images\n', 'it has references'),
+    'an object': ('!!python/object/apply:os.system ["touch /tmp/pwned"]\n', 'expected keys and values'),
+    'deep': ('names: ' + '[' * 50_000, 'no YAML that can be read'), 'a list': ('[a, b]', 'expected keys and values'),
+    'large': ('#' * (2**20 + 1), 'it cannot be read'), 'binary': ('names: "\x01"', 'no YAML'),
+    'a key of lists': ('? [a, b]\n: c\n', 'no YAML'),
+    'an escape': ('train: "\\e[2Jgone"\nnames: [cat]\n', 'train is')}
+
+
+@pytest.mark.parametrize('name', YAMLS)
+def test_yaml(name, tmp_path):
+    written.yolo(tmp_path)
+    text, words = YAMLS[name]
+    (tmp_path / 'data.yaml').write_text(text)
+    assert words in refused(f'{tmp_path}/data.yaml#yolo-train')
+
+
+def test_more_objects_than_are_allowed(tmp_path, monkeypatch):
+    monkeypatch.setenv('MMVISION_MAMBA_MAX_OBJECTS', '10')
+    written.yolo(tmp_path)
+    (tmp_path / 'train/labels/train 0.txt').write_text('0 0.5 0.5 0.1 0.1\n' * 11)
+    assert 'it has 11 lines, and 10 objects are allowed' in refused(f'{tmp_path}/data.yaml#yolo-train')
+    monkeypatch.setenv('MMVISION_MAMBA_MAX_LABEL_BYTES', '100')
+    assert 'and 100 are allowed' in refused(f'{tmp_path}/data.yaml#yolo-train')
+
+
+@pytest.mark.parametrize('text', ['', '{', '[' * 100_000, '{"shapes": [' + '9' * 5000 + ']}', '\udcff'])
+def test_json(text, tmp_path):
+    written.labelme(tmp_path)
+    (tmp_path / 'train/train 0.json').write_bytes(text.encode(errors='surrogateescape'))
+    assert 'train/train 0.json' in refused(f'{tmp_path}/#labelme-train')
+
+
+def test_names_from_files_are_checked_as_those_of_coco_are(tmp_path):
+    from mmvision_mamba.datasets.coco_annotations import coco_problems
+    written.labelme(tmp_path)
+    path = tmp_path / 'train/train 0.json'
+    content = json.loads(path.read_text())
+    content['shapes'][0]['label'] = '{{$HOME:x}}\x1b'
+    path.write_text(json.dumps(content))
+    problems = coco_problems(formats.read(f'{tmp_path}/#labelme-train'))
+    assert any(problem.kind == 'category record' for problem in problems)
+
+
+def test_images_that_are_none_are_left_out(tmp_path):
+    written.yolo(tmp_path)
+    (tmp_path / 'train/images/train 0.png').write_bytes(b'\x89PNG\r\n\x1a\n')
+    problem, = formats.read(f'{tmp_path}/data.yaml#yolo-train').problems
+    assert problem.kind == 'files left out' and 'train 0.png' in problem.detail

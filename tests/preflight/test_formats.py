@@ -1,0 +1,178 @@
+"""Data of one's own in other formats than COCO's: one data set gives one set of targets, whatever it is written in."""
+import numpy as np
+import pytest
+
+pytest.importorskip('mmdet')
+pytest.importorskip('mmseg')
+
+from mmengine.registry import DATASETS, DefaultScope
+
+from mmvision_mamba.errors import ConfigError, DataError
+from mmvision_mamba.preflight.check_data import check_datasets
+from mmvision_mamba.preflight.check_model import check_model
+from mmvision_mamba.preflight.datasets import datasets_of
+from mmvision_mamba.preflight.read import read_config
+from mmvision_mamba.preflight.usage import check_usage
+
+from ..helpers import formats
+
+MASKS, BOXES, SEGMENTOR = (f'{name}_mambavision_t_custom' for name in ('cascade_mask_rcnn', 'faster_rcnn', 'upernet'))
+SPLITS = ('train', 'val', 'test')
+
+
+def read(config, root, **options):
+    cfg = read_config(config, dict(data_root=str(root), **options))
+    check_usage(cfg, check_datasets(cfg, SPLITS), SPLITS)
+    check_model(cfg, SPLITS)
+    return cfg
+
+
+def targets(cfg, split='train'):
+    """{image's name: (boxes, labels, masks) or map} out of the config's own loading steps."""
+    (_, dataset, _), = datasets_of(cfg, split)
+    steps = [step for step in dataset['pipeline'] if step['type'].split('.')[-1] in
+             ('LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs', 'PackSegInputs')]
+    found = {}
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        built = DATASETS.build(dict(dataset, _scope_=cfg.default_scope, pipeline=steps, filter_cfg=None)
+                               if cfg.default_scope == 'mmdet' else dict(dataset, pipeline=steps))
+        for i in range(len(built)):
+            sample = built[i]['data_samples']
+            name = sample.img_path.rpartition('/')[2]
+            if cfg.default_scope == 'mmseg':
+                found[name] = [sample.gt_sem_seg.data.numpy()]
+            else:
+                objects = sample.gt_instances
+                found[name] = [objects.bboxes.tensor.numpy(), objects.labels.numpy()]
+                found[name] += [objects.masks.to_ndarray()] if 'masks' in objects else []
+    return found
+
+
+def same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        for a, b in zip(one[name], other[name], strict=True):
+            np.testing.assert_array_equal(a, b)
+            assert a.dtype == b.dtype
+
+
+@pytest.fixture(scope='module')
+def reference(tmp_path_factory):
+    root = formats.coco(tmp_path_factory.mktemp('reference') / 'coco')
+    return {config: {split: targets(read(config, root), split) for split in ('train', 'val')}
+            for config in (MASKS, BOXES, SEGMENTOR)}
+
+
+@pytest.mark.parametrize('config', [MASKS, BOXES, SEGMENTOR])
+@pytest.mark.parametrize('name', formats.FORMATS[1:])
+def test_one_data_set_gives_the_same_targets_in_all_formats(name, config, tmp_path, reference):
+    cfg = read(config, formats.WRITERS[name](tmp_path / 'my data'))
+    for split in ('train', 'val'):
+        same(targets(cfg, split), reference[config][split])
+    assert sum(map(len, (targets(cfg, 'val')))) > 0 and 'custom_data' not in cfg
+
+
+def test_boxes_alone(tmp_path, reference):
+    root = formats.yolo(tmp_path, boxes=True)
+    same(targets(read(BOXES, root)), reference[BOXES]['train'])
+    for config in (MASKS, SEGMENTOR):
+        with pytest.raises(DataError, match='faster_rcnn_mambavision_t_custom'):
+            read(config, root)
+
+
+@pytest.mark.parametrize('kind', ['grey', 'colours', 'palette', '_mask', '.png', '_labelTrainIds', 'pairs'])
+def test_maps_of_all_kinds(kind, tmp_path, reference):
+    cfg = read(SEGMENTOR, formats.masks(tmp_path, kind))
+    for split in ('train', 'val'):
+        same(targets(cfg, split), reference[SEGMENTOR][split])
+    assert cfg.train_dataloader.dataset.metainfo.classes == ('background', *formats.NAMES)
+    assert cfg.model.decode_head.num_classes == 4
+
+
+def test_colours_of_the_config(tmp_path, reference):
+    root = formats.masks(tmp_path, 'colours')
+    (root / 'labelmap.txt').unlink()
+    with pytest.raises(DataError, match='the mask is a colour picture'):
+        read(SEGMENTOR, root)
+    colours = dict(zip(('background', *formats.NAMES), map(list, formats.COLOURS)))
+    same(targets(read(SEGMENTOR, root, **{'custom_data.colours': colours})), reference[SEGMENTOR]['train'])
+    colours['cat'] = [1, 2, 3]
+    with pytest.raises(DataError, match=r'train 0\.png: the mask has colours of no class: \(200, 10, 30\) \(\d+ pix'):
+        read(SEGMENTOR, root, **{'custom_data.colours': colours})
+    with pytest.raises(ConfigError, match=r'custom_data\.colours\.cat: expected a class and its colour'):
+        read(SEGMENTOR, root, **{'custom_data.colours': dict(colours, cat=[1, 2])})
+
+
+def test_formats_are_chosen_where_two_are_there(tmp_path):
+    root = formats.yolo(formats.coco(tmp_path))
+    with pytest.raises(DataError, match=r'several formats(.|\n)*coco: train/annot(.|\n)*yolo: data.yaml#yolo-train'
+                                        r'(.|\n)*custom_data.format=coco'):
+        read(BOXES, root)
+    for key, value, chosen in (('format', 'yolo', 'data.yaml#yolo-train'), ('train', 'data.yaml#yolo-val', None)):
+        dataset = read(BOXES, root, **{f'custom_data.{key}': value}).train_dataloader.dataset
+        assert dataset.ann_file == (chosen or value)
+    with pytest.raises(DataError, match=r'not what custom_data.format=voc stands for'):
+        read(BOXES, root, **{'custom_data.format': 'voc'})
+    with pytest.raises(ConfigError, match=r'custom_data\.boxes is for COCO files'):
+        read(BOXES, root, **{'custom_data.format': 'yolo', 'custom_data.boxes': 'xyxy'})
+
+
+def test_nothing_is_there(tmp_path):
+    with pytest.raises(DataError) as error:
+        read(BOXES, tmp_path)
+    assert all(words in str(error.value) for words in ('COCO', 'YOLO', 'VOC', 'LabelMe'))
+
+
+def test_labelme_beside_coco_is_what_that_was_made_from(tmp_path):
+    root = formats.labelme(formats.coco(tmp_path))
+    assert read(MASKS, root).train_dataloader.dataset.ann_file == 'train/annotations.json'
+
+
+def test_what_is_wrong_is_said(tmp_path, capsys):
+    """What can be left out is counted; what cannot be read stops the run, and check-dataset lists all of it."""
+    root = formats.yolo(tmp_path, boxes=True)
+    label = root / 'train/labels/train 0.txt'
+    good = label.read_text()
+    label.write_text(good + '7 0.5 0.5 0.2 0.2\n')
+    (root / 'train/labels/gone.txt').write_text(good)
+    read(BOXES, root)
+    said = capsys.readouterr()
+    assert '1 of unknown categories' in said.out
+    label.write_text(good + '0 0.5 nan 0.2 0.2\n')
+    with pytest.raises(DataError, match=r'train/labels/train 0\.txt, line 3: a coordinate is no finite number'):
+        read(BOXES, root)
+
+
+def test_check_dataset_shows_the_same(tool, tmp_path):
+    root = formats.yolo(tmp_path / 'data', boxes=True)
+    label = root / 'train/labels/train 0.txt'
+    label.write_text(label.read_text() + '7 0.5 0.5 0.2 0.2\n1 0.5 0.5 2 x\n0 1.3 1.3 0.1 0.1\n')
+    (root / 'train/labels/gone.txt').write_text('0 0.5 0.5 0.2 0.2\n')
+    result = tool('check_dataset', BOXES, '--split', 'train', '--cfg-options', f'data_root={root}', '--workers', '0')
+    assert result.code == 1, result.err
+    for words in ("train/labels/train 0.txt, line 4: expected numbers, got '1 0.5 0.5 2 x'", 'line 3: category 7',
+                  'line 5: bbox is [', '1 label files have no image: train/labels/gone.txt'):
+        assert words in result.out, result.out
+
+
+def test_the_test_config_of_a_run_names_the_split(tmp_path):
+    root = formats.yolo(tmp_path)
+    cfg = read(BOXES, root)
+    assert cfg.val_evaluator.ann_file == str(root / 'data.yaml#yolo-val')
+    cfg.dump(tmp_path / 'written.py')
+    again = read_config(tmp_path / 'written.py')
+    same(targets(again), targets(cfg))
+    assert again.val_evaluator.to_dict() == cfg.val_evaluator.to_dict()
+
+
+def test_a_part_is_set_aside_of_any_format(tool, tmp_path):
+    import shutil
+    root = formats.voc(tmp_path / 'data')
+    shutil.rmtree(root / 'ImageSets')
+    with pytest.raises(DataError, match=f'nothing to validate with(.|\n)*split-dataset {root}'):
+        read(BOXES, root)
+    result = tool('split_dataset', root, '--val', '0.5')
+    assert result.code == 0 and 'splits/train.json: 3 images' in result.out, result.err
+    cfg = read(BOXES, root)
+    assert cfg.train_dataloader.dataset.ann_file == 'splits/train.json'
+    assert sum(len(targets(cfg, split)) for split in ('train', 'val')) == 6
