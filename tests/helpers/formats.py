@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 
 NAMES = ('cat', 'dog', 'eel')
-WIDTH, HEIGHT = 64, 48
+WIDTH, HEIGHT = 80, 64
 SPLITS = {'train': 4, 'val': 2}
 COLOURS = ((0, 0, 0), (200, 10, 30), (20, 180, 40), (30, 40, 220))  # of the background and NAMES
 FORMATS = ('coco', 'yolo', 'voc', 'labelme')
