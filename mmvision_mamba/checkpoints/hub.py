@@ -146,7 +146,8 @@ def problem_of(endpoint: str, reference: Reference, status: int, kind: str | Non
     if kind == 'GatedRepo':
         return f'{repo} is gated: accept its conditions at {page}, then {log_in}'
     if kind == 'RepoNotFound':
-        return f'there is no {repo} at {endpoint}, or it is private: then {log_in}'
+        return f'there is no {repo} at {endpoint}, or it is private: then {log_in}' + (
+            '; a token that is set may be valid no longer' if status == 401 else '')
     if kind == 'RevisionNotFound':
         return f'{repo} has no branch, tag or commit {shown(revision)}: see {page}/tree/main'
     return f'{endpoint} answers {status}' + (': is the token that is set still valid?' if status in (401, 403) else '')
