@@ -16,7 +16,7 @@ def progress(name: str, quiet: bool = False) -> Iterator[Callable[[int, int | No
         name: of the file.
         quiet: show nothing. Default: False.
     """
-    from tqdm import tqdm  # of huggingface_hub's requirements; not for --help
+    from tqdm import tqdm  # not for --help
     bar = None
 
     def report(count: int, total: int | None) -> None:
