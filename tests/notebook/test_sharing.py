@@ -288,6 +288,13 @@ def test_the_command_pushes_a_run_and_a_saved_folder(trained, saved, server, cap
     assert capsys.readouterr().out.splitlines()[-1] == f'{server.url}/someone/run'
     assert main('publish', [saved['detector'], '--hub', 'someone/folder', '--private']) == 0
     assert set(server.files('someone/folder')) == {*folder_module.FILES} and server.private == {'someone/folder'}
+    pushed = shutil.copytree(saved['segmentor'], tmp_path / 'pushed')
+    server.alter = lambda command, path, *answer: (  # while it is pushed
+        '/preupload/' in path and (pushed / 'config.json').write_text('{}'), answer)[1]
+    assert main('publish', [pushed, '--hub', 'someone/changed']) == 0
+    server.alter = None
+    served = server.files('someone/changed')['config.json'].read_bytes()
+    assert (pushed / 'config.json').read_text() == '{}' and served == (saved['segmentor'] / 'config.json').read_bytes()
     card = ModelCard(server.files('someone/run')['README.md'].read_text())
     assert card.data.license == 'mit'
     for arguments in ([trained['segmentor'].weights, '--yes'], [trained['segmentor'].weights, 'x.pth', '--hub', 'a/b'],
