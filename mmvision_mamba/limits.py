@@ -54,6 +54,7 @@ LABEL_BYTES = Limit('MMVISION_MAMBA_MAX_LABEL_BYTES', 2**28)  # of the annotatio
 DOWNLOAD_BYTES = Limit('MMVISION_MAMBA_MAX_DOWNLOAD_BYTES', 2**36)  # of a checkpoint or a video at a URL
 DOWNLOAD_SPEED = Limit('MMVISION_MAMBA_MIN_DOWNLOAD_SPEED', 4096)  # bytes a second, of one that hasn't stalled
 WORKERS = Limit('MMVISION_MAMBA_MAX_WORKERS', 256)  # processes that load for one
+PARAMETERS = Limit('MMVISION_MAMBA_MAX_PARAMETERS', 2**32)  # of a model that a config describes
 LINKS = Limit('MMVISION_MAMBA_MAX_LINKS', 5000)  # to folders, that a search of a folder follows
 NAME = 1000  # characters of a category's name
 FILE_NAME = 4000  # characters of a file's name with its folders

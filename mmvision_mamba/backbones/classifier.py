@@ -13,7 +13,8 @@ from torch import Tensor
 from ..checkpoints.loaded import renamed
 from ..checkpoints.reading import extract_state_dict, read_checkpoint
 from ..errors import ConfigError
-from .family import FIRST_CONV, resolve_arch
+from ..limits import PARAMETERS
+from .family import FIRST_CONV, LARGEST_SIDE, got, is_real, is_whole, resolve_arch
 from .mambavision import MambaVision, init_linear
 from .weights import load_weights
 
@@ -55,8 +56,8 @@ class MambaVisionClassifier(MambaVision):
         if img_size is not None:
             arch['window_size'] = windows_for(img_size)
         super().__init__(arch, norm_layer=None, **backbone)
-        if not 0 <= drop_rate < 1:
-            raise ConfigError(f'drop_rate must be in [0, 1), got {drop_rate!r}')
+        if not is_real(drop_rate, 0, 1) or drop_rate == 1:
+            raise ConfigError(f'drop_rate must be in [0, 1), got {got(drop_rate)}')
         self.feature_info = [dict(num_chs=channels, reduction=2**(i + 2), module=f'levels.{i}')
                              for i, channels in enumerate(self.num_features)]
         self.num_features = self.head_hidden_size = self.num_features[-1]  # timm's name for the last stage's channels
@@ -137,8 +138,12 @@ class MambaVisionClassifier(MambaVision):
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replace the linear layer with a new one for `num_classes`, or with none for 0."""
-        if not isinstance(num_classes, int) or num_classes < 0:
-            raise ConfigError(f'num_classes must be a positive int, or 0 for the pooled feature, got {num_classes!r}')
+        if not is_whole(num_classes) or num_classes < 0:
+            raise ConfigError('num_classes must be a positive int, or 0 for the pooled feature, got '
+                              f'{got(num_classes)}')
+        if num_classes * self.num_features > PARAMETERS.value:
+            raise ConfigError(f'num_classes is {got(num_classes)}: a linear layer for them has more parameters than '
+                              f'{PARAMETERS.value} ({PARAMETERS.way_out})')
         self.num_classes = num_classes
         pool = self.global_pool.pool_type if global_pool is None else global_pool
         self.global_pool, self.head = create_classifier(self.num_features, num_classes, pool_type=pool)
@@ -180,8 +185,9 @@ class MambaVisionClassifier(MambaVision):
 
 def windows_for(img_size: int | Sequence[int]) -> tuple[int, int]:
     """Windows of stages 3 and 4 that span the map of an image: (14, 7) at 224 pixels."""
-    sides = [img_size] if isinstance(img_size, int) else list(img_size)
-    if len(sides) not in (1, 2) or min(sides) < 32:
-        raise ConfigError(f'the image size must be a side of 32 pixels or more, or (height, width), got {img_size!r}')
+    sides = list(img_size) if isinstance(img_size, Sequence) else [img_size]
+    if len(sides) not in (1, 2) or not all(is_whole(side) and 32 <= side <= LARGEST_SIDE for side in sides):
+        raise ConfigError(f'the image size must be a side of 32 pixels or more, or (height, width), at most '
+                          f'{LARGEST_SIDE}, got {got(img_size)}')
     side = max(sides)
     return -(-side // 16), -(-side // 32)

@@ -4,7 +4,6 @@ Parameter names are those of the published checkpoints. Maps are ``(B, C, H, W)`
 that a map is a sequence of tokens without a copy.
 """
 from collections.abc import Iterator, Mapping, Sequence
-from numbers import Real
 from typing import Any, Literal
 
 import torch
@@ -17,13 +16,13 @@ from typing_extensions import Self
 from ..errors import ConfigError, DataError
 from ..ops import Linear, attention, check_backend
 from ..text import check_names
-from .family import PADDINGS, resolve_arch
+from .family import PADDINGS, check_drop_path_rate, check_window_size, resolve_arch
 from .mixers import MambaVisionMixer, mixer_class  # noqa: F401  (models that were pickled whole look for it here)
 from .padding_norm import PaddingNorm
 from .patterns import hybrid_patterns
 from .recompute import checkpoint_block
 from .weights import load_pretrained
-from .windows import Windows, check_window_size
+from .windows import Windows
 
 
 class PatchEmbed(nn.Module):
@@ -267,8 +266,7 @@ class MambaVision(nn.Module):
         self.frozen_stages, self.norm_eval = frozen_stages, norm_eval
         window_size = check_window_size(arch['window_size'] if window_size == 'arch' else window_size)
         rate = arch['drop_path_rate'] if drop_path_rate is None else drop_path_rate
-        if not isinstance(rate, Real) or not 0 <= rate < 1:
-            raise ConfigError(f'drop_path_rate must be in [0, 1), got {rate!r}')
+        check_drop_path_rate(rate)
 
         dim, depths = arch['dim'], arch['depths']
         patterns = hybrid_patterns(pattern, mixer_ratio, pattern_seed, depths[2:])

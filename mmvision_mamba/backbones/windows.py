@@ -1,11 +1,8 @@
 """Rectangular windows: a map becomes sequences, and sequences a map again."""
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from ..errors import ConfigError
 
 
 def _ceil_div(a: int, b: int) -> int:
@@ -84,12 +81,3 @@ class Windows:
             x = x.reshape(-1, self.rows, self.columns, self.window_height, self.window_width, x.shape[2])
             x = x.transpose(2, 3).reshape(-1, self.height, self.width, x.shape[5])
         return x.permute(0, 3, 1, 2)
-
-
-def check_window_size(window_size: int | Sequence[int | None] | None) -> tuple[int | None, int | None]:
-    """The windows' sides in stages 3 and 4, None for the whole map. Raises ConfigError for any other `window_size`."""
-    pair = tuple(window_size) if isinstance(window_size, Sequence) else (window_size, window_size)
-    if len(pair) != 2 or not all(w is None or (isinstance(w, int) and w > 0) for w in pair):
-        raise ConfigError('window_size must be a positive int or None (the whole map), or a pair of these for stages 3 '
-                         f'and 4, got {window_size!r}')
-    return pair

@@ -4,8 +4,9 @@ from typing import Any
 
 from transformers import PretrainedConfig
 
-from ..backbones.family import DEFAULTS, FAMILY, resolve_arch
+from ..backbones.family import DEFAULTS, FAMILY, got, is_whole, resolve_arch
 from ..errors import ConfigError
+from ..limits import CATEGORIES
 from ..printable import shown
 
 try:
@@ -32,8 +33,9 @@ class MambaVisionConfig(BackboneConfigMixin, PretrainedConfig):
         options: settings of every config in transformers. Without `id2label` and `num_labels` there are 1000 classes.
 
     Raises:
-        ConfigError: `out_features` and `out_indices` that name different stages; from `from_dict`, and all that reads
-            files, the settings of another model. What else can't be built is an error of the model's.
+        ConfigError: `out_features` and `out_indices` that name different stages; `num_labels` or `id2label` that can't
+            be; from `from_dict`, and all that reads files, the settings of another model. What else can't be built is
+            an error of the model's.
         ValueError: stages that there are not.
     """
 
@@ -60,9 +62,11 @@ class MambaVisionConfig(BackboneConfigMixin, PretrainedConfig):
         options.pop('auto_map', None)  # names the repository's code, which is not needed here
         if options.get('id2label') is None:
             options.setdefault('num_labels', CLASSES)
+        _check_labels(options.get('num_labels'), options.get('id2label'))  # transformers makes a name for each
+        _check_stages(out_features, out_indices)
         super().__init__(**options)
-        self.dim, self.in_dim, self.depths, self.num_heads = dim, in_dim, list(depths), list(num_heads)
-        self.window_size, self.window_padding = list(window_size), window_padding
+        self.dim, self.in_dim, self.depths, self.num_heads = dim, in_dim, _listed(depths), _listed(num_heads)
+        self.window_size, self.window_padding = _listed(window_size), window_padding
         self.mlp_ratio, self.drop_path_rate = mlp_ratio, drop_path_rate
         self.layer_scale, self.layer_scale_conv = layer_scale, layer_scale_conv
         self.d_state, self.d_conv, self.num_channels, self.norm_layer = d_state, d_conv, num_channels, norm_layer
@@ -77,9 +81,14 @@ class MambaVisionConfig(BackboneConfigMixin, PretrainedConfig):
 
     @classmethod
     def from_dict(cls, config_dict: Mapping[str, Any], **kwargs: Any) -> Any:
-        """As `PretrainedConfig.from_dict`, but settings of another model are refused."""
+        """As `PretrainedConfig.from_dict`, but settings of another model are refused.
+
+        Names of implementations are left out: transformers 5 downloads kernels of such names and runs them, and
+        MambaVision has none to choose.
+        """
         cls._check_type(config_dict, kwargs.get('name_or_path') or config_dict.get('_name_or_path') or
                         'this config.json')
+        config_dict = {key: value for key, value in config_dict.items() if '_implementation' not in key}
         return super().from_dict(config_dict, **kwargs)
 
     @classmethod
@@ -102,10 +111,32 @@ class MambaVisionConfig(BackboneConfigMixin, PretrainedConfig):
         Raises:
             ConfigError: an architecture that can't be built.
         """
-        if not isinstance(self.window_size, Sequence) or len(self.window_size) != 4:
-            raise ConfigError(f'window_size must have four values, one per stage, got {self.window_size!r}')
+        if not isinstance(self.window_size, list | tuple) or len(self.window_size) != 4:
+            raise ConfigError(f'window_size must have four values, one per stage, got {got(self.window_size)}')
         return resolve_arch(dict(
             dim=self.dim, in_dim=self.in_dim, depths=self.depths, num_heads=self.num_heads, mlp_ratio=self.mlp_ratio,
             layer_scale=self.layer_scale, layer_scale_conv=self.layer_scale_conv, drop_path_rate=self.drop_path_rate,
             d_state=self.d_state, d_conv=self.d_conv, in_channels=self.num_channels,
             window_size=tuple(self.window_size[2:])))
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, list | tuple) else value  # JSON has lists
+
+
+def _check_labels(number: Any, names: Any) -> None:
+    if number is not None and not (is_whole(number) and 0 <= number <= CATEGORIES.value):
+        raise ConfigError(f'num_labels must be a whole number from 0 to {CATEGORIES.value} ({CATEGORIES.way_out}), got '
+                          f'{got(number)}')
+    if names is not None and not (isinstance(names, Mapping) and len(names) <= CATEGORIES.value and all(
+            str(key).isdecimal() and len(str(key)) < 10 for key in names)):
+        raise ConfigError(f'id2label must name at most {CATEGORIES.value} classes by their numbers, {{0: NAME, …}}, '
+                          f'got {got(names)}')
+
+
+def _check_stages(names: Any, indices: Any) -> None:
+    for key, value, kind in (('out_features', names, str), ('out_indices', indices, int)):
+        if value is not None and not (isinstance(value, list | tuple) and value and all(
+                type(item) is kind for item in value)):
+            raise ConfigError(f"{key} must be a list of stages, {'names' if kind is str else 'numbers'}, got "
+                              f'{got(value)}')

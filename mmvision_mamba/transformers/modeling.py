@@ -3,6 +3,9 @@
 Each model holds one of them as its `model`, so that its keys are the published ones after 'model.', as in the published
 repositories.
 """
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +19,8 @@ from transformers.modeling_outputs import (
 
 from ..backbones import MambaVision, MambaVisionClassifier
 from ..backbones.mambavision import init_linear
+from ..errors import CheckpointError
+from ..printable import shown
 from .configuration import MambaVisionConfig
 
 try:
@@ -36,12 +41,19 @@ class MambaVisionPreTrainedModel(PreTrainedModel):
     model: Any  # a MambaVision
 
     @classmethod
-    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        """As `PreTrainedModel.from_pretrained`."""
-        found = super().from_pretrained(*args, **kwargs)
-        model = found[0] if isinstance(found, tuple) else found  # with output_loading_info
+    def from_pretrained(cls, *args: Any, output_loading_info: bool = False, ignore_mismatched_sizes: bool = False,
+                        **kwargs: Any) -> Any:
+        """As `PreTrainedModel.from_pretrained`; raises CheckpointError (a RuntimeError) for weights of other sizes."""
+        # transformers words that error otherwise in each version, and at length: it is told to go on, and asked then.
+        with _held_back() as reports:
+            model, info = super().from_pretrained(*args, output_loading_info=True, ignore_mismatched_sizes=True,
+                                                  **kwargs)
+        if info['mismatched_keys'] and not ignore_mismatched_sizes:
+            raise CheckpointError(_mismatch(model.config, sorted(info['mismatched_keys'])))
+        for report in reports:
+            logging.getLogger(report.name).handle(report)
         model.model.to(memory_format=torch.channels_last)  # loading replaces the parameters that had it
-        return found
+        return (model, info) if output_loading_info else model
 
     def get_input_embeddings(self) -> nn.Module:
         return self.model.patch_embed
@@ -170,3 +182,36 @@ def _stages(model: MambaVisionClassifier, x: Tensor, intermediates: bool) -> tup
         return model.forward_features(x), None
     last, stages = model.forward_intermediates(x)
     return last, tuple(stages)
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[list[logging.LogRecord]]:
+    """Within it, what transformers reports of loading is kept in a list, and given out if there is another error."""
+    records: list[logging.LogRecord] = []
+    logger = logging.getLogger('transformers.modeling_utils')
+
+    def hold(record: logging.LogRecord) -> bool:
+        records.append(record)
+        return False
+    logger.addFilter(hold)
+    try:
+        yield records
+    except BaseException:
+        logger.removeFilter(hold)
+        for record in records:
+            logger.handle(record)
+        raise
+    finally:
+        logger.removeFilter(hold)
+
+
+def _mismatch(config: MambaVisionConfig, keys: Sequence[tuple]) -> str:
+    """What to say of weights of other sizes: (key, shape in the file, shape in the model) of each."""
+    key, file, model = keys[0]
+    where = f"'{shown(config.name_or_path)}': " if config.name_or_path else ''
+    if all(part.split('.')[-2] == 'head' for part, *_ in keys):
+        return (f'{where}its weights are of {file[0]} classes, and num_labels is {model[0]}.\nPass '
+                'ignore_mismatched_sizes=True to have a new linear layer, which is to be trained')
+    others = f', and {len(keys) - 1} others' if len(keys) > 1 else ''
+    return (f'{where}{shown(key)} is {tuple(file)} in its weights and {tuple(model)} by its config{others}.\nUse the '
+            'config of these weights; or pass ignore_mismatched_sizes=True to have new ones, which are to be trained')

@@ -304,7 +304,9 @@ def test_weights_that_do_not_fit(weights, tmp_path):
     (dict(dropout=1.5), 'drop_path_rate must be in'), (dict(drop_rate=1.), 'drop_rate must be in'),
     (dict(out_indices=(1,)), 'features_only=True'), (dict(features_only=True, out_indices=(4,)), 'stages 0 to 3'),
     (dict(image_size=20), 'the image size must be a side of 32 pixels or more'),
-    (dict(image_size=(0, 64)), 'got (0, 64)'),
+    (dict(image_size=(0, 64)), 'got (0, 64)'), (dict(image_size=30000), 'at most 16384, got 30000'),
+    (dict(num_classes=10**9), 'num_classes is 1000000000: a linear layer'), (dict(num_classes=True), 'got True'),
+    (dict(drop_rate='a'), "got 'a'"),
     (dict(d_state=0), 'd_state'), (dict(dim=2.5), 'dim'), (dict(depths=(1, 1, -2, 1)), 'depths')])
 def test_what_can_not_be(arguments, message):
     with pytest.raises(ConfigError, match=re.escape(message)):

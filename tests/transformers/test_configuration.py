@@ -33,6 +33,11 @@ def test_keys_that_this_package_does_not_use_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize(('settings', 'message'), [
+    (dict(dim=True), "arch['dim'] takes integers"), (dict(dim=None), "arch['dim'] takes integers"),
+    (dict(depths=5), 'four values'), (dict(depths=[0, 0, 0, 10**9]), 'takes at most 1000'),
+    (dict(dim=2**50, num_heads=(1, 1, 3, 3)), 'takes at most 65536'), (dict(dim=16384), 'parameters'),
+    (dict(mlp_ratio=float('nan')), 'got nan'), (dict(window_size='abcd'), 'window_size must have four'),
+    (dict(window_size=(1, 1, 10**12, 1)), 'window_size must be'), (dict(num_channels='3'), "arch['in_channels']"),
     (dict(num_heads=(1, 1, 3, 4)), '3 heads do not divide'), (dict(window_size=(14, 7)), 'window_size must have four'),
     (dict(depths=(1, 1, 1)), 'four values'), (dict(window_padding='reflect'), 'window_padding must be'),
     (dict(num_labels=0), None)])
@@ -42,6 +47,28 @@ def test_what_can_not_be_built(settings, message):
         return
     with pytest.raises(ConfigError, match=re.escape(message)):
         MambaVisionModel(config)
+
+
+@pytest.mark.parametrize(('settings', 'message'), [
+    (dict(num_labels=-1), 'num_labels must be a whole number from 0 to 100000 (MMVISION_'),
+    (dict(num_labels=10**9), 'environment allows more), got 1000000000'), (dict(num_labels=True), 'got True'),
+    (dict(num_labels='5'), "got '5'"), (dict(id2label={'x': 'y'}), 'id2label must name'),
+    (dict(id2label=['a']), 'id2label must name'), (dict(id2label={'9' * 5000: 'a'}), 'id2label must name'),
+    (dict(out_indices='abc'), 'out_indices must be a list of stages'), (dict(out_indices=[True]), 'got [True]'),
+    (dict(out_features=3), 'out_features must be a list of stages, names, got 3')])
+def test_a_config_json_that_can_not_be(settings, message, tmp_path):
+    (tmp_path / 'config.json').write_text(json.dumps(dict(model_type='mambavision', **SMALL) | settings))
+    with pytest.raises(ConfigError, match=re.escape(message)) as raised:
+        MambaVisionConfig.from_pretrained(tmp_path)
+    assert isinstance(raised.value, ValueError) and len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize('key', ['attn_implementation', '_attn_implementation', '_attn_implementation_internal'])
+def test_a_config_json_names_no_kernels_to_download(key, tmp_path):
+    (tmp_path / 'config.json').write_text(json.dumps(dict(SMALL, model_type='mambavision') | {key: 'someone/kernels'}))
+    config = MambaVisionConfig.from_pretrained(tmp_path)
+    assert 'someone' not in str(vars(config))
+    MambaVisionModel(config)
 
 
 def test_stages_that_disagree():

@@ -1,4 +1,5 @@
 """Published repositories through transformers' classes: golden numbers, conventions, weights that are lacking."""
+import logging
 import re
 
 import numpy as np
@@ -10,6 +11,7 @@ pytest.importorskip('transformers')
 import transformers
 
 from mmvision_mamba import MambaVision
+from mmvision_mamba.errors import CheckpointError
 from mmvision_mamba.transformers import (
     MambaVisionBackbone,
     MambaVisionConfig,
@@ -180,6 +182,29 @@ def test_a_head_for_other_classes_is_new_and_the_rest_is_loaded(small):
     assert 0.01 < model.model.head.weight.std() < 0.03 and not model.model.head.bias.any()
     for key, value in model.state_dict().items():
         assert 'head' in key or torch.equal(value, expected[key]), key
+
+
+@pytest.mark.parametrize('load', [MambaVisionForImageClassification, transformers.AutoModelForImageClassification])
+def test_another_number_of_classes_is_two_lines(load, small, caplog):
+    message = r"small': its weights are of 10 classes, and num_labels is 3\.\nPass ignore_mismatched_sizes=True"
+    with pytest.raises(CheckpointError, match=message) as raised:
+        load.from_pretrained(small, num_labels=3)
+    assert isinstance(raised.value, RuntimeError) and len(str(raised.value).splitlines()) == 2 and not caplog.records
+
+
+def test_weights_of_another_model_are_two_lines(small):
+    with pytest.raises(CheckpointError, match=(
+            r"is \(.*\) in its weights and \(.*\) by its config, and \d+ others\.\nUse the config of these")):
+        MambaVisionModel.from_pretrained(small, dim=32)
+
+
+def test_what_transformers_reports_of_loading_is_logged(small, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger('transformers'), 'propagate', True)
+    model = MambaVisionForImageClassification.from_pretrained(small)
+    model.save_pretrained(tmp_path, state_dict={k: v for k, v in model.state_dict().items() if 'head' not in k})
+    _, report = MambaVisionForImageClassification.from_pretrained(tmp_path, output_loading_info=True)
+    assert set(report['missing_keys']) == {'model.head.weight', 'model.head.bias'}
+    assert 'model.head.weight' in caplog.text
 
 
 def test_what_a_file_lacks_is_as_in_a_model_built_anew(small, tmp_path):
