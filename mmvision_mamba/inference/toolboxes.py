@@ -7,7 +7,7 @@ from mmengine.config import Config
 from ..errors import ConfigError
 from ..installation import needing
 from ..preflight.check_model import check_nms
-from ..preflight.check_model_inputs import check_test_modes
+from ..preflight.check_model_inputs import check_inputs, check_test_modes
 from ..preflight.datasets import datasets_of
 from ..preflight.pretrained import drop_pretrained
 from ..text import class_name
@@ -28,7 +28,7 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
 
     Raises:
         ConfigError: a config of another toolbox, without a test pipeline that loads images, or with an unknown NMS
-            or test mode.
+            or test mode; see `check_inputs`.
         CheckpointError: see `read_checkpoint` and `check_fit`.
         MissingExtraError: the toolbox is not installed. InstallationError: it is, and can't be imported.
     """
@@ -45,6 +45,7 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
             from .seg_toolbox import SegToolbox as Toolbox
     check_nms(cfg.model, 'model')
     check_test_modes(cfg)
+    check_inputs(cfg.model)
     cfg = copy.deepcopy(cfg)  # the caller's stays as it is
     datasets = datasets_of(cfg, 'test')
     if not datasets:

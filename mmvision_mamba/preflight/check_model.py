@@ -8,7 +8,7 @@ from ..backbones.family import resolve_arch
 from ..errors import ConfigError
 from ..printable import shown
 from ..text import class_name, did_you_mean, shortened
-from .check_model_inputs import check_normalisation, check_test_modes
+from .check_model_inputs import check_inputs, check_normalisation, check_test_modes
 from .datasets import datasets_of, metainfo_of
 
 # Necks that list their channels from the deepest level up, or of some levels only.
@@ -30,9 +30,10 @@ def check_model(cfg: Config, splits: Sequence[str]) -> None:
     Raises:
         ConfigError: `in_channels` are not the backbone's channels, a number of classes is not the data set's, more
             instances are wanted than queries and classes give, a kind of NMS is none of mmcv's, or
-            `check_normalisation` or `check_test_modes` raises one.
+            `check_inputs`, `check_normalisation` or `check_test_modes` raises one.
     """
     check_test_modes(cfg)
+    check_inputs(cfg.model)
     check_nms(cfg.model, 'model')
     for where, model in _models(cfg.model, 'model'):
         _check_channels(where, model)

@@ -143,6 +143,12 @@ def test_modes_of_the_test(options, message, read):
     ('segmentor', {'model.data_preprocessor.std': [1., 1.]}, r'data_preprocessor.std has 2 values, .* takes 3 bands'),
     ('segmentor', {'model.data_preprocessor.std': [1., 0., 1.]}, r'std is .*: expected numbers, above 0'),
     ('segmentor', {'model.data_preprocessor.std': None}, r'data_preprocessor has mean alone'),
+    ('segmentor', {'model.data_preprocessor.std': [1., float('nan'), 1.]}, r'std is .* nan, .*: expected numbers'),
+    ('detector', {'model.data_preprocessor.mean': [1., float('inf'), 1.]}, r'mean is \[1.0, inf, 1.0\]: expected'),
+    ('detector', {'model.data_preprocessor.pad_size_divisor': 0}, r'pad_size_divisor is 0: expected a whole number'),
+    ('segmentor', {'model.data_preprocessor.size': (0, 64)}, r'size is \(0, 64\): expected \(height, width\)'),
+    ('segmentor', {'model.data_preprocessor.test_cfg': dict(size_divisor=0)}, r'test_cfg\.size_divisor is 0'),
+    ('detector', {'model.neck.num_outs': 10**7}, r'model\.neck\.num_outs is 10000000: expected a whole number'),
     ('detector', {'model.backbone.arch.in_channels': 4, 'model.data_preprocessor.mean': [1.] * 4,
                   'model.data_preprocessor.std': [1.] * 4}, r'normalises one or three bands, .*\nSet model')])
 def test_normalisation(kind, options, message, read):
