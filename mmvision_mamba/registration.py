@@ -56,6 +56,7 @@ def _with_mmengine() -> None:
     for backbone in (MambaVision, MM_mamba_vision):  # the root registry, which toolboxes search after their own
         MODELS.register_module(module=backbone, force=True)  # again after a reload, of mmengine or of this package
     _name_bases()
+    _import_by_paths_alone()
     try:
         from .preflight import file_backends
         file_backends.register()
@@ -84,6 +85,20 @@ def _name_bases() -> None:
             return str(packaged_config(cfg_path)), None  # None: parts keep the scope of the config that inherits
         return others(cfg_path, filename)
     Config._get_cfg_path = staticmethod(_get_cfg_path)
+
+
+def _import_by_paths_alone() -> None:
+    """Have mmengine's registries import what a dotted path names, and nothing for a type that is one word.
+
+    mmengine 0.10.7 has no seam here: of a word that is not registered it imports the module of that name, if there is
+    one on Python's path, in the folder a command was started in for instance. No type is a module.
+    """
+    from mmengine.registry import registry
+    others = registry.get_object_from_string
+
+    def get_object_from_string(obj_name: str) -> Any:
+        return others(obj_name) if '.' in obj_name else None
+    registry.get_object_from_string = get_object_from_string
 
 
 def _with_mmcv() -> None:

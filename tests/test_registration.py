@@ -120,6 +120,18 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_a_type_of_one_word_is_registered_or_nothing(tmp_path, monkeypatch):
+    """mmengine would import a module of that name from wherever Python looks for modules."""
+    import torch
+    from mmengine.registry import MODELS, TRANSFORMS
+
+    import mmvision_mamba  # noqa: F401
+    (tmp_path / 'lying_about.py').write_text('raise SystemExit("imported")')
+    monkeypatch.syspath_prepend(tmp_path)
+    assert MODELS.get('lying_about') is None and TRANSFORMS.get('lying_about') is None
+    assert MODELS.get('torch.nn.GELU') is torch.nn.GELU
+
+
 def test_the_import_is_light():
     code = ('import json, sys\nbefore = set(sys.modules)\nimport mmvision_mamba\n'
             'print(json.dumps(sorted(set(sys.modules) - before)))')

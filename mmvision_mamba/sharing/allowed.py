@@ -3,11 +3,14 @@
 A config is built by name: a name that is a dotted path would be imported, some classes load files or write them, and
 some texts are paths. So nothing is built of a config before all of it has passed these checks. What is saved passes
 them, too, so that whoever gets it can load it.
+
+A type is one that is registered where it will be looked up, and a class of the toolboxes' own. Any other key may name a
+type, too (`ema_type`, `policy`), and so no text has a dot but file names of the data, and none is a class that is
+refused: what a registry makes of a single word is registered, or nothing (`registration.py`).
 """
-import importlib.util
 import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import mmengine.registry as registries
@@ -24,6 +27,7 @@ KEYS = ('default_scope', 'data_root', 'model', 'train_dataloader', 'val_dataload
         'default_hooks', 'custom_hooks', 'log_processor', 'tta_model', 'tta_pipeline', 'randomness',
         'find_unused_parameters')
 SCOPES = ('mmdet', 'mmseg')
+_MODELS = ('model', 'tta_model')
 _SCOPED = (*SCOPES, 'mmengine', 'mmcv', 'mmvision_mamba')
 _PACKAGES = (*_SCOPED, 'torch')  # whose classes are built, of those that are registered
 _OWN = {  # this package's, which configs name by their path
@@ -31,11 +35,18 @@ _OWN = {  # this package's, which configs name by their path
     'mmvision_mamba.datasets.map_loading.LoadAnnotations', 'mmvision_mamba.datasets.coco_dataset.MendedCocoDataset',
     'mmvision_mamba.evaluation.coco_metric.MendedCocoMetric',
     'mmvision_mamba.evaluation.lvis_metric.LVISMetric'}
-_REGISTRIES = ('MODELS', 'DATASETS', 'TRANSFORMS', 'METRICS', 'EVALUATOR', 'OPTIMIZERS', 'OPTIM_WRAPPERS',
-               'OPTIM_WRAPPER_CONSTRUCTORS', 'PARAM_SCHEDULERS', 'DATA_SAMPLERS', 'LOOPS', 'HOOKS', 'TASK_UTILS',
-               'WEIGHT_INITIALIZERS', 'LOG_PROCESSORS')
-# What configs name besides classes that are registered: functions that make batches, and mmcv's operators.
-_FUNCTIONS = ('pseudo_collate', 'default_collate', 'nms', 'soft_nms', 'RoIAlign', 'RoIPool', 'DeformRoIPool')
+# Below which key a registry builds. Types are looked up in these alone.
+_BUILT_BY = {
+    'model': ('MODELS', 'TASK_UTILS', 'WEIGHT_INITIALIZERS'), 'tta_model': ('MODELS', 'TASK_UTILS'),
+    'tta_pipeline': ('TRANSFORMS',), **dict.fromkeys(
+        ('train_dataloader', 'val_dataloader', 'test_dataloader'), ('DATASETS', 'TRANSFORMS', 'DATA_SAMPLERS')),
+    **dict.fromkeys(('train_cfg', 'val_cfg', 'test_cfg'), ('LOOPS',)),
+    **dict.fromkeys(('val_evaluator', 'test_evaluator'), ('METRICS', 'EVALUATOR', 'TASK_UTILS')),
+    'optim_wrapper': ('OPTIM_WRAPPERS', 'OPTIMIZERS', 'OPTIM_WRAPPER_CONSTRUCTORS'),
+    'param_scheduler': ('PARAM_SCHEDULERS',), 'log_processor': ('LOG_PROCESSORS',),
+    **dict.fromkeys(('default_hooks', 'custom_hooks'), ('HOOKS', 'TRANSFORMS', 'MODELS'))}
+_COLLATE = ('pseudo_collate', 'default_collate')  # functions that make batches
+_OPERATORS = ('nms', 'soft_nms', 'RoIAlign', 'RoIPool', 'DeformRoIPool')  # of mmcv, which models name
 # Registered classes that read what their arguments name, from disks or networks, write, or look names up elsewhere.
 _REFUSED = (
     'ATSSVLFusionHead', 'Albu', 'AppearanceFreeLink', 'BertModel', 'CLIPTextEncoder', 'COCOCaptionMetric',
@@ -48,12 +59,13 @@ _REFUSED = (
 # Keys of types: those that classes look up besides 'type', too.
 _TYPES = ('type', 'dataset_type', 'resize_type', 'ema_type', 'conv_type', 'constructor')
 _READS = ('checkpoint', 'pretrained', 'load_from', 'resume_from', 'tokenizer_name', 'language_model', 'dataset_name')
-_WRITES = ('out_dir', 'output_dir', 'out_file', 'out_file_path', 'outfile_prefix', 'save_dir', 'test_out_dir',
-           'work_dir', 'published_keys')
+_WRITES = ('extra_ann_file', 'out_dir', 'output_dir', 'out_file', 'out_file_path', 'outfile_prefix', 'published_keys',
+           'save_dir', 'test_out_dir', 'work_dir')
 _FILES = ('data_root', 'ann_file', 'seg_prefix', 'img', 'img_path', 'seg', 'seg_map_path', 'img_suffix',
           'seg_map_suffix')  # keys of data sets, whose texts are paths
-_WORDS = re.compile(r'[\w +-]*', re.ASCII)  # of a model, whose texts are names of options
-_STORAGE = ('backend_args', 'file_client_args')  # where files lie
+_METRICS = ('save_best', 'rule', 'key_indicator', 'monitor')  # keys whose texts are metrics, coco/bbox_mAP say
+_WORDS = re.compile(r'[\w +-]*', re.ASCII)  # names of options, classes, metrics: no path, URL or dotted name
+_STORAGE = ('backend_args', 'file_client_args')  # where files lie: some reach other machines, or import modules
 _KEY = re.compile(r'[\w ./+-]+', re.ASCII)  # mmengine writes keys as they are, between quotes
 _LOADED = ('.pkl', '.pickle', '.py', '.pth', '.pt', '.npy', '.npz', '.bin', '.so', '.yml', '.yaml')
 _FORMATS = ('pkl', 'pickle', 'yml', 'yaml')  # that run code; mmengine reads a file of such a name as one, without a dot
@@ -74,12 +86,13 @@ def check_allowed(config: Mapping[str, Any], where: str = 'config') -> None:
     if scope not in SCOPES:
         raise ConfigError(f"{where}.default_scope is '{shown(scope)}': expected one of {', '.join(SCOPES)}")
     for key, value in config.items():
-        if key in ('model', 'tta_model') and not isinstance(value, Mapping):
+        if key in _MODELS and not isinstance(value, Mapping):
             raise ConfigError(f"{where}.{key} is '{shown(value)}': expected an object")
-        _check(value, f'{where}.{key}', scope, key in ('model', 'tta_model'), '')
+        _check(value, f'{where}.{key}', scope, key, key)
 
 
-def _check(value: Any, where: str, scope: str, in_model: bool, name: str) -> None:
+def _check(value: Any, where: str, scope: str, part: str, name: str) -> None:
+    """Check what lies below a top-level key, `part`, as the value of the key `name`."""
     if isinstance(value, Mapping):
         scope = _scope(value, where, scope)
         for key, item in value.items():
@@ -93,14 +106,14 @@ def _check(value: Any, where: str, scope: str, in_model: bool, name: str) -> Non
             if key in _STORAGE and item and not (isinstance(item, Mapping) and dict(item) == dict(backend='local')):
                 raise ConfigError(f"{place} is '{shown(item)}': a shared config reads files of this machine alone")
             if key in _TYPES:
-                _check_type(item, place, scope)
+                _check_type(item, place, scope, part, name)
             elif key != '_scope_':
-                _check(item, place, scope, in_model, key)
+                _check(item, place, scope, part, key)
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
-            _check(item, f'{where}.{i}', scope, in_model, name)
+            _check(item, f'{where}.{i}', scope, part, name)
     elif isinstance(value, str):
-        _check_text(value, where, in_model, name)
+        _check_text(value, where, part in _MODELS, name)
 
 
 def _scope(value: Mapping, where: str, scope: str) -> str:
@@ -115,50 +128,45 @@ def _check_text(text: str, where: str, in_model: bool, name: str) -> None:
     problem = None
     if not is_name(text) or len(text) > FILE_NAME:
         problem = 'no text of a config'
-    elif parts[-1].lower() in _FORMATS:
+    elif parts[-1].lower() in _FORMATS or text.lower().endswith(_LOADED):
         problem = 'a shared config has no files loaded'
-    elif in_model and not _WORDS.fullmatch(text):
-        problem = 'texts of a model are words, no paths'
-    elif text.startswith(('/', '~', '\\')) or ':' in text or '..' in parts:
-        problem = 'a shared config names no files but below its data_root'
-    elif '.' in text and name not in _FILES:  # classes are named by other keys than type, too, and would be imported
-        problem = 'a shared config names nothing by a path with dots but files of its data'
     elif text in _REFUSED:
         problem = 'a shared config has no such type'
-    elif text.lower().endswith(_LOADED):
-        problem = 'a shared config has no files loaded'
+    elif in_model or name not in _FILES:
+        if not _WORDS.fullmatch(text.replace('/', '') if name in _METRICS else text):
+            problem = 'texts of a shared config are words, no paths, but for files of its data'
+    elif text.startswith(('/', '~', '\\')) or ':' in text or '..' in parts:
+        problem = 'a shared config names no files but below its data_root'
     if problem:
         raise ConfigError(f"{where} is '{shown(text)}': {problem}")
 
 
-def _check_type(type_: Any, where: str, scope: str) -> None:
+def _check_type(type_: Any, where: str, scope: str, part: str, name: str) -> None:
     """Raise ConfigError unless a type is a registered class of the toolboxes or this package, and a harmless one."""
     if isinstance(type_, str) and type_ in _OWN:
         return
-    prefix, _, name = type_.rpartition('.') if isinstance(type_, str) else ('', '', '')
-    if not name.isidentifier() or prefix not in ('', *_SCOPED):
+    prefix, _, word = type_.rpartition('.') if isinstance(type_, str) else ('', '', '')
+    if not word.isidentifier() or prefix not in ('', *_SCOPED):
         raise ConfigError(f"{where} is '{shown(type_)}': expected the name of a registered type of mmdet, mmseg or "
                           'mmvision_mamba')
-    if name in _REFUSED:
+    if word in _REFUSED:
         raise ConfigError(f"{where} is '{shown(type_)}', which reads or writes files of its own: a shared config has "
                           'no such type')
-    if name not in _FUNCTIONS and not _is_registered(name, prefix or scope):
+    if (name == 'collate_fn' and type_ in _COLLATE) or (part in _MODELS and type_ in _OPERATORS):
+        return
+    if not _is_registered(word, prefix or scope, _BUILT_BY.get(part, ())):
         raise ConfigError(f"{where} is '{shown(type_)}': no class of that name is registered by mmdet, mmseg or "
-                          'mmvision_mamba')
-    # A registry that lacks the name imports it, whichever other registry has it.
-    if importlib.util.find_spec(name) is not None:
-        raise ConfigError(f"{where} is '{shown(type_)}', the name of a module that Python finds, too: a shared config "
-                          'has nothing imported')
+                          f'mmvision_mamba for the {part} of a config')
 
 
-def _is_registered(name: str, scope: str) -> bool:
-    for registry in _REGISTRIES:
-        root = getattr(registries, registry)
+def _is_registered(word: str, scope: str, names: Sequence[str]) -> bool:
+    """Whether a word names classes of the toolboxes, and no others, in registries."""
+    found = []
+    for name in names:
+        root = getattr(registries, name)
         with root.switch_scope_and_registry(scope if scope in SCOPES else None) as here:
-            found = _look_up(here, name) or _look_up(root, name)
-        if inspect.isclass(found) and found.__module__.partition('.')[0] in _PACKAGES:
-            return True
-    return False
+            found += [cls for cls in (_look_up(here, word), _look_up(root, word)) if cls is not None]
+    return bool(found) and all(inspect.isclass(cls) and cls.__module__.partition('.')[0] in _PACKAGES for cls in found)
 
 
 def _look_up(registry: Registry, name: str) -> Any:

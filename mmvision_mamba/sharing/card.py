@@ -52,7 +52,7 @@ def text(shared: Shared, parameters: int, picture: str | None = None) -> str:
               "model = Model.load('FOLDER')        # or 'hf://OWNER/NAME'", "model.predict('photo.jpg')", '```', '',
               'Nothing in this folder is a program: `config.json` is data, and `model.safetensors` holds tensors.', '',
               '## Classes', '', f'{len(shared.classes)}: {_escaped(shortened(shared.classes, _CLASSES))}.', '',
-              '## Licence', '', f'{shared.licence.name or "None given"}. {_escaped(shared.licence.why)}', '']
+              '## Licence', '', f'{_escaped(shared.licence.name or "None given")}. {_escaped(shared.licence.why)}', '']
     return _front_matter(shared, task) + '\n'.join(lines)
 
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from mmengine import Config
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from mmvision_mamba import Model
@@ -17,6 +19,7 @@ from mmvision_mamba.sharing import folder as folder_module
 from mmvision_mamba.sharing.push import push
 
 from ..helpers.hub_server import hub, use
+from ..helpers.safetensors_bytes import entry, file_of
 
 PHOTO = np.random.default_rng(0).integers(0, 255, (64, 80, 3), np.uint8)
 
@@ -158,6 +161,10 @@ def hostile(saved, tmp_path, change) -> Path:
     return copy
 
 
+def preprocessor(content, **settings):
+    content['config']['model']['data_preprocessor'].update(settings)
+
+
 @pytest.mark.parametrize(('change', 'message'), [
     ('', 'no JSON'), ('[]', 'expected an object, got list'), ('{"a":' * 10**5, 'no JSON|nested too deeply'),
     ('{"library_name": ' + '9' * 5000 + '}', 'no JSON'), (' ' * 2**23, 'can not be read'),
@@ -182,12 +189,80 @@ def hostile(saved, tmp_path, change) -> Path:
     (lambda c: c['config'].pop('model'), r'model'),
     (lambda c: c['config'].pop('test_dataloader'), r'test_dataloader'),
     (lambda c: c['config']['model']['decode_head'].update(num_classes='many'), r'num_classes|as the config has it'),
-    (lambda c: c['config']['model'].update(colour=1), r"has no argument 'colour'")])
+    (lambda c: c['config']['model'].update(colour=1), r"has no argument 'colour'"),
+    (lambda c: preprocessor(c, std=[0, 1, 1]), r'std is \[0, 1, 1\]: expected numbers, above 0'),
+    (lambda c: preprocessor(c, std=None), 'data_preprocessor has mean alone'),
+    (lambda c: preprocessor(c, size_divisor=0), 'size_divisor is 0: expected a whole number from 1'),
+    (lambda c: preprocessor(c, size=[10**6, 10**6]), 'size is .* at most 178956970 pixels'),
+    (lambda c: c['config']['model'].update(neck=dict(num_outs=10**7)), r'neck\.num_outs is 10000000: expected')])
 def test_hostile_configs_are_refused_in_a_line_or_two(saved, tmp_path, change, message):
     copy = hostile(saved, tmp_path, change)
     with pytest.raises(UserError, match=message) as raised:
         Model.load(copy, work_dir=tmp_path / 'work')
     assert len(str(raised.value).splitlines()) <= 3 and len(str(raised.value)) < 1500
+
+
+def changed(change):
+    def write(path):
+        state = load_file(path)
+        change(state)
+        save_file(state, path)
+    return write
+
+
+KEY = 'decode_head.conv_seg.weight'
+
+
+@pytest.mark.parametrize(('write', 'message'), [
+    (lambda path: path.write_bytes(b''), 'model.safetensors'),
+    (lambda path: path.write_bytes(file_of(b'{' * 100)), 'model.safetensors'),
+    (lambda path: path.write_bytes(file_of({}, length=2**62)), 'model.safetensors'),
+    (lambda path: path.write_bytes(file_of(b' ' * 2**23)), 'model.safetensors'),
+    (lambda path: path.write_bytes(file_of(dict(a=entry(), b=entry()), b'1234')), 'model.safetensors'),
+    (lambda path: path.write_bytes(file_of(dict(a=entry(-4, 0)), b'1234')), 'model.safetensors'),
+    (lambda path: path.write_bytes(file_of(dict(a=entry(dtype='PICKLE')), b'1234')), 'model.safetensors'),
+    (changed(lambda state: state.pop(KEY)), rf'does not fit the model[\s\S]*{KEY}'),
+    (changed(lambda state: state.update(more=torch.ones(1))), r'does not fit the model[\s\S]*more'),
+    (changed(lambda state: state.update({KEY: torch.ones(3)})), rf'does not fit the model[\s\S]*{KEY}'),
+    (changed(lambda state: state.update({KEY: state[KEY].to(torch.complex64)})), 'model.safetensors'),
+    (changed(lambda state: state.update({KEY: state[KEY].to(torch.int64)})), 'model.safetensors')],
+    ids=range(12))
+def test_hostile_weights_are_refused_in_a_line_or_two(saved, tmp_path, write, message):
+    copy = shutil.copytree(saved['segmentor'], tmp_path / 'hostile')
+    write(copy / 'model.safetensors')
+    with pytest.raises(CheckpointError, match=message) as raised:
+        Model.load(copy, work_dir=tmp_path / 'work')
+    assert len(str(raised.value).splitlines()) <= 4 and len(str(raised.value)) < 1500
+
+
+def test_no_module_that_lies_about_is_imported(saved, own_data, tmp_path, monkeypatch):
+    """mmengine imports a module for a type that a registry lacks: FPN is a neck, and no transform."""
+    copy = hostile(saved, tmp_path, lambda c: c['config']['test_dataloader']['dataset']['pipeline'].append(
+        dict(type='FPN')))
+    for folder in (copy, tmp_path):
+        (folder / 'FPN.py').write_text('raise SystemExit("imported")')
+        monkeypatch.syspath_prepend(folder)
+    with pytest.raises(ConfigError, match=r"pipeline\.\d+\.type is 'FPN': no class of that name is registered"):
+        Model.load(copy, work_dir=tmp_path / 'work')
+    for word in ('UPerHead', 'mIoU', 'SGD', 'LoadImageFromFile', 'pseudo_collate', 'IterBasedTrainLoop', 'NearestHead'):
+        (tmp_path / f'{word}.py').write_text('raise SystemExit("imported")')
+    model = Model.load(saved['segmentor'], data=own_data / 'masks', work_dir=tmp_path / 'sound')
+    model.train(batch=4, **{'train_cfg.max_iters': 1, 'train_cfg.val_interval': 9})
+
+
+@pytest.mark.parametrize(('name', 'settings', 'message'), [
+    ('detector', 'std=[0, 0, 0]', 'std is [0, 0, 0]: expected numbers, above 0'),
+    ('detector', 'pad_size_divisor=0', 'pad_size_divisor is 0: expected a whole number'),
+    ('segmentor', "mean=[1, 1, float('nan')]", 'mean is [1, 1, nan]: expected numbers')])
+@pytest.mark.parametrize('command', ['infer', 'test'])
+def test_commands_refuse_what_would_find_nothing(trained, tmp_path, capsys, command, name, settings, message):
+    Image.fromarray(PHOTO).save(tmp_path / 'photo.png')
+    model, config = trained[name], tmp_path / 'config.py'
+    config.write_text(f"_base_ = '{model.work_dir / f'{name}.py'}'\nmodel = dict(data_preprocessor=dict({settings}))\n")
+    with pytest.raises(SystemExit) as stopped:
+        main(command, [config, model.weights, *[tmp_path / 'photo.png'] * (command == 'infer')])
+    error = capsys.readouterr().err
+    assert stopped.value.code == 2 and message in error and 'Traceback' not in error
 
 
 def test_a_folder_without_its_files_is_named(saved, tmp_path):
