@@ -77,7 +77,7 @@ def resolve_arch(arch: str | Mapping) -> dict:
     for key in ('layer_scale', 'layer_scale_conv'):
         if arch[key] is not None and not is_real(arch[key], -_DEEPEST, _DEEPEST):
             raise ConfigError(f'arch[{key!r}] takes a number from -{_DEEPEST} to {_DEEPEST}, or None, got '
-                              f'{shown(arch[key])}')
+                              f'{got(arch[key])}')
     arch['window_size'] = check_window_size(arch['window_size'])
     for stage in (2, 3):
         channels, heads = arch['dim'] * 2**stage, arch['num_heads'][stage]

@@ -58,9 +58,10 @@ _REFUSED = (
     'RFSearchHook', 'RandomSamplingNegPos', 'RefCocoDataset', 'SubmitFormatHook', 'TIMMBackbone', 'VPD')
 # Keys of types: those that classes look up besides 'type', too.
 _TYPES = ('type', 'dataset_type', 'resize_type', 'ema_type', 'conv_type', 'constructor')
-_READS = ('checkpoint', 'pretrained', 'load_from', 'resume_from', 'tokenizer_name', 'language_model', 'dataset_name')
-_WRITES = ('extra_ann_file', 'out_dir', 'output_dir', 'out_file', 'out_file_path', 'outfile_prefix', 'published_keys',
-           'save_dir', 'test_out_dir', 'work_dir')
+_READS = ('checkpoint', 'extra_ann_file', 'pretrained', 'load_from', 'resume_from', 'tokenizer_name',
+          'language_model', 'dataset_name')
+_WRITES = ('out_dir', 'output_dir', 'out_file', 'out_file_path', 'outfile_prefix', 'save_dir', 'test_out_dir',
+           'work_dir', 'published_keys')
 _FILES = ('data_root', 'ann_file', 'seg_prefix', 'img', 'img_path', 'seg', 'seg_map_path', 'img_suffix',
           'seg_map_suffix')  # keys of data sets, whose texts are paths
 _METRICS = ('save_best', 'rule', 'key_indicator', 'monitor')  # keys whose texts are metrics, coco/bbox_mAP say

@@ -93,7 +93,10 @@ def test_the_licence_is_that_of_the_pretrained_weights_and_stays(saved, trained,
         model.save(tmp_path / 'bad', licence='do what you like')
 
 
-def test_a_loaded_model_is_trained_and_tested_on_data(saved, own_data, tmp_path):
+def test_a_loaded_model_is_trained_and_tested_on_data(saved, own_data, tmp_path, monkeypatch):
+    for word in ('UPerHead', 'mIoU', 'AdamW', 'PackSegInputs', 'pseudo_collate', 'IterBasedTrainLoop'):
+        (tmp_path / f'{word}.py').write_text('raise SystemExit("imported, for a type of this name")')
+    monkeypatch.syspath_prepend(tmp_path)
     model = Model.load(saved['segmentor'], data=own_data / 'masks', work_dir=tmp_path / 'work')
     assert 'mIoU' in model.test()
     model.train(batch=4, **{'train_cfg.max_iters': 1, 'train_cfg.val_interval': 9})
@@ -222,11 +225,10 @@ KEY = 'decode_head.conv_seg.weight'
     (lambda path: path.write_bytes(file_of(dict(a=entry(-4, 0)), b'1234')), 'model.safetensors'),
     (lambda path: path.write_bytes(file_of(dict(a=entry(dtype='PICKLE')), b'1234')), 'model.safetensors'),
     (changed(lambda state: state.pop(KEY)), rf'does not fit the model[\s\S]*{KEY}'),
-    (changed(lambda state: state.update(more=torch.ones(1))), r'does not fit the model[\s\S]*more'),
     (changed(lambda state: state.update({KEY: torch.ones(3)})), rf'does not fit the model[\s\S]*{KEY}'),
     (changed(lambda state: state.update({KEY: state[KEY].to(torch.complex64)})), 'model.safetensors'),
     (changed(lambda state: state.update({KEY: state[KEY].to(torch.int64)})), 'model.safetensors')],
-    ids=range(12))
+    ids=range(11))
 def test_hostile_weights_are_refused_in_a_line_or_two(saved, tmp_path, write, message):
     copy = shutil.copytree(saved['segmentor'], tmp_path / 'hostile')
     write(copy / 'model.safetensors')
@@ -235,7 +237,7 @@ def test_hostile_weights_are_refused_in_a_line_or_two(saved, tmp_path, write, me
     assert len(str(raised.value).splitlines()) <= 4 and len(str(raised.value)) < 1500
 
 
-def test_no_module_that_lies_about_is_imported(saved, own_data, tmp_path, monkeypatch):
+def test_no_module_that_lies_about_is_imported(saved, tmp_path, monkeypatch):
     """mmengine imports a module for a type that a registry lacks: FPN is a neck, and no transform."""
     copy = hostile(saved, tmp_path, lambda c: c['config']['test_dataloader']['dataset']['pipeline'].append(
         dict(type='FPN')))
@@ -244,10 +246,6 @@ def test_no_module_that_lies_about_is_imported(saved, own_data, tmp_path, monkey
         monkeypatch.syspath_prepend(folder)
     with pytest.raises(ConfigError, match=r"pipeline\.\d+\.type is 'FPN': no class of that name is registered"):
         Model.load(copy, work_dir=tmp_path / 'work')
-    for word in ('UPerHead', 'mIoU', 'SGD', 'LoadImageFromFile', 'pseudo_collate', 'IterBasedTrainLoop', 'NearestHead'):
-        (tmp_path / f'{word}.py').write_text('raise SystemExit("imported")')
-    model = Model.load(saved['segmentor'], data=own_data / 'masks', work_dir=tmp_path / 'sound')
-    model.train(batch=4, **{'train_cfg.max_iters': 1, 'train_cfg.val_interval': 9})
 
 
 @pytest.mark.parametrize(('name', 'settings', 'message'), [

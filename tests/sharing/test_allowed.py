@@ -109,7 +109,7 @@ def put(config, place, value):
      'reads files of this machine alone'),
     ('default_hooks.checkpoint.file_client_args', dict(backend='http'), 'reads files of this machine alone'),
     ('model.train_cfg.backend_args', 'petrel', 'reads files of this machine alone'),
-    ('train_dataloader.dataset.extra_ann_file', 'Makefile', 'says not where to write'),
+    ('train_dataloader.dataset.extra_ann_file', 'Makefile', 'reads no other file'),
     ('train_dataloader.dataset.proposal_file', 'a/b', 'texts of a shared config are words'),
     ('default_hooks.checkpoint.filename_tmpl', 'x/{}', 'texts of a shared config are words'),
     ('custom_hooks', [dict(type='EMAHook', note='http://host')], 'texts of a shared config are words'),
@@ -129,10 +129,17 @@ def test_what_runs_code_or_names_files_is_refused_by_its_key(config, place, valu
 # Of a class's own source, what reads, writes, imports or runs something that a name says.
 REACHES = re.compile(
     r'(?<![.\w])(open|eval|exec|load|dump|__import__|import_module|load_checkpoint|mkdir_or_exist)\(|torch\.(hub|load)|'
-    r'(mmengine|json|np|pickle|CheckpointLoader|fileio)\.(load|dump|get)\w*\(|from_pretrained|subprocess|urlopen|'
-    r'requests\.|os\.(system|makedirs|remove)|shutil\.|get_object_from_string|sys\.path|nltk')
+    r'(mmengine|np|pickle|CheckpointLoader|fileio)\.(load|dump|get)\w*\(|json\.(load|dump)\(|from_pretrained|subprocess|'
+    r'urlopen|requests\.|os\.(system|makedirs|remove)|shutil\.|get_object_from_string|sys\.path|nltk')
 # Allowed classes that do, by arguments that are refused (checkpoint, out_dir, …), or below the data's folder.
-HARMLESS: set = set()
+HARMLESS = {
+    'BaseDetDataset', 'BaseVideoDataset', 'CheckpointHook', 'CityScapesMetric', 'CityscapesMetric',
+    'CocoCaptionDataset', 'CocoMetric', 'CrowdHumanDataset', 'CrowdHumanMetric', 'DepthMetric',
+    'DetVisualizationHook', 'DetectoRS_ResNet', 'GroundingVisualizationHook', 'IoUMetric', 'LoadAnnotations',
+    'LoadDepthAnnotation', 'LoadImageFromFile',
+    'LoggerHook', 'OVCocoMetric', 'PIDNet', 'PyramidVisionTransformer', 'ReIDDataset', 'SegVisualizationHook',
+    'SemSegMetric', 'SideAdapterCLIPHead', 'SwinTransformer', 'TrackVisualizationHook', 'VisionTransformer',
+    'YouTubeVISMetric'}
 
 
 def test_a_class_that_reaches_for_files_or_code_is_refused_or_known():
@@ -148,4 +155,4 @@ def test_a_class_that_reaches_for_files_or_code_is_refused_or_known():
                       and cls.__module__.partition('.')[0] in ('mmcv', 'mmdet', 'mmengine', 'mmseg')}
     reaching = {cls.__name__ for cls in found if REACHES.search(
         re.sub(r'""".*?"""', '', inspect.getsource(cls), flags=re.DOTALL))}
-    assert reaching - set(allowed._REFUSED) == HARMLESS
+    assert 'RFSearchHook' in reaching and reaching - set(allowed._REFUSED) <= HARMLESS
