@@ -63,7 +63,7 @@ _READS = ('checkpoint', 'extra_ann_file', 'pretrained', 'load_from', 'resume_fro
 _WRITES = ('out_dir', 'output_dir', 'out_file', 'out_file_path', 'outfile_prefix', 'save_dir', 'test_out_dir',
            'work_dir', 'published_keys')
 _FILES = ('data_root', 'ann_file', 'seg_prefix', 'img', 'img_path', 'seg', 'seg_map_path', 'img_suffix',
-          'seg_map_suffix')  # keys of data sets, whose texts are paths
+          'seg_map_suffix', 'depth_map_path', 'sub_data_root')  # keys of data sets, whose texts are paths
 _METRICS = ('save_best', 'rule', 'key_indicator', 'monitor')  # keys whose texts are metrics, coco/bbox_mAP say
 _WORDS = re.compile(r'[\w +-]*', re.ASCII)  # names of options, classes, metrics: no path, URL or dotted name
 _STORAGE = ('backend_args', 'file_client_args')  # where files lie: some reach other machines, or import modules
