@@ -10,6 +10,7 @@ from ..preflight.check_model import check_nms
 from ..preflight.check_model_inputs import check_inputs, check_test_modes
 from ..preflight.datasets import datasets_of
 from ..preflight.pretrained import drop_pretrained
+from ..preflight.value_types import check_sizes
 from ..text import class_name
 from .toolbox_base import ToolboxBase
 
@@ -28,7 +29,7 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
 
     Raises:
         ConfigError: a config of another toolbox, without a test pipeline that loads images, or with an unknown NMS
-            or test mode; see `check_inputs`.
+            or test mode; see `check_inputs` and `check_sizes`.
         CheckpointError: see `read_checkpoint` and `check_fit`.
         MissingExtraError: the toolbox is not installed. InstallationError: it is, and can't be imported.
     """
@@ -50,6 +51,7 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
     datasets = datasets_of(cfg, 'test')
     if not datasets:
         raise ConfigError('the config has no test_dataloader with a data set, whose pipeline prepares the images')
+    check_sizes(datasets[0][1].get('pipeline'), f'{datasets[0][0]}.pipeline')
     cfg.test_dataloader.dataset = datasets[0][1]  # without the data sets wrapped around it
     use_scaling_visualizer(cfg)
     cfg.visualizer.pop('vis_backends', None)

@@ -18,6 +18,7 @@ from mmengine.registry import (
 )
 
 from ..errors import ConfigError
+from ..limits import PIXELS
 from ..printable import shown
 from ..text import class_name
 from .datasets import value_at
@@ -132,10 +133,7 @@ def _parts(node, where: str, registry: Registry) -> Iterator[tuple[str, Mapping,
 
 def _check_part(where: str, part: Mapping, registry: Registry) -> None:
     if registry is TRANSFORMS:
-        for key in _SIZES:
-            if part.get(key) is not None and not _are_sizes(part[key]):
-                raise ConfigError(f'{where}.{key} is {shown(part[key])!r}: expected (width, height) in pixels, or '
-                                  f'several such, as {class_name(part["type"])} takes them')
+        _check_sizes(where, part)
     for key in _DICTS:
         _check_dict(f'{where}.{key}', key, part.get(key))
     try:
@@ -151,6 +149,34 @@ def _check_part(where: str, part: Mapping, registry: Registry) -> None:
         if key in arguments and (expected := _unlike_default(arguments[key].default, value, key, registry, cls)):
             raise ConfigError(f'{where}.{key} is {shown(value)!r}: expected {expected}, by default of '
                               f'{class_name(part["type"])} {shown(arguments[key].default)}')
+
+
+def check_sizes(steps: object, where: str) -> None:
+    """Raise ConfigError for transforms of a pipeline that make no images, or such of more pixels than `PIXELS`."""
+    for place, part, _ in _parts(steps, where, TRANSFORMS):
+        _check_sizes(place, part)
+
+
+def _check_sizes(where: str, part: Mapping) -> None:
+    for key in (*_SIZES, 'size'):
+        value = part.get(key)
+        if value is None or (key == 'size' and not _are_sizes(value)):
+            continue
+        if not _are_sizes(value):
+            raise ConfigError(f'{where}.{key} is {shown(value)!r}: expected (width, height) in pixels, or several '
+                              f'such, as {class_name(part["type"])} takes them')
+        if _pixels(value, bool(part.get('keep_ratio'))) > PIXELS.value:
+            raise ConfigError(f'{where}.{key} is {shown(value)!r}: images are made of at most {PIXELS.value} pixels '
+                              f'({PIXELS.way_out})')
+
+
+def _pixels(value, keeps_ratio: bool) -> float:
+    """Of the largest image that sizes ask for; one that keeps its ratio is as large as the shorter side lets it be."""
+    if not isinstance(value, list | tuple):
+        return value * value
+    if len(value) == 2 and all(map(_is_number, value)):
+        return min(value)**2 if keeps_ratio else value[0] * value[1]
+    return max(_pixels(item, keeps_ratio) for item in value)
 
 
 def _unlike_default(default, value, key: str, registry: Registry, cls: type) -> str | None:
