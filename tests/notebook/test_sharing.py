@@ -198,7 +198,7 @@ def preprocessor(content, **settings):
     (lambda c: preprocessor(c, size_divisor=0), 'size_divisor is 0: expected a whole number from 1'),
     (lambda c: preprocessor(c, size=[10**6, 10**6]), 'size is .* at most 178956970 pixels'),
     (lambda c: c['config']['test_dataloader']['dataset']['pipeline'].append(dict(type='Pad', size=[10**5, 10**5])),
-     r'pipeline\.\d\.size is '\[100000, 100000\]': images are made of at most 178956970 pixels'),
+     r"pipeline\.\d\.size is '\[100000, 100000\]': images are made of at most 178956970 pixels"),
     (lambda c: c['config']['model'].update(neck=dict(num_outs=10**7)), r'neck\.num_outs is 10000000: expected')])
 def test_hostile_configs_are_refused_in_a_line_or_two(saved, tmp_path, change, message):
     copy = hostile(saved, tmp_path, change)
