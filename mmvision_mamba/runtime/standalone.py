@@ -50,13 +50,14 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import os
 import re
 import reprlib
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,6 +74,7 @@ FORMATS = 'AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP'
 ENTRY_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 MARKERS = {0xff00 + marker for marker in (0x51, 0x52, 0x53, 0x55, 0x57, 0x58, 0x5c, 0x5d, 0x5e, 0x5f, 0x60, 0x61, 0x63,
                                           0x64, 0x74, 0x75, 0x77, 0x78)}  # of JPEG 2000 headers
+MOST_PARTS = 2**18  # of an image: chunks, segments, blocks; a PNG of 2 GiB has as many
 PIXELS_VARIABLE = 'OPENCV_IO_MAX_IMAGE_PIXELS'
 TYPES = {'tensor(float)': 'float32', 'tensor(float16)': 'float16', 'tensor(double)': 'float64',
          'tensor(uint8)': 'uint8', 'tensor(int64)': 'int64'}
@@ -666,21 +668,27 @@ def _check_parts(content: bytes) -> None:
     """Raise ValueError for an image of a few kilobytes that keeps its decoder busy, or its memory full, for ever.
 
     A JPEG's decoder goes over all pixels for each scan, a JPEG 2000's takes memory and time for each part, and Pillow
-    copies a JPEG's EXIF for each segment of it, a GIF's comments for each of their blocks.
+    copies a JPEG's EXIF for each segment of it, a GIF's comments for each of their blocks. Of any other format, too,
+    each part takes it microseconds.
     """
+    parts = _counted(itertools.count())
     if content.startswith(b'GIF8'):
         at, comments = 13 + (3 << (content[10] & 7) + 1 if content[10] & 128 else 0), 0
         while content[at:at + 1] == b'!':  # an extension
             start, at = at, at + 2
             while content[at:at + 1] not in (b'', b'\0'):
                 at += 1 + content[at]
+                next(parts)
+            next(parts)
             at += 1
             comments += at - start if content[start + 1] == 0xfe else 0
         if comments > 2**16:
             raise ValueError(f'it has {comments} bytes of comments: save it without')
     elif content.startswith(b'\xff\xd8'):
-        segments, scans, exif, pixels, at = 0, 0, [], 1, 2
+        segments, scans, idle, exif, pixels, at = 0, 0, 0, [], 1, 2
         while found := re.compile(rb'\xff[^\0\xd0-\xd7\xff]').search(content, at):  # a marker, and none within a scan
+            next(parts)
+            idle += 0 if scans else found.start() - at  # bytes that Pillow reads one by one
             at, marker = found.end(), found[0][1]
             if marker == 0xd9:
                 break
@@ -692,12 +700,44 @@ def _check_parts(content: bytes) -> None:
                 exif += [content[at + 8:at + length]] if marker == 0xe1 and content[at + 2:at + 6] == b'Exif' else []
                 at, segments = at + length, segments + 1
             scans += marker == 0xda
-        if scans > min(500, 2**32 // pixels) or segments > 10_000 or len(exif) > 200:
-            raise ValueError(f'it has {scans} scans, {segments} segments, {len(exif)} of them EXIF: save it anew')
+        if scans > min(500, 2**32 // pixels) or segments > 10_000 or len(exif) > 200 or idle > MOST_PARTS:
+            raise ValueError(f'it has {scans} scans, {segments} segments, {len(exif)} of them EXIF, and {idle} bytes '
+                             'between them: save it anew')
         _check_directories(b''.join(exif))  # Pillow joins them
-    elif content[4:8] == b'jP  ':
-        for found in re.finditer(b'\xff\x4f\xff\x51', content):
-            _check_codestream(content, found.start())
+    else:
+        at = {b'\x89PNG': 8, b'RIFF': 12}.get(content[:4], 0 if content[4:8] in (b'jP  ', b'ftyp') else len(content))
+        while at + 8 <= len(content):
+            next(parts)
+            at = _next_part(content, at)
+    if re.match(rb'P[1-6]\s', content) and not re.match(
+            rb'P[1-6](?:(?:\s|#[^\r\n]*[\r\n])+\d+){2,3}\s', content[:4096]):
+        raise ValueError('its header has no width and height, or long comments: save it anew')
+    if content[4:8] == b'jP  ':
+        streams = [found.start() for found in re.finditer(b'\xff\x4f\xff\x51', content)]
+        if len(streams) > 100:
+            raise ValueError(f'it has {len(streams)} codestreams: save it with one')
+        for start in streams:
+            _check_codestream(content, start)
+
+
+def _next_part(content: bytes, at: int) -> int:
+    """Where the next chunk or box of a PNG, WebP, JPEG 2000 or AVIF file begins; behind that of a header its first."""
+    if content.startswith(b'\x89PNG'):
+        return at + 12 + int.from_bytes(content[at:at + 4], 'big')
+    if content.startswith(b'RIFF'):
+        return at + 8 + (int.from_bytes(content[at + 4:at + 8], 'little') + 1) // 2 * 2
+    length = int.from_bytes(content[at:at + 4], 'big')
+    if content[at + 4:at + 8] == b'jp2h':
+        return at + 8
+    return at + max(int.from_bytes(content[at + 8:at + 16], 'big') if length == 1 else length or len(content), 8)
+
+
+def _counted(parts: Iterable) -> Iterator:
+    """The parts of an image one by one; ValueError for more than any program writes: each takes microseconds."""
+    for count, part in enumerate(parts):
+        if count >= MOST_PARTS:
+            raise ValueError(f'it is of more than {MOST_PARTS} parts (chunks, segments, blocks): save it anew')
+        yield part
 
 
 def _check_codestream(content: bytes, start: int) -> None:
@@ -717,8 +757,8 @@ def _check_codestream(content: bytes, start: int) -> None:
     if tiles[0] * tiles[1] * (components + 4) > 2**19:
         raise ValueError(f'it has {tiles[0]} × {tiles[1]} tiles: save it with larger ones')
     wide, blocks, layers, resolutions, steps, progressions, walked = 1 + (components > 256), 0, 1, 1, [32, 32], {}, 0
-    headers = [(start + 2, None), *((part.end() + 8, number(part.end(), 2)) for part in re.compile(
-        rb'\xff\x90\0\x0a').finditer(content, start))]  # of the picture, and of parts of its tiles
+    headers = [(start + 2, None), *((part.end() + 8, number(part.end(), 2)) for part in _counted(re.compile(
+        rb'\xff\x90\0\x0a').finditer(content, start)))]  # of the picture, and of parts of its tiles
     for at, part in headers:
         while (marker := number(at, 2)) not in (0xff90, 0xff93) and at < len(content):
             length, walked = max(number(at + 2, 2), 2), walked + 1
@@ -762,7 +802,7 @@ def _check_directories(content: bytes) -> None:
     Pillow keeps what each of them names.
     """
     entries = named = 0
-    for found in re.finditer(rb'II[*+]\0|MM\0[*+]|II\0\*|MM\*\0', content):  # Pillow reads the last two as well
+    for found in _counted(re.finditer(rb'II[*+]\0|MM\0[*+]|II\0\*|MM\*\0', content)):  # Pillow reads the last two, too
         base, order, word = found.start(), 'little' if found[0][:1] == b'I' else 'big', 8 if b'+' in found[0] else 4
 
         def number(at, size, base=base, order=order):
