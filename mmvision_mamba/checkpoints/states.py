@@ -17,7 +17,7 @@ from ..printable import shown
 from .fields import MOST, are_groups, described, is_count, is_number
 
 _COUNTERS = '.last_step', '._global_step', '.cooldown_counter', '.num_bad_epochs'  # 0 now and then
-_DUMMY = 2, 3  # shape of the parameter that shows what state an optimiser keeps
+_DUMMY = 2, 3, 5, 7, 11  # sides of the parameter that shows what state an optimiser keeps
 
 
 def check_states(checkpoint: Mapping, name: str, wrapper: Any, schedulers: Any) -> None:
@@ -111,34 +111,42 @@ def _optimizer_problems(saved: dict, optimizer: torch.optim.Optimizer, path: str
                 yield f'{path}.param_groups.{i} lacks {key}'
         if (problem := _refusal(optimizer, group)) and not _refusal(optimizer, fresh):
             yield f'{path}.param_groups.{i} can not be ({problem})'
-        kept = None
-        if any(number in states for number in group['params']):
-            kept = _kept(optimizer, {**fresh, **group})  # of another version of torch it may lack some
-            if kept is None and _kept(optimizer, fresh) is not None:
-                yield f'{path}.param_groups.{i} can not be: no step can be made with its settings'
+        kept: dict[int, dict | None] = {}  # by the number of a parameter's sides
         for number, parameter in (next(parameters) for _ in group['params']):
-            if kept is not None and states.get(number):
-                yield from _state_problems(states[number], kept, parameter, f'{path}.state.{number}')
+            if not states.get(number):
+                continue
+            sides = max(parameter.ndim, 1)
+            if sides not in kept:  # `fresh` first: of another version of torch the group may lack some
+                kept[sides] = _kept(optimizer, {**fresh, **group}, sides)
+                if kept[sides] is None and _kept(optimizer, fresh, sides) is not None:
+                    yield f'{path}.param_groups.{i} can not be: no step can be made with its settings'
+            if (own := kept[sides]) is not None:
+                where = f'{path}.state.{number}'
+                yield from _state_problems(states[number], own, parameter, where)
+                if type(optimizer).__module__.startswith('torch.optim.'):  # those keep all from their first step on
+                    yield from (f'{where} has {described(key)}, which {type(optimizer).__name__} does not keep'
+                                for key, value in states[number].items() if key not in own and value is not None)
 
 
 def _refusal(optimizer: torch.optim.Optimizer, group: dict) -> str | None:
     """What the optimiser's class says against the settings of a group; None: nothing."""
     names = inspect.signature(type(optimizer)).parameters
     try:
-        type(optimizer)([torch.nn.Parameter(torch.zeros(_DUMMY))],
+        type(optimizer)([torch.nn.Parameter(torch.zeros(_DUMMY[:2]))],
                         **{key: value for key, value in group.items() if key in names and key != 'params'})
     except Exception as error:  # each class has its own
         return shown(error, 100) or type(error).__name__
     return None
 
 
-def _kept(optimizer: torch.optim.Optimizer, group: dict) -> dict | None:
-    """The state that the optimiser keeps for a parameter of shape `_DUMMY` in `group`; None if it can't be told."""
+def _kept(optimizer: torch.optim.Optimizer, group: dict, sides: int) -> dict | None:
+    """The state that the optimiser keeps for a parameter of the first `sides` of `_DUMMY` in `group`; None if it can't
+    be told."""
     try:
         probe = copy.copy(optimizer)
         device = optimizer.param_groups[0]['params'][0].device
-        parameter = torch.nn.Parameter(torch.zeros(_DUMMY, device=device))
-        parameter.grad = torch.zeros(_DUMMY, device=device)
+        parameter = torch.nn.Parameter(torch.zeros(_DUMMY[:sides], device=device))
+        parameter.grad = torch.zeros_like(parameter)
         probe.param_groups, probe.state = [{**group, 'params': [parameter]}], defaultdict(dict)
         type(probe).step(probe)
         return dict(probe.state[parameter])
@@ -149,9 +157,11 @@ def _kept(optimizer: torch.optim.Optimizer, group: dict) -> dict | None:
 def _state_problems(state: dict, kept: dict, parameter: Tensor, path: str) -> Iterator[str]:
     for key, fresh in kept.items():
         value = state.get(key)
-        if isinstance(fresh, Tensor) and tuple(fresh.shape) == _DUMMY:
-            if not isinstance(value, Tensor) or value.shape != parameter.shape or not value.is_floating_point():
-                yield f'{path}.{key} must be floating-point of shape {tuple(parameter.shape)}, got {described(value)}'
+        if isinstance(fresh, Tensor) and tuple(fresh.shape) == _DUMMY[:max(parameter.ndim, 1)]:
+            if not isinstance(value, Tensor) or value.shape != parameter.shape or not value.is_floating_point() \
+                    or torch.finfo(value.dtype).bits < torch.finfo(parameter.dtype).bits:
+                yield (f'{path}.{key} must be {str(parameter.dtype).removeprefix("torch.")} of shape '
+                       f'{tuple(parameter.shape)}, got {described(value)}')
         elif isinstance(fresh, Number) or (isinstance(fresh, Tensor) and fresh.ndim == 0):
             number = _number(value)
             if not is_number(number) or not 0 <= number < MOST:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATA_SAMPLERS
+from mmengine.registry import DATA_SAMPLERS, OPTIMIZERS
 from mmengine.runner import Runner, load_checkpoint
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, get_worker_info
 
@@ -298,6 +298,42 @@ def test_parameters_without_a_state_of_the_optimizer_are_said(left, tmp_path):
     runner(tmp_path, resume=True, load_from=str(path), **options).train()
     said = f'no state of the optimizer for {count - left} parameters, for which it begins anew'
     assert any(said in log.read_text() for log in tmp_path.rglob('*.log'))
+
+
+@OPTIMIZERS.register_module(force=True)
+class ByShape(torch.optim.SGD):
+    """Its states of matrices and of vectors differ, as Adafactor's do."""
+
+    def step(self, closure=None):
+        super().step(closure)
+        for group in self.param_groups:
+            for parameter in group['params']:
+                self.state[parameter].update({f'side {i}': torch.zeros(n) for i, n in enumerate(parameter.shape)})
+
+
+@pytest.mark.parametrize(('optimizer', 'change', 'message'), [
+    ('AdamW', lambda state: state.update(exp_avg=state['exp_avg'].half()),
+     r'state\.\d+\.exp_avg must be float32 of shape \(.*\), got float16'),
+    ('AdamW', lambda state: state.update(exp_avg_sq=state['exp_avg_sq'].bfloat16()), 'got bfloat16'),
+    ('SGD', lambda state: state.update(exp_avg=torch.zeros(3)), "has exp_avg, which SGD does not keep"),
+    ('AdamW', lambda state: state.update(exp_avg=state['exp_avg'].double()), None),
+    ('ByShape', lambda state: None, None)])
+def test_states_that_no_run_writes_are_refused(optimizer, change, message, tmp_path):
+    options = dict(optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type=optimizer, lr=0.01)))
+    short = dict(type='IterBasedTrainLoop', max_iters=5)
+    runner(tmp_path, train_cfg=short, **options).train()
+    path = tmp_path / 'iter_5.pth'
+    checkpoint = torch.load(path, weights_only=False)
+    state = checkpoint['optimizer']['state']
+    change(state.setdefault(list(state)[-1] if state else 0, {}))
+    torch.save(checkpoint, path)
+    run = runner(tmp_path, resume=True, load_from=str(path), train_cfg=dict(short, max_iters=6), **options)
+    if message:
+        with pytest.raises(CheckpointError, match=message):
+            run.train()
+    else:
+        run.train()
+        assert run.iter == 6
 
 
 def damage(path, how):
