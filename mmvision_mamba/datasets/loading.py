@@ -1,7 +1,7 @@
 """Loading transforms whose errors name the file that they can't load."""
 import io
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import cv2
 import mmcv
@@ -211,7 +211,7 @@ class CheckedAnnotations(BaseTransform):
         if path and (problem := self._header_problem(path)):
             raise _file_error(path, problem)
         image = results.get('img_path')
-        if problem := self._objects_problem(results):
+        for _, problem in self.objects_problems(results):
             raise DataError(f'{image}: {problem}')
         try:
             loaded = self.loader(results)
@@ -247,18 +247,23 @@ class CheckedAnnotations(BaseTransform):
             raise DataError(f'{path}: {stretched}')
         return None
 
-    def _objects_problem(self, results: dict) -> str | None:
-        """Problem of an image's objects that would take more than is allowed, or be too much for pycocotools."""
+    def objects_problems(self, results: dict) -> Iterator[tuple[str, str]]:
+        """Yield (kind of problem, phrase) of an image's objects that ask for more than is allowed, or can't be decoded.
+
+        Args:
+            results: `instances`, and `ori_shape` (H, W), without which masks are not looked at.
+        """
         objects, size = results.get('instances') or (), results.get('ori_shape')
         if len(objects) > OBJECTS.value:
-            return f'it has {len(objects)} objects, and {OBJECTS.value} are allowed ({OBJECTS.way_out})'
+            yield 'too many objects', (f'it has {len(objects)} objects, and {OBJECTS.value} are allowed '
+                                       f'({OBJECTS.way_out})')
         for item in objects:
             if item.get('bbox') is not None and not all(map(is_coordinate, item['bbox'])):
-                return f'it has an object whose box is {shown(item["bbox"], 100)}'
-        if not size or not getattr(self.loader, 'with_mask', False):
-            return None
-        return masks_problem([item['mask'] for item in objects if item.get('mask')], *size,
-                             as_bitmaps=getattr(self.loader, 'poly2mask', True))
+                yield 'box not finite', f'it has an object whose box is {shown(item["bbox"], 100)}'
+        if size and getattr(self.loader, 'with_mask', False) and (problem := masks_problem(
+                [item['mask'] for item in objects if item.get('mask')], *size,
+                as_bitmaps=getattr(self.loader, 'poly2mask', True))):
+            yield 'masks', problem
 
     def __repr__(self) -> str:
         return repr(self.loader)

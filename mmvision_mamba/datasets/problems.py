@@ -98,6 +98,8 @@ KINDS = {
                          'export the PNGs and the annotation file together, the PNGs as RGB of 8 bits'),
     'polygon broken': Kind('error', 'polygons that are no flat lists of finite coordinates in or near the image',
                            'correct or remove them: [[x1, y1, x2, y2, x3, y3, …], …], in pixels'),
+    'masks': Kind('error', "images whose masks can't be decoded, or take more memory than is allowed",
+                  'correct or simplify them, cut the images into tiles, or set the environment variable'),
     'mask too large': Kind('error', 'masks that take more memory to decode than is allowed', 'simplify the polygons'),
     'too many objects': Kind('error', 'images with more objects than are allowed',
                              'cut the images into tiles, remove objects, or set the environment variable'),

@@ -14,7 +14,14 @@ from torch.utils.data import DataLoader
 from ..datasets.coco_annotations import file_name
 from ..datasets.coco_files import check_lists
 from ..datasets.image_files import file_content, image_problem, label_map_problem, range_of_16_bits, stretched_labels
-from ..datasets.loading import CheckedLoadImageFromFile, image_loader, is_coordinate, known_labels
+from ..datasets.loading import (
+    CheckedAnnotations,
+    CheckedLoadImageFromFile,
+    annotated_size,
+    image_loader,
+    is_coordinate,
+    known_labels,
+)
 from ..datasets.mask_values import used_palette
 from ..datasets.problems import KINDS, Contents, Problem
 from ..datasets.usage import Usage, built_usage, coco_usage
@@ -201,17 +208,18 @@ def _check_built(report: DatasetReport, cfg: Config, dataset: dict, cls: type) -
     report.usage = built_usage(built, learns=not loads_seg_maps(dataset, cls))
     contents.images = len(built)
     contents.classes.update(dict.fromkeys(names, 0))
-    load_map = _map_loader(dataset, cfg) if loads_seg_maps(dataset, cls) else None
+    loader = CheckedAnnotations(_annotation_loader(dataset, cfg))
+    load_map = loader.loader if loads_seg_maps(dataset, cls) else None
     files = []
     for info in map(built.get_data_info, range(len(built))):
         path = info['img_path'][0] if isinstance(info['img_path'], list) else info['img_path']
         instances = info.get('instances') or []
         contents.empty += not instances and load_map is None
+        report.problems += [Problem(kind, path, problem) for kind, problem in loader.objects_problems(
+            dict(info, ori_shape=annotated_size(info)))]
         for instance in instances:
             x1, y1, x2, y2 = instance['bbox']
-            if not all(map(is_coordinate, instance['bbox'])):
-                report.problems.append(Problem('box not finite', path, shown(instance['bbox'])))
-            else:
+            if all(map(is_coordinate, instance['bbox'])):
                 label = instance['bbox_label']
                 contents.add_box(names[label] if label < len(names) else str(label), x2 - x1, y2 - y1)
                 contents.crowds += bool(instance.get('ignore_flag'))
@@ -231,7 +239,7 @@ class _MapReader(NamedTuple):
         return self.transform(dict(self.info, seg_fields=[]))['gt_seg_map']
 
 
-def _map_loader(dataset: dict, cfg: Config) -> Callable | None:
+def _annotation_loader(dataset: dict, cfg: Config) -> Callable | None:
     """The pipeline's `LoadAnnotations`, built; None if it has none."""
     for step in dataset.get('pipeline') or ():
         if isinstance(step, dict) and class_name(step.get('type')) == 'LoadAnnotations':

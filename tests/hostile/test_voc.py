@@ -1,10 +1,13 @@
 """Pascal VOC's XML files, broken or hostile: refused in a line that names the file; reported by check-dataset."""
+import json
+
 import pytest
-from mmengine.registry import DefaultScope
+from mmdet.datasets import CocoDataset
+from mmengine.registry import DATASETS, DefaultScope
 
 from mmvision_mamba.preflight.report import check_config
 
-from ..helpers.tiny_datasets import CLASSES, coco_dataset, picture, write
+from ..helpers.tiny_datasets import CLASSES, coco_config, coco_content, coco_dataset, picture, write
 
 OBJECT = ('<object><name>square</name><bndbox><xmin>{}</xmin><ymin>5</ymin><xmax>30</xmax><ymax>30</ymax></bndbox>'
           '</object>')
@@ -21,6 +24,12 @@ REFUSED = {
     'a box beyond 64 bits': (PAGE.format(OBJECT.format('-1' + '0' * 30)), 'an object whose box is [-1000000'),
     'a size in words': (PAGE.replace('40', '\nFORGED\x85'), r"can not read it (ValueError: invalid literal"),
     'no size, and no image': ('<annotation></annotation>', 'can not read it (error')}
+
+
+@DATASETS.register_module(force=True)
+class OwnCoco(CocoDataset):
+    def load_data_list(self):
+        return super().load_data_list()
 
 
 @pytest.fixture
@@ -42,6 +51,25 @@ def cfg(tmp_path):
 
 def test_the_good_ones_work(cfg, run):
     assert len(run(cfg).samples) == 3
+
+
+def test_bounds_that_loading_keeps_to_are_reported(cfg, run, tmp_path, monkeypatch):
+    """By check-dataset in the same words, of a data set's own class too: here one that has masks."""
+    monkeypatch.setenv('MMVISION_MAMBA_MAX_OBJECTS', '100')
+    write(tmp_path / 'voc/ann/1.xml', PAGE.format(OBJECT.format(5) * 101))
+    words = 'it has 101 objects, and 100 are allowed (MMVISION_MAMBA_MAX_OBJECTS=NUMBER in the environment'
+    assert f'1.jpg: {words}' in run(cfg).refused
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        problem, = [problem for report in check_config(cfg, ('train',)) for problem in report.problems]
+        assert problem.kind == 'too many objects' and problem.where.endswith('1.jpg') and words in problem.detail
+        content = coco_content()
+        content['annotations'][1]['segmentation'] = dict(size=[36, 40], counts=[100])
+        write(tmp_path / 'mine/annotations/train.json', json.dumps(content))
+        own = coco_config(str(tmp_path / 'mine'))
+        own.train_dataloader.dataset.update(type='OwnCoco', pipeline=[
+            dict(type='LoadImageFromFile'), dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)])
+        problem, = [problem for report in check_config(own, ('train',)) for problem in report.problems]
+    assert problem.kind == 'masks' and '/1.jpg' in problem.where and 'counts cover 100 of 1440' in problem.detail
 
 
 @pytest.mark.parametrize('name', REFUSED)
