@@ -28,9 +28,21 @@ def _number(name: str) -> int:
         ConfigError: it is something else.
     """
     given = os.environ.get(name) or '0'
-    if not (given.isascii() and given.isdecimal()):
+    if not (given.isascii() and given.isdecimal() and len(given) < 19):
         raise ConfigError(f'{name}={given[:40]!r} in the environment: expected a number, as torchrun and Slurm set it')
     return int(given)
+
+
+def check_environment() -> None:
+    """Check the variables that say which process of a job this is: mmengine reads some of them in every process.
+
+    Raises:
+        ConfigError: one is no number.
+    """
+    for name in ('RANK', 'LOCAL_RANK', 'WORLD_SIZE', 'SLURM_PROCID', 'SLURM_LOCALID'):
+        if os.environ.get(name) == '':
+            del os.environ[name]  # set to nothing is not set, but for mmengine
+        _number(name)
 
 
 def print_once(text: str) -> None:
@@ -55,13 +67,16 @@ def join_processes(launcher: str, dist_cfg: dict) -> None:
     """Initialise the process group, unless that is done: over gloo on CPUs, else as mmengine's `init_dist` does.
 
     Raises:
-        ConfigError: on CPUs, a launcher that needs GPUs, or Slurm's in a process that srun did not start.
+        ConfigError: torchrun's launcher without its variables, or with impossible ones; on CPUs, a launcher that needs
+            GPUs, or Slurm's in a process that srun did not start.
     """
     import torch
     from mmengine.device import get_device
     from mmengine.dist import init_dist, is_distributed
     if is_distributed():
         return
+    if launcher == 'pytorch' and 'init_method' not in dist_cfg:
+        _check_torchrun_environment()
     if get_device() != 'cpu':
         init_dist(launcher, **dist_cfg, **(_elastic_store() if launcher == 'pytorch' else {}))
         return
@@ -95,8 +110,20 @@ def _elastic_store() -> dict:
     if environment.get('TORCHELASTIC_USE_AGENT_STORE') != 'True' or get_device() not in ('cuda', 'cpu'):
         return {}
     store = torch.distributed.TCPStore(environment['MASTER_ADDR'], int(environment['MASTER_PORT']), is_master=False)
-    store = torch.distributed.PrefixStore(f'attempt_{environment["TORCHELASTIC_RESTART_COUNT"]}', store)
+    store = torch.distributed.PrefixStore(f'attempt_{environment.get("TORCHELASTIC_RESTART_COUNT", "0")}', store)
     return dict(store=store, rank=int(environment['RANK']), world_size=int(environment['WORLD_SIZE']))
+
+
+def _check_torchrun_environment() -> None:
+    """Raise ConfigError where PyTorch could not join processes by the environment, or would wait for ever."""
+    for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT'):
+        if not os.environ.get(name):
+            raise ConfigError(f'--launcher pytorch: {name} is not set in the environment: start the tool with torchrun')
+    size = _number('WORLD_SIZE')
+    for name, least, most in (('WORLD_SIZE', 1, 2**20), ('RANK', 0, size - 1), ('MASTER_PORT', 0, 2**16 - 1)):
+        if not least <= _number(name) <= most:
+            raise ConfigError(f'{name}={os.environ[name][:40]} in the environment: expected {least} to {most}, as '
+                              'torchrun sets it')
 
 
 def _read_slurm_environment() -> None:

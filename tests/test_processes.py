@@ -10,6 +10,7 @@ from mmvision_mamba.processes import is_first_process, join_processes, part_proc
 
 VARIABLES = ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST',
              'TORCHELASTIC_USE_AGENT_STORE')
+TORCHRUN = dict(RANK=0, WORLD_SIZE=2, MASTER_ADDR='127.0.0.1', MASTER_PORT=29500)
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason='of a machine without a GPU')
 
 
@@ -40,7 +41,14 @@ def test_the_first_process_prints_and_warns(variables, first, environment, capsy
 @pytest.mark.parametrize(('launcher', 'variables', 'message'), [
     ('mpi', {}, '--launcher mpi needs GPUs; on CPUs use --launcher pytorch'),
     ('slurm', {}, "--launcher slurm: 'SLURM_PROCID' is not set: start the tool with srun"),
-    ('slurm', dict(SLURM_PROCID=0), "'SLURM_NTASKS' is not set")])
+    ('slurm', dict(SLURM_PROCID=0), "'SLURM_NTASKS' is not set"),
+    ('pytorch', dict(RANK=0, WORLD_SIZE=1, MASTER_PORT=1), 'MASTER_ADDR is not set in the environment: start the tool'),
+    ('pytorch', dict(TORCHRUN, WORLD_SIZE='abc'), "WORLD_SIZE='abc' in the environment: expected a number"),
+    ('pytorch', dict(TORCHRUN, WORLD_SIZE='0'), 'WORLD_SIZE=0 in the environment: expected 1 to'),
+    ('pytorch', dict(TORCHRUN, WORLD_SIZE='-1'), "WORLD_SIZE='-1' in the environment: expected a number"),
+    ('pytorch', dict(TORCHRUN, RANK=2), 'RANK=2 in the environment: expected 0 to 1, as torchrun'),
+    ('pytorch', dict(TORCHRUN, MASTER_PORT=70000), 'MASTER_PORT=70000 in the environment: expected 0 to 65535'),
+    ('pytorch', dict(TORCHRUN, MASTER_PORT='٣'), 'MASTER_PORT=.* expected a number')])
 def test_launchers_that_can_not_be(launcher, variables, message, environment):
     environment(**variables)
     with pytest.raises(ConfigError, match=message):

@@ -16,9 +16,10 @@ from ..checkpoints import enforce_safe_reading
 from ..errors import ConfigError
 from ..limits import limit_opencv
 from ..printable import shown
+from ..processes import check_environment
 from ..text import check_names, did_you_mean
 from ..version import __version__
-from .errors import closed_output, printable_output, raising_user_errors, user_errors
+from .errors import closed_output, interruptions, printable_output, raising_user_errors, user_errors
 
 # In the order of the help.
 COMMANDS = ('train', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset',
@@ -41,7 +42,7 @@ def main(command: str | None = None, argv: Sequence[str] | None = None) -> int:
         command: one of `COMMANDS`, for the scripts in tools/. None: the first argument names it.
         argv: the arguments. Default: those of the process.
     """
-    with closed_output():
+    with interruptions(), closed_output():
         return _main(command, sys.argv[1:] if argv is None else [str(argument) for argument in argv])
 
 
@@ -78,6 +79,7 @@ def main_of(command: str, argv: Sequence[str], prog: str | None = None) -> int:
     limit_opencv()
     printable_output()
     with user_errors():
+        check_environment()
         args = parser.parse_args(argv)
         check_outputs(args)
         use_published(args)
@@ -102,6 +104,7 @@ def call(command: str, **options: Any) -> int:
     enforce_safe_reading()
     limit_opencv()
     with raising_user_errors():
+        check_environment()
         args = argparse.Namespace(**{name: action.default for name, action in actions.items()} | values)
         check_outputs(args)
         use_published(args)

@@ -66,6 +66,19 @@ def closed_output() -> Iterator[None]:
         sys.exit(141)
 
 
+@contextlib.contextmanager
+def interruptions() -> Iterator[None]:
+    """Have a process that is interrupted (Ctrl-C, SIGINT) end with a word in place of a traceback.
+
+    It ends as by the signal, 130 for a shell, which then stops a script that has started it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.excepthook = lambda *_: print('interrupted', file=sys.stderr, flush=True)
+        raise
+
+
 def _is_closed(stream: TextIO) -> bool:
     """Whether a stream is a pipe without a reader."""
     try:
@@ -145,7 +158,8 @@ class Start:
 
 @contextlib.contextmanager
 def removing_failed_start(work_dir: str, alone: bool = False) -> Iterator[Start]:
-    """Make `work_dir`, and remove a run's logs from it if an error of the input ends it before its first iteration.
+    """Make `work_dir`, and remove a run's logs from it if an error of the input, or Ctrl-C, ends it before its first
+    iteration.
 
     What others wrote there stays; after a bug nothing is removed.
 
@@ -169,10 +183,11 @@ def removing_failed_start(work_dir: str, alone: bool = False) -> Iterator[Start]
                     stack.enter_context(hold(work_dir, wait=120 if was_restarted() else 1))
             try:
                 yield start
-            except Exception as error:
+            except (Exception, KeyboardInterrupt) as error:
                 # mmengine 0.10.7 has no seam here: `runner.iter` builds the loop, which may be just what failed.
                 iterations = getattr(getattr(start.runner, '_train_loop', None), 'iter', 0)
-                failed = not iterations and _user_message(error) is not None
+                failed = not iterations and (
+                    isinstance(error, KeyboardInterrupt) or _user_message(error) is not None)
                 if failed:
                     remove_log_folders(work_dir)
                 raise
@@ -209,6 +224,9 @@ def _user_message(error: Exception) -> str | None:
     if isinstance(error, KeyError | AttributeError | AssertionError | RuntimeError) and _of_library(_raised_in(error)) \
             and (missing := missing_in_pipeline(error)) is not None:
         return missing
+    if built and _of_library(built.__module__) and isinstance(error, RuntimeError) \
+            and _raised_in(error).startswith('torch.nn.'):  # sides below 0, or beyond what memory there is
+        return f'{built.__name__}, as the config has it: {shown(error)}'
     if isinstance(error, ValueError | AssertionError | KeyError) and built \
             and (_of_library(built.__module__) or _raised_by_library(error, built)):
         said = error.args[0] if error.args else traceback.extract_tb(error.__traceback__)[-1].line  # a bare assertion
@@ -252,10 +270,12 @@ def _on_cpu() -> bool:
 
 
 def _class_being_built(step):
-    """The class whose construction from a config failed, or None."""
+    """The class whose construction from a config failed, or None. PyTorch's own, which others build, say less."""
     built = None
     while step is not None:
         if step.tb_frame.f_code.co_name == 'build_from_cfg':
-            built = step.tb_frame.f_locals.get('obj_cls', built)
+            found = step.tb_frame.f_locals.get('obj_cls', built)
+            if built is None or not getattr(found, '__module__', '').startswith('torch.nn.'):
+                built = found
         step = step.tb_next
     return built if inspect.isclass(built) else None

@@ -45,8 +45,34 @@ def check_outputs(args: argparse.Namespace, cfg: Any = None) -> None:
             continue
         named = [path for name, value in vars(args).items() if name != option
                  for path in (value if isinstance(value, (list, tuple)) else [value])]
-        if any(_is_file(path, out) for path in named) or (cfg is not None and _names(dict(cfg.items()), out)):
+        named += [cfg.filename] if cfg is not None else []
+        if any(_is_file(path, out) for path in named) or (cfg is not None and _names(dict(cfg.items()), out)) \
+                or any(_is_file(path, out) for config in named if _is_config(config) for path in _files_of(config)):
             raise ConfigError(f"'{shown(out)}' is an input of this command, and can't be its output: name another file")
+
+
+def check_work_dir(cfg: Any) -> None:
+    """Raise ConfigError where what a run writes to its work directory would replace a file that its config consists of.
+
+    The config that a run wrote there may be written again.
+    """
+    from ..engine.config_files import holds_values_alone
+    first, *inherited = _files_of(cfg.filename)
+    written = [Path(cfg.work_dir, name) for name in (first.name, 'metrics.json')]
+    for path in (*inherited, *([] if holds_values_alone(first) else [first])):
+        if any(_is_file(path, file) for file in written):
+            raise ConfigError(f"'{shown(path)}' is a part of the config, and a run writes a file of this name to its "
+                              'work directory: name another --work-dir')
+
+
+def _is_config(path: Any) -> bool:
+    return isinstance(path, (str, Path)) and Path(path).suffix in ('.py', '.json', '.yaml', '.yml') \
+        and os.path.isfile(path)
+
+
+def _files_of(config: str | Path) -> list[Path]:
+    from ..preflight.given import files_of  # imports mmengine
+    return files_of(Path(config))
 
 
 def _is_file(path: Any, file: str | Path) -> bool:

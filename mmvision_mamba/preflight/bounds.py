@@ -8,33 +8,26 @@ from mmengine import fileio
 
 from ..errors import ConfigError
 from ..printable import shown
-from .given import bases
+from .given import files_of
 
 VALUES = 1_000_000  # of a YAML or JSON file, aliases written out
 _BITS = 1023  # of a whole number: a larger one is no float, and may have more digits than Python prints
 
 
-def check_files(path: Path, seen: set[Path] | None = None) -> None:
+def check_files(path: Path) -> None:
     """Raise ConfigError where aliases of a YAML file, a config or one that it inherits from, stand for too much.
 
     Files that can't be read, or inherit from themselves, are left to mmengine.
 
     Args:
         path: the config.
-        seen: files that have been looked at. Default: none.
     """
-    seen = set() if seen is None else seen
-    seen.add(path)
-    found: list[Path] = []
-    values: float = 0
-    with contextlib.suppress(Exception):
-        found = bases(path)
-        values = _values(fileio.load(path), {}) if path.suffix in ('.yaml', '.yml') else 0
-    for base in found:
-        if base not in seen:
-            check_files(base, seen)
-    if values > VALUES:
-        raise ConfigError(f'{path}: its aliases stand for more than {VALUES} values. Write out what it is to hold')
+    for file in files_of(path):
+        values: float = 0
+        with contextlib.suppress(Exception):
+            values = _values(fileio.load(file), {}) if file.suffix in ('.yaml', '.yml') else 0
+        if values > VALUES:
+            raise ConfigError(f'{file}: its aliases stand for more than {VALUES} values. Write out what it is to hold')
 
 
 def _values(node: Any, known: dict[int, float]) -> float:

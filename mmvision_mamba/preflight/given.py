@@ -1,4 +1,5 @@
 """Which values of a config its user has set, and which it inherits from where `custom_data` is none."""
+import contextlib
 import re
 from pathlib import Path
 
@@ -40,6 +41,18 @@ def _source(path: Path) -> Path | None:
         if (found := _source(base)) is not None:
             return found
     return path if re.search(r'^\s*["\']?custom_data["\']?\s*[=:]', path.read_text(encoding='utf-8'), re.M) else None
+
+
+def files_of(path: Path) -> list[Path]:
+    """The file of a config, and all that it inherits from; those that can't be read are left out."""
+    found, todo = [], [path]
+    while todo:
+        path = todo.pop()
+        if path not in found:
+            found.append(path)
+            with contextlib.suppress(Exception):  # whoever reads the config says it best
+                todo += bases(path)
+    return found
 
 
 def bases(path: Path) -> list[Path]:

@@ -371,3 +371,36 @@ def test_an_input_is_no_output(arguments, tool, tmp_path, monkeypatch):
     result = tool(*arguments)
     assert result.code == 2 and 'is an input of this command, and can' in result.err, result.err
     assert all(path.read_text() == 'content' for path in tmp_path.glob('*.*') if path.is_file())
+
+
+def test_a_config_is_not_replaced(tool, configs, shapes, tmp_path):
+    """Nor what it inherits from: by --out, by the config that a run writes beside its checkpoints, or its metrics.
+
+    What a run has written there may be written again.
+    """
+    config = tmp_path / 'own/run.py'
+    config.parent.mkdir()
+    shutil.copy(configs.segmentor, tmp_path / 'base.py')
+    config.write_text(f"_base_ = '../base.py'\ndata_root = '{shapes}'\n")
+    first = tool('check_dataset', config, '--json', tmp_path / 'base.py')
+    assert first.code == 2 and "base.py' is an input of this command, and can't be its output" in first.err, first.err
+    for place, name in (('base', 'run.py'), ('metrics', 'metrics.json'), ('own', 'run.py')):
+        other = config
+        if place != 'own':
+            (tmp_path / place).mkdir()
+            (tmp_path / place / name).write_text(
+                "_base_ = '../own/run.py'" if place == 'base' else '{"_base_": "../own/run.py"}')
+            (tmp_path / place / 'sub').mkdir()
+            other = tmp_path / place / 'sub/run.py'
+            other.write_text(f"_base_ = '../{name}'")
+        before = (tmp_path / place / name).read_text()
+        result = tool('train', other, '--work-dir', tmp_path / place)
+        assert result.code == 2 and f"/{name}' is a part of the config, and a run" in result.err, result.err
+        assert (tmp_path / place / name).read_text() == before
+    from mmvision_mamba.engine.config_files import holds_values_alone
+    from mmvision_mamba.preflight.read import read_config
+    written = tmp_path / 'written.py'
+    read_config(config).dump(written)
+    assert holds_values_alone(written) and not holds_values_alone(config)
+    written.write_text(f'{written.read_text()}# mine')
+    assert not holds_values_alone(written)

@@ -23,7 +23,7 @@ from ...preflight.read import read_config
 from ...preflight.usage import check_usage
 from ...preflight.value_types import check_argument_types, check_containers
 from ...processes import print_once
-from ..options import check_outputs
+from ..options import check_outputs, check_work_dir
 
 
 def load_config(args: argparse.Namespace, dataloader: str) -> Config:
@@ -44,6 +44,7 @@ def load_config(args: argparse.Namespace, dataloader: str) -> Config:
     cfg.launcher = args.launcher
     cfg.work_dir = next(path for path in (args.work_dir, cfg.get('work_dir'), str(
         Path('work_dirs') / Path(args.config).stem)) if path is not None)
+    check_work_dir(cfg)
     return cfg
 
 
