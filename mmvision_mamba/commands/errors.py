@@ -224,13 +224,13 @@ def _user_message(error: Exception) -> str | None:
     if isinstance(error, KeyError | AttributeError | AssertionError | RuntimeError) and _of_library(_raised_in(error)) \
             and (missing := missing_in_pipeline(error)) is not None:
         return missing
-    if built and _of_library(built.__module__) and isinstance(error, RuntimeError) \
-            and _raised_in(error).startswith('torch.nn.'):  # sides below 0, or beyond what memory there is
-        return f'{built.__name__}, as the config has it: {shown(error)}'
     if isinstance(error, ValueError | AssertionError | KeyError) and built \
             and (_of_library(built.__module__) or _raised_by_library(error, built)):
         said = error.args[0] if error.args else traceback.extract_tb(error.__traceback__)[-1].line  # a bare assertion
         return f'{built.__name__}, as the config has it: {" ".join(str(said).split())}'
+    if isinstance(error, RuntimeError | LookupError | AttributeError | ArithmeticError) and built \
+            and _of_library(built.__module__) and _of_library(_raised_in(error)):  # such as sides below 0
+        return f'{built.__name__}, as the config has it: {shown(error) or type(error).__name__}'
     if isinstance(error, TypeError) and 'mmengine' in sys.modules:
         from ..preflight.keys import unknown_argument
         if (message := unknown_argument(error, built)) is not None:

@@ -76,7 +76,8 @@ def _files_of(config: str | Path) -> list[Path]:
 
 
 def _is_file(path: Any, file: str | Path) -> bool:
-    return isinstance(path, (str, Path)) and os.path.isfile(path) and os.path.samefile(path, file)
+    return isinstance(path, (str, Path)) and os.path.isfile(path) and os.path.isfile(file) \
+        and os.path.samefile(path, file)
 
 
 def _names(value: Any, file: str | Path, root: str = '', images: bool = False) -> bool:

@@ -19,6 +19,9 @@ def missing_in_pipeline(error: Exception) -> str | None:
     elif isinstance(error, AttributeError):
         match = _ABSENT.search(str(error))
         key = match[1] if match else None
+    elif isinstance(error, RuntimeError) and 'always return None' in str(error):  # mmdet's MultiImageMixDataset
+        return (f'{_pipeline(error)}: it gives nothing for the images that were tried: a step leaves out all their '
+                'objects, or max_refetch is too small')
     elif isinstance(error, RuntimeError):
         if 'stack expects each tensor to be equal size' not in str(error):
             return None

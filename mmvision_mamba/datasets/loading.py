@@ -27,7 +27,7 @@ from .image_files import (
     wrong_size,
 )
 from .image_formats import read_header
-from .pipelines import CheckedPipeline
+from .pipelines import CheckedPipeline, CheckedStep
 
 _GOOD = b'BM' + struct.pack('<IIIIiiHHIIiiII', 58, 0, 54, 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0) + bytes(4)  # a black pixel
 
@@ -344,6 +344,8 @@ def use_checked_loading(dataset, labels: Collection[int] | None = None, place: s
         dataset.pipeline = _checked(pipeline, labels)
         if type(pipeline) is Compose:
             dataset.pipeline = CheckedPipeline(dataset.pipeline, place)
+        elif isinstance(pipeline, list):
+            pipeline[:] = [step if isinstance(step, CheckedStep) else CheckedStep(step, place) for step in pipeline]
 
 
 def _checked(part, labels: Collection[int] | None):

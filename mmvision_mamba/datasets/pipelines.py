@@ -1,4 +1,7 @@
 """Pipelines whose errors say which of their steps is missing."""
+from collections.abc import Callable
+from functools import partial
+
 from mmengine.dataset import Compose
 
 from ..errors import ConfigError
@@ -38,16 +41,45 @@ class CheckedPipeline(Compose):
 
     def __call__(self, data: dict) -> dict | None:
         for step in self.transforms:
-            try:
-                result = step(data)
-            except KeyError as error:
-                key = error.args[0] if error.args else None
-                if not isinstance(key, str) or key not in _MAKERS or key in data:
-                    raise
-                name = repr(step).partition('(')[0]  # of the step that a checked one wraps
-                raise ConfigError(f"{self.place}: {name} takes '{key}', which no step before it gives: add "
-                                  f'{_MAKERS[key]} before it') from error
+            result = _explained(step, step, self.place, data)
             if result is None:
                 return None
             data = result
         return data
+
+
+class CheckedStep:
+    """A step of a pipeline that is a list, as mmdet's `MultiImageMixDataset` has it; errors as of `CheckedPipeline`.
+
+    Args:
+        step: the wrapped transform; what it has besides is found here.
+        place: of the pipeline in the config, for messages.
+    """
+
+    def __init__(self, step: Callable, place: str):
+        self.step, self.place = step, place
+
+    def __call__(self, data: dict) -> dict | None:
+        return _explained(self.step, self.step, self.place, data)
+
+    def __getattr__(self, name: str):
+        if name == 'step':  # of a copy that is being made
+            raise AttributeError(name)
+        value = getattr(self.step, name)
+        return partial(_explained, value, self.step, self.place) if name == 'get_indexes' else value
+
+    def __repr__(self) -> str:
+        return repr(self.step)
+
+
+def _explained(call: Callable, step: Callable, place: str, data):
+    """call(data), of a step; a KeyError for a key of the results that transforms make says what is missing."""
+    try:
+        return call(data)
+    except KeyError as error:
+        key = error.args[0] if error.args else None
+        if not isinstance(key, str) or key not in _MAKERS or (isinstance(data, dict) and key in data):
+            raise
+        name = repr(step).partition('(')[0]  # of the step that a checked one wraps
+        raise ConfigError(f"{place}: {name} takes '{key}', which no step before it gives: add {_MAKERS[key]} before "
+                          'it') from error

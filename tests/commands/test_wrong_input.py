@@ -223,6 +223,29 @@ def test_a_warning_of_what_an_error_then_tells_is_left_out(capsys):
     assert capsys.readouterr().err == f'warning: {WITHOUT_PARTS} mmcv: it is broken.\n  mend it\n'
 
 
+@pytest.mark.parametrize(('steps', 'message'), [
+    ("dict(type='Mosaic', img_scale=(64, 64))", "Mosaic takes 'gt_bboxes', which no step before it gives: add Load"),
+    ("dict(type='MixUp', img_scale=(64, 64))", "MixUp takes 'gt_bboxes', which no step before it gives")])
+def test_a_step_that_several_images_are_mixed_without(steps, message, fails, configs, shapes):
+    """In the pipeline of mmdet's wrapper for such steps, whose images the inner one loads."""
+    configs.detector.write_text(configs.detector.read_text() + f"""
+train_dataloader.update(num_workers=0, persistent_workers=False, dataset=dict(
+    _delete_=True, type='MultiImageMixDataset', pipeline=[{steps}, dict(type='PackDetInputs')], dataset=dict(
+        type='CocoDataset', data_root='{shapes}', ann_file='annotations/instances_train.json',
+        data_prefix=dict(img='train/'), metainfo=dict(classes=('ellipse', 'rectangle', 'triangle')),
+        pipeline=[dict(type='LoadImageFromFile')])))
+""")
+    assert f'train_dataloader.dataset.pipeline: {message}' in fails('train', configs.detector)
+
+
+@pytest.mark.parametrize('command', ['infer', 'model_info'])
+def test_a_negative_number_of_classes(command, tool, model_files):
+    given = [model_files.segmentor.checkpoint, 'a.png'] if command == 'infer' else []
+    result = tool(command, model_files.segmentor.config, *given, '--cfg-options', 'model.decode_head.num_classes=-1')
+    assert result.code == 2 and 'UPerHead, as the config has it: Trying to create tensor' in result.err, result.err
+    assert len(result.errors) == 1 and 'Traceback' not in result.err
+
+
 # Data ---------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('kind', ['detector', 'segmentor'])
