@@ -221,6 +221,8 @@ def _user_message(error: Exception) -> str | None:
     built = _class_being_built(error.__traceback__)
     if isinstance(error, KeyError) and 'is not in the' in str(error):
         return shown(str(error.args[0]).split('. Please check')[0], _LONGEST)
+    if isinstance(error, TypeError | KeyError) and (part := _part_without_class(error)) is not None:
+        return part
     if isinstance(error, KeyError | AttributeError | AssertionError | RuntimeError) and _of_library(_raised_in(error)) \
             and (missing := missing_in_pipeline(error)) is not None:
         return missing
@@ -238,6 +240,16 @@ def _user_message(error: Exception) -> str | None:
         if built and _of_library(built.__module__):  # an argument of another type than it takes
             return f'{built.__name__}, as the config has it: {" ".join(str(error).split())}'
     return None
+
+
+def _part_without_class(error: Exception) -> str | None:
+    """The line for a part of the config that is no dict, or has no type; None for other errors."""
+    frame = _frame(error)
+    if frame.f_code.co_name != 'build_from_cfg' or frame.f_locals.get('obj_cls') is not None \
+            or 'registry' not in frame.f_locals:
+        return None
+    return (f'a {shown(frame.f_locals["registry"].name)} of the config is {shown(frame.f_locals.get("cfg"), 200)}: '
+            'expected a dict with a type, the name of a class')
 
 
 def _of_library(module: str) -> bool:

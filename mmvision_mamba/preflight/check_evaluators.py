@@ -20,12 +20,8 @@ class _Data(Protocol):
 
 def metrics_of(cfg: Config, split: str) -> list[dict]:
     """Configs of a split's metrics that read their ground truth from a local file, `ann_file`."""
-    evaluator = cfg.get(f'{split}_evaluator')
-    if isinstance(evaluator, dict):
-        evaluator = evaluator.get('metrics', [evaluator])
-    metrics = [evaluator] if isinstance(evaluator, dict) else evaluator or []
-    return [m for m in metrics if isinstance(m, dict) and isinstance(m.get('ann_file'), str) and m['ann_file']
-            and not is_remote(m, m['ann_file'])]
+    return [metric for metric in metrics_in(cfg.get(f'{split}_evaluator')) if isinstance(metric.get('ann_file'), str)
+            and metric['ann_file'] and not is_remote(metric, metric['ann_file'])]
 
 
 def check_evaluators(cfg: Config, split: str, datasets: Sequence[_Data], annotations: Annotations) -> None:

@@ -33,6 +33,7 @@ _DICTS = ('backend_args', 'custom_data', 'file_client_args')
 _LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg', 'mmvision_mamba')
 _METRICS = ('mIoU', 'mDice', 'mFscore')  # of mmseg's IoUMetric, which looks at them after the first validation
 _LEVELS = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
+_WINDOWS = (None, 'epoch', 'global')  # of the log, besides numbers of values
 _STARTS = ('fork', 'forkserver', 'spawn')
 _NONE = ('visualizer', 'log_processor')  # None stands for mmengine's own
 _SIZES = ('scale', 'scales', 'img_scale', 'crop_size')  # of transforms, in pixels
@@ -92,10 +93,29 @@ def check_containers(cfg: Config) -> None:
     for key in ('env_cfg', 'default_hooks', 'visualizer', 'log_processor'):
         if key in cfg and not isinstance(cfg[key], Mapping) and (cfg[key] is not None or key not in _NONE):
             raise ConfigError(f'{key} is {shown(cfg[key])!r}: expected a dict')
+    _check_log(cfg.get('log_processor') or {})
+    for key in ('val_evaluator', 'test_evaluator'):
+        parts = cfg.get(key)
+        parts = parts if isinstance(parts, list | tuple) else [parts] if parts is not None else []
+        if not all(isinstance(part, Mapping) for part in parts):
+            raise ConfigError(f'{key} is {shown(cfg[key])!r}: expected a dict with a type, or a list of such')
     hooks = cfg.get('custom_hooks')
     if hooks is not None and not (isinstance(hooks, list | tuple) and all(
             isinstance(hook, Mapping) and 'type' in hook for hook in hooks)):
         raise ConfigError(f'custom_hooks is {shown(hooks)!r}: expected a list of dicts, each with a type')
+
+
+def _check_log(log: Mapping) -> None:
+    """Raise ConfigError where a log's windows are none: numbers of values, an epoch or all."""
+    items = log.get('custom_cfg') or []
+    if not isinstance(items, list | tuple) or not all(isinstance(item, Mapping) for item in items):
+        raise ConfigError(f'log_processor.custom_cfg is {shown(items)!r}: expected a list of dicts')
+    for i, part in enumerate((log, *items)):
+        window = part.get('window_size')
+        if not (window in _WINDOWS or (isinstance(window, int) and window > 0)):
+            where = f'log_processor.custom_cfg.{i - 1}' if i else 'log_processor'
+            raise ConfigError(f"{where}.window_size is {shown(window)!r}: expected a number of values, 'epoch' or "
+                              "'global'")
 
 
 def check_argument_types(cfg: Config) -> None:

@@ -1,7 +1,9 @@
 """What commands make of errors that are no input's."""
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -26,6 +28,17 @@ def test_a_command_whose_output_nobody_reads_ends_in_silence(closed_pipe):
     done = subprocess.run([sys.executable, '-m', 'mmvision_mamba', 'config', '--list'], stdout=closed_pipe,
                           stderr=subprocess.PIPE, text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
     assert (done.returncode, done.stderr) == (141, '')
+
+
+def test_an_interrupted_command_ends_with_a_word(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'mmvision_mamba', 'make-shapes', tmp_path / 'shapes', '--train', '1000000'],
+        stderr=subprocess.PIPE, text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    while process.poll() is None and not os.listdir(tmp_path):  # it makes them in a folder beside their place
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert (process.communicate()[1], process.returncode) == ('interrupted\n', -signal.SIGINT)
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize('name', ['stdout', 'stderr'])

@@ -161,6 +161,17 @@ def test_a_step_that_a_pipeline_lacks_is_named(command, kind, step, message, too
     assert run.code == 2 and len(run.errors) == 1 and message in run.errors[0], run.err[-2000:]
 
 
+@pytest.mark.parametrize('part', [dict(type=5), dict(type=None), dict(no='type'), 5])
+def test_a_part_of_a_config_without_a_class(part, capsys):
+    from mmengine.registry import VISUALIZERS
+
+    from mmvision_mamba.commands.errors import user_errors
+    with pytest.raises(SystemExit), user_errors():
+        VISUALIZERS.build(part)
+    assert capsys.readouterr().err == \
+        f'error: a visualizer of the config is {part}: expected a dict with a type, the name of a class\n'
+
+
 @pytest.mark.parametrize('norm', [torch.nn.InstanceNorm2d(8), torch.nn.GroupNorm(8, 8), torch.nn.BatchNorm2d(8)])
 def test_a_norm_over_a_single_value_is_a_line(norm, capsys):
     from mmvision_mamba.commands.errors import user_errors
