@@ -57,6 +57,8 @@ def check_work_dir(cfg: Any) -> None:
     The config that a run wrote there may be written again.
     """
     from ..engine.config_files import holds_values_alone
+    if not isinstance(cfg.work_dir, (str, Path)) or not str(cfg.work_dir):
+        return  # whoever makes it says it
     first, *inherited = _files_of(cfg.filename)
     written = [Path(cfg.work_dir, name) for name in (first.name, 'metrics.json')]
     for path in (*inherited, *([] if holds_values_alone(first) else [first])):
