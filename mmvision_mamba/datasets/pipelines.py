@@ -63,7 +63,7 @@ class CheckedStep:
         return _explained(self.step, self.step, self.place, data)
 
     def __getattr__(self, name: str):
-        if name == 'step':  # of a copy that is being made
+        if name == 'step' or name.startswith('__'):  # of a copy that is being made
             raise AttributeError(name)
         value = getattr(self.step, name)
         return partial(_explained, value, self.step, self.place) if name == 'get_indexes' else value
