@@ -146,6 +146,14 @@ def test_voc_layouts(lists, tmp_path):
             for _, polygon in written.objects(split, n)]
 
 
+def test_one_voc_data_set_at_a_time(tmp_path):
+    for year in ('VOC2007', 'VOC2012'):
+        written.voc(tmp_path / year)
+    with pytest.raises(DataError, match='several data sets of Pascal VOC'):
+        formats.find(str(tmp_path), 'voc')
+    assert len(formats.read(f'{tmp_path}/VOC2012/#voc-train')['images']) == 4
+
+
 def voc(root, page):
     picture(root / 'train/a.jpg')
     (root / 'train/a.xml').write_text(page)

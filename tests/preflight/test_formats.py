@@ -155,6 +155,17 @@ def test_check_dataset_shows_the_same(tool, tmp_path):
         assert words in result.out, result.out
 
 
+@pytest.mark.parametrize('kind', ['outlines', 'colours'])
+def test_check_dataset_counts_the_pixels_of_maps(kind, tool, tmp_path):
+    root = formats.labelme(tmp_path / 'data') if kind == 'outlines' else formats.masks(tmp_path / 'data', kind)
+    result = tool('check_dataset', SEGMENTOR, '--split', 'train', '--workers', '0', '--cfg-options',
+                  f'data_root={root}')
+    assert result.code == 0 and 'no problems' in result.out, result.out + result.err
+    pixels = np.bincount(np.concatenate([formats.label_map(formats.objects('train', n)).ravel() for n in range(4)]))
+    for name, count in zip(('background', *formats.NAMES), pixels):
+        assert f'{name} {count / pixels.sum():.1%}' in result.out
+
+
 def test_the_test_config_of_a_run_names_the_split(tmp_path):
     root = formats.yolo(tmp_path)
     cfg = read(BOXES, root)

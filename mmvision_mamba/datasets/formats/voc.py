@@ -64,10 +64,13 @@ def _is_voc(path: str) -> bool:
 
 
 def _lists(root: str) -> dict[str, str]:
-    """{split: its list of names, relative to `root`}."""
+    """{split: its list of names, relative to `root`}; raises DataError for the lists of several data sets."""
     found: dict[str, str] = {}
     for folder, names in walk(root, 3):
-        if folder.split('/')[-2:] == ['ImageSets', 'Main']:
+        if f'/{folder}'.endswith('/ImageSets/Main'):
+            if found and folder != posixpath.dirname(next(iter(found.values()))):
+                raise DataError(f'{root}: several data sets of Pascal VOC lie there, one of them with {folder}.\n'
+                                'Take the folder of one as data_root')
             for split, words in SPLIT_NAMES.items():
                 for name in names:
                     if name.lower().endswith('.txt') and stem_of(name).lower() in words:
