@@ -47,11 +47,12 @@ def run(args: argparse.Namespace) -> None:
 def _split_coco(annotations: str, val: float, seed: int) -> tuple[dict[str, int], dict[str, str]]:
     """Number of images, and content of the file, of each split."""
     from ..datasets.coco_annotations import check_files
+    from ..datasets.formats.content import Content
     from ..datasets.split import split_coco
     from ..preflight.coco_folder import read_coco
     content = read_coco(annotations)
     check_files(content)
-    parts = split_coco(content, val, seed)
+    parts = split_coco(content.plain() if isinstance(content, Content) else content, val, seed)
     return ({split: len(part['images']) for split, part in parts.items()},
             {split: json.dumps(part) for split, part in parts.items()})
 

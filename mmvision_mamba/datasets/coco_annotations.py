@@ -2,6 +2,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
+import numpy as np
+
 from ..errors import DataError
 from ..limits import CATEGORIES, FILE_NAME, NAME, OBJECTS, PIXELS
 from ..printable import is_name, shown
@@ -220,6 +222,10 @@ def _annotation_problems(ann, images: dict, names: dict, masks: bool,
                                   'segm' in evaluated, bounds)
 
 
+def _as_list(polygon) -> str:
+    return shown(polygon.tolist() if isinstance(polygon, np.ndarray) else polygon, 60)
+
+
 def _key_problem(ann, evaluated) -> str | None:
     """The first key of an annotation that is missing or has a value of the wrong type, as a phrase; None if none is."""
     if not isinstance(ann, dict):
@@ -245,13 +251,14 @@ def _mask_problems(mask, width: float, height: float, required: bool, evaluated:
     elif isinstance(mask, list):
         broken = broken_polygon(mask, width, height)
         if broken is not None:
-            yield Problem('polygon broken', '', shown(broken, 60))
+            yield Problem('polygon broken', '', _as_list(broken))
             return
         if problem := size_problem(mask, width, height, bounds):
             yield Problem('mask too large', '', problem)
         short = [polygon for polygon in mask if len(polygon) < 6 or len(polygon) % 2]
         if short:
-            yield Problem('polygon short, evaluated' if evaluated else 'polygon short', '', shown(short[0], 60))
+            yield Problem('polygon short, evaluated' if evaluated else 'polygon short', '',
+                          _as_list(short[0]))
     elif isinstance(mask, dict):
         problem = rle_problem(mask, width, height)
         if problem:

@@ -54,7 +54,7 @@ def broken_polygon(polygons: list, width: float, height: float):
     """The first of an object's polygons that is no list of coordinates in or near its image; None if all are."""
     reach = _REACH * max(width, height)
     for polygon in polygons:  # no generator: there are hundreds of thousands of objects
-        if not isinstance(polygon, list) or not _are_within(polygon, reach):
+        if not isinstance(polygon, list | np.ndarray) or not _are_within(polygon, reach):
             return polygon
     return None
 
@@ -90,6 +90,7 @@ def masks_problem(masks: Sequence, height: int, width: int, as_bitmaps: bool = T
             problem = rle_problem(mask, width, height)
         elif isinstance(mask, list):
             broken = broken_polygon(mask, width, height)
+            broken = broken.tolist() if isinstance(broken, np.ndarray) else broken
             problem = shown(broken, 60) if broken is not None else size_problem(mask, width, height, bounds)
             if not problem and len(masks) * sum(map(len, mask)) * _REACH * max(width, height) > bounds.outline:
                 outline += sum(map(_outline, mask))
@@ -107,8 +108,10 @@ def bitmaps_problem(count: int, width: float, height: float) -> str | None:
          f'{MASK_PIXELS.value / 2**30:.1f} are allowed ({MASK_PIXELS.way_out}, bytes): cut the image into tiles')
 
 
-def _are_within(values: list, reach: float) -> bool:
+def _are_within(values: list | np.ndarray, reach: float) -> bool:
     """Whether all are numbers from -reach to reach; fast, since a file may have hundreds of thousands of polygons."""
+    if isinstance(values, np.ndarray):
+        return not values.size or bool(np.abs(values).max() <= reach)  # NaN compares false
     return {*map(type, values)} <= {int, float} and -reach <= min(values, default=0) \
         and max(values, default=0) <= reach and not math.isnan(sum(values))
 

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ..text import shortened
 from .json_numbers import is_number
 
@@ -182,7 +184,7 @@ def _lacks_mask(ann: dict) -> bool:
     """Whether an object's polygons are all too short: mmdet ignores it then."""
     mask = ann.get('segmentation')
     return isinstance(mask, list) and all(
-        isinstance(polygon, list) and (len(polygon) < 6 or len(polygon) % 2) for polygon in mask)
+        isinstance(polygon, list | np.ndarray) and (len(polygon) < 6 or len(polygon) % 2) for polygon in mask)
 
 
 def _objects(annotations) -> list:

@@ -15,7 +15,8 @@ SOURCES = dict(coco='{}/_annotations.coco.json', yolo='data.yaml#yolo-{}', voc='
 def objects(path):
     content, _ = read_coco(path)
     names = {category['id']: category['name'] for category in content['categories']}
-    found = [(names[a['category_id']], a['bbox'], a['segmentation']) for a in content['annotations']]
+    found = [(names[a['category_id']], a['bbox'], [[*polygon] for polygon in a['segmentation']])
+             for a in content['annotations']]
     return found, len(content['images'])
 
 

@@ -15,6 +15,7 @@ from ...errors import DataError
 from ...naming import output_names, relative_paths
 from ...printable import shown
 from ..map_drawing import draw, drawn_order
+from .content import Content
 
 TARGETS = ('coco', 'yolo', 'voc', 'masks')
 _DIGITS = 10  # of a fraction of an image: a thousandth of a pixel stays, up to a million pixels a side
@@ -30,6 +31,7 @@ class Split:
     """
 
     def __init__(self, content: dict, folder: str, lost: Counter):
+        content = content.plain() if isinstance(content, Content) else content
         self.content, self.folder, self.lost = content, folder, lost
         ids = [category['id'] for category in content['categories']]
         self.classes = [category['name'] for category in content['categories']]
@@ -85,9 +87,8 @@ def _coco(name: str, split: Split, out: Path, link: bool, classes: list[str]) ->
     images = []
     for image, new, _ in split.images(folder, link):
         suffix = osp.splitext(image['file_name'])[1].lower()
-        images.append({key: value for key, value in image.items() if key != 'source'} | dict(file_name=new + suffix))
-    annotations = [{key: value for key, value in annotation.items() if key != 'place'}
-                   for annotation in split.content.get('annotations') or ()]
+        images.append(dict(image, file_name=new + suffix))
+    annotations = split.content.get('annotations') or []
     folder.mkdir(parents=True, exist_ok=True)
     (folder / '_annotations.coco.json').write_text(json.dumps(dict(
         images=images, annotations=annotations, categories=split.content['categories'])), encoding='utf-8')

@@ -7,6 +7,8 @@ import os.path as osp
 import posixpath
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from ...errors import DataError
 from ...limits import CATEGORIES, OBJECTS, POINTS
 from ...printable import shown
@@ -86,7 +88,7 @@ def _outline_boxes(content: Content) -> None:
         return
     for annotation in plain:
         x, y, w, h = annotation['bbox']
-        annotation['segmentation'] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        annotation['segmentation'] = [np.array([x, y, x + w, y, x + w, y + h, x, y + h])]
     content.notes.append(f'{len(plain):,} boxes among polygons, taken for rectangles')
 
 
