@@ -206,6 +206,11 @@ def _user_message(error: Exception) -> str | None:
     if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding() \
             and error.reason == 'surrogates not allowed':
         return f"'{shown(error.object)}': no file can have this name ({error.reason})"
+    if 'torch' in sys.modules and isinstance(error, MemoryError | RuntimeError):
+        from ..inference.failures import is_memory_error
+        if is_memory_error(error) or 'Storage size calculation overflowed' in str(error):
+            return (f'there is too little memory: {shown(str(error).partition(chr(10))[0] or type(error))}.\n'
+                    'Take smaller images, or fewer at once')
     if isinstance(error, RuntimeError) and 'BFloat16' in str(error) and _on_cpu():
         other = f', or with mmcv-lite: {with_mmcv_lite()}' if source().kind == 'compiled' else ''
         return (f'--amp: an operator of this model has no bfloat16 kernel for CPUs ({error}).\n'

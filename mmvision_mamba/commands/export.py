@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import ConfigError, require
 from ..export import FORMATS, INT8_IMAGES, INT8_KINDS, OPSET, OUTPUTS, PARTS
+from ..files import check_output
 from ..printable import shown
 from .options import CHECKPOINT, add_cfg_options
 
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> None:
     part = _part(args, cfg.default_scope)
     path = args.out or Path('work_dirs') / Path(args.config).stem / f'{part}{FORMATS[args.format]}'
     _check_part_options(args, part, path)
+    check_output(path, '--out')
     if args.int8:
         check_datasets(cfg, ('train', 'test'))
     model, checkpoint = build_model(cfg, args.checkpoint)

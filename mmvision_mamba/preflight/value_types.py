@@ -21,6 +21,7 @@ from ..errors import ConfigError
 from ..limits import PIXELS
 from ..printable import shown
 from ..text import class_name
+from .annotation_files import metrics_in
 from .datasets import value_at
 from .keys import parameters_of
 
@@ -34,6 +35,7 @@ _LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmpretrain', 'mmseg', 'mmvision_mamb
 _METRICS = ('mIoU', 'mDice', 'mFscore')  # of mmseg's IoUMetric, which looks at them after the first validation
 _LEVELS = ('CRITICAL', 'ERROR', 'WARNING', 'INFO', 'DEBUG', 'NOTSET')
 _WINDOWS = (None, 'epoch', 'global')  # of the log, besides numbers of values
+_DEVICES = ('cpu', 'gpu', 'npu')  # where the results of several processes are put together
 _STARTS = ('fork', 'forkserver', 'spawn')
 _NONE = ('visualizer', 'log_processor')  # None stands for mmengine's own
 _SIZES = ('scale', 'scales', 'img_scale', 'crop_size')  # of transforms, in pixels
@@ -93,16 +95,47 @@ def check_containers(cfg: Config) -> None:
     for key in ('env_cfg', 'default_hooks', 'visualizer', 'log_processor'):
         if key in cfg and not isinstance(cfg[key], Mapping) and (cfg[key] is not None or key not in _NONE):
             raise ConfigError(f'{key} is {shown(cfg[key])!r}: expected a dict')
+    _check_environment(cfg.get('env_cfg') or {})
+    _check_visualizer(cfg.get('visualizer') or {})
     _check_log(cfg.get('log_processor') or {})
     for key in ('val_evaluator', 'test_evaluator'):
         parts = cfg.get(key)
         parts = parts if isinstance(parts, list | tuple) else [parts] if parts is not None else []
         if not all(isinstance(part, Mapping) for part in parts):
             raise ConfigError(f'{key} is {shown(cfg[key])!r}: expected a dict with a type, or a list of such')
+        for metric in metrics_in(parts):
+            if metric.get('collect_device', 'cpu') not in _DEVICES:
+                raise ConfigError(f'{key}.collect_device is {shown(metric["collect_device"])!r}: expected one of '
+                                  f'{", ".join(_DEVICES)}')
+            if not isinstance(metric.get('prefix'), str | None):
+                raise ConfigError(f'{key}.prefix is {shown(metric["prefix"])!r}: expected a text')
     hooks = cfg.get('custom_hooks')
     if hooks is not None and not (isinstance(hooks, list | tuple) and all(
             isinstance(hook, Mapping) and 'type' in hook for hook in hooks)):
         raise ConfigError(f'custom_hooks is {shown(hooks)!r}: expected a list of dicts, each with a type')
+
+
+def _check_environment(settings: Mapping) -> None:
+    """Raise ConfigError where the settings of processes and threads are none."""
+    for key in ('mp_cfg', 'dist_cfg'):
+        if not isinstance(settings.get(key, {}), Mapping):
+            raise ConfigError(f'env_cfg.{key} is {shown(settings[key])!r}: expected a dict')
+    for key, number in (('mp_cfg.opencv_num_threads', settings.get('mp_cfg', {}).get('opencv_num_threads', 0)),
+                        ('resource_limit', settings.get('resource_limit', 0))):
+        if not isinstance(number, int):
+            raise ConfigError(f'env_cfg.{key} is {shown(number)!r}: expected a number')
+
+
+def _check_visualizer(visualizer: Mapping) -> None:
+    """Raise ConfigError where a visualizer's name or backends are none."""
+    name, backends = visualizer.get('name', ''), visualizer.get('vis_backends') or []
+    if not isinstance(name, str):
+        raise ConfigError(f'visualizer.name is {shown(name)!r}: expected a text')
+    for backend in backends if isinstance(backends, list | tuple) else [backends]:
+        if not isinstance(backend, Mapping) or 'type' not in backend \
+                or not isinstance(backend.get('save_dir'), str | None):
+            raise ConfigError(f'visualizer.vis_backends has {shown(backend)!r}: expected dicts with a type, and a '
+                              'folder as save_dir')
 
 
 def _check_log(log: Mapping) -> None:

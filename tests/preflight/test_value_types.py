@@ -99,12 +99,17 @@ def test_another_optimizer_of_a_resumed_run():
 @pytest.mark.parametrize(('key', 'value'), [
     ('env_cfg', 5), ('env_cfg', None), ('default_hooks', None), ('default_hooks', []), ('custom_hooks', 5),
     ('custom_hooks', [5]), ('custom_hooks', [dict(a=1)]), ('visualizer', 'local'), ('val_evaluator', 5),
-    ('test_evaluator', ['mIoU']), ('log_processor', dict(custom_cfg=5)), ('log_processor', dict(window_size='abc')),
+    ('test_evaluator', ['mIoU']), ('env_cfg', dict(mp_cfg=5)),
+    ('env_cfg', dict(mp_cfg=dict(opencv_num_threads='a'))),
+    ('visualizer', dict(vis_backends=5)), ('visualizer', dict(vis_backends=[dict(type='LocalVisBackend', save_dir=5)])),
+    ('visualizer', dict(vis_backends=[{}])), ('env_cfg', dict(resource_limit='a')),
+    ('val_evaluator', dict(type='IoUMetric', prefix=5)), ('visualizer', dict(name=[])),
+    ('log_processor', dict(custom_cfg=5)), ('log_processor', dict(window_size='abc')),
     ('log_processor', dict(custom_cfg=[dict(data_src='loss', window_size=0)]))])
 def test_parts_that_are_no_dicts(key, value):
     cfg = read_config(SEGMENTOR)
     cfg[key] = value
-    with pytest.raises(ConfigError, match=rf'{key}[\w.]* is .*: expected a (dict|list|number)'):
+    with pytest.raises(ConfigError, match=rf'{key}[\w.]* (is|has) .*: expected (dicts|a (dict|list|number|text))'):
         check_containers(cfg)
 
 
