@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from .errors import ConfigError
@@ -23,6 +24,7 @@ from .processes import warn_once
 
 LOCK = '.lock'
 ANEW = 'anew'  # in its record: that a run begins anew where the pointer is still an earlier one's
+RUN = 'run'  # in its record: the number of the training that began there anew, see `checkpoints.newest.Saved`
 _SPACE = 2 ** 20  # bytes that have to be free at the start
 _LENGTH = 512  # of the record in the file: written over in one go, so that who reads it meanwhile finds it whole
 _BYTE = 2 ** 30  # the byte that is locked, far behind the record: on Windows no one else may read it
@@ -116,7 +118,8 @@ def hold(folder: str | os.PathLike, wait: float = 1., way_out: str = '--work-dir
             if ended or os.listdir(path.parent) == [LOCK]:
                 path.unlink()
         del _held[str(path)]
-        os.close(handle)
+        with contextlib.suppress(OSError):  # network file systems may report late what failed before
+            os.close(handle)
 
 
 def note(folder: str | os.PathLike, **facts: object) -> None:
@@ -202,23 +205,26 @@ def make_log_folder(work_dir: str | os.PathLike, timestamp: str) -> str:
 
     Args:
         work_dir: the folder above it, which is there.
-        timestamp: the present time; where there is a folder of this name, the next second that is free.
+        timestamp: the present time. Where a folder has this name or a later one, the second after the last: a clock may
+            be set back, or be in another time zone than the one before, and readers go by the names.
 
     Returns:
         Its name.
     """
     form = '%Y%m%d_%H%M%S'
-    seconds = time.mktime(time.strptime(timestamp, form))
+    moment = datetime.strptime(timestamp, form)
+    for name in os.listdir(work_dir):
+        with contextlib.suppress(ValueError, OverflowError):  # other names; after the last second that there is
+            moment = max(moment, datetime.strptime(name, form) + timedelta(seconds=1))
     while True:
-        path = Path(work_dir) / timestamp
+        path = Path(work_dir) / moment.strftime(form)
         try:
             path.mkdir()
         except FileExistsError:
-            seconds += 1
-            timestamp = time.strftime(form, time.localtime(seconds))
+            moment += timedelta(seconds=1)
         else:
             _log_folders.append(path)
-            return timestamp
+            return path.name
 
 
 def remove_log_folders(work_dir: str | os.PathLike) -> None:

@@ -148,6 +148,27 @@ def test_log_folders_are_of_one_run_each(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['20250201_000001']
 
 
+def test_log_folders_follow_each_other_whatever_the_clock(tmp_path):
+    """Set back, or of another time zone: readers go by the names."""
+    for name in ('20260102_000000', 'notes', '99991231_235959', '20269999_000000'):
+        (tmp_path / name).mkdir()
+    assert make_log_folder(tmp_path, '20260101_000000') == '20260102_000001'
+    assert make_log_folder(tmp_path, '20260103_000000') == '20260103_000000'
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='it closes a file behind the back of its holder')
+def test_a_lock_whose_file_fails_to_close(tmp_path, monkeypatch):
+    def close(handle):
+        real(handle)
+        raise OSError(errno.EIO, 'Input/output error')
+    real = os.close
+    with hold(tmp_path):
+        monkeypatch.setattr(os, 'close', close)
+    monkeypatch.undo()
+    with hold(tmp_path, wait=0):
+        pass
+
+
 @pytest.mark.parametrize('kind', ['link', 'dangling', 'fifo', 'folder'])
 def test_nothing_is_written_through_what_lies_in_the_place_of_the_lock(tmp_path, kind):
     """In a folder from elsewhere it may be a link to any file of the user's."""

@@ -169,7 +169,7 @@ def write(path: Path, results: dict) -> None:
         writer.writeheader()
         writer.writerows(lines)
         text = file.getvalue()
-    replace(path, lambda temporary: temporary.write_text(text, newline=''))
+    replace(path, lambda temporary: temporary.write_text(text, 'utf-8', newline=''))
 
 
 def _flat(row: dict, machine_facts: dict) -> dict:

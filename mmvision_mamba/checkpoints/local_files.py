@@ -156,22 +156,12 @@ def _download(url: str, file: Path, sha256: str) -> None:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what downloads that were killed left behind, those of other URLs too."""
+    """Remove what downloads that were killed left behind, those of other URLs too.
+
+    Their age tells: machines and containers that share the folder can't ask for each other's processes.
+    """
     for part in folder.glob(f'*/*{_PART}'):
-        own = re.fullmatch(rf'.+\.(\d{{1,9}})\.[0-9a-f]+{re.escape(_PART)}', part.name)  # others' files are theirs
+        own = re.fullmatch(rf'.+\.\d{{1,9}}\.[0-9a-f]+{re.escape(_PART)}', part.name)  # others' files are theirs
         with suppress(OSError):  # in use, on Windows; gone
-            if own and (_is_dead(int(own[1])) or time.time() - part.stat().st_mtime > _STILL):
+            if own and time.time() - part.stat().st_mtime > _STILL:
                 part.unlink()
-
-
-def _is_dead(process: int) -> bool:
-    """Whether this machine has no process of that number; False where that can't be asked."""
-    if os.name != 'posix':
-        return False
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        pass
-    return False

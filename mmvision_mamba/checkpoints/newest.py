@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ..errors import CheckpointError
 from ..printable import shown
+from ..work_dirs import RUN, record_of
 from .fields import is_count, is_time
 from .resuming import KEY, POINTER
 from .writing import PART, peek, why_broken
@@ -70,7 +71,9 @@ def newest_intact(work_dir: str, folder: str, template: str, say: Callable[[str]
 
     The newest is the one that the pointer file names, unless the same training saved one of a later iteration after it:
     killed just before it moved the pointer. Other later ones are of another training in the same folder, or of
-    iterations that a rollback undid, and are ignored. Without a pointer it is the one that was saved last.
+    iterations that a rollback undid, and are ignored. Without a pointer it is the one that was saved last; where a
+    training began anew in the folder and was killed before it moved the pointer, the one that this training saved last,
+    or none.
 
     Args:
         work_dir: folder of the pointer file.
@@ -105,6 +108,13 @@ def newest_intact(work_dir: str, folder: str, template: str, say: Callable[[str]
         return None in (steps[path], steps[last]) or steps[path] < steps[last]
 
     others = sorted((path for path in steps if path != last), key=age, reverse=True)
+    begun = record_of(work_dir).get(RUN) if last is None else None
+    if is_time(begun):
+        own = [path for path in others if facts[path] and facts[path].run == begun]
+        if earlier := len(others) - len(own):
+            say(f'{earlier} checkpoints in {shown(folder, 1000)} are of an earlier training than the one that was '
+                'begun there last: not taken')
+        others = own
     if last is None:
         candidates = others
     else:

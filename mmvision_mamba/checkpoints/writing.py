@@ -41,7 +41,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
     """`Path.write_text`, atomic."""
     part = cleared(Path(f'{path}{PART}'))
     try:
-        part.write_text(text)
+        part.write_bytes(text.encode(errors='surrogateescape'))
         commit(part, path)
     finally:
         part.unlink(missing_ok=True)

@@ -67,9 +67,12 @@ def _test(cfg, start: Start, checkpoint: str, out_dir: Path) -> str:
 def _draw(cfg, args: argparse.Namespace, predictions: str, out_dir: Path) -> None:
     """Count, draw both pictures, and write the counts."""
     from ..evaluation import confusion
-    from ..visualization.confusion import draw_confusion, draw_per_class
+    from ..visualization.confusion import MOST_CLASSES, draw_confusion, draw_per_class
     dataset = confusion.test_dataset(cfg)
     classes = dataset.metainfo['classes']
+    if len(classes) > MOST_CLASSES:
+        raise ConfigError(f'{args.config}: {len(classes)} classes; a matrix of {MOST_CLASSES} can be drawn at most.\n'
+                          '`mmvision-mamba test` measures them all')
     if cfg.default_scope == 'mmdet':
         items = confusion.load_predictions(predictions)
         counts = confusion.detection_confusion(dataset, items, args.score_thr, args.tp_iou_thr)

@@ -139,9 +139,23 @@ def printable_output() -> None:
 
         printable_record.printable = True
         logging.setLogRecordFactory(printable_record)
+    logging.Handler.handleError = _tell_once
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, 'reconfigure'):
             stream.reconfigure(errors='backslashreplace')
+
+
+_untold = [True]
+
+
+def _tell_once(handler: logging.Handler, record: logging.LogRecord) -> None:
+    """In place of a traceback for each line of a log that can't be written."""
+    if _untold:
+        _untold.clear()
+        where = getattr(handler, 'baseFilename', 'the screen')
+        with contextlib.suppress(OSError, ValueError):
+            print(_lines(f'the log in {shown(where)} is not complete: {shown(sys.exc_info()[1])}', 'warning'),
+                  file=sys.stderr, flush=True)
 
 
 def _lines(message: str, kind: str = 'error') -> str:

@@ -60,10 +60,10 @@ def _split_coco(annotations: str, val: float, seed: int) -> tuple[dict[str, int]
 def _split_image_mask(folders: list[str], val: float, seed: int) -> tuple[dict[str, int], dict[str, str]]:
     """As `_split_coco`, for a folder of images and one of masks."""
     from ..datasets.image_mask import find_pairs
-    from ..datasets.split import split_names
+    from ..datasets.split import list_of, split_names
     images = [osp.splitext(osp.relpath(image, folders[0]))[0] for image, _ in find_pairs(*folders).pairs]
     names = list(dict.fromkeys(images))  # a.jpg and a.png share a mask: both go into one part
     parts = dict(zip(('train', 'val'), split_names(names, val, seed)))
     counts = Counter(images)
     return ({split: sum(counts[name] for name in part) for split, part in parts.items()},
-            {split: '\n'.join(part) + '\n' for split, part in parts.items()})
+            {split: list_of(part) for split, part in parts.items()})

@@ -5,6 +5,7 @@ from collections.abc import Collection
 import numpy as np
 
 from ..errors import DataError
+from ..printable import shown
 from .coco_files import check_lists, read_json
 from .coco_repairs import repair_panoptic
 from .image_files import decoded_by_opencv, file_content, image_problem
@@ -81,8 +82,10 @@ def read_segment_ids(path: str, shape: tuple[int, int] | None = None, backend_ar
     """
     try:
         content = file_content(path, backend_args)
-    except FileNotFoundError as error:
-        raise DataError(f'{path}: the panoptic PNG is missing. Put it there, or correct data_prefix.seg (of a metric: '
+    except OSError as error:
+        problem = 'is missing' if isinstance(error, FileNotFoundError) else \
+            f'can not be read ({error.strerror or shown(error)})'
+        raise DataError(f'{path}: the panoptic PNG {problem}. Put it there, or correct data_prefix.seg (of a metric: '
                         'seg_prefix)') from error
     problem, picture = image_problem(content, quick=False), None
     try:

@@ -7,6 +7,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..files import cleared
+from ..printable import is_name, shown
 
 FOLDER = 'splits'
 
@@ -47,9 +48,23 @@ def split_coco(content: dict, val: float, seed: int = 0) -> dict[str, dict]:
     return contents
 
 
+def list_of(names: Sequence[str]) -> str:
+    """Text of a list of names, one a line, as `read_lines` reads it.
+
+    Raises:
+        DataError: a name that a line can't hold.
+    """
+    for name in names:
+        if name.strip() != name or len(name.splitlines()) != 1 or name.startswith('\ufeff') or not is_name(name) \
+                or name.encode(errors='replace').decode() != name:
+            raise DataError(f"the name '{shown(name)}' can not stand in a list of images: it begins or ends with a "
+                            "space, or has a line break, '{{' or bytes that are no UTF-8 in it. Give the file another")
+    return '\n'.join(names) + '\n'
+
+
 def check_unsplit(root: str | os.PathLike) -> None:
     """Raise DataError if `root`/splits has files, which a new split would overwrite."""
-    existing = sorted((Path(root) / FOLDER).glob('*'))
+    existing = sorted(path for path in (Path(root) / FOLDER).glob('*') if path.suffix != '.part')  # a killed split's
     if existing:
         raise DataError(f'{existing[0]} exists: remove {Path(root) / FOLDER} to split the data anew')
 
@@ -64,7 +79,7 @@ def write_split(root: str | os.PathLike, parts: dict[str, str], suffix: str) -> 
     try:
         (Path(root) / FOLDER).mkdir(exist_ok=True)
         for split, path in paths.items():
-            cleared(path.with_suffix('.part')).write_text(parts[split])
+            cleared(path.with_suffix('.part')).write_text(parts[split], encoding='utf-8')
         for path in paths.values():
             path.with_suffix('.part').rename(path)
     except OSError as error:

@@ -30,13 +30,14 @@ from ..preflight.check_loops import without_idle_options
 from ..printable import shown
 from ..processes import join_processes
 from ..text import class_name
-from ..work_dirs import ANEW, hold, make_log_folder, make_work_dir, note, record_of
+from ..work_dirs import ANEW, RUN, hold, make_log_folder, make_work_dir, note, record_of
 from .changed_settings import changes, lines
 from .config_files import write_config
 from .data_loader import ResumableDataLoader
 from .guarded_steps import guarded
 from .hooks.checked_loading import CheckedLoadingHook
 from .hooks.history import HistoryHook
+from .hooks.safe_checkpoint import SafeCheckpointHook
 from .hooks.settling import SettlingHook
 from .hooks.small_batches import SmallBatchesHook
 from .loops import RESUMABLE, Resumable
@@ -80,7 +81,7 @@ class MambaVisionRunner(Runner):
     _random_state: dict | None = None  # of the resumed checkpoint, until the loop begins
     _loaded_state: dict | None = None  # `resume_state` of the checkpoint loaded last
     _loading: str = ''  # the checkpoint that is being loaded
-    _run: int = 0  # see `checkpoints.newest.Saved`; 0: nothing saved yet
+    _run: int = 0  # see `checkpoints.newest.Saved`; 0: not begun, or of a checkpoint that has none
     _saved: int = 0
     _begins: bool = False  # while a checkpoint is loaded before training
     _trains: bool = False  # in `train`
@@ -94,7 +95,7 @@ class MambaVisionRunner(Runner):
         broadcast_object_list(name)
         self._timestamp = name[0]  # mmengine 0.10.7 has no seam here: two runs of one second would share their logs
 
-    def set_randomness(self, seed, diff_rank_seed=False, deterministic=False):
+    def set_randomness(self, seed=None, diff_rank_seed=False, deterministic=False):
         super().set_randomness(seed, diff_rank_seed, deterministic)
         if deterministic and get_device() != 'cpu':  # some operators of mmdet and mmseg have no deterministic kernel
             torch.use_deterministic_algorithms(True, warn_only=True)
@@ -136,12 +137,16 @@ class MambaVisionRunner(Runner):
 
         Raises:
             ConfigError: another one does.
+            CheckpointError: training has ended, and what it ended with can't be saved.
         """
         self._trains = True
         try:
             with contextlib.ExitStack() as self._folders:
                 self.hold(self.work_dir, 'work_dir')
-                return super().train()
+                model = super().train()
+                if isinstance(self.checkpoint_hook, SafeCheckpointHook):
+                    self.checkpoint_hook.save_at_last(self)
+                return model
         finally:
             self._trains = False
 
@@ -182,6 +187,9 @@ class MambaVisionRunner(Runner):
         except OSError as error:
             self.logger.error(f'The config could not be written to {self.work_dir}: {error.strerror}')
         if self._trains:
+            if not self._resume:
+                self._run = time.time_ns()
+            note(self.work_dir, **{RUN: self._run or None})
             if not self._resume:
                 Path(self.work_dir, resuming.POINTER).unlink(missing_ok=True)
             note(self.work_dir, **{ANEW: False})

@@ -1,4 +1,5 @@
 """Batch inference by many processes or machines, with Ray Data. Needs the extra `ray`."""
+import logging
 import os
 import subprocess
 import sys
@@ -8,8 +9,11 @@ from contextlib import contextmanager
 from ..allocator import keep_freed_memory
 from ..checkout import import_path
 from ..errors import DataError, MissingExtraError
+from ..text import shortened
 from .batch import BatchJob, infer_shard
 from .inferencer import Inferencer
+
+RETRIES = 3  # of a shard whose worker died
 
 # Ends processes when its standard input ends, as it does with the driver, by SIGKILL too. By handles, not by numbers:
 # those of processes that ended long ago may be others' by now.
@@ -54,8 +58,8 @@ def run_on_ray(job: BatchJob, model: dict, shards: Sequence[int], batch_size: in
                gpus: float = 0., address: str = 'local') -> Iterator[tuple[int, int]]:
     """Infer shards on a Ray cluster; yields (images done, images failed) of each as it is finished.
 
-    A worker that dies is started again and its shard repeated. On a cluster of several machines inputs and output must
-    lie on storage that all of them see.
+    A worker that dies is started again and its shard repeated, up to `RETRIES` times. On a cluster of several machines
+    inputs and output must lie on storage that all of them see.
 
     Args:
         job: a job that has been started.
@@ -68,7 +72,7 @@ def run_on_ray(job: BatchJob, model: dict, shards: Sequence[int], batch_size: in
 
     Raises:
         MissingExtraError: Ray is not installed.
-        DataError: there is no cluster at `address`.
+        DataError: there is no cluster at `address`; workers died at one shard each time.
     """
     try:
         os.environ['RAY_USAGE_STATS_ENABLED'] = '0'  # no reports to Ray's authors; read at the import
@@ -91,12 +95,21 @@ def run_on_ray(job: BatchJob, model: dict, shards: Sequence[int], batch_size: in
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
+        logging.getLogger('ray.data').setLevel('CRITICAL')  # it has tracebacks of each worker that died
         rows = ray.data.from_items([dict(shard=i) for i in shards], override_num_blocks=len(shards))
         results = rows.map_batches(
             Worker, fn_constructor_args=(job, model, 'cuda:0' if gpus else 'cpu', batch_size), batch_size=1,
-            num_cpus=1, num_gpus=gpus or None, compute=ray.data.ActorPoolStrategy(size=workers))
-        for row in results.iter_rows():
-            yield int(row['done']), int(row['failed'])
+            num_cpus=1, num_gpus=gpus or None, compute=ray.data.ActorPoolStrategy(size=workers),
+            max_task_retries=RETRIES)
+        left = set(shards)
+        try:
+            for row in results.iter_rows():
+                left.discard(int(row['shard']))
+                yield int(row['done']), int(row['failed'])
+        except ray.exceptions.RayActorError:
+            raise DataError(f'a worker died {RETRIES + 1} times at one shard, as it does at an image that crashes a '
+                            f'decoder, or where memory runs out; not done: {shortened(sorted(left))}.\nThe other parts '
+                            'are kept. The same command goes on with these, without Ray in this process') from None
 
 
 def _children() -> set[int]:

@@ -87,6 +87,9 @@ def check_training(cfg: Config) -> None:
     seed = (cfg.get('randomness') or {}).get('seed')
     if seed is not None and (not isinstance(seed, Integral) or not 0 <= seed < 2**32):
         raise ConfigError(f'randomness.seed is {seed!r}: expected a whole number from 0 to 2³² - 1')
+    base = (cfg.get('auto_scale_lr') or {}).get('base_batch_size')
+    if base is not None:
+        _check_positive('auto_scale_lr.base_batch_size', base)
     _check_all_or_none(cfg, 'val')
     loop = cfg.get('train_cfg') or {}
     if 'type' not in loop and 'by_epoch' not in loop:

@@ -83,7 +83,7 @@ def _files(path: Path) -> list[Path]:
     for pattern in ('scalars.json', 'vis_data/scalars.json', '*/vis_data/scalars.json'):
         if files := sorted(path.glob(pattern)):
             return files
-    runs = sorted({str(_work_dir(file)) for file in path.rglob('vis_data/scalars.json')})
+    runs = sorted({str(_work_dir(file)) for file in path.glob('*/*/vis_data/scalars.json')})
     raise DataError(f'{path}: no */vis_data/scalars.json there' + (
         f'; name the runs themselves: {shortened(runs)}' if runs else
         ', so this is no work directory of a run (with --vis none, none is written)'))

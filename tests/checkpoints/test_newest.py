@@ -7,6 +7,7 @@ import torch
 
 from mmvision_mamba.checkpoints.newest import newest_intact, own_path, pointed, remove_leftovers, saved, step_of
 from mmvision_mamba.errors import CheckpointError
+from mmvision_mamba.work_dirs import RUN, hold, note
 
 NOW = 2 * 10 ** 18  # ns, in 2033
 
@@ -55,6 +56,21 @@ def test_killed_before_the_pointer_moved(tmp_path, newest):
         save(tmp_path, step)
     point(tmp_path, tmp_path / 'iter_10.pth')
     assert newest() == 'iter_15.pth'
+
+
+@pytest.mark.parametrize('begun', [2, None, 'x', 10 ** 30], ids=['known', 'not known', 'no number', 'no time'])
+def test_a_training_that_began_anew_is_not_the_earlier_one(tmp_path, newest, begun):
+    """Killed before it moved the pointer, whatever the clock said meanwhile."""
+    for step in (5, 10):
+        save(tmp_path, step, run=3)
+    with hold(tmp_path):
+        note(tmp_path, **{RUN: begun})
+        assert newest() == (None if begun == 2 else 'iter_10.pth')
+        assert any('2 checkpoints' in line and 'earlier training' in line for line in newest.said) == (begun == 2)
+        save(tmp_path, 3, run=2, time=NOW - 10 ** 15)
+        assert newest() == ('iter_3.pth' if begun == 2 else 'iter_10.pth')
+        point(tmp_path, tmp_path / 'iter_10.pth')
+        assert newest() == 'iter_10.pth'
 
 
 @pytest.mark.parametrize('other', [1, None], ids=['now', 'earlier version'])

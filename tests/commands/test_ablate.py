@@ -1,5 +1,6 @@
 """tools/ablate.py: a row per variant, nothing done twice, what wrong input gets."""
 import json
+import os
 
 import pytest
 from mmengine.config import Config
@@ -84,3 +85,13 @@ def test_wrong_input(arguments, message, tool, objects, tmp_path):
     (tmp_path / 'ablation.json').write_text('{"half": ')
     result = tool('ablate', *[str(a).format(root=objects, tmp=tmp_path) for a in arguments])
     assert result.code == 2 and message in result.err, result.err[-2000:]
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='FIFOs')
+@pytest.mark.parametrize('kind', ['fifo', 'zero', 'nested'])
+def test_earlier_results_that_never_end(kind, tool, objects, tmp_path):
+    path = tmp_path / 'ablation.json'
+    dict(fifo=lambda: os.mkfifo(path), zero=lambda: path.symlink_to('/dev/zero'),
+         nested=lambda: path.write_text('[' * 100_000))[kind]()
+    result = tool('ablate', BASELINE, '--out', tmp_path, '--cfg-options', f'data_root={objects}')
+    assert result.code == 2 and 'ablation.json is no file of results' in result.err, result.err[-2000:]

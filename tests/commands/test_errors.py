@@ -1,4 +1,6 @@
 """What commands make of errors that are no input's."""
+import errno
+import logging
 import os
 import signal
 import subprocess
@@ -7,7 +9,8 @@ import time
 
 import pytest
 
-from mmvision_mamba.commands.errors import closed_output
+from mmvision_mamba.commands import errors
+from mmvision_mamba.commands.errors import closed_output, printable_output
 
 from ..helpers import ROOT
 
@@ -54,3 +57,24 @@ def test_an_output_that_is_closed_while_it_is_written(name, closed_pipe, monkeyp
 def test_another_pipe_that_breaks_is_an_error(closed_pipe):
     with pytest.raises(BrokenPipeError), closed_output():
         os.write(closed_pipe, b'x')
+
+
+def test_a_log_that_can_not_be_written_is_told_once(capsys, monkeypatch):
+    monkeypatch.setattr(logging.Handler, 'handleError', logging.Handler.handleError)
+    monkeypatch.setattr(logging, '_logRecordFactory', logging.getLogRecordFactory())
+    monkeypatch.setattr(errors, '_untold', [True])
+    printable_output()
+
+    class Full:
+        def write(self, text):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+        def flush(self):
+            pass
+    logger = logging.getLogger('of a full disk')
+    logger.addHandler(logging.StreamHandler(Full()))
+    logger.propagate = False
+    for _ in range(3):
+        logger.error('x')
+    err = capsys.readouterr().err
+    assert err.count('\n') == 1 and 'is not complete: [Errno 28] No space left' in err, err

@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pytest
@@ -58,3 +59,25 @@ def test_images_of_one_mask_go_into_one_part(seed, tool, tmp_path):
     assert result.code == 0 and 'train.txt: 6 images; ' in result.out and 'val.txt: 2 images' in result.out
     train, val = ((tmp_path / f'one/splits/{split}.txt').read_text().split() for split in ('train', 'val'))
     assert len(train) == 3 and len(val) == 1 and not {*train} & {*val}
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='names that other systems do not allow')
+@pytest.mark.parametrize('name', [b' a', b'a ', b'a\nb', 'a\u2028b'.encode(), '\ufeffa'.encode(), b'\xff\xfe'])
+def test_names_that_a_list_can_not_hold(name, tool, tmp_path):
+    for folder in ('images', 'masks'):
+        (tmp_path / 'one' / folder).mkdir(parents=True)
+        for other in (name, b'a', b'b', b'c'):
+            path = os.fsencode(tmp_path / 'one' / folder) + b'/' + other + b'.png'
+            with open(path, 'wb') as file:
+                Image.fromarray(np.full((40, 50), 1, np.uint8)).save(file, 'png')
+    result = tool('split_dataset', tmp_path / 'one')
+    assert result.code == 2 and len(result.err.strip().splitlines()) <= 2, result.err
+    assert 'can not stand in a list of images' in result.err and not (tmp_path / 'one/splits').exists()
+
+
+def test_what_a_killed_split_left_is_in_no_ones_way(tool, tmp_path):
+    root = coco(tmp_path / 'one', {'all.json': 'images'}, count=4)
+    (root / 'splits').mkdir()
+    (root / 'splits/train.part').write_text('half')
+    assert tool('split_dataset', root).code == 0
+    assert sorted(path.name for path in (root / 'splits').iterdir()) == ['train.json', 'val.json']

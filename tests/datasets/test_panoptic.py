@@ -108,6 +108,10 @@ def test_files_that_can_not_be_used(root):
     with pytest.raises(DataError, match=r'1001\.png: .*empty'):
         dataset[1]
     (folder / '000000001002.png').unlink()
+    (folder / '000000001002.png').mkdir()
+    with pytest.raises(DataError, match=r'1002\.png: the panoptic PNG can not be read \(Is a directory\)'):
+        dataset[2]
+    (folder / '000000001002.png').rmdir()
     with pytest.raises(DataError, match=r'1002\.png: the panoptic PNG is missing'):
         dataset[2]
     path = annotation_file(root, 'train')

@@ -183,6 +183,43 @@ def test_a_video_in_a_list_is_refused_too(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ray_with_an_image_that_kills_each_worker(models, images, tmp_path, monkeypatch):
+    """As a decoder that crashes does, or one that takes all memory."""
+    pytest.importorskip('ray')
+    (tmp_path / 'deadly.py').write_text('''
+import os
+from mmengine.registry import TRANSFORMS
+
+@TRANSFORMS.register_module()
+class Deadly:
+    def __call__(self, results):
+        if results['img'].shape[:2] == (33, 35):
+            open(os.environ['DEATHS'], 'a').write('x')
+            os.abort()
+        return results
+''')
+    config, weights, _ = models['segmentor']
+    (tmp_path / 'c.py').write_text(f"""
+_base_ = '{config}'
+custom_imports = dict(imports=['mmvision_mamba', 'deadly'], allow_failed_imports=False)
+test_dataloader = _base_.test_dataloader
+test_dataloader['dataset']['pipeline'].insert(1, dict(type='mmengine.Deadly'))
+""")
+    folder = tmp_path / 'few'
+    folder.mkdir()
+    for i, (height, width) in enumerate([(64, 64), (33, 35), (48, 64)]):
+        Image.new('RGB', (width, height)).save(folder / f'{i}.png')
+    monkeypatch.setenv('DEATHS', str(tmp_path / 'deaths'))
+    monkeypatch.setenv('PYTHONPATH', f'{tmp_path}{os.pathsep}{os.environ.get("PYTHONPATH", ROOT)}')
+    result = subprocess.run([str(part) for part in (
+        sys.executable, ROOT / 'tools/batch_infer.py', 'c.py', weights, folder, '--out', tmp_path / 'out',
+        '--shard-size', 1, '--ray', '--workers', 1)], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 2 and 'a worker died 4 times at one shard' in result.stderr, result.stderr[-3000:]
+    assert 'Traceback' not in result.stderr and (tmp_path / 'deaths').read_text() == 'xxxx'
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(1500)
 def test_ray_with_a_worker_killed(models, tmp_path):
     """Two workers; one is killed as soon as there is a part. Every image is there once, as without Ray."""

@@ -63,6 +63,12 @@ def test_validation_is_there_as_a_whole_or_not_at_all(options, message, read):
         check_training(read('detector', options))
 
 
+@pytest.mark.parametrize('base', [0, -8, 2.5, True, 'x'])
+def test_the_batch_that_a_learning_rate_is_for(base, read):
+    with pytest.raises(ConfigError, match=r'auto_scale_lr\.base_batch_size is .*: expected a whole number, 1 or more'):
+        check_training(read('segmentor', {'auto_scale_lr.base_batch_size': base}))
+
+
 @pytest.mark.parametrize('options', [
     {}, {'val_cfg': None, 'val_evaluator': None, 'val_dataloader': None},
     {'train_dataloader.collate_fn': dict(type='pseudo_collate')},

@@ -13,8 +13,10 @@ from torch import nn
 
 from ...costs.flops import count_flops
 from ...errors import ConfigError, DataError
-from ...files import replace
+from ...files import read_text, replace
+from ...limits import TEXT_BYTES
 from ...preflight.schedule import set_length
+from ...printable import shown
 from .prepare import build_runner
 
 RESULTS, TABLE = 'ablation.json', 'ablation.md'
@@ -52,9 +54,9 @@ def run_variants(configs: dict[str, Config], seeds: Sequence[int], out: Path, pr
             if row is None:
                 row = dict(variant=name, about=_title(cfg), seed=seed, config=digest, **_run(cfg))
                 results.append(row)
-                replace(out / RESULTS, lambda path: path.write_text(json.dumps(results, indent=1) + '\n'))
+                replace(out / RESULTS, lambda path: path.write_text(json.dumps(results, indent=1) + '\n', 'utf-8'))
             rows.append(row)
-            replace(out / TABLE, lambda path: path.write_text(as_markdown(rows)))
+            replace(out / TABLE, lambda path: path.write_text(as_markdown(rows), 'utf-8'))
             progress(f'{done}/{total} {name}, seed {seed}: {row["metric"]} {row["score"]:.2f}, '
                      f'{row["training_seconds"]:.0f} s')
     return rows
@@ -123,7 +125,7 @@ def _digest(cfg: Config) -> str:
 
 def _title(cfg: Config) -> str:
     """The comment in the config file's first line; '' where there is none."""
-    first = Path(cfg.filename).read_text().split('\n', 1)[0]
+    first = read_text(cfg.filename, TEXT_BYTES.value).split('\n', 1)[0]
     return first.removeprefix('#').strip().rstrip('.') if first.startswith('#') else ''
 
 
@@ -166,9 +168,10 @@ def _read_results(path: Path) -> list[dict]:
     if not path.exists():
         return []
     try:
-        rows = json.loads(path.read_text())
+        rows = json.loads(read_text(path, TEXT_BYTES.value))
         if not all({'variant', 'seed', 'config', 'score'} <= set(row) for row in rows):
             raise ValueError('a run lacks its keys')
-    except (ValueError, TypeError) as error:
-        raise DataError(f'{path} is no file of results ({error}): remove it or choose another --out') from error
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise DataError(f'{shown(path)} is no file of results ({shown(error)}): remove it or choose another --out'
+                        ) from error
     return rows

@@ -18,7 +18,7 @@ from mmengine.runner import checkpoint as runner_checkpoint
 from ...checkpoints import resuming
 from ...checkpoints.newest import checkpoint_folder, own_path, remove_leftovers, step_of
 from ...checkpoints.writing import PART, save_checkpoint, write_text
-from ...errors import ConfigError
+from ...errors import CheckpointError, ConfigError
 from ...printable import shown
 
 
@@ -36,8 +36,10 @@ class SafeCheckpointHook(CheckpointHook):
 
     Attributes:
         saved_iter: iterations done when the last checkpoint was saved; None: none saved yet.
+        unsaved: whether the last checkpoint to resume from could not be saved; the same in all processes.
     """
     saved_iter: int | None = None
+    unsaved: bool = False
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -94,6 +96,22 @@ class SafeCheckpointHook(CheckpointHook):
             self._outdated.append(path)
         return path
 
+    def save_at_last(self, runner) -> None:
+        """After training, try once more where the last checkpoint could not be saved; all processes have to call it.
+
+        Raises:
+            CheckpointError: it can't be saved now either.
+        """
+        if not self.unsaved:
+            return
+        step = runner.epoch if self.by_epoch else runner.iter
+        self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=runner.iter))
+        if self.unsaved:
+            raise CheckpointError(
+                f'{runner.work_dir}: training has ended, and its last checkpoint can not be saved: '
+                f'{runner.save_problem or "the main process says why"}.\nMake room there, and train on from '
+                f'{self.last_ckpt or "the start: no checkpoint was saved"} by --resume.')
+
     # mmengine 0.10.7 has no seam here: one method removes the oldest checkpoint and writes the new one.
     def _save_checkpoint_with_step(self, runner, step, meta) -> None:
         path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
@@ -144,7 +162,8 @@ class SafeCheckpointHook(CheckpointHook):
         if is_main_process() and not runner.save_problem:
             pointer = os.path.join(runner.work_dir, resuming.POINTER)
             runner.report_save(lambda: write_text(pointer, path), resuming.POINTER)
-        if not self._saved(runner):
+        self.unsaved = not self._saved(runner)
+        if self.unsaved:
             undo()
             return False
         self.last_ckpt, self.saved_iter = path, meta['iter']

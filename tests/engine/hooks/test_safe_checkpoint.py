@@ -16,6 +16,7 @@ from mmengine.runner import Runner
 from mmvision_mamba.checkpoints import writing as safe_files
 from mmvision_mamba.engine import SafeCheckpointHook
 from mmvision_mamba.engine import runner as runner_module
+from mmvision_mamba.errors import CheckpointError
 
 from ...helpers.tiny_training import config, runner
 
@@ -200,6 +201,27 @@ def test_a_checkpoint_that_can_not_be_saved_costs_nothing_else(tmp_path, monkeyp
     hub = torch.load(tmp_path / 'iter_20.pth', weights_only=False)['message_hub']['runtime_info']
     assert os.path.exists(hub['best_ckpt']) and hub['best_score'] == 0.4
     assert not list(tmp_path.glob('*.part'))
+
+
+@pytest.mark.parametrize('again', [True, False], ids=['room by then', 'no room'])
+def test_a_training_whose_end_can_not_be_saved_is_an_error(tmp_path, monkeypatch, again):
+    original, failed = safe_files.commit, []
+
+    def failing(part, path, **options):
+        if os.path.basename(path) == 'iter_10.pth' and not (again and failed):
+            failed.append(path)
+            raise OSError(errno.ENOSPC, 'No space left on device')
+        original(part, path, **options)
+    monkeypatch.setattr(runner_module, 'commit', failing)
+    training = runner(tmp_path, train_cfg=dict(by_epoch=False, max_iters=10), checkpoint=dict(
+        max_keep_ckpts=1, save_best=None))
+    if again:
+        training.train()
+        assert [path.name for path in tmp_path.glob('*.pth')] == ['iter_10.pth'] and len(failed) == 1
+        return
+    with pytest.raises(CheckpointError, match=r'training has ended.*No space left on device(.|\n)*iter_5\.pth'):
+        training.train()
+    assert len(failed) == 2 and [path.name for path in tmp_path.glob('*.pth')] == ['iter_5.pth']
 
 
 @pytest.mark.parametrize('error', [errno.EINVAL, errno.EIO])
