@@ -8,10 +8,12 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import DATASETS, METRICS, MODELS
+from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import Dataset
 
 from mmvision_mamba.engine import MambaVisionRunner
+from mmvision_mamba.engine.data_loader import ResumableDataLoader
 
 from .fresh_start import forget_earlier_runs
 
@@ -130,3 +132,11 @@ class InterruptAt(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         if runner.iter + 1 == self.iteration:
             raise Interrupt
+
+
+def loader(workers=0, length=22, sampler='InfiniteSampler', **options):
+    """A loader of batches of four."""
+    built = Runner.build_dataloader(dict(
+        batch_size=4, num_workers=workers, dataset=dict(type='NoisyPoints', length=length),
+        sampler=dict(type=sampler, shuffle=True), **options), seed=1)
+    return ResumableDataLoader.from_loader(built, 1)
