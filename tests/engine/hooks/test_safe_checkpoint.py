@@ -14,8 +14,7 @@ from mmengine.registry import METRICS
 from mmengine.runner import Runner
 
 from mmvision_mamba.checkpoints import writing as safe_files
-from mmvision_mamba.engine import SafeCheckpointHook
-from mmvision_mamba.engine import runner as runner_module
+from mmvision_mamba.engine import SafeCheckpointHook, checkpointed_runner
 from mmvision_mamba.errors import CheckpointError
 
 from ...helpers.tiny_training import config, runner
@@ -170,7 +169,7 @@ def test_a_checkpoint_that_can_not_be_saved_costs_nothing_else(tmp_path, monkeyp
             Path(part).write_bytes(data)
         original(part, path, **options)
     target = 'iter_10' if what == 'rotten' else what
-    monkeypatch.setattr(runner_module, 'commit', failing)
+    monkeypatch.setattr(checkpointed_runner, 'commit', failing)
     monkeypatch.setattr(safe_files, 'commit', failing)
     kept = {}
 
@@ -212,7 +211,7 @@ def test_a_training_whose_end_can_not_be_saved_is_an_error(tmp_path, monkeypatch
             failed.append(path)
             raise OSError(errno.ENOSPC, 'No space left on device')
         original(part, path, **options)
-    monkeypatch.setattr(runner_module, 'commit', failing)
+    monkeypatch.setattr(checkpointed_runner, 'commit', failing)
     training = runner(tmp_path, train_cfg=dict(by_epoch=False, max_iters=10), checkpoint=dict(
         max_keep_ckpts=1, save_best=None))
     if again:
