@@ -12,7 +12,7 @@ from typing_extensions import assert_type
 
 from mmvision_mamba import Inferencer, MambaVision, MM_mamba_vision, Model, create_model
 from mmvision_mamba.backbones import MambaVisionClassifier
-from mmvision_mamba.inference import Prediction
+from mmvision_mamba.inference import Prediction, TiledPrediction
 from mmvision_mamba.ops import selective_scan
 
 backbone = MambaVision('tiny', out_indices=(2, 3), window_size=(14, None), scan_backend='chunked').eval()
@@ -46,6 +46,6 @@ assert_type(model.export('onnx', shape=(64, 64)), Path)
 assert_type(Model.load('hf://owner/name').push('owner/other', private=True), str)
 model.train(epochs='ten')  # type: ignore[arg-type]
 for prediction, picture in inferencer.run('photos', return_vis=True):
-    assert_type(prediction, Prediction)
+    assert_type(prediction, Prediction | TiledPrediction)
     assert_type(picture, np.ndarray | None)
 inferencer.predict('photo.jpg', batch_size='2')  # type: ignore[arg-type]

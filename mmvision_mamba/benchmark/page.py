@@ -10,6 +10,7 @@ from .report import columns, matmul_text, roofline_columns, share_columns
 
 # Results that other commands write.
 _COMMANDS = dict(evaluation='tools/dev/measure_evaluation.py docs/results/MACHINE/evaluation.json',
+                 large_pictures='tools/dev/measure_large_pictures.py docs/results/MACHINE/large_pictures.json',
                  loading='tools/dev/measure_loading.py docs/results/MACHINE/loading.json')
 _PLACE = re.compile(r'(<!-- results: ([\w.-]+) -->\n).*?(<!-- end -->)', re.DOTALL)
 

@@ -21,6 +21,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help='instances with a lower score are not drawn; the predictions hold all; default: 0.3')
     parser.add_argument('--classes', nargs='+', metavar='NAME', help='keep these classes alone; default: all')
     parser.add_argument('--batch-size', type=int, default=1, help='images per forward; default: 1')
+    parser.add_argument('--tile', type=int, metavar='N', help='read images of any size by windows of N × N pixels, and '
+                        'go on where a run was stopped; default: images are read as a whole')
+    parser.add_argument('--overlap', type=float, metavar='SHARE', help='with --tile: of neighbouring windows, 0 to '
+                        '0.5; default: 0.2')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU where there is one')
     add_dtype(parser)
     parser.add_argument('--no-save-vis', action='store_true', help='write no pictures')
@@ -41,10 +45,12 @@ def run(args: argparse.Namespace) -> int | None:
     done = 0
     try:
         for _ in inferencer.run(inputs, args.batch_size, args.out_dir, args.score_thr, args.no_save_vis,
-                                args.no_save_pred, show=args.show, wait_time=args.wait_time):
+                                args.no_save_pred, show=args.show, wait_time=args.wait_time, tile=args.tile,
+                                overlap=args.overlap):
             done += 1
     except KeyboardInterrupt:
-        print(f'stopped after {done} images', file=sys.stderr)
+        way_on = '; run the same command to go on' if args.tile else ''
+        print(f'stopped after {done} images{way_on}', file=sys.stderr)
         return 130
     if not args.no_save_vis or not args.no_save_pred:
         print('\n'.join([f'{done} image{"s" * (done != 1)} done: {shown(args.out_dir)}', *inferencer.notes]))

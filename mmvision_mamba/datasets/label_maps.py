@@ -27,15 +27,23 @@ def segment_map(labels: np.ndarray, num_classes: int, palette: Sequence[Sequence
         palette: RGB colours of the labels. Default: shades of grey.
         reduce_zero_label: whether the data set's masks count from 1. Default: False.
     """
+    image = Image.fromarray(pixel_values(labels, num_classes, reduce_zero_label))
+    if palette is not None and num_classes <= IGNORED:
+        image.putpalette([value for colour in pixel_colours(palette, reduce_zero_label) for value in colour])
+    return image
+
+
+def pixel_values(labels: np.ndarray, num_classes: int, reduce_zero_label: bool = False) -> np.ndarray:
+    """The values of pixels, uint8, or uint16 for more than 255 classes; arguments as for `segment_map`."""
     values = np.asarray(labels).astype(np.uint16)
     if reduce_zero_label:
         values = np.where(values < num_classes, values + 1, 0)
-    if num_classes > IGNORED:
-        return Image.fromarray(values.astype(np.uint16))
-    image = Image.fromarray(values.astype(np.uint8))
-    if palette is not None:
-        image.putpalette([value for colour in [(0, 0, 0)] * reduce_zero_label + [*palette] for value in colour])
-    return image
+    return values.astype(np.uint16 if num_classes > IGNORED else np.uint8)
+
+
+def pixel_colours(palette: Sequence[Sequence[int]], reduce_zero_label: bool = False) -> list[Sequence[int]]:
+    """The RGB colours of the values of pixels from 0."""
+    return [(0, 0, 0)] * reduce_zero_label + [*palette]
 
 
 def read_segment_map(path: str | os.PathLike, reduce_zero_label: bool = False) -> np.ndarray:

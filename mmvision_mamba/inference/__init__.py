@@ -5,14 +5,14 @@ from ..installation import openmmlab_problem
 from ..lazy import attach
 
 if TYPE_CHECKING:
-    from .inferencer import Inferencer, Prediction
+    from .inferencer import Inferencer, Prediction, TiledPrediction
 
 # Values of options stand here, so that the commands' `--help` imports nothing heavy.
 BATCH_FORMATS = {'parquet': '.parquet', 'coco': '.json'}  # formats of batch inference, and the suffix of a part
 DTYPES = {'float32': 'float32', 'bf16': 'bfloat16', 'fp16': 'float16'}  # what a model computes in, and PyTorch's name
 
-__all__ = ['Inferencer', 'Prediction']
-_import_name, __dir__ = attach(__name__, dict(Inferencer='inferencer', Prediction='inferencer'))
+__all__ = ['Inferencer', 'Prediction', 'TiledPrediction']
+_import_name, __dir__ = attach(__name__, dict.fromkeys(__all__, 'inferencer'))
 
 
 def __getattr__(name: str) -> Any:

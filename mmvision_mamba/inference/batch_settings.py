@@ -17,7 +17,6 @@ from ..files import read_text
 from ..printable import shown
 from ..text import shortened
 from ..version import __version__
-from .inferencer import Inferencer
 
 NAME = 'manifest.json'
 TOOL, VERSION = 'mmvision-mamba batch-infer', 2  # version 1 had no such keys
@@ -27,12 +26,12 @@ _MOST_BYTES = 2**28
 _WAY_OUT = 'Give --out another folder, or remove this one.'
 
 
-def settings_of(inferencer: Inferencer, dtype: str, weights_sha256: str, batch_size: int, operators: str,
+def settings_of(inferencer, dtype: str, weights_sha256: str, batch_size: int, operators: str,
                 information: Mapping[str, str]) -> dict:
     """The settings of a job, JSON-ready: model and pipeline as the config has them, weights by their hash, versions.
 
     Args:
-        inferencer: of the model.
+        inferencer: the `Inferencer` of the model.
         dtype: what the model computes in, see `compute_in`.
         weights_sha256: of its checkpoint.
         batch_size: images per forward, which detectors pad to the largest.
@@ -70,8 +69,13 @@ def text_of(manifest: dict) -> str:
     return json.dumps(manifest, indent=1) + '\n'
 
 
-def read_manifest(folder: Path) -> dict | None:
+def read_manifest(folder: Path, tool: str = TOOL, version: int = VERSION, way_out: str = _WAY_OUT) -> dict | None:
     """The manifest in a folder; None where there is none.
+
+    Args:
+        folder: of the results.
+        tool, version: whose manifest it must be. Default: batch inference's.
+        way_out: said of one that can't be used.
 
     Raises:
         DataError: it is damaged, or of another program or version.
@@ -82,29 +86,29 @@ def read_manifest(folder: Path) -> dict | None:
     try:
         saved = json.loads(read_text(path, _MOST_BYTES))
     except OSError as error:
-        raise DataError(f'{shown(path)} can not be read ({error.strerror or error}).\n{_WAY_OUT}') from None
+        raise DataError(f'{shown(path)} can not be read ({error.strerror or error}).\n{way_out}') from None
     except (ValueError, RecursionError) as error:
         raise DataError(f'{shown(path)} is damaged, and with it is lost what the parts beside it were made with '
-                        f'({shown(error, 100)}).\n{_WAY_OUT}') from None
+                        f'({shown(error, 100)}).\n{way_out}') from None
     if isinstance(saved, dict) and 'manifest' not in saved and {'inputs_sha256', 'config_sha256'} <= saved.keys():
         raise DataError(f'{shown(folder)} was begun by an earlier version, which noted neither pipeline nor versions: '
-                        f'it can not be told whether the results would be alike.\n{_WAY_OUT}')
-    if not isinstance(saved, dict) or saved.get('tool') != TOOL or not isinstance(saved.get('manifest'), int):
-        raise DataError(f'{shown(path)} is another program\'s.\n{_WAY_OUT}')
-    if saved['manifest'] != VERSION:
+                        f'it can not be told whether the results would be alike.\n{way_out}')
+    if not isinstance(saved, dict) or saved.get('tool') != tool or not isinstance(saved.get('manifest'), int):
+        raise DataError(f'{shown(path)} is another program\'s.\n{way_out}')
+    if saved['manifest'] != version:
         raise DataError(f'{shown(path)} has the version {shown(saved["manifest"], 50)}, and this is one that knows '
-                        f'{VERSION}: another version of mmvision_mamba wrote it.\nGo on with that one, or give --out '
+                        f'{version}: another version of mmvision_mamba wrote it.\nGo on with that one, or give --out '
                         'another folder.')
     return saved
 
 
-def check_same(folder: Path, saved: dict, now: dict) -> None:
+def check_same(folder: Path, saved: dict, now: dict, way_out: str = _WAY_OUT) -> None:
     """Raise DataError, which names what differs, where a folder's manifest is of another job."""
     without = [{key: value for key, value in {**EARLIER, **manifest}.items() if key != INFORMATION}
                for manifest in (saved, now)]
     if differing := list(_differences(*without)):
         raise DataError(f'{shown(folder)} holds the results of another job; different: {shortened(differing, 4)}.\n'
-                        f'{_WAY_OUT}')
+                        f'{way_out}')
 
 
 _ABSENT = object()

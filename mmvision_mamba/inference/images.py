@@ -68,7 +68,7 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
         if problem := read_header(content)[1].refused:
             raise DataError(f'{path}: {problem}')
         if values := range_of_16_bits(content):
-            _warn_if_dark(str(path), *values)
+            warn_if_dark(str(path), *values)
     image = None
     with suppress(cv2.error, OSError, SyntaxError, ValueError):  # reported below if Pillow fails too
         image = decoded(content, color_type, backend)
@@ -83,7 +83,7 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
         raise DataError(f'{path}: {image_problem(content, quick=False) or f"can not be decoded ({error})"}') from None
 
 
-def _warn_if_dark(name: str, low: int, high: int) -> None:
+def warn_if_dark(name: str, low: int, high: int) -> None:
     """Log a warning of the first image of 16 bits that comes out nearly black."""
     if (problem := darkness(low, high)) and not _warned:
         _warned.append(name)
@@ -118,7 +118,7 @@ def from_array(image: np.ndarray) -> np.ndarray:
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 3, 4)) or not image.size:
         raise DataError(f'an image array must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), got {image.shape}')
     if image.dtype == np.uint16:
-        _warn_if_dark('an array', int(image.min()), int(image.max()))
+        warn_if_dark('an array', int(image.min()), int(image.max()))
         image = (image >> 8).astype(np.uint8)
     elif image.dtype == bool:
         image = image.astype(np.uint8) * 255

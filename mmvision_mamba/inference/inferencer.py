@@ -3,7 +3,6 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from typing import Any, TypeAlias
@@ -31,31 +30,19 @@ from .ids import ResultIds, result_ids
 from .images import as_bgr
 from .kept_classes import keep_labels, labels_of, to_draw
 from .precision import check_dtype, compute_in
+from .prediction import Prediction
 from .progress import progress_bar
-from .results import Results, UnwritableError, to_dict
+from .results import Results, UnwritableError
 from .scopes import in_scope
 from .sources import Source, find_sources
+from .tiled.grid import DEFAULT_OVERLAP, Tiling
+from .tiled.prediction import TiledPrediction
+from .tiled.run import TiledRun
 from .toolboxes import build_toolbox
 
 ImageLike: TypeAlias = str | os.PathLike | np.ndarray | Image
 
 PICTURE_SIDE = 320  # pixels; smaller images are enlarged in the pictures of a run, so that labels can be read
-
-
-@dataclass
-class Prediction:
-    """A model's prediction for one frame.
-
-    Args:
-        source: the input it comes from.
-        frame: number of the frame in its video, from 0.
-        image: uint8 ``(H, W, 3)``, BGR.
-        sample: mmdet's DetDataSample or mmseg's SegDataSample on the CPU, in the image's own coordinates.
-    """
-    source: Source
-    frame: int
-    image: np.ndarray
-    sample: BaseDataElement
 
 
 class Inferencer:
@@ -229,7 +216,9 @@ class Inferencer:
             no_save_pred: bool = False,
             return_vis: bool = False,
             show: bool = False,
-            wait_time: float = 0) -> Iterator[tuple[Prediction, np.ndarray | None]]:
+            wait_time: float = 0,
+            tile: int | None = None,
+            overlap: float | None = None) -> Iterator[tuple[Prediction | TiledPrediction, np.ndarray | None]]:
         """Infer on all inputs frame by frame, and write pictures and predictions; nothing is kept in memory.
 
         Args:
@@ -241,15 +230,21 @@ class Inferencer:
             return_vis: yield pictures also where they are not written or shown. Default: False.
             show: show pictures in a window; 'q' there ends the run. Default: False.
             wait_time: seconds a picture is shown; 0: until a key is pressed. Videos don't wait. Default: 0.
+            tile: side, in pixels, of the windows by which images of any size are read and inferred on, 32 or more; they
+                are batched, and `out_dir` has what is unfinished, too. Default: images are read as a whole.
+            overlap: of neighbouring windows, as a share of `tile`, 0 to 0.5. Default: 0.2.
 
         Yields:
             (prediction, RGB picture): the picture is None unless it is written, shown or returned. An image under 320
-                pixels is enlarged in it, see `draw`.
+                pixels is enlarged in it, see `draw`. With `tile`, a `TiledPrediction`, and the image is reduced.
 
         Raises:
-            DataError: no inputs, or `out_dir` can't be written to.
-            ConfigError: `show` without a display.
+            DataError: no inputs, or `out_dir` can't be written to, or has unfinished results of other settings.
+            ConfigError: `show` without a display; a `tile` or `overlap` out of range.
         """
+        tiling = None if tile is None else Tiling(tile, DEFAULT_OVERLAP if overlap is None else overlap)
+        if tiling is None and overlap is not None:
+            raise ConfigError('overlap needs tile, the side of the windows that overlap')
         if show:
             check_display('look at the pictures in the output folder')
         sources = self._find(inputs, batch_size, out_dir or None)  # before a folder is made: there may be no inputs
@@ -257,10 +252,13 @@ class Inferencer:
         ids = copy(self.ids) if out_dir and not no_save_pred else None  # a run gives ids to its own images
         with Results(out_dir, self.classes, self.palette, not no_save_vis, not no_save_pred, ids,
                      self.reduce_zero_label, sources) as results:
-            for prediction in self._stream(sources, batch_size, call):
+            drawn = return_vis or show or results.draws
+            predictions: Iterable[Any] = self._stream(sources, batch_size, call) if tiling is None else \
+                TiledRun(self, tiling, batch_size, results, call, drawn)(sources)
+            for prediction in predictions:
                 picture = reason = None
                 try:
-                    if return_vis or show or results.draws:
+                    if drawn and prediction.image is not None:
                         picture = self.draw(prediction.image, prediction.sample, score_thr, PICTURE_SIDE)
                     results.add(prediction, picture)
                 except Exception as error:
@@ -272,7 +270,8 @@ class Inferencer:
                     call.record_failure(prediction.source, reason)
                     continue
                 yield prediction, picture
-                if show and not show_picture(picture, wait_time, prediction.source.is_video):  # type: ignore[arg-type]
+                if show and picture is not None and not show_picture(
+                        picture, wait_time, prediction.source.is_video):
                     return
 
     def __call__(self, inputs: Any, batch_size: int = 1, out_dir: str | os.PathLike = '', *,
@@ -291,9 +290,12 @@ class Inferencer:
         Raises:
             DataError, ConfigError: see `run`.
         """
+        if return_datasamples and options.get('tile') is not None:
+            raise ConfigError('return_datasamples: samples hold masks and labels as large as their image; with tile '
+                              'take the dicts')
         result: dict[str, list] = dict(predictions=[], visualization=[])
         for prediction, picture in self.run(inputs, batch_size, out_dir, return_vis=return_vis, **options):
-            result['predictions'].append(prediction.sample if return_datasamples else to_dict(prediction.sample))
+            result['predictions'].append(prediction.sample if return_datasamples else prediction.to_dict())
             if return_vis:
                 result['visualization'].append(picture)
         return dict(result, failures=self.failures)

@@ -51,6 +51,10 @@ class Results:
         reduce_zero_label: whether masks of the data set count from 1; so will segment maps. Default: False.
         sources: all inputs, in order: images get the ids of the data set. Default: images are numbered as they come.
 
+    Attributes:
+        maps: whether there are segment maps.
+        notes: lines that say what is changed in results.
+
     Raises:
         DataError: `out_dir` can't be written to, or one of the sources lies where results are written.
     """
@@ -61,6 +65,7 @@ class Results:
         self.out_dir = Path(out_dir)
         self.draws, self.predicts = bool(out_dir) and pictures, bool(out_dir) and predictions
         self.classes, self.palette = classes, palette
+        self.maps, self.notes = False, []
         self.ids, self.reduce_zero_label = ids or ResultIds(classes), reduce_zero_label
         images = [source for source in sources if not source.is_video]
         self._image_ids = dict(zip((source.output for source in images), self.ids.assign(
@@ -68,9 +73,7 @@ class Results:
         self._images: list[dict] = []
         self._panoptic: list[dict] = []
         self._arrays: dict[str, _JsonArray] = {}  # being written
-        self._maps = False  # whether there are segment maps
         self._video: _Video | None = None
-        self._video_notes: list[str] = []
         if self.draws or self.predicts:
             folders = ['vis'] * self.draws + ['preds'] * self.predicts
             _keep_apart(sources, [self.out_dir / name for name in folders])
@@ -98,7 +101,7 @@ class Results:
             write_json(self.out_dir / 'preds/panoptic.json', dict(header, annotations=self._panoptic))
 
     def add(self, prediction, picture: np.ndarray | None) -> None:
-        """Write one frame's `Prediction` and its picture, RGB.
+        """Write one frame's `Prediction`, or a `TiledPrediction`, and its picture, RGB.
 
         Raises:
             UnwritableError: OpenCV can't write such a video; its predictions are written.
@@ -106,8 +109,8 @@ class Results:
         """
         try:
             if self.predicts:
-                self._add_prediction(prediction)
-            if self.draws:
+                prediction.add_to(self)
+            if self.draws and picture is not None:
                 self._add_picture(prediction, picture)
         except OSError as error:
             raise DataError(f'{self.out_dir}: writing the results of {prediction.source.name} failed: '
@@ -116,7 +119,7 @@ class Results:
     def describe(self) -> list[str]:
         """What the numbers in the predictions written so far mean, a line for each kind; what is changed in videos."""
         return [self.ids.describe()] * bool(self._arrays or self._panoptic) + \
-            [f'label maps: {meaning(self.reduce_zero_label)}'] * self._maps + self._video_notes
+            [f'label maps: {meaning(self.reduce_zero_label)}'] * self.maps + self.notes
 
     def _add_picture(self, prediction, picture: np.ndarray) -> None:
         source, bgr = prediction.source, np.ascontiguousarray(picture[..., ::-1])
@@ -124,7 +127,7 @@ class Results:
             if self._video is None or self._video.source is not source:
                 self._end_video()
                 self._video = _Video(self.out_dir / 'vis' / f'{source.output}.mp4', source, bgr.shape[:2])
-                self._video_notes += self._video.notes
+                self.notes += self._video.notes
             self._video.write(bgr)
             return
         self._end_video()
@@ -140,32 +143,43 @@ class Results:
             self._video.close()
             self._video = None
 
-    def _add_prediction(self, prediction) -> None:
-        sample, source = prediction.sample, prediction.source
+    def add_image(self, source: Source, height: int, width: int, **more: int) -> int | str:
+        """Note an image, or a frame of a video; returns its id."""
         known = self._image_ids.get(source.output)
-        image = dict(id=self.ids.new() if known is None else known, file_name=source.name,
-                     height=len(prediction.image), width=prediction.image.shape[1])
-        name = source.output
-        if source.is_video:
-            image['frame'] = prediction.frame
-            name = f'{name}/{prediction.frame:06}'
+        image = dict(id=self.ids.new() if known is None else known, file_name=source.name, height=height, width=width,
+                     **more)
         self._images.append(image)
+        return image['id']
+
+    def add_instances(self, files: dict[str, list[dict]]) -> None:
+        """Write an image's instances, by file as `result_files` returns them."""
+        for file, values in files.items():
+            if file not in self._arrays:
+                self._arrays[file] = _JsonArray(self.out_dir / 'preds' / file)
+            for value in values:
+                self._arrays[file].add(value)
+
+    def add_sample(self, prediction) -> None:
+        """Write the predictions of a `Prediction`."""
+        sample, source = prediction.sample, prediction.source
+        name = source.output
+        frame = {}
+        if source.is_video:
+            frame = dict(frame=prediction.frame)
+            name = f'{name}/{prediction.frame:06}'
+        image_id = self.add_image(source, *prediction.image.shape[:2], **frame)
         if 'pred_instances' in sample:
-            for file, values in result_files(coco_results(sample.pred_instances, image['id'], self.ids.categories),
-                                             'masks' in sample.pred_instances).items():
-                if file not in self._arrays:
-                    self._arrays[file] = _JsonArray(self.out_dir / 'preds' / file)
-                for value in values:
-                    self._arrays[file].add(value)
+            self.add_instances(result_files(coco_results(sample.pred_instances, image_id, self.ids.categories),
+                                            'masks' in sample.pred_instances))
         if 'pred_sem_seg' in sample:
-            self._maps = True
+            self.maps = True
             labels = _sem_seg(sample)
             replace(self.out_dir / 'preds' / f'{name}.png', lambda path: segment_map(
                 labels, len(self.classes), self.palette, self.reduce_zero_label).save(path))
         if 'pred_panoptic_seg' in sample:
             picture, segments = panoptic_map(sample, self.ids.categories)
             replace(self.out_dir / 'preds/panoptic' / f'{name}.png', picture.save)
-            self._panoptic.append(dict(image_id=image['id'], file_name=f'{name}.png', segments_info=segments))
+            self._panoptic.append(dict(image_id=image_id, file_name=f'{name}.png', segments_info=segments))
 
 
 def picture_suffix(suffix: str) -> str:

@@ -1,0 +1,170 @@
+"""Windows of a TIFF read one by one: only the tiles or strips that a window touches are decoded. Needs tifffile."""
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError, MissingExtraError, require
+from ..files import open_file
+from ..limits import PIXELS
+from ..printable import shown
+from .georeference import TAGS, Georeference, read_georeference
+from .image_formats import too_wide
+
+STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # the last two are BigTIFF
+_KEPT = 2**27  # bytes of decoded tiles or strips: neighbouring windows share them
+_GREY, _RGB, _YCBCR = 1, 2, 6  # photometric interpretations
+_JPEG = 7  # a compression
+
+
+def is_tiff(path: str | os.PathLike) -> bool:
+    """Whether a regular file begins as a TIFF does; False where it can't be read."""
+    try:
+        with open_file(path) as file:
+            return file.read(4) in STARTS
+    except OSError:
+        return False
+
+
+class TiffWindows:
+    """The first picture of a TIFF or BigTIFF file: grey or RGB, 8 or 16 bits, tiled or in strips.
+
+    Args:
+        file: open for reading bytes.
+        name: of it, for errors.
+
+    Attributes:
+        height, width: in pixels.
+        georeference: without tags where the file has none.
+        problem: why no windows can be read: it has other colours or values, is turned, or compressed in pieces of more
+            than `limits.PIXELS`. None: they can.
+
+    Raises:
+        DataError: it is broken.
+        MissingExtraError: tifffile is not installed; raised by `read` where a compression needs imagecodecs.
+    """
+
+    def __init__(self, file, name: str):
+        require('reading windows of a TIFF', 'geo', 'tifffile')
+        import tifffile
+        self.name = name
+        try:
+            self._file = tifffile.TiffFile(file, name='picture')  # its own name is a number
+            page: Any = self._file.pages[0]
+            self.georeference: Georeference = read_georeference(
+                {tag.code: tag.value for tag in page.tags if tag.code in TAGS})
+        except Exception as error:  # tifffile may raise anything for a broken file
+            raise self._broken(error) from None
+        self._page, self.height, self.width = page, int(page.imagelength), int(page.imagewidth)
+        if page.imagedepth != 1 or self.height < 1 or self.width < 1:
+            raise self._broken(ValueError(f'{self.width} × {self.height} pixels in {page.imagedepth} planes'))
+        self.problem = self._problem()
+        self._dtype = None if page.dtype is None else page.dtype.newbyteorder(self._file.byteorder)
+        self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._kept = 0  # bytes of these
+
+    def _problem(self) -> str | None:
+        page = self._page
+        kind, samples = int(page.photometric), int(page.samplesperpixel)
+        turned = page.tags.get(274)
+        if page.dtype not in (np.uint8, np.uint16) or page.bitspersample not in (8, 16):
+            return too_wide(f'{page.dtype}, {page.bitspersample} bits')
+        if kind not in (_GREY, _RGB) and not (kind == _YCBCR and page.compression == _JPEG):
+            return (f'its colours are {getattr(page.photometric, "name", kind)}, and windows of grey or RGB are read: '
+                    'convert it')
+        if samples not in ((1, 2) if kind == _GREY else (3, 4)):
+            return f'it has {samples} bands, and 3 are read: save those of red, green and blue'
+        if turned is not None and turned.value != 1:
+            return f'its tag Orientation, {int(turned.value)}, says that it is turned: save it upright'
+        piece = page.chunks[0] * page.chunks[1] if page.planarconfig == 1 else page.chunks[-1] * page.chunks[-2]
+        if not self._is_plain() and piece > PIXELS.value:
+            return (f'its pixels are compressed in pieces of {piece}, and {PIXELS.value} are allowed '
+                    f'({PIXELS.way_out}): save it in tiles')
+        return None
+
+    def _is_plain(self) -> bool:
+        """Whether pixels lie in the file as in an array, row after row."""
+        page = self._page
+        return page.is_contiguous and page.planarconfig == 1 and page.compression == 1 and page.fillorder == 1
+
+    def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """A window that lies in the picture -> ``(height, width, samples)``, as its values are stored.
+
+        Raises:
+            DataError: this part of the file is broken.
+        """
+        try:
+            return self._rows(x, y, width, height) if self._is_plain() else self._pieces(x, y, width, height)
+        except (DataError, MissingExtraError, MemoryError):
+            raise
+        except Exception as error:
+            if 'imagecodecs' in str(error):
+                raise MissingExtraError(f'a TIFF with the compression {self._page.compression.name}', 'geo') from None
+            raise self._broken(error) from None
+
+    def _rows(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        samples, size = self._page.samplesperpixel, self._dtype.itemsize
+        window = np.empty((height, width, samples), self._dtype.newbyteorder('='))
+        for row in range(height):
+            self._file.filehandle.seek(self._page.dataoffsets[0] + ((y + row) * self.width + x) * samples * size)
+            content = self._file.filehandle.read(width * samples * size)
+            window[row] = np.frombuffer(content, self._dtype).reshape(width, samples)
+        return window
+
+    def _pieces(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        page = self._page
+        apart = page.planarconfig != 1
+        rows, columns = page.chunks[-2:] if apart else page.chunks[:2]
+        across, down = -(-self.width // columns), -(-self.height // rows)
+        window = np.zeros((height, width, page.samplesperpixel), page.dtype)
+        for plane in range(page.samplesperpixel if apart else 1):
+            for i in range(y // rows, -(-(y + height) // rows)):
+                for j in range(x // columns, -(-(x + width) // columns)):
+                    piece = self._piece((plane * down + i) * across + j)
+                    if piece is None:
+                        continue  # left out of the file: zeros
+                    top, left = max(i * rows, y), max(j * columns, x)
+                    part = piece[top - i * rows:y + height - i * rows, left - j * columns:x + width - j * columns]
+                    place = window[top - y:top - y + part.shape[0], left - x:left - x + part.shape[1]]
+                    place[..., slice(plane, plane + 1) if apart else slice(None)] = part[:place.shape[0]]
+        return window
+
+    def _piece(self, index: int) -> np.ndarray | None:
+        """A tile or strip, decoded: ``(rows, columns, samples)``; None where the file has no bytes of it."""
+        if index in self._decoded:
+            self._decoded.move_to_end(index)
+            return self._decoded[index]
+        page = self._page
+        size = page.databytecounts[index]
+        if not size:
+            return None
+        self._file.filehandle.seek(page.dataoffsets[index])
+        content = self._file.filehandle.read(size)  # before `page.decode`, which may read elsewhere when it is made
+        decoded, _, shape = page.decode(content, index, jpegtables=page.jpegtables)
+        piece = decoded.reshape(decoded.shape[-3:])[:shape[1], :shape[2]]
+        self._decoded[index] = piece
+        self._kept += piece.nbytes
+        while len(self._decoded) > 1 and self._kept > _KEPT:
+            self._kept -= self._decoded.popitem(last=False)[1].nbytes
+        return piece
+
+    def _broken(self, error: Exception) -> DataError:
+        return DataError(f'{self.name}: the TIFF is damaged ({shown(error, 200) or type(error).__name__})')
+
+
+@contextmanager
+def open_tiff(path: str | os.PathLike) -> Iterator[TiffWindows]:
+    """The windows of a regular file.
+
+    Raises:
+        DataError: it can't be opened; see `TiffWindows`.
+    """
+    try:
+        file = open_file(path)
+    except OSError as error:
+        raise DataError(f'{path}: can not be read ({error.strerror or error})') from None
+    with file:
+        yield TiffWindows(file, str(path))

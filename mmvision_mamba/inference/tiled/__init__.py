@@ -1,0 +1,1 @@
+"""Inference on pictures of any size, by windows that are read one by one."""

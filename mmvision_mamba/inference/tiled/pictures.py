@@ -1,0 +1,112 @@
+"""Pictures that give their windows one by one."""
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ...datasets.georeference import Georeference
+from ...datasets.tiff_windows import TiffWindows, is_tiff, open_tiff
+from ...downloads import is_url
+from ...errors import DataError
+from ...limits import PIXELS
+from ..images import from_array, warn_if_dark
+from ..sources import Source
+
+
+@dataclass
+class Picture:
+    """A picture of any size.
+
+    Args:
+        height, width: in pixels.
+        read: a window (x, y, width, height) that lies in the picture -> uint8 ``(height, width, 3)``, BGR.
+        georeference: None: the picture is no TIFF.
+    """
+    height: int
+    width: int
+    read: Callable[[int, int, int, int], np.ndarray]
+    georeference: Georeference | None = None
+
+    def reduced(self, factor: int, chunk: int) -> np.ndarray:
+        """The whole picture with its sides divided by a whole factor, rounded up: means of pixels, BGR.
+
+        Args:
+            factor: 1 or more.
+            chunk: pixels of the windows that it is read by, about.
+        """
+        if factor == 1 and max(self.height, self.width) <= chunk:
+            return self.read(0, 0, self.width, self.height)
+        chunk = max(chunk // factor, 1) * factor
+        small = np.empty((-(-self.height // factor), -(-self.width // factor), 3), np.uint8)
+        for y in range(0, self.height, chunk):
+            for x in range(0, self.width, chunk):
+                part = self.read(x, y, min(chunk, self.width - x), min(chunk, self.height - y))
+                height, width = (-(-side // factor) for side in part.shape[:2])
+                place = small[y // factor:y // factor + height, x // factor:x // factor + width]
+                place[:] = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+        return small
+
+
+@contextmanager
+def open_picture(source: Source, whole: int) -> Iterator[Picture]:
+    """The picture of a source: of a TIFF file, windows as they are asked for; any other is decoded as a whole.
+
+    So is a TIFF that `TiffWindows` can't read windows of, if it has no more than `limits.PIXELS`.
+
+    Args:
+        source: an image.
+        whole: pixels a side up to which a TIFF is decoded as a whole, too, by the decoder of ordinary inference.
+
+    Raises:
+        DataError: it can't be read, or is a video.
+        MissingExtraError: a TIFF, without tifffile.
+    """
+    if source.is_video or source.length is None:
+        raise DataError(f'{source.name}: videos and cameras are not read by tiles')
+    if not source.folder or is_url(source.name) or not is_tiff(source.name):
+        yield _whole(source, None)
+        return
+    with open_tiff(source.name) as tiff:
+        if tiff.problem is None and max(tiff.height, tiff.width) > whole:
+            with _tiff(tiff) as picture:
+                yield picture
+            return
+        if tiff.problem is not None and tiff.height * tiff.width > PIXELS.value:
+            raise DataError(f'{source.name}: {tiff.problem}')
+        georeference, size = tiff.georeference, (tiff.height, tiff.width)
+    picture = _whole(source, georeference)
+    if (picture.height, picture.width) != size:  # it has been turned
+        picture.georeference = Georeference({})
+    yield picture
+
+
+def _whole(source: Source, georeference: Georeference | None) -> Picture:
+    image, = source.frames()
+    return Picture(*image.shape[:2], lambda x, y, width, height: image[y:y + height, x:x + width], georeference)
+
+
+@contextmanager
+def _tiff(tiff: TiffWindows) -> Iterator[Picture]:
+    """The picture of a TIFF; at the end, a warning where it has 16 bits and came out dark."""
+    lowest, highest = 2**16, 0
+
+    def read(x: int, y: int, width: int, height: int) -> np.ndarray:
+        nonlocal lowest, highest
+        window = _to_bgr(tiff.read(x, y, width, height))
+        if window.dtype == np.uint16:
+            lowest, highest = min(lowest, int(window.min())), max(highest, int(window.max()))
+            window = (window >> 8).astype(np.uint8)
+        return from_array(window)
+    yield Picture(tiff.height, tiff.width, read, tiff.georeference)
+    if highest:
+        warn_if_dark(tiff.name, lowest, highest)
+
+
+def _to_bgr(window: np.ndarray) -> np.ndarray:
+    """The bands that the model sees of ``(height, width, bands)``: blue, green and red, or grey.
+
+    Where other bands are to be chosen, they are chosen here.
+    """
+    return window[..., :1] if window.shape[2] < 3 else window[..., 2::-1]
