@@ -62,6 +62,8 @@ class TiffWindows:
         if page.imagedepth != 1 or self.height < 1 or self.width < 1:
             raise self._broken(ValueError(f'{self.width} × {self.height} pixels in {page.imagedepth} planes'))
         self.problem = self._problem()
+        if self.problem is None and not self._is_whole():
+            raise self._broken(ValueError('it is truncated'))
         self._dtype = None if page.dtype is None else page.dtype.newbyteorder(self._file.byteorder)
         self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
         self._kept = 0  # bytes of these
@@ -79,11 +81,25 @@ class TiffWindows:
             return f'it has {samples} bands, and 3 are read: save those of red, green and blue'
         if turned is not None and turned.value != 1:
             return f'its tag Orientation, {int(turned.value)}, says that it is turned: save it upright'
-        piece = page.chunks[0] * page.chunks[1] if page.planarconfig == 1 else page.chunks[-1] * page.chunks[-2]
-        if not self._is_plain() and piece > PIXELS.value:
-            return (f'its pixels are compressed in pieces of {piece}, and {PIXELS.value} are allowed '
+        rows, columns, *_ = self._layout()
+        if not self._is_plain() and rows * columns > PIXELS.value:
+            return (f'its pixels are compressed in pieces of {rows * columns}, and {PIXELS.value} are allowed '
                     f'({PIXELS.way_out}): save it in tiles')
         return None
+
+    def _is_whole(self) -> bool:
+        """Whether the file is long enough for its pixels: a header alone can announce any number of them."""
+        page = self._page
+        ends = np.add(page.dataoffsets, page.databytecounts)
+        pieces = self._layout()[2] * self._layout()[3] * (page.samplesperpixel if page.planarconfig != 1 else 1)
+        stored = int(np.sum(page.databytecounts)) if self._is_plain() else None
+        return len(ends) >= (1 if self._is_plain() else pieces) and ends.max() <= self._file.filehandle.size and (
+            stored is None or stored >= self.height * self.width * page.samplesperpixel * page.dtype.itemsize)
+
+    def _layout(self) -> tuple[int, int, int, int]:
+        """(rows, columns) of a tile or strip, and how many there are down and across."""
+        rows, columns = self._page.chunks[-2:] if self._page.planarconfig != 1 else self._page.chunks[:2]
+        return rows, columns, -(-self.height // rows), -(-self.width // columns)
 
     def _is_plain(self) -> bool:
         """Whether pixels lie in the file as in an array, row after row."""
@@ -117,8 +133,7 @@ class TiffWindows:
     def _pieces(self, x: int, y: int, width: int, height: int) -> np.ndarray:
         page = self._page
         apart = page.planarconfig != 1
-        rows, columns = page.chunks[-2:] if apart else page.chunks[:2]
-        across, down = -(-self.width // columns), -(-self.height // rows)
+        rows, columns, down, across = self._layout()
         window = np.zeros((height, width, page.samplesperpixel), page.dtype)
         for plane in range(page.samplesperpixel if apart else 1):
             for i in range(y // rows, -(-(y + height) // rows)):

@@ -40,7 +40,7 @@ def test_the_commands_of_the_page(tool, folder):
     assert len(commands) == 2
     for command in commands:
         program, name, *arguments = shlex.split(command)
-        run = tool(name, *arguments, '--cfg-options', 'model.test_cfg.rcnn.score_thr=0.4') if 'detector' in command \
+        run = tool(name, *arguments, '--cfg-options', 'model.test_cfg.rcnn.score_thr=0.34') if 'detector' in command \
             else tool(name, *arguments)
         assert (program, run.code) == ('mmvision-mamba', 0), run.err
         assert '1 image done' in run.out and 'are resized by 0.5 in the test pipeline' in run.out

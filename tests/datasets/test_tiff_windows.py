@@ -71,6 +71,16 @@ def test_a_broken_file_is_named(tmp_path):
         pass
 
 
+@pytest.mark.parametrize('options', [{}, dict(tile=(32, 32), compression='zlib')])
+def test_a_header_that_announces_more_than_the_file_has_is_refused(options, tmp_path):
+    write(tmp_path / 'a.tif', **options)
+    with tifffile.TiffFile(tmp_path / 'a.tif', mode='r+b') as file:
+        for code in (256, 257):
+            file.pages[0].tags[code].overwrite(2**31, dtype='I')
+    with pytest.raises(DataError, match='damaged'), open_tiff(tmp_path / 'a.tif'):
+        pass
+
+
 def test_a_piece_that_was_left_out_is_zero(tmp_path):
     pixels = write(tmp_path / 'a.tif', tile=(64, 64))
     with tifffile.TiffFile(tmp_path / 'a.tif', mode='r+b') as file:

@@ -32,6 +32,8 @@ class Picture:
     def reduced(self, factor: int, chunk: int) -> np.ndarray:
         """The whole picture with its sides divided by a whole factor, rounded up: means of pixels, BGR.
 
+        Beyond its right and lower end its last pixels count once more.
+
         Args:
             factor: 1 or more.
             chunk: pixels of the windows that it is read by, about.
@@ -43,7 +45,9 @@ class Picture:
         for y in range(0, self.height, chunk):
             for x in range(0, self.width, chunk):
                 part = self.read(x, y, min(chunk, self.width - x), min(chunk, self.height - y))
-                height, width = (-(-side // factor) for side in part.shape[:2])
+                below, right = (-side % factor for side in part.shape[:2])
+                part = cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_REPLICATE)
+                height, width = (side // factor for side in part.shape[:2])
                 place = small[y // factor:y // factor + height, x // factor:x // factor + width]
                 place[:] = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
         return small
