@@ -110,7 +110,7 @@ OBJECTS = st.lists(st.tuples(
 
 
 @given(objects=OBJECTS, masks=st.booleans(), reduced=st.booleans(), seed=st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_merging_depends_on_no_order_and_changes_nothing_the_second_time(objects, masks, reduced, seed):
     instances = seen([(label, ellipse((x, y, x + w, y + h))) for label, (x, y, w, h) in objects], masks,
                      reduced=reduced)
@@ -122,7 +122,7 @@ def test_merging_depends_on_no_order_and_changes_nothing_the_second_time(objects
 
 @given(box=st.tuples(st.integers(0, 100), st.integers(0, 100), st.integers(6, 99), st.integers(6, 99)),
        masks=st.booleans(), overlap=st.sampled_from([0.15, 0.25, 0.5]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_any_object_is_one_instance(box, masks, overlap):
     x, y, width, height = box
     truth = ellipse((x, y, x + width, y + height))

@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -13,6 +13,7 @@ def area(ring: np.ndarray) -> float:
 
 
 @given(pixels=arrays(bool, st.tuples(st.integers(1, 8), st.integers(1, 8))))
+@settings(max_examples=50)
 def test_polygons_have_the_area_of_the_mask_and_no_needless_corners(pixels):
     parts = polygons(pixels)
     assert sum(area(ring) for part in parts for ring in part) == -pixels.sum()

@@ -6,6 +6,7 @@ import pytest
 from mmvision_mamba.benchmark.page import fill_page
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == 'win32', reason='no peak memory')
 def test_a_small_picture_is_measured(tool, tmp_path):
     pytest.importorskip('tifffile')
