@@ -146,7 +146,8 @@ class TiledRun:
         prediction = self._prediction(source, picture)
         # After the rows of windows, where there are several: the picture reduced to a window, for large objects.
         parts = len(grid.rows) + (len(grid) > 1)
-        with self._bar(source, len(grid) + (len(grid) > 1), rows * len(grid.columns)) as advance:
+        windows = len(grid) + (len(grid) > 1)
+        with self._bar(source, windows, min(rows * len(grid.columns), windows)) as advance:
             for row in range(parts):
                 path = self.work.of(source) / f'instances-{row}.json'
                 part = _read_instances(path) if row < rows else None

@@ -67,9 +67,11 @@ class LabelStrips:
 
     def has(self, rows: int) -> bool:
         """Whether the files are those after `rows` rows of windows, of which all but the last leave something."""
-        ends = rows == len(self.grid.rows)
-        return rows == 0 or (self.labels.has(self.labels.shape[0] if ends else self.grid.rows.starts[rows])
-                             and (ends or self.waiting(rows - 1).is_file()))
+        number = len(self.grid.rows)
+        if rows == number:
+            return self.labels.has(self.labels.shape[0])
+        return rows == 0 or (0 < rows < number and self.labels.has(self.grid.rows.starts[rows])
+                             and self.waiting(rows - 1).is_file())
 
     def add(self, row: int, samples: Samples) -> None:
         """Write the strip that a row of windows completes.
