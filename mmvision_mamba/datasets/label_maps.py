@@ -27,9 +27,13 @@ def segment_map(labels: np.ndarray, num_classes: int, palette: Sequence[Sequence
         palette: RGB colours of the labels. Default: shades of grey.
         reduce_zero_label: whether the data set's masks count from 1. Default: False.
     """
-    image = Image.fromarray(pixel_values(labels, num_classes, reduce_zero_label))
+    values = pixel_values(labels, num_classes, reduce_zero_label)
+    image = Image.fromarray(values)
     if palette is not None and num_classes <= IGNORED:
-        image.putpalette([value for colour in pixel_colours(palette, reduce_zero_label) for value in colour])
+        colours = pixel_colours(palette, reduce_zero_label)
+        if values.max(initial=0) >= len(colours):  # Pillow saves no more bits than the palette needs: 255 would be 3
+            colours += [(0, 0, 0)] * (256 - len(colours))
+        image.putpalette([value for colour in colours for value in colour])
     return image
 
 

@@ -278,6 +278,13 @@ def test_many_classes_do_not_overflow_a_palette():
     assert np.asarray(segment_map(labels, 300)).tolist() == [[0, 299]]
 
 
+@pytest.mark.parametrize('classes', [1, 2, 4, 16, 17])
+def test_pixels_without_a_label_are_255_in_the_file_of_few_classes(classes, tmp_path):
+    labels = np.array([[0, classes - 1, 255]])
+    segment_map(labels, classes, [(i, 0, 0) for i in range(classes)]).save(tmp_path / 'a.png')
+    assert np.array_equal(Image.open(tmp_path / 'a.png'), labels)
+
+
 def test_results_are_finished_when_a_run_is_broken_off(detector, shapes, tmp_path):
     stream = detector.run(shapes / 'val', out_dir=tmp_path)
     next(stream)

@@ -1,0 +1,48 @@
+import json
+
+import numpy as np
+import pytest
+
+from mmvision_mamba.datasets.georeference import Georeference
+from mmvision_mamba.datasets.label_maps import read_segment_map, segment_map
+from mmvision_mamba.inference.tiled.files import write_geojson, write_png, write_tiff
+from mmvision_mamba.inference.tiled.instances import Instance
+from mmvision_mamba.inference.tiled.segmentor import LabelFile
+
+
+@pytest.fixture(params=[(4, False), (4, True), (300, False)])
+def written(request, tmp_path):
+    """Labels in a file, their number of classes, and whether masks count from 1."""
+    classes, reduced = request.param
+    values = np.random.default_rng(0).integers(0, classes, (300, 270))
+    values[:9, :9] = 255
+    labels = LabelFile(tmp_path / 'labels', values.shape, np.uint16 if classes > 255 else np.uint8)
+    for top in (100, 0, 200):
+        labels.write(top, values[top:top + 100].astype(labels.dtype))
+    assert np.array_equal(labels.rows(), values) and np.array_equal(labels.rows(290, 310), values[290:])
+    return labels, classes, reduced
+
+
+def test_a_tiff_has_the_pixels_of_a_png(written, tmp_path):
+    tifffile = pytest.importorskip('tifffile')
+    labels, classes, reduced = written
+    palette = [(i % 256, 7, 9) for i in range(classes)]
+    write_tiff(tmp_path / 'a.tif', labels, classes, palette, reduced, Georeference({}))
+    write_png(tmp_path / 'a.png', labels, classes, palette, reduced)
+    expected = np.asarray(segment_map(labels.rows(), classes, None, reduced))
+    assert np.array_equal(tifffile.imread(tmp_path / 'a.tif'), expected)
+    assert np.array_equal(read_segment_map(tmp_path / 'a.png'), expected)
+
+
+def test_a_box_without_a_mask_is_a_polygon(tmp_path):
+    instance = Instance(1, 0.5, (2., 3., 8., 9.), (0, 0, 20, 20))
+    write_geojson(tmp_path / 'a.geojson', [instance, instance], [dict(id=7, name='one'), dict(id=9, name='two')],
+                  Georeference({}))
+    first, _ = json.loads((tmp_path / 'a.geojson').read_text())['features']
+    assert first['properties'] == dict(category_id=9, category='two', score=0.5)
+    assert first['geometry'] == dict(type='Polygon', coordinates=[[[2, 3], [2, 9], [8, 9], [8, 3], [2, 3]]])
+
+
+def test_no_instances_are_a_file_all_the_same(tmp_path):
+    write_geojson(tmp_path / 'a.geojson', [], [], Georeference({}))
+    assert json.loads((tmp_path / 'a.geojson').read_text()) == dict(type='FeatureCollection', features=[])
