@@ -76,7 +76,8 @@ def test_what_runs_the_package_has_a_floor_and_a_ceiling():
 def test_extras_name_what_the_requirement_files_name():
     extras = project()['optional-dependencies']
     for files, among in (
-            (['openmmlab'], ['openmmlab']), (['onedl'], ['onedl']), (['tools'], ['app', 'completion', 'export', 'geo', 'vis']),
+            (['openmmlab'], ['openmmlab']), (['onedl'], ['onedl']),
+            (['tools'], ['app', 'completion', 'export', 'geo', 'vis']),
             (['tools', 'dev'], ['app', 'completion', 'dev', 'docs', 'export', 'geo', 'ray', 'transformers', 'vis'])):
         listed = {canonical(r.name) for file in files for r in read(f'{file}.txt')}
         assert {canonical(Requirement(r).name) for extra in among for r in extras[extra]} == listed
