@@ -14,7 +14,7 @@ if os.name != 'posix':
     pytest.skip('inputs are tried in forked processes', allow_module_level=True)
 
 from . import forks
-from .hostile_files import options
+from .hostile_options import options
 from .tools import KINDS, fuzz
 
 EXAMPLES = int(os.environ.get('FUZZ_EXAMPLES', 0))  # 0: as many as the test is made for

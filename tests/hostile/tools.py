@@ -17,13 +17,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from . import forks, hostile_files, hostile_servers
+from . import forks, hostile_files, hostile_options, hostile_servers
 from .hostile_files import Try
 from .tool_material import build
 
 KINDS: dict[str, Callable[[Path, Path, random.Random], Try]] = dict(
     annotations=hostile_files.annotations, checkpoints=hostile_files.checkpoints, images=hostile_files.images,
-    trees=hostile_files.trees, urls=hostile_servers.urls, options=hostile_files.options)
+    trees=hostile_files.trees, urls=hostile_servers.urls, options=hostile_options.options)
 
 
 def fuzz(kind: str, base: Path, folder: Path, seeds: range, report: Callable[[str], None] = print) -> list[dict]:
