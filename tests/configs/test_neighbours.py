@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 
 from mmvision_mamba.commands.steps.prepare import prepare_device
 from mmvision_mamba.datasets import make_shapes
@@ -33,6 +33,15 @@ pytestmark = pytest.mark.filterwarnings('ignore')
 def classes_of(cfg):
     _, dataset, cls = datasets_of(cfg, 'train')[0]
     return cls._load_metainfo(dataset.get('metainfo'))['classes']
+
+
+@pytest.mark.parametrize('name', NEIGHBOURS + STRONG)
+def test_the_model_can_be_built_at_its_own_size(name):
+    """Numbers that must divide each other do in the shrunk models below, whatever the config has."""
+    cfg = load(name)
+    with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+    assert sum(parameter.numel() for parameter in model.parameters()) > 25e6
 
 
 @pytest.mark.parametrize('name', NEIGHBOURS + STRONG)
