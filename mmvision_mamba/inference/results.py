@@ -1,6 +1,9 @@
 """Writes what inference yields: pictures, videos, and predictions in COCO's formats."""
+import contextlib
+import errno
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,16 +92,16 @@ class Results:
         return self
 
     def __exit__(self, *error):
-        self._end_video()
-        if not self.predicts:
-            return
-        header = self.ids.header(self._images)
-        for array in self._arrays.values():
-            array.close()
-        if self._arrays:
-            write_json(self.out_dir / 'preds/images.json', header)
-        if self._panoptic:
-            write_json(self.out_dir / 'preds/panoptic.json', dict(header, annotations=self._panoptic))
+        with contextlib.ExitStack() as ends:  # of each file, whatever becomes of others; the last first
+            header = self.ids.header(self._images) if self.predicts else {}
+            if self._panoptic:
+                ends.callback(write_json, self.out_dir / 'preds/panoptic.json',
+                              dict(header, annotations=self._panoptic))
+            if self._arrays:
+                ends.callback(write_json, self.out_dir / 'preds/images.json', header)
+            for array in self._arrays.values():
+                ends.callback(array.close)
+            ends.callback(self._end_video)
 
     def add(self, prediction, picture: np.ndarray | None) -> None:
         """Write one frame's `Prediction`, or a `TiledPrediction`, and its picture, RGB.
@@ -140,8 +143,8 @@ class Results:
 
     def _end_video(self) -> None:
         if self._video is not None:
-            self._video.close()
-            self._video = None
+            video, self._video = self._video, None
+            video.close()
 
     def add_image(self, source: Source, height: int, width: int, **more: int) -> int | str:
         """Note an image, or a frame of a video; returns its id."""
@@ -308,16 +311,41 @@ class _Video:
             self.notes.append(f'{shown(path)}: {rate:g} frames a second, not {source.fps:g} as its source says')
         self.part = cleared(path.with_name(f'.{path.stem}.{os.getpid()}.mp4'))
         self.writer = cv2.VideoWriter(str(self.part), cv2.VideoWriter_fourcc(*'mp4v'), rate, self.size)
+        self.frames = 0
 
     def write(self, frame: np.ndarray) -> None:
+        """Raises OSError where the disk is full: OpenCV says nothing of it."""
         if not self.writer.isOpened():
+            _check_space(self.path)
             raise UnwritableError(f'{self.path}: OpenCV can not write this video')
         self.writer.write(frame if frame.shape[1::-1] == self.size else cv2.resize(frame, self.size))
+        self.frames += 1
+        _check_space(self.path)
 
     def close(self) -> None:
-        if self.writer.isOpened():
-            self.writer.release()
+        """Move the file to its place. Raises OSError where not all of it could be written; an older one stays."""
+        if not self.writer.isOpened():
+            self.part.unlink(missing_ok=True)
+            return
+        self.writer.release()
+        written = cv2.VideoCapture(str(self.part))
+        frames = int(written.get(cv2.CAP_PROP_FRAME_COUNT))
+        written.release()
+        if frames == self.frames:
             os.replace(self.part, self.path)
+            return
+        try:
+            _check_space(self.path)
+        finally:
+            self.part.unlink(missing_ok=True)
+        raise OSError(errno.EIO, f'{max(0, frames)} of {self.frames} frames could be written to this video, is the '
+                      'disk full?', os.fspath(self.path))
+
+
+def _check_space(path: Path) -> None:
+    """Raise OSError where no byte more can be written beside `path`."""
+    if not shutil.disk_usage(path.parent).free:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(path))
 
 
 def _rate(fps: float) -> float:

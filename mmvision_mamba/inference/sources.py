@@ -3,7 +3,7 @@ import glob
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
@@ -21,12 +21,11 @@ from ..files import open_file
 from ..limits import DOWNLOAD_BYTES, PIXELS
 from ..naming import output_names, relative_paths
 from ..printable import without_passwords
+from ..processes import warn_once
 from .images import from_array, from_pil, read_image
+from .videos import DEFAULT_FPS, UNREADABLE, Facts, allow_no_lists, container_of, facts_of, try_videos
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
-DEFAULT_FPS = 25.  # of a video that doesn't say
-_FFMPEG = 'OPENCV_FFMPEG_CAPTURE_OPTIONS'
-_FORMATS = 'format_whitelist;mov,matroska,avi,mpeg,mpegts,mpegvideo,m4v,h264,hevc,asf,flv,ogg,mxf,dv,mjpeg,ivf,wtv'
 
 
 @dataclass
@@ -72,6 +71,7 @@ def find_sources(inputs, read: Callable[[str], np.ndarray] = read_image,
     """
     several = isinstance(inputs, (list, tuple))
     sources = [source for given in (inputs if several else [inputs]) for source in _sources(given, read, leave_out)]
+    _try_videos(sources)
     if not sources:
         raise DataError('no inputs: name images, folders, patterns, videos, URLs or a camera')
     for i, source in enumerate(sources):
@@ -151,30 +151,47 @@ def _file(name: str, path: str, read: Callable, folder: str | None = None) -> So
     suffix = Path(path).suffix.lower()
     if suffix not in VIDEO_SUFFIXES:
         return Source(name, path, suffix, lambda: iter([read(name)]), folder=folder)
-    source = Source(name, path, suffix, lambda: _video(source), None, DEFAULT_FPS, folder)
-    if not is_url(name):
-        with suppress(DataError):  # raised again where its frames are asked for
-            capture = _opened(name)
-            source.length, source.fps = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), _fps(capture)
-            source.length = source.length if source.length > 0 else None
-            capture.release()
+    source = Source(name, path, suffix, lambda: _download(source) if is_url(name) else _frames(name, name), None,
+                    DEFAULT_FPS, folder)
     return source
 
 
-def _video(source: Source) -> Iterator[np.ndarray]:
-    """The frames of a video file, one at a URL downloaded before; from the first on its `fps` is known."""
-    if not is_url(source.name):
-        yield from _frames(source.name, source.name)
-        return
+def _try_videos(sources: list[Source]) -> None:
+    """Take length and fps of video files from their headers; one that can't be read raises where frames are asked for.
+    """
+    videos = [source for source in sources if source.folder is not None and source.is_video]
+    readable = []
+    for source in videos:
+        try:
+            open_file(source.name).close()
+            readable.append(source)
+        except OSError as error:
+            source.frames = _raising(f'{source.name}: can not be read ({error.strerror or error})')
+    for source, facts in zip(readable, try_videos([source.name for source in readable])):
+        source.length, source.fps = facts.length, facts.fps
+        if facts.problem:
+            source.frames = _raising(f'{source.name}: {facts.problem}')
+
+
+def _raising(problem: str) -> Callable[[], Iterator[np.ndarray]]:
+    def frames() -> Iterator[np.ndarray]:
+        raise DataError(problem)
+        yield
+    return frames
+
+
+def _download(source: Source) -> Iterator[np.ndarray]:
+    """The frames of a video at a URL, downloaded before; from the first on its `fps` is known."""
     with _temporary(source.suffix) as (file, path):
         try:
             save(source.name, file, DOWNLOAD_BYTES.value, source.name.lower().startswith('http:'))
             file.flush()
         except OSError as error:
             raise DataError(f'{source.name}: can not be read ({error.strerror or error})') from None
-        capture = _opened(path)
-        source.fps = _fps(capture)
-        capture.release()
+        facts, = try_videos([path])
+        if facts.problem:
+            raise DataError(f'{source.name}: {facts.problem}')
+        source.fps = facts.fps
         yield from _frames(path, source.name)
 
 
@@ -192,8 +209,7 @@ def _temporary(suffix: str) -> Iterator[tuple[BinaryIO, str]]:
 def _opened(video: str | int) -> cv2.VideoCapture:
     """A camera, or a video in a regular file, of a format that opens no others.
 
-    OpenCV would wait for a FIFO's other end, take a name with % for a series of images, and have FFmpeg read lists of
-    other files, whatever their suffix.
+    OpenCV would wait for a FIFO's other end, take a name with % for a series of images, and have FFmpeg read lists.
     """
     if isinstance(video, int):
         return cv2.VideoCapture(video)
@@ -201,35 +217,58 @@ def _opened(video: str | int) -> cv2.VideoCapture:
         open_file(video).close()
     except OSError as error:
         raise DataError(f'{video}: can not be read ({error.strerror or error})') from None
-    options = os.environ.get(_FFMPEG, '')  # OpenCV reads it each time
-    if 'format_whitelist' not in options:
-        os.environ[_FFMPEG] = f'{options}|{_FORMATS}'.lstrip('|')
+    allow_no_lists()
     has_ffmpeg = cv2.CAP_FFMPEG in cv2.videoio_registry.getStreamBackends()
     return cv2.VideoCapture(video, cv2.CAP_FFMPEG if has_ffmpeg else cv2.CAP_ANY)
 
 
-def _fps(capture: cv2.VideoCapture) -> float:
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    return fps if 0 < fps < float('inf') else DEFAULT_FPS
-
-
 def _frames(video: str | int, name: str | None = None) -> Iterator[np.ndarray]:
-    """The frames of a video file, which messages call `name`, or of a camera by its index."""
+    """The frames of a video file, which messages call `name`, or of a camera by its index.
+
+    Raises:
+        DataError: it can't be read, or, after its last frame, the file is cut off.
+    """
     capture = _opened(video)
     try:
         if not capture.isOpened():
             raise DataError(f'camera {video}: can not be opened' if isinstance(video, int) else
-                            f'{name}: can not be opened as a video, it may be truncated')
+                            f'{name}: {UNREADABLE}')
         width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > PIXELS.value:
             raise DataError(f'{name}: its frames are {width} × {height} pixels, and {PIXELS.value} in all are allowed '
                             f'({PIXELS.way_out})')
+        facts, seconds = facts_of(capture), 0.
         for i in count():
             success, frame = capture.read()
             if not success and not i:
                 raise DataError(f'{video if name is None else name}: no frames in this video')
             if not success:
-                return
+                break
+            seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             yield from_array(frame)
     finally:
         capture.release()
+    if isinstance(video, str):
+        _check_end(video, str(name), facts, i, seconds)
+
+
+def _check_end(path: str, name: str, facts: Facts, frames: int, seconds: float) -> None:
+    """OpenCV ends a video in the same way where it breaks off or is damaged as where it is over.
+
+    A file that is cut off is a DataError, one that is shorter than its header says a warning: the header may be wrong,
+    count frames that an edit has cut out, or tell of longer sound.
+
+    Args:
+        path, name: of the file, and what messages call it.
+        facts: what its header says.
+        frames: number of frames there were.
+        seconds: time of the last of them.
+    """
+    counts, missing = container_of(path)
+    if missing:
+        raise DataError(f'{name}: the file is cut off, {missing} bytes of it are missing: its results end after '
+                        f'{frames} frames')
+    there = frames if counts else max(frames, round(seconds * facts.fps) + 1)  # some have frames of varying durations
+    if facts.length is not None and facts.length - there > 5 + facts.length // 50:
+        warn_once(f'{name}: {frames} frames were read, and its header says {facts.length}: it is damaged, unless it '
+                  'was cut by an editor or its sound is longer')
