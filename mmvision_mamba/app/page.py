@@ -5,6 +5,8 @@ import json
 import os
 import socket
 import tempfile
+import threading
+import time
 from collections.abc import Sequence
 from html import escape
 from importlib.util import find_spec
@@ -26,6 +28,7 @@ from .answers import LOWEST_SCORE, Answer, load_image, looks_otherwise
 from .downloads import write_picture, write_results
 from .maps import maps_html
 from .model_facts import model_facts
+from .uploads import EVERY, own_folder, sweep
 
 STATE_SECONDS = 1800  # an answer is forgotten after that long
 WELCOME = 'Upload a picture, or pick an example.'
@@ -79,6 +82,7 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
         score_thr: initial position of the slider. Default: 0.3.
     """
     tasks = list(models)
+    os.environ['GRADIO_TEMP_DIR'] = str(own_folder())  # read by each component, and by the server
 
     def about(task):
         facts = ''.join(f'<div><b>{escape(what)}</b>: {escape(text)}</div>' for what, text in model_facts(models[task]))
@@ -147,7 +151,7 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
         return maps(current, current and current.point(*event.index))
 
     busy = dict(concurrency_id='model', concurrency_limit=1)
-    with gr.Blocks(title='mmvision_mamba', analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+    with gr.Blocks(title='mmvision_mamba', analytics_enabled=False) as page:
         gr.Markdown('# mmvision_mamba')
         facts = gr.HTML(about(tasks[0]), elem_id='facts')
         current = gr.State(time_to_live=STATE_SECONDS)  # the `Answer` of the session
@@ -236,7 +240,7 @@ def _uploaded(path: str | None, component: gr.components.Component) -> str | Non
 
 
 def _folder(component: gr.components.Component) -> Path:
-    """A new folder in a component's cache, whose files Gradio serves and deletes after an hour."""
+    """A new folder in a component's cache, whose files Gradio serves."""
     cache = Path(component.GRADIO_CACHE)
     cache.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(dir=cache))
@@ -269,4 +273,13 @@ def serve(page: gr.Blocks, host: str, port: int, max_bytes: int) -> str:
         page.close()
         raise ConfigError(f'port {port} of this machine does not answer within 3 seconds.\nIf a proxy is set in the '
                           'environment, set NO_PROXY=localhost,127.0.0.1 too; else try again') from error
+    threading.Thread(target=_keep_swept, args=(page,), daemon=True).start()
     return address
+
+
+def _keep_swept(page: gr.Blocks) -> None:
+    """Sweep the folder of uploads while the page is served; Gradio knows of none that broke off."""
+    examples = {path for block in page.blocks.values() for path in getattr(block, 'keep_in_cache', ())}
+    while page.is_running:
+        sweep(own_folder(), examples)
+        time.sleep(EVERY)
