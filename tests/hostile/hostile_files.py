@@ -65,6 +65,8 @@ def command(name: str, root: Path, data: str, rng: random.Random) -> Try:
         return Try([*argv, root / data], writes=(root / data / 'splits',))
     if name == 'repair-annotations':
         return Try([*argv, root / data / 'train.json', run / 'mended.json'])
+    if name == 'convert':
+        return Try([*argv, root / data, run / 'converted', '--to', rng.choice(['coco', 'yolo', 'voc', 'masks'])])
     if name == 'plot-curves':
         return Try([*argv, root / f'{data}_run', '--out', run / 'curves.png'])
     if name == 'model-info':
