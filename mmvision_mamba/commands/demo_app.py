@@ -71,6 +71,7 @@ def _load_models(args: argparse.Namespace) -> dict:
 
 
 def _find_examples(args: argparse.Namespace) -> list[Path]:
+    from ..datasets.image_files import image_problem
     paths = args.examples
     if paths is None:
         paths = [] if args.models else sorted(DEMO.glob('shapes_seed*/val'))[:1]
@@ -78,6 +79,11 @@ def _find_examples(args: argparse.Namespace) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise ConfigError(f'--examples: {path}: no such file or folder')
-        images = (p for p in sorted(path.iterdir()) if p.suffix.lower() in IMAGES) if path.is_dir() else [path]
-        examples += islice(images, 6)
+        if path.is_dir():  # what is no picture is left out: visitors get the files as they are, whatever links name
+            images = (p for p in sorted(path.iterdir()) if p.suffix.lower() in IMAGES and not image_problem(p))
+            examples += islice(images, 6)
+        elif problem := image_problem(path):
+            raise ConfigError(f'--examples: {path}: {problem}')
+        else:
+            examples.append(path)
     return examples
