@@ -21,7 +21,7 @@ from ..inference import Inferencer
 from ..inference.drawing import score_text
 from ..inference.enlarging import enlarge, enlargement
 from ..inference.kept_classes import keep_labels, labels_of
-from ..inference.results import boxes_of
+from .packed import area_of, mask_of, pack, with_masks, with_wide_maps
 
 DRAWN_SIDE = 640  # pixels; pictures are enlarged until their longer side has that many
 LOWEST_SCORE = 0.05  # instances with a lower score are not shown
@@ -75,7 +75,7 @@ class Answer:
         model: the model that is asked.
         image: BGR, uint8.
         scale: size of the image relative to the uploaded one. Tables have the pixels of the latter.
-        sample: the prediction, as the model made it.
+        sample: the prediction, as `pack` keeps it.
         seconds: duration of the prediction.
     """
     model: Inferencer
@@ -86,7 +86,7 @@ class Answer:
 
     def __post_init__(self):
         start = time.perf_counter()
-        self.sample = self.model.predict(self.image)[0]
+        self.sample = pack(self.model.predict(self.image)[0])
         self.seconds = time.perf_counter() - start
         self._numbered = self.sample.clone()
         self._regions: list[tuple[int, int, int]] = []  # (segment, label, pixels), of the largest first
@@ -127,7 +127,7 @@ class Answer:
             classes: the names of those to draw. Default: all.
             selected: the number of an instance or segment; the rest of the picture is dimmed. Default: none.
         """
-        sample = self._kept(classes)
+        sample = with_masks(self._kept(score_thr, classes), self.image.shape[:2])
         picture = self.model.draw(self.image, sample, score_thr, DRAWN_SIDE)
         region = None if selected is None else self._region(selected)
         if region is None:
@@ -154,16 +154,15 @@ class Answer:
             rows = [[number, names[label] if label < len(names) else NO_CLASS, round(pixels / area),
                      f'{100 * pixels / total:.2f}'] for number, (_, label, pixels) in enumerate(self._regions, 1)]
             return AREA_COLUMNS, [row for row in rows if not classes or row[1] in classes]
-        instances = self._kept(classes).get('pred_instances')
+        instances = self._kept(score_thr, classes).get('pred_instances')
         if instances is None:
             return INSTANCE_COLUMNS[:7], []
-        instances = instances[instances.scores > score_thr]
         masks = instances.get('masks')
         rows = [[number, names[label], score_text(score), *(round(side / self.scale, 1) for side in box)]
                 for number, label, score, box in zip(instances.numbers.tolist(), instances.labels.tolist(),
-                                                     instances.scores.tolist(), boxes_of(instances).tolist())]
+                                                     instances.scores.tolist(), instances.bboxes.tolist())]
         if masks is not None:
-            rows = [[*row, round(int(pixels) / area)] for row, pixels in zip(rows, np.asarray(masks).sum((1, 2)))]
+            rows = [[*row, round(pixels / area)] for row, pixels in zip(rows, map(area_of, masks))]
         return INSTANCE_COLUMNS[:7 + (masks is not None)], rows
 
     def nothing(self, score_thr: float, classes: Collection[str] = ()) -> str:
@@ -189,22 +188,19 @@ class Answer:
         """How much `picture` is enlarged."""
         return enlargement(self.image, DRAWN_SIDE)
 
-    def _kept(self, classes: Collection[str]):
-        """A copy of the prediction with numbers, reduced to some classes."""
-        sample = self._numbered.clone()
+    def _kept(self, score_thr: float, classes: Collection[str]):
+        """A copy of the prediction with numbers, reduced to what is above a score, and to some classes."""
+        sample = with_wide_maps(self._numbered)
+        if 'pred_instances' in sample:
+            sample.pred_instances = sample.pred_instances[sample.pred_instances.scores > score_thr]
         if not classes:
             return sample
-        for name in ('pred_sem_seg', 'pred_panoptic_seg'):
-            if name in sample:  # else `keep_labels` would change the original's
-                setattr(sample, name, sample.get(name).clone())
         return keep_labels(sample, labels_of(list(classes), self.model.classes), len(self.model.classes))
 
     def _segments(self) -> np.ndarray | None:
         """The segment of each pixel, or None for a detector: labels, or mmdet's ids of panoptic segments."""
-        if 'pred_panoptic_seg' in self.sample:
-            return self.sample.pred_panoptic_seg.sem_seg[0].numpy()
-        seg = self.sample.get('pred_sem_seg')
-        return None if seg is None else seg.get('data' if 'data' in seg else 'sem_seg')[0].numpy()
+        seg = self.sample.get('pred_panoptic_seg', self.sample.get('pred_sem_seg'))
+        return None if seg is None else seg.get('data' if 'data' in seg else 'sem_seg')[0].long().numpy()
 
     def _number_segments(self, segments: np.ndarray) -> None:
         """Give the pixels of the map that is drawn the numbers of their segments."""
@@ -213,7 +209,7 @@ class Answer:
         numbers = np.array([number_of[segment] for segment in ids.tolist()])[inverse.reshape(segments.shape)]
         name = 'pred_panoptic_seg' if 'pred_panoptic_seg' in self.sample else 'pred_sem_seg'
         numbered = self._numbered.get(name).clone()
-        numbered.numbers = torch.from_numpy(numbers)[None]
+        numbered.numbers = torch.from_numpy(numbers).int()[None]
         setattr(self._numbered, name, numbered)
 
     def _label(self, segment: int) -> int:
@@ -231,9 +227,9 @@ class Answer:
         if not len(instances):
             return None
         if 'masks' in instances:
-            return np.asarray(instances.masks[0], bool)
+            return mask_of(instances.masks[0])
         region = np.zeros(self.image.shape[:2], bool)
-        x1, y1, x2, y2 = boxes_of(instances)[0].clamp(min=0).tolist()
+        x1, y1, x2, y2 = instances.bboxes[0].clamp(min=0).tolist()
         region[int(y1):math.ceil(y2), int(x1):math.ceil(x2)] = True
         return region
 

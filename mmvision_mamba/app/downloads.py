@@ -11,8 +11,9 @@ from mmengine.structures import PixelData
 
 from ..datasets.label_maps import segment_map
 from ..files import replace
-from ..inference.results import boxes_of, coco_results, panoptic_map, result_files, write_json
+from ..inference.results import coco_results, panoptic_map, result_files, write_json
 from .answers import Answer
+from .packed import mask_of
 
 
 def write_picture(picture: np.ndarray, folder: Path, name: str) -> Path:
@@ -46,18 +47,18 @@ def write_results(answer: Answer, folder: Path, file_name: str) -> list[Path]:
         paths.append(folder / name)
 
     def resized(values) -> np.ndarray:
-        values = np.asarray(values)
+        values = np.asarray(values, np.int32)
         if values.shape == (height, width):
             return values
-        return cv2.resize(values.astype(np.int32), (width, height), interpolation=cv2.INTER_NEAREST)
+        return cv2.resize(values, (width, height), interpolation=cv2.INTER_NEAREST)
 
     if 'pred_instances' in sample:
         instances, results = sample.pred_instances, []
         for i in range(len(instances)):  # one by one: masks at full size are large
             instance = instances[i:i + 1]
-            instance.bboxes = boxes_of(instance) / answer.scale
+            instance.bboxes = instance.bboxes / answer.scale
             if 'masks' in instance:
-                instance.masks = resized(np.asarray(instance.masks)[0])[None]
+                instance.masks = resized(mask_of(instance.masks[0]))[None]
             results += coco_results(instance, image_id, ids.categories)
         for file, content in result_files(results, 'masks' in instances).items():
             json(file, content)

@@ -1,6 +1,7 @@
 """What the web page shows, without the page."""
 import struct
 import zlib
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -71,7 +72,7 @@ def test_instances(models):
     between = (scores[0] + scores[-1]) / 2
     fewer = answer.table(between)[1]
     assert fewer == rows[:len(fewer)] and 0 < len(fewer) < len(rows)
-    instances = answer.sample.pred_instances
+    instances = models['Instances'].predict(picture())[0].pred_instances
     best = int(instances.scores.argmax())
     assert rows[0][3:7] == [round(side, 1) for side in instances.bboxes[best].tolist()]
     assert rows[0][7] == int(np.asarray(instances.masks[best]).sum())
@@ -111,7 +112,8 @@ def test_a_selected_row_stands_out(task, models):
     everything, alone = answer.picture(0.05), answer.picture(0.05, selected=number)
     assert alone.shape == everything.shape
     if task == 'Instances':
-        mask = np.asarray(answer.sample.pred_instances.masks[answer.sample.pred_instances.scores.argmax()], bool)
+        instances = models[task].predict(picture())[0].pred_instances
+        mask = np.asarray(instances.masks[instances.scores.argmax()], bool)
     else:
         labels = answer.sample.pred_sem_seg.data[0].numpy()
         mask = labels == np.bincount(labels.ravel()).argmax()
@@ -196,3 +198,39 @@ def test_what_the_demo_trained(tmp_path):
     (folder / 'iter_9.pth').unlink()
     with pytest.raises(ConfigError, match='no trained model there'):
         trained_by_demo(tmp_path)
+
+
+def _bytes(value, seen):
+    """Of all tensors and arrays that an object holds."""
+    if id(value) in seen or isinstance(value, type | torch.nn.Module):
+        return 0
+    seen.add(id(value))
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return value.nbytes
+    if isinstance(value, str | bytes):
+        return len(value)
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple | set) else \
+        vars(value).values() if hasattr(value, '__dict__') else ()
+    return sum(_bytes(item, seen) for item in items)
+
+
+@pytest.mark.parametrize('task', ['Instances', 'Semantic map', 'Panoptic'])
+def test_an_answer_that_waits_takes_little_memory(task, models):
+    """Of many visitors: pixels of a hundred masks, or of the logits of 150 classes, would be gigabytes."""
+    image, height, width = picture(300, 400), 300, 400
+    noise = torch.rand(100, height, width)
+    sample = DetDataSample(metainfo=dict(ori_shape=(height, width)))
+    if task != 'Semantic map':
+        columns = torch.arange(width).expand(height, width)
+        sample.pred_instances = InstanceData(
+            bboxes=torch.zeros(100, 4), scores=torch.linspace(0, 1, 100), labels=torch.zeros(100, dtype=torch.long),
+            masks=torch.stack([columns > 3 * i for i in range(100)]))
+    if task == 'Semantic map':
+        sample.pred_sem_seg = PixelData(data=(noise[:1] > 0.5).long())
+        sample.seg_logits = PixelData(data=noise)
+    if task == 'Panoptic':
+        sample.pred_panoptic_seg = PixelData(sem_seg=(noise[:1] > 0.5).long() * 1001)
+    model = SimpleNamespace(predict=lambda _: [sample], classes=('a', 'b'))
+    answer = Answer(model, image)
+    answer.model = None
+    assert _bytes(answer, set()) < 5.2 * image.nbytes
