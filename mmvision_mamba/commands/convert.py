@@ -58,7 +58,6 @@ def run(args: argparse.Namespace) -> None:
         for note in [*notes, *(problem.detail for problem in getattr(content, 'problems', ()))]:
             print(f'{shown(path)}: {shown(note)}')
         splits['train' if split == 'all' and 'train' not in files else split] = Split(content, folder, lost)
-    args.out.mkdir(parents=True, exist_ok=True)
     write(args.to, splits, args.out, args.link)
     counts = [f'{name}: {len(split.content["images"])} images, {len(split.content.get("annotations") or ())} objects'
               for name, split in splits.items()]

@@ -1,5 +1,6 @@
 """Data sets from format to format: what comes back is what was there."""
 import json
+import os
 
 import pytest
 
@@ -72,3 +73,53 @@ def test_nothing_is_overwritten(arguments, words, tool, tmp_path):
     result = tool('convert', *arguments, '--to', 'coco')
     assert result.code == 2 and words in result.err, result.err
     assert not (tmp_path / 'new').exists() and [*(tmp_path / 'full').iterdir()] == [tmp_path / 'full/notes.txt']
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='links, FIFOs')
+@pytest.mark.parametrize('link', [[], ['--link']], ids=['copies', 'links'])
+@pytest.mark.parametrize('kind', ['secret', 'absolute', 'link', 'fifo', 'zero', 'annotations', 'image of that name'])
+def test_file_names_that_lead_elsewhere(kind, link, tool, tmp_path):
+    """Nothing but images is copied or linked to, and nothing is written through a link."""
+    root = written.coco(tmp_path / 'in')
+    path = root / 'train/annotations.json'
+    image = root / 'train/train 0.png'
+    (tmp_path / 'secret').write_text('secret')
+    content = json.loads(path.read_text())
+    name = dict(secret='../../secret', absolute=str(tmp_path / 'secret'), annotations='annotations.json').get(kind)
+    if kind in ('link', 'fifo', 'zero'):
+        image.unlink()
+        dict(link=lambda: image.symlink_to(tmp_path / 'secret'), fifo=lambda: os.mkfifo(image),
+             zero=lambda: image.symlink_to('/dev/zero'))[kind]()
+    elif kind == 'image of that name':
+        name = '_annotations.coco.json'
+        (tmp_path / 'mine.png').write_bytes(image.read_bytes())
+        (root / 'train' / name).symlink_to(tmp_path / 'mine.png')
+    if name:
+        content['images'][0]['file_name'] = name
+        path.write_text(json.dumps(content))
+    before = {file: file.read_bytes() for file in (*root.rglob('*.json'), tmp_path / 'secret') if file.is_file()}
+    result = tool('convert', root, tmp_path / 'out', '--to', 'coco', *link)
+    assert result.code == 2 and len(result.err.strip().splitlines()) <= 2, result.err
+    assert not (tmp_path / 'out').exists() and not list(tmp_path.glob('.out*'))
+    assert {file: file.read_bytes() for file in before} == before
+
+
+def test_background_is_what_no_object_covers(tool, tmp_path):
+    import numpy as np
+    from PIL import Image
+    root = written.coco(tmp_path / 'in')
+    for path in root.rglob('*.json'):
+        path.write_text(path.read_text().replace(f'"{written.NAMES[-1]}"', '"background"'))
+    assert tool('convert', root, tmp_path / 'out', '--to', 'masks').code == 0
+    assert (tmp_path / 'out/classes.txt').read_text().split() == ['background', *written.NAMES[:-1]]
+    mask = np.asarray(Image.open(tmp_path / 'out/masks/train/train 0.png'))
+    expected = written.label_map(written.objects('train', 0))
+    np.testing.assert_array_equal(mask, np.where(expected == len(written.NAMES), 0, expected))
+
+
+def test_an_empty_folder_is_filled(tool, tmp_path):
+    written.yolo(tmp_path / 'in')
+    (tmp_path / 'out').mkdir()
+    assert tool('convert', tmp_path / 'in', tmp_path / 'out', '--to', 'voc').code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['in', 'out']
+    assert {'Annotations', 'ImageSets', 'JPEGImages'} == {path.name for path in (tmp_path / 'out').iterdir()}

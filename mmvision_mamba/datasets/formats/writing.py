@@ -1,5 +1,6 @@
 """Data sets written in the formats that are read; what a format has no place for is counted."""
 import json
+import os
 import os.path as osp
 import shutil
 from collections import Counter
@@ -12,9 +13,13 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ...errors import DataError
+from ...files import read_bytes
+from ...limits import IMAGE_BYTES
 from ...naming import output_names, relative_paths
 from ...printable import shown
+from ..image_files import image_problem
 from ..map_drawing import draw, drawn_order
+from ..split import list_of
 from .content import Content
 
 TARGETS = ('coco', 'yolo', 'voc', 'masks')
@@ -48,10 +53,13 @@ class Split:
         for image, source, name in zip(self.content['images'], files, names):
             target = folder / f'{name}{osp.splitext(image["file_name"])[1].lower()}'
             target.parent.mkdir(parents=True, exist_ok=True)
+            content = read_bytes(source, IMAGE_BYTES.value)
+            if problem := image_problem(content):  # file names in annotations may lead to any file of this machine
+                raise DataError(f'{shown(source)}: {problem}')
             if link:
                 target.symlink_to(osp.abspath(source))
             else:
-                shutil.copyfile(source, target)
+                target.write_bytes(content)
             yield image, name, self.objects.get(image['id'], [])
 
 
@@ -61,7 +69,7 @@ def write(target: str, splits: Mapping[str, Split], out: Path, link: bool = Fals
     Args:
         target: one of `TARGETS`.
         splits: {'train', 'val', 'test' or 'all': the split}.
-        out: a folder, which is empty.
+        out: a folder, which is empty or not there. It has its name when all is written.
         link: make symbolic links to the images in the place of copies. Default: False.
 
     Raises:
@@ -69,17 +77,35 @@ def write(target: str, splits: Mapping[str, Split], out: Path, link: bool = Fals
     """
     classes = list(dict.fromkeys(name for split in splits.values() for name in split.classes))
     writer: Callable = dict(coco=_coco, yolo=_yolo, voc=_voc, masks=_masks)[target]
+    out = Path(osp.abspath(out))
+    part = out.with_name(f'.{out.name[:40]}.{os.getpid()}')
     try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
         for name, split in splits.items():
-            writer(name, split, out, link, classes)
+            writer(name, split, part, link, classes)
         if target == 'yolo':
             entries = [f'{name}: {name}/images' for name in splits]
             names = [f'  {i}: {json.dumps(name, ensure_ascii=False)}' for i, name in enumerate(classes)]
-            (out / 'data.yaml').write_text('\n'.join([*entries, 'names:', *names]) + '\n', encoding='utf-8')
+            _write_text(part / 'data.yaml', '\n'.join([*entries, 'names:', *names]) + '\n')
         elif target == 'masks':
-            (out / 'classes.txt').write_text('\n'.join(_map_classes(classes)) + '\n', encoding='utf-8')
+            _write_text(part / 'classes.txt', '\n'.join(_map_classes(classes)) + '\n')
+        if not out.exists():
+            part.rename(out)
+        else:  # it may be the current folder, or another file system
+            for path in [*part.iterdir()]:
+                shutil.move(path, out / path.name)
     except OSError as error:
         raise DataError(f'{shown(error.filename or out)}: {error.strerror or error}') from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write a file of the data set; no image may have its name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open('x', encoding='utf-8') as file:
+        file.write(text)
 
 
 def _coco(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> None:
@@ -89,9 +115,8 @@ def _coco(name: str, split: Split, out: Path, link: bool, classes: list[str]) ->
         suffix = osp.splitext(image['file_name'])[1].lower()
         images.append(dict(image, file_name=new + suffix))
     annotations = split.content.get('annotations') or []
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / '_annotations.coco.json').write_text(json.dumps(dict(
-        images=images, annotations=annotations, categories=split.content['categories'])), encoding='utf-8')
+    _write_text(folder / '_annotations.coco.json', json.dumps(dict(
+        images=images, annotations=annotations, categories=split.content['categories'])))
 
 
 def _yolo(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> None:
@@ -108,9 +133,7 @@ def _yolo(name: str, split: Split, out: Path, link: bool, classes: list[str]) ->
             sides = image['width'], image['height']
             fractions = (f'{value / sides[i % 2]:.{_DIGITS}g}' for i, value in enumerate(values))
             lines.append(' '.join([str(numbers[split.label_of[annotation['category_id']]]), *fractions]))
-        path = out / name / 'labels' / f'{new}.txt'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(''.join(f'{line}\n' for line in lines))
+        _write_text(out / name / 'labels' / f'{new}.txt', ''.join(f'{line}\n' for line in lines))
 
 
 def _one_polygon(annotation: dict, image: dict, lost: Counter) -> list[float] | None:
@@ -165,17 +188,14 @@ def _voc(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> 
             label = escape(split.classes[split.label_of[annotation['category_id']]])
             lines.append(f'<object><name>{label}</name><difficult>{int(bool(annotation.get("iscrowd")))}</difficult>'
                          f'<bndbox>{box}</bndbox>{outline}</object>')
-        path = out / 'Annotations' / name / f'{new}.xml'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text('\n'.join(['<annotation>', *lines, '</annotation>']) + '\n', encoding='utf-8')
+        _write_text(out / 'Annotations' / name / f'{new}.xml', '\n'.join(
+            ['<annotation>', *lines, '</annotation>']) + '\n')
         names.append(f'{name}/{new}')
-    lists = out / 'ImageSets/Main'
-    lists.mkdir(parents=True, exist_ok=True)
-    (lists / f'{name}.txt').write_text(''.join(f'{line}\n' for line in names), encoding='utf-8')
+    _write_text(out / 'ImageSets/Main' / f'{name}.txt', list_of(names) if names else '')
 
 
 def _map_classes(classes: list[str]) -> list[str]:
-    return classes if 'background' in classes else ['background', *classes]
+    return ['background', *(name for name in classes if name != 'background')]
 
 
 def _masks(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> None:
