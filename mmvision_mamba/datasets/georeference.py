@@ -9,6 +9,7 @@ SCALE, TIEPOINTS, TRANSFORMATION, KEYS = 33550, 33922, 34264, 34735
 TAGS = {SCALE: 'd', TIEPOINTS: 'd', TRANSFORMATION: 'd', KEYS: 'H', 34736: 'd', 34737: 's'}  # and TIFF types of values
 _RASTER_TYPE, _GEOGRAPHIC, _PROJECTED = 1025, 2048, 3072  # of the keys
 _POINT, _USER_DEFINED = 2, 32767
+_FARTHEST = 1e12  # of a coordinate, in any unit of a map
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Georeference:
         transform = _transform(self.tags)
         if transform is not None and keys.get(_RASTER_TYPE) == _POINT:  # the tags speak of pixels' centres
             transform[:, 2] -= transform[:, :2].sum(1) / 2
+        if transform is not None and not (np.abs(transform).max() < _FARTHEST and np.linalg.det(transform[:, :2])):
+            transform = None  # it leads all pixels to one line, or off any map
         object.__setattr__(self, 'transform', transform)
 
     def problem(self) -> str | None:
@@ -52,8 +55,8 @@ class Georeference:
 
     def extra_tags(self) -> list[tuple]:
         """The same tags as tifffile's `extratags`."""
-        return [(code, TAGS[code], 0 if isinstance(value, str) else len(value), value, True)
-                for code, value in self.tags.items()]
+        return [(code, TAGS[code], 0, value.encode(), True) if isinstance(value, str) else
+                (code, TAGS[code], len(value), value, True) for code, value in self.tags.items()]
 
 
 def read_georeference(tags: Mapping[int, Any]) -> Georeference:
@@ -61,8 +64,10 @@ def read_georeference(tags: Mapping[int, Any]) -> Georeference:
     found = {}
     for code, kind in TAGS.items():
         value = tags.get(code)
-        if isinstance(value, str if kind == 's' else tuple) and value and (
-                kind == 's' or np.isfinite(np.array(value, float)).all()):
+        sound = isinstance(value, str) and value.isprintable() if kind == 's' else isinstance(value, tuple) and all(
+            isinstance(number, int | float) and (0 <= number < 2**16 and number == int(number) if kind == 'H' else
+                                                 abs(number) < float('inf')) for number in value)
+        if value and sound:
             found[code] = value
     return Georeference(found)
 

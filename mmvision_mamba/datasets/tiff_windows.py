@@ -2,7 +2,7 @@
 import os
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,18 @@ from ..files import open_file
 from ..limits import PIXELS
 from ..printable import shown
 from .georeference import TAGS, Georeference, read_georeference
-from .image_formats import too_wide
+from .image_formats import jpeg_markers, too_wide
+from .tiff_directories import number
 
 STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # the last two are BigTIFF
 _KEPT = 2**27  # bytes of decoded tiles or strips: neighbouring windows share them
+_SPARSEST = 100  # times as many pixels as the file has tiles of: the others were left out of it
 _GREY, _RGB, _YCBCR = 1, 2, 6  # photometric interpretations
-_JPEG = 7  # a compression
+_JPEG = 7
+# None, LZW, JPEG, Deflate (two numbers), PackBits, LZMA and Zstandard: a tile takes the memory that the TIFF's header
+# says. In others a header of the tile's own decides, which only the decoder reads.
+_COMPRESSIONS = (1, 5, _JPEG, 8, 32946, 32773, 34925, 50000)
+_FRAMES = {*range(0xc0, 0xd0)} - {0xc4, 0xc8, 0xcc}  # markers of what has a JPEG's size
 
 
 def is_tiff(path: str | os.PathLike) -> bool:
@@ -39,8 +45,8 @@ class TiffWindows:
     Attributes:
         height, width: in pixels.
         georeference: without tags where the file has none.
-        problem: why no windows can be read: it has other colours or values, is turned, or compressed in pieces of more
-            than `limits.PIXELS`. None: they can.
+        problem: why no windows can be read: it has other colours or values, is turned, compressed in another way than
+            `_COMPRESSIONS`, or in pieces of more bytes than `limits.PIXELS`. None: they can.
 
     Raises:
         DataError: it is broken.
@@ -81,9 +87,13 @@ class TiffWindows:
             return f'it has {samples} bands, and 3 are read: save those of red, green and blue'
         if turned is not None and turned.value != 1:
             return f'its tag Orientation, {int(turned.value)}, says that it is turned: save it upright'
+        if page.compression not in _COMPRESSIONS:
+            return (f'it is compressed by {getattr(page.compression, "name", page.compression)}, and windows of LZW, '
+                    'Deflate, Zstandard, JPEG and the like are read: save it so')
         rows, columns, *_ = self._layout()
-        if not self._is_plain() and rows * columns > PIXELS.value:
-            return (f'its pixels are compressed in pieces of {rows * columns}, and {PIXELS.value} are allowed '
+        size = rows * columns * (samples if page.planarconfig == 1 else 1) * page.dtype.itemsize
+        if not self._is_plain() and size > PIXELS.value:
+            return (f'its pixels are compressed in pieces of {size} bytes, and {PIXELS.value} are allowed '
                     f'({PIXELS.way_out}): save it in tiles')
         return None
 
@@ -92,6 +102,11 @@ class TiffWindows:
         page = self._page
         ends = np.add(page.dataoffsets, page.databytecounts)
         pieces = self._layout()[2] * self._layout()[3] * (page.samplesperpixel if page.planarconfig != 1 else 1)
+        if not self._is_plain():
+            rows, columns, *_ = self._layout()
+            there = np.count_nonzero(page.databytecounts) * rows * columns
+            if self.height * self.width > _SPARSEST * there:
+                return False
         stored = int(np.sum(page.databytecounts)) if self._is_plain() else None
         return len(ends) >= (1 if self._is_plain() else pieces) and ends.max() <= self._file.filehandle.size and (
             stored is None or stored >= self.height * self.width * page.samplesperpixel * page.dtype.itemsize)
@@ -158,6 +173,8 @@ class TiffWindows:
             return None
         self._file.filehandle.seek(page.dataoffsets[index])
         content = self._file.filehandle.read(size)  # before `page.decode`, which may read elsewhere when it is made
+        if page.compression == _JPEG:
+            self._check_jpeg(content)
         decoded, _, shape = page.decode(content, index, jpegtables=page.jpegtables)
         piece = decoded.reshape(decoded.shape[-3:])[:shape[1], :shape[2]]
         self._decoded[index] = piece
@@ -165,6 +182,17 @@ class TiffWindows:
         while len(self._decoded) > 1 and self._kept > _KEPT:
             self._kept -= self._decoded.popitem(last=False)[1].nbytes
         return piece
+
+    def _check_jpeg(self, content: bytes) -> None:
+        """Raise ValueError for a tile or strip that says that it is larger than the TIFF's are."""
+        rows, columns, *_ = self._layout()
+        with suppress(IndexError):  # tables end before a scan
+            if any(marker in _FRAMES for marker, _ in jpeg_markers(self._page.jpegtables or b'')):
+                raise ValueError('its JPEG tables are a picture')
+        sizes = [(number(content, at + 3, 2), number(content, at + 5, 2)) for marker, at in jpeg_markers(content)
+                 if marker in _FRAMES]
+        if len(sizes) != 1 or sizes[0][0] > rows or sizes[0][1] > columns:
+            raise ValueError(f'a tile of {columns} × {rows} pixels is another JPEG')
 
     def _broken(self, error: Exception) -> DataError:
         return DataError(f'{self.name}: the TIFF is damaged ({shown(error, 200) or type(error).__name__})')

@@ -107,6 +107,16 @@ def test_a_georeference_is_read_and_written_again(tmp_path):
     assert found.to_ground([[0, 0], [10, 20]]).tolist() == [[1000, 2000], [1005, 1990]]
 
 
+@pytest.mark.parametrize('encoding', ['utf-8', 'latin-1'])
+def test_a_text_that_is_not_ascii_is_written_again(encoding, tmp_path):
+    write(tmp_path / 'a.tif', extratags=[(34737, 's', 0, 'Köln|'.encode(encoding), True)])
+    with open_tiff(tmp_path / 'a.tif') as tiff:
+        given = tiff.georeference
+    write(tmp_path / 'b.tif', extratags=given.extra_tags())
+    with open_tiff(tmp_path / 'b.tif') as tiff:
+        assert tiff.georeference.tags == given.tags
+
+
 def test_pixels_that_are_points_have_their_corner_half_a_pixel_before():
     found = Georeference({33550: (2., 2., 0.), 33922: (0., 0., 0., 100., 200., 0.),
                           KEYS: keys((1025, 2), (2048, 4326))})
@@ -122,6 +132,54 @@ def test_a_turned_grid_has_a_matrix():
     ({}, 'not georeferenced'), ({33550: (1., 1., 0.)}, 'no transformation'),
     ({33550: (1., 1., 0.), 33922: (0.,) * 6}, 'no coordinate reference system'),
     ({33550: (1., 1., 0.), 33922: (0.,) * 6, KEYS: keys((3072, 32767))}, 'no coordinate reference system'),
-    ({33550: (float('nan'), 1., 0.), 33922: 'text', KEYS: 7}, 'not georeferenced')])
+    ({33550: (float('nan'), 1., 0.), 33922: 'text', KEYS: 7}, 'not georeferenced'),
+    ({33550: (0., 0., 0.), 33922: (0.,) * 6, KEYS: keys((3072, 32633))}, 'no transformation'),
+    ({33550: (1e308,) * 3, 33922: (1e308,) * 6, KEYS: keys((3072, 32633))}, 'no transformation'),
+    ({33550: (1., 1., 0.), 33922: (0.,) * 6, KEYS: keys((3072, 70000))}, 'no coordinate reference system'),
+    ({33550: (1., 1., 0.), 33922: (0.,) * 6, KEYS: keys((3072, -5))}, 'no coordinate reference system'),
+    ({33550: (1., 1., 0.), 33922: (0.,) * 6, KEYS: keys((3072, 4326.5))}, 'no coordinate reference system')])
 def test_what_is_missing_is_told(tags, problem):
     assert problem in read_georeference(tags).problem()
+
+
+@pytest.mark.parametrize('compression', ['webp', 'png', 'jpeg2000', 'lerc'])
+def test_compressions_whose_tiles_say_their_own_size_are_not_read(compression, tmp_path):
+    pytest.importorskip('imagecodecs')
+    tifffile.imwrite(tmp_path / 'a.tif', np.zeros((64, 64, 3), np.uint8), tile=(32, 32), compression=compression,
+                     photometric='rgb')
+    with open_tiff(tmp_path / 'a.tif') as tiff:
+        assert 'it is compressed by' in tiff.problem and 'windows of LZW' in tiff.problem
+
+
+@pytest.mark.parametrize('where', ['frame', 'tables'])
+def test_a_jpeg_in_a_tile_is_no_larger_than_the_tile(where, tmp_path):
+    """Its own header decides what is allocated: 30,000 × 30,000 pixels take gigabytes."""
+    pytest.importorskip('imagecodecs')
+    tifffile.imwrite(tmp_path / 'a.tif', np.zeros((64, 64, 3), np.uint8), tile=(32, 32), compression='jpeg',
+                     photometric='ycbcr')
+    content = bytearray((tmp_path / 'a.tif').read_bytes())
+    with tifffile.TiffFile(tmp_path / 'a.tif') as file:
+        page = file.pages[0]
+        tile = bytes(content[page.dataoffsets[0]:page.dataoffsets[0] + page.databytecounts[0]])
+        frame = page.dataoffsets[0] + tile.index(b'\xff\xc0')
+        tables = page.tags[347].valueoffset if 347 in page.tags else None
+    if where == 'frame':
+        content[frame + 5:frame + 9] = (30000).to_bytes(2, 'big') * 2
+    elif tables is None:
+        pytest.skip('this version writes no tables')
+    else:
+        content[tables + 2:tables + 4] = b'\xff\xc0'
+    (tmp_path / 'b.tif').write_bytes(content)
+    with open_tiff(tmp_path / 'a.tif') as tiff:
+        assert tiff.read(0, 0, 64, 64).shape == (64, 64, 3)
+    with open_tiff(tmp_path / 'b.tif') as tiff, pytest.raises(DataError, match=r'damaged .*JPEG'):
+        tiff.read(0, 0, 64, 64)
+
+
+def test_a_file_of_next_to_no_tiles_does_not_announce_days_of_work(tmp_path):
+    write(tmp_path / 'a.tif', tile=(64, 64))
+    with tifffile.TiffFile(tmp_path / 'a.tif', mode='r+b') as file:
+        tags = file.pages[0].tags
+        tags[325].overwrite([0] * len(tags[325].value))
+    with pytest.raises(DataError, match='truncated'), open_tiff(tmp_path / 'a.tif'):
+        pass

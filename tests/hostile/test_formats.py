@@ -92,3 +92,42 @@ def test_images_that_are_none_are_left_out(tmp_path):
     (tmp_path / 'train/images/train 0.png').write_bytes(b'\x89PNG\r\n\x1a\n')
     problem, = formats.read(f'{tmp_path}/data.yaml#yolo-train').problems
     assert problem.kind == 'files left out' and 'train 0.png' in problem.detail
+
+
+@pytest.mark.timeout(60)
+def test_lines_of_spaces_cost_no_more_than_others(tmp_path):
+    """A pattern that looks for spaces at an end tries each of them."""
+    written.voc(tmp_path)
+    path = tmp_path / 'ImageSets/Main/train.txt'
+    names = path.read_text().splitlines()
+    path.write_text(''.join(f'{name}  -1\n' for name in names) + 'a' + ' ' * 500_000 + 'x\n')
+    content = formats.read(f'{tmp_path}/#voc-train')
+    assert len(content['images']) == len(names) and len(content.problems) == 1
+
+
+@pytest.mark.timeout(60)
+def test_entries_that_say_the_same_are_looked_up_once(tmp_path, monkeypatch):
+    written.yolo(tmp_path)
+    looked = []
+    real = formats.yolo.find_files
+    monkeypatch.setattr(formats.yolo, 'find_files', lambda *args: looked.append(args) or real(*args))
+    images = len(formats.read(f'{tmp_path}/data.yaml#yolo-train')['images'])
+    looked.clear()
+    text = (tmp_path / 'data.yaml').read_text().splitlines()
+    others = [line for line in text if not line.startswith('train:')]
+    ways = [f'train{"/." * (i % 50)}/images' for i in range(2000)]
+    (tmp_path / 'data.yaml').write_text('\n'.join([*others, f'train: [{", ".join(ways)}]']) + '\n')
+    assert len(formats.read(f'{tmp_path}/data.yaml#yolo-train')['images']) == images
+    assert len(looked) <= 2
+
+
+@pytest.mark.timeout(60)
+def test_a_long_list_of_paths_that_lead_nowhere(tmp_path):
+    written.yolo(tmp_path)
+    lines = [f'{"a/" * 60}{i}.png' for i in range(3000)]
+    (tmp_path / 'list.txt').write_text('\n'.join([*lines, '/home/user/project/data/train/images/train 0.png']))
+    text = (tmp_path / 'data.yaml').read_text().splitlines()
+    (tmp_path / 'data.yaml').write_text('\n'.join(
+        [line for line in text if not line.startswith('train:')] + ['train: list.txt']) + '\n')
+    content = formats.read(f'{tmp_path}/data.yaml#yolo-train')
+    assert [image['file_name'] for image in content['images']] == ['train/images/train 0.png']

@@ -1,7 +1,6 @@
 """Pascal VOC: an XML file for each image, in folders by split or listed in ImageSets/Main."""
 import os.path as osp
 import posixpath
-import re
 from xml.etree.ElementTree import Element
 
 from ...errors import DataError
@@ -15,7 +14,6 @@ from .images import Images, size_of, stem_of
 from .reading import Unreadable, read_xml
 
 _FROM_ONE = ('The VOC2007 Database', 'The VOC2012 Database')  # whose pixels are numbered from 1
-_WITHOUT_LABEL = re.compile(r'\s+-?[01]$')  # of lists for one class
 _CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 
 
@@ -41,7 +39,7 @@ def read(root: str, split: str) -> Content:
         for file in files:
             by_stem.setdefault(stem_of(file), []).append(file)
         for name in dict.fromkeys(read_lines(osp.join(root, lists[split]))):
-            file = _listed(name, by_stem) or _listed(_WITHOUT_LABEL.sub('', name), by_stem)
+            file = _listed(name, by_stem) or _listed(_without_label(name), by_stem)
             if file is None:
                 builder.refuse(lists[split], f'there is no {shown(name, 100)}.xml for its line {shown(name, 100)!r}')
             else:
@@ -52,6 +50,12 @@ def read(root: str, split: str) -> Content:
                 _add(builder, root, file, images, orphans)
     builder.left_out(orphans, f'{len(orphans)} annotation files have no image')
     return builder.finished()
+
+
+def _without_label(line: str) -> str:
+    """The name in a line of a list for one class: '000012 -1'."""
+    *name, label = line.rsplit(None, 1)
+    return name[0] if name and label in ('-1', '0', '1') else line
 
 
 def _is_voc(path: str) -> bool:

@@ -20,6 +20,7 @@ from .reading import Unreadable, read_label_text, read_yaml
 
 _KEYS = dict(train=('train',), val=('val', 'valid', 'validation'), test=('test',))
 _NO_LABELS = ('classes', 'obj', 'train', 'val', 'valid', 'test', 'notes', 'readme')  # other text files beside labels
+_DEEPEST = 8  # folders that the end of a path of another machine is taken to have
 _FARTHEST = 0.5  # sides of its image that a point may lie outside, before it is taken for pixels
 
 
@@ -135,8 +136,12 @@ def _images(path: str, content: dict, split: str) -> list[str]:
         raise DataError(f'{path}: it has no {split}')
     base = content.get('path') if isinstance(content.get('path'), str) else ''
     found: dict[str, None] = {}
-    for entry in entries:
+    read = set()
+    for entry in dict.fromkeys(entries):
         place = _resolved(entry, folder, base)
+        if place in read:
+            continue
+        read.add(place)
         if place is None:
             raise DataError(f'{path}: {split} is {shown(entry)!r}, and there is no such file or folder in {folder}.\n'
                             'Expected: a folder of images, or a text file that lists them')
@@ -147,7 +152,7 @@ def _images(path: str, content: dict, split: str) -> list[str]:
         else:
             parent = osp.dirname(place)
             files = [_resolved(line, parent, folder) or posixpath.join(parent, plain_name(line))
-                     for line in read_lines(place) if not line.startswith('#')]
+                     for line in dict.fromkeys(read_lines(place)) if not line.startswith('#')]
         found.update(dict.fromkeys(_relative(file, folder) for file in files))
     return list(found)
 
@@ -179,7 +184,7 @@ def _candidates(entry: str, folder: str, base: str) -> Iterator[str]:
         yield posixpath.join(folder, inside.lstrip('/'))
     yield posixpath.join(folder, entry)
     parts = inside.strip('/').split('/')
-    for i in range(1, min(len(parts), 32)):
+    for i in range(max(1, len(parts) - _DEEPEST), len(parts)):
         yield posixpath.join(folder, *parts[i:])
 
 

@@ -126,6 +126,7 @@ class TiledRun:
         if not strips.has(rows):
             self.work.restart(source)
             rows = 0
+        self.work.check_room(source, picture.height * picture.width * labels.dtype.itemsize)
         with self._bar(source, len(grid), rows * len(grid.columns)) as advance:
             for row in range(rows, len(grid.rows)):
                 strips.add(row, self._samples(picture, grid, row, 'seg_logits', advance))

@@ -69,6 +69,14 @@ class Work:
         """The folder of a picture."""
         return self.folder / f'{source.output}.parts'
 
+    def check_room(self, source: Source, most: int) -> None:
+        """Raise DataError where a picture's folder can't grow to `most` bytes."""
+        folder = self.of(source)
+        there = sum(path.stat().st_size for path in folder.iterdir())
+        if most - there > (free := shutil.disk_usage(folder).free):
+            raise DataError(f'its labels take {most / 2**30:.1f} GiB in {shown(self.folder)}, where {free / 2**30:.1f} '
+                            'are free: make room, or name another folder (--out-dir)')
+
     def begin(self, source: Source) -> tuple[int, bool]:
         """Make a picture's folder; returns (rows of windows that are done, whether its results are written)."""
         state = self._state(source)

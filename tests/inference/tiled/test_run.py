@@ -341,3 +341,12 @@ def test_panoptic_models_are_refused(detector, picture, monkeypatch):
         DetDataSample(pred_panoptic_seg=PixelData(), pred_instances=InstanceData())] * len(images))
     with pytest.raises(ConfigError, match='infer without --tile'):
         detector(picture, tile=64)
+
+
+def test_a_disk_without_room_for_the_labels_is_told_before_the_first_window(local, picture, tmp_path, monkeypatch):
+    from collections import namedtuple
+    usage = namedtuple('usage', 'total used free')
+    monkeypatch.setattr('mmvision_mamba.inference.tiled.work.shutil.disk_usage', lambda _: usage(0, 0, 1000))
+    monkeypatch.setattr(local.model, 'encode_decode', lambda *_: pytest.fail('a window was predicted'))
+    (_, reason), = local(picture, out_dir=tmp_path, tile=64)['failures']
+    assert 'its labels take 0.0 GiB' in reason and 'make room' in reason
