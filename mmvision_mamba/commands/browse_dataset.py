@@ -6,8 +6,11 @@ masks and semantic maps.
 import argparse
 from pathlib import Path
 
+from ..errors import ConfigError
 from ..printable import shown
 from .options import add_cfg_options, check_outputs
+
+MOST, MOST_COLUMNS, MOST_ROWS = 300, 20, 150  # of images; Matplotlib draws no more than 2¹⁶ pixels a side
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +46,9 @@ def run(args: argparse.Namespace) -> None:
     from .steps.prepare import prepare_data
 
     check_picture(args.out)
+    if args.show_number > MOST or args.columns > MOST_COLUMNS or args.show_number > args.columns * MOST_ROWS:
+        raise ConfigError(f'-n {args.show_number} --columns {args.columns}: a picture has room for {MOST} images in at '
+                          f'most {MOST_COLUMNS} columns and {MOST_ROWS} rows')
     cfg = read_config(args.config, args.cfg_options, ('model', f'{args.split}_dataloader'))
     check_outputs(args, cfg)
     prepare_data(cfg, (args.split,), skip_bad_images=False)

@@ -45,6 +45,8 @@ def test_browse_dataset(tool, fails, configs, shapes, tmp_path):
     assert is_picture(tmp_path / 'd.png') and is_picture(tmp_path / 's.jpg')
     assert 'config file not found' in fails('browse_dataset', 'nowhere.py')
     assert '/nowhere' in fails('browse_dataset', configs.detector, '--cfg-options', 'data_root=/nowhere')
+    for many in (('-n', 301), ('-n', 151, '--columns', 1), ('--columns', 21)):
+        assert 'a picture has room for 300 images' in fails('browse_dataset', configs.detector, *many)
     assert 'expected the name of a picture' in fails('browse_dataset', configs.detector, '--out', '.', *options)
     result = tool('browse_dataset', configs.detector, '-n', 0)
     assert result.code == 2 and '-n/--show-number' in result.err
