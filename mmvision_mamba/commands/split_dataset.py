@@ -19,8 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..datasets import formats
-    from ..datasets.formats import find
+    from ..datasets.formats import FORMATS, find
     from ..datasets.split import check_unsplit, write_split
     from ..preflight.coco_folder import find_coco
     from ..preflight.mask_folder import find_image_mask
@@ -30,7 +29,12 @@ def run(args: argparse.Namespace) -> None:
     check_unsplit(args.folder)
     coco, masks = find_coco(args.folder), find_image_mask(args.folder)
     if not coco and 'all' not in masks:
-        coco = {split: str(source) for name in formats.FORMATS for split, source in find(args.folder, name).items()}
+        found = [splits for name in FORMATS if (splits := find(args.folder, name))]
+        if len(found) > 1:
+            one, other, *_ = (next(iter(splits.values())) for splits in found)
+            raise DataError(f'{args.folder}: annotations of several formats lie there, such as {one} and {other}.\n'
+                            'Move those of all but one elsewhere')
+        coco = {split: str(source) for split, source in found[0].items()} if found else {}
     if source := coco.get('train', coco.get('all')):
         counts, texts = _split_coco(osp.join(args.folder, source), args.val, args.seed)
         paths = write_split(args.folder, texts, '.json')
@@ -39,8 +43,8 @@ def run(args: argparse.Namespace) -> None:
         counts, texts = _split_image_mask(folders, args.val, args.seed)
         paths = write_split(args.folder, texts, '.txt')
     else:
-        raise DataError(f'{args.folder}: neither one COCO annotation file nor folders of images and masks without '
-                        'a split of their own')
+        raise DataError(f'{args.folder}: neither annotations of objects nor folders of images and masks without a '
+                        'split of their own')
     print('; '.join(f'{shown(path)}: {counts[path.stem]} images' for path in paths))
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ..helpers import formats
 from ..helpers.custom_folders import coco
 
 
@@ -24,7 +25,7 @@ def test_split_is_the_same_each_time_and_keeps_all(tool, tmp_path):
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [
-    (['nowhere'], 'nowhere: no such folder'), (['.'], 'neither one COCO annotation file nor folders'),
+    (['nowhere'], 'nowhere: no such folder'), (['.'], 'neither annotations of objects nor folders'),
     (['one', '--val', '1'], 'must lie between 0 and 1, got 1.0'), (['one'], 'it takes two')])
 def test_wrong_input(arguments, message, tool, tmp_path):
     coco(tmp_path / 'one', {'a.json': 'images'}, count=1)
@@ -81,3 +82,11 @@ def test_what_a_killed_split_left_is_in_no_ones_way(tool, tmp_path):
     (root / 'splits/train.part').write_text('half')
     assert tool('split_dataset', root).code == 0
     assert sorted(path.name for path in (root / 'splits').iterdir()) == ['train.json', 'val.json']
+
+
+def test_one_format_at_a_time_is_split(tool, tmp_path):
+    formats.yolo(tmp_path / 'one')
+    formats.voc(tmp_path / 'one', lists=False)
+    result = tool('split_dataset', tmp_path / 'one')
+    assert result.code == 2 and 'data.yaml#yolo-train and #voc-train' in result.err, result.err
+    assert not (tmp_path / 'one/splits').exists()
