@@ -36,13 +36,8 @@ def config_for(base: str, cfg: Config, folder: str | os.PathLike) -> str | None:
         raise DataError(f'{shown(folder)}: no such folder{"" if osp.isabs(folder) else " in " + shown(os.getcwd())}')
     if cfg.get('custom_data') or cfg.default_scope not in _CUSTOM or _has_layout(cfg, root):
         return None
-    settings: dict[str, Any] = dict(data_root=root)
-    if cfg.default_scope == 'mmdet':
-        settings['custom_data'] = dict(format=None)
-        change = _coco
-    else:
-        settings['custom_data'] = dict(format=None)
-        change = _masks
+    settings: dict[str, Any] = dict(data_root=root, custom_data=dict(format=None))
+    change = _coco if cfg.default_scope == 'mmdet' else _masks
     for split in SPLITS:
         place, dataset = _only_dataset(cfg, split)
         _put(settings, place, change(dataset))
