@@ -35,8 +35,8 @@ def check_inputs(node: Any, where: str = 'model') -> None:
         for i, item in enumerate(node):
             check_inputs(item, f'{where}.{i}')
     elif isinstance(node, Mapping):
-        levels = node.get('num_outs', 1)
-        if not is_whole(levels) or not 0 < levels <= _LEVELS:
+        levels = node.get('num_outs')  # of mmdet's ChannelMapper None: as many as it gets
+        if levels is not None and not (is_whole(levels) and 0 < levels <= _LEVELS):
             raise ConfigError(f'{where}.num_outs is {shown(levels)}: expected a whole number from 1 to {_LEVELS}')
         for key, item in node.items():
             if key == 'data_preprocessor' and isinstance(item, Mapping):

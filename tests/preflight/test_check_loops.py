@@ -163,6 +163,10 @@ def test_normalisation(kind, options, message, read):
     assert len(str(error.value).splitlines()) <= 2
 
 
+def test_a_neck_that_makes_as_many_maps_as_it_gets(read):
+    check_model(read('detector', {'model.neck.num_outs': None}), ('val',))
+
+
 def test_four_bands_with_four_means(read):
     check_model(read('segmentor', {'model.backbone.arch.in_channels': 4, 'model.data_preprocessor.mean': [1.] * 4,
                                    'model.data_preprocessor.std': [1.] * 4}), ('val',))
