@@ -10,6 +10,7 @@ from xml.sax.saxutils import escape
 
 import cv2
 import numpy as np
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from ...errors import DataError
@@ -22,7 +23,6 @@ from ..map_drawing import draw, drawn_order
 from ..split import list_of
 from .content import Content
 
-TARGETS = ('coco', 'yolo', 'voc', 'masks')
 _DIGITS = 10  # of a fraction of an image: a thousandth of a pixel stays, up to a million pixels a side
 
 
@@ -67,7 +67,7 @@ def write(target: str, splits: Mapping[str, Split], out: Path, link: bool = Fals
     """Write a data set.
 
     Args:
-        target: one of `TARGETS`.
+        target: 'coco', 'yolo', 'voc' or 'masks'.
         splits: {'train', 'val', 'test' or 'all': the split}.
         out: a folder, which is empty or not there. It has its name when all is written.
         link: make symbolic links to the images in the place of copies. Default: False.
@@ -208,6 +208,5 @@ def _masks(name: str, split: Split, out: Path, link: bool, classes: list[str]) -
         seg_map = draw(shapes, image['height'], image['width'])
         path = out / 'masks' / name / f'{new}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(path), seg_map):
-            raise OSError(None, 'it cannot be written', str(path))
+        Image.fromarray(seg_map).save(path)
     split.lost['objects, of which a mask tells no two of one class apart'] += sum(map(len, split.objects.values()))
