@@ -28,8 +28,7 @@ def coco_problems(content: dict, masks: bool = False, evaluated: tuple[str, ...]
     problems = _problems(content, masks, evaluated, Contents() if contents is None else contents, boxes)
     for problem in problems:
         if isinstance(content, Content) and 'repair-annotations' in (problem.fix or KINDS[problem.kind].fix):
-            problem = problem._replace(fix='correct them where they were made; the command for COCO files needs one, '
-                                           'which mmvision-mamba convert SRC DST --to coco writes')
+            problem = problem._replace(fix='correct them where they were made')  # that command takes COCO's files
         yield problem
 
 
