@@ -133,6 +133,20 @@ def test_classes_beyond_the_names_and_boxes_outside_are_left_out(tmp_path):
     assert found == {'unknown category': 'train/labels/a b.txt, line 1', 'box outside': 'train/labels/a b.txt, line 2'}
 
 
+def test_boxes_that_stick_out_are_corrected_where_they_were_made(tmp_path):
+    problem, = coco_problems(yolo(tmp_path, ['0 0.9 0.5 0.5 0.5']))
+    assert problem.kind == 'box sticks out' and problem.way_out('data.yaml') == 'correct them where they were made'
+
+
+def test_yolo_images_lie_where_an_absolute_path_says(tmp_path):
+    content = yolo(tmp_path / 'images', ['0 0.5 0.5 0.5 0.5'])
+    (tmp_path / 'mine').mkdir()
+    (tmp_path / 'mine/data.yaml').write_text(f'path: {tmp_path.as_posix()}/images\ntrain: train/images\nnames: [cat]\n')
+    again = formats.read(f'{tmp_path}/mine/data.yaml#yolo-train')
+    assert [image['file_name'] for image in again['images']] == ['../images/train/images/a b.jpg']
+    assert again['annotations'][0]['bbox'] == content['annotations'][0]['bbox']
+
+
 @pytest.mark.parametrize('lists', [True, False])
 def test_voc_layouts(lists, tmp_path):
     written.voc(tmp_path, lists)

@@ -169,7 +169,7 @@ def _resolved(entry: str, folder: str, base: str) -> str | None:
     entry, base = entry.replace('\\', '/'), base.replace('\\', '/')
     for candidate in _candidates(entry, folder, base):
         if osp.exists(candidate):
-            return posixpath.normpath(candidate)
+            return osp.normpath(candidate).replace(osp.sep, '/')
     return None
 
 
@@ -178,11 +178,11 @@ def _candidates(entry: str, folder: str, base: str) -> Iterator[str]:
     while inside.startswith('../'):
         inside = inside[3:]
     if base:
-        yield posixpath.join(folder, base, entry)
-        yield posixpath.join(posixpath.dirname(osp.abspath(folder)), base, entry)
+        yield osp.join(folder, base, entry)
+        yield osp.join(osp.dirname(osp.abspath(folder)), base, entry)
     if inside != entry:  # '../train/images': some exporters mean the folder of data.yaml
-        yield posixpath.join(folder, inside.lstrip('/'))
-    yield posixpath.join(folder, entry)
+        yield osp.join(folder, inside.lstrip('/'))
+    yield osp.join(folder, entry)
     parts = inside.strip('/').split('/')
     for i in range(max(1, len(parts) - _DEEPEST), len(parts)):
         yield posixpath.join(folder, *parts[i:])
