@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int | None:
                                 overlap=args.overlap):
             done += 1
     except KeyboardInterrupt:
-        way_on = '; run the same command to go on' if args.tile else ''
+        kept = args.tile and not (args.no_save_vis and args.no_save_pred)
+        way_on = '; run the same command to go on' if kept else ''
         print(f'stopped after {done} images{way_on}', file=sys.stderr)
         return 130
     if not args.no_save_vis or not args.no_save_pred:

@@ -97,8 +97,7 @@ def read_manifest(folder: Path, tool: str = TOOL, version: int = VERSION, way_ou
         raise DataError(f'{shown(path)} is another program\'s.\n{way_out}')
     if saved['manifest'] != version:
         raise DataError(f'{shown(path)} has the version {shown(saved["manifest"], 50)}, and this is one that knows '
-                        f'{version}: another version of mmvision_mamba wrote it.\nGo on with that one, or give --out '
-                        'another folder.')
+                        f'{version}: another version of mmvision_mamba wrote it, with which you can go on.\n{way_out}')
     return saved
 
 
