@@ -73,6 +73,10 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
     if settings.get('format') not in (None, *_FORMATS):
         raise ConfigError(f"custom_data.format must be one of {', '.join(map(repr, _FORMATS))}, or None to look, got "
                           f"'{shown(settings['format'])}'")
+    for split in SPLITS:
+        if not isinstance(settings.get(split), str | None):
+            raise ConfigError(f'custom_data.{split} is {shown(settings[split])}: expected the name of a file or a '
+                              'split')
     if not isinstance(cfg.get('data_root'), str):
         raise ConfigError(f'custom_data: the config has no data_root, the folder of your data: {data_root_advice(cfg)}')
     root = osp.expanduser(cfg.data_root).rstrip('/') or '/'

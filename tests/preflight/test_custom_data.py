@@ -131,6 +131,7 @@ def test_coco_that_is_none(tmp_path):
 
 @pytest.mark.parametrize(('options', 'message'), [
     ({'custom_data.formt': 'coco'}, "no key 'formt' .did you mean 'format'"),
+    ({'custom_data.train': ['a.json']}, r"custom_data.train is \['a.json'\]: expected the name of a file or a split"),
     ({'custom_data.format': 'vo'}, "format must be one of 'coco', .*'image_mask', or None to look, got 'vo'")])
 def test_wrong_settings(options, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
