@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
             print(f'{shown(path)}: {shown(note)}')
         splits['train' if split == 'all' and 'train' not in files else split] = Split(content, folder, lost)
     write(args.to, splits, args.out, args.link)
-    counts = [f'{name}: {len(split.content["images"])} images, {len(split.content.get("annotations") or ())} objects'
+    counts = [f'{name}: {len(split.content["images"])} images, {len(split.annotations)} objects'
               for name, split in splits.items()]
     print(f'{shown(args.out)}: {"; ".join(counts)}')
     lines = [f'{count:,} {what}' for what, count in lost.items() if count]

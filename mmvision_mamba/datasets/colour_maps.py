@@ -1,4 +1,5 @@
 """Masks that are pictures: each class has a colour."""
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,8 +7,10 @@ import numpy as np
 
 from ..errors import DataError
 from ..files import read_bytes
-from ..text import shortened
 from .image_files import open_picture
+
+_STRIP = 2**20  # pixels that are computed with at a time, at some 40 bytes each
+_NAMED = 4  # colours in a message
 
 
 def labels_of_colours(content: bytes, colours: Sequence[Sequence[int]]) -> np.ndarray:
@@ -20,20 +23,31 @@ def labels_of_colours(content: bytes, colours: Sequence[Sequence[int]]) -> np.nd
     Raises:
         DataError: it is no image, or has other colours; without the file's name.
     """
-    with open_picture(content) as image:
-        pixels = np.asarray(image.convert('RGB')).astype(np.int32)
-    codes = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
     known = np.array([red << 16 | green << 8 | blue for red, green, blue in colours], np.int32)
     order = np.argsort(known)
-    places = np.searchsorted(known[order], codes).clip(max=len(known) - 1)
-    wrong = known[order][places] != codes
-    if wrong.any():
-        others, counts = np.unique(codes[wrong], return_counts=True)
-        named = [f'{(int(code) >> 16, int(code) >> 8 & 255, int(code) & 255)} ({count} pixels)'
-                 for code, count in sorted(zip(others, counts), key=lambda pair: -pair[1])]
-        raise DataError(f'the mask has colours of no class: {shortened(named, 4)}. Add them to the labels, or export '
-                        'the masks without smoothing')
-    return order[places].astype(np.uint8)
+    with open_picture(content) as image:
+        width, height = image.size
+        labels = np.empty((height, width), np.uint8)
+        step = max(1, _STRIP // width)
+        for top in range(0, height, step):
+            strip = image.crop((0, top, width, min(top + step, height))).convert('RGB')
+            pixels = np.asarray(strip).astype(np.int32)
+            codes = pixels[..., 0] << 16 | pixels[..., 1] << 8 | pixels[..., 2]
+            places = np.searchsorted(known[order], codes).clip(max=len(known) - 1)
+            wrong = known[order][places] != codes
+            if wrong.any():
+                raise DataError(f'the mask has colours of no class: {_most_frequent(codes[wrong])}. Add them to the '
+                                'labels, or export the masks without smoothing')
+            labels[top:top + step] = order[places]
+    return labels
+
+
+def _most_frequent(codes: np.ndarray) -> str:
+    others, counts = np.unique(codes, return_counts=True)
+    first = np.argsort(-counts, kind='stable')[:_NAMED]
+    named = [f'{(code >> 16, code >> 8 & 255, code & 255)} ({count} pixels)'
+             for code, count in zip(others[first].tolist(), counts[first].tolist())]
+    return ', '.join(named) + (f', … ({len(others)} in all)' if len(others) > len(named) else '')
 
 
 def are_coloured(mask: str) -> bool:
@@ -67,9 +81,12 @@ def count_colours(masks: Sequence[str], colours: Sequence[Sequence[int]], refuse
                                 'files out with --skip-bad-images') from error
             return np.zeros(len(colours), np.int64)
         try:
-            return np.bincount(labels_of_colours(content, colours).ravel(), minlength=len(colours))
+            labels = labels_of_colours(content, colours)
         except DataError as error:
             raise DataError(f'{path}: {error}') from error
+        step = max(1, _STRIP // labels.shape[1])  # NumPy counts integers of 8 bytes
+        return sum(np.bincount(labels[top:top + step].ravel(), minlength=len(colours))
+                   for top in range(0, len(labels), step))
 
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         return sum(pool.map(count, masks), np.zeros(len(colours), np.int64))

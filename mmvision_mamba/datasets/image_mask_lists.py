@@ -89,8 +89,7 @@ def listed_pairs(both: list[tuple[str, str]], images: str, beside: str) -> Pairs
 
 def _images_of(line: str, named: Mapping[str, list[str]], folder: str) -> list[str]:
     """The image files that a line of a list means; none where there is no such file."""
-    unlabelled = re.sub(r'(\s+|\s*,\s*)-?\d+$', '', line)
-    for name in dict.fromkeys((line, unlabelled)):
+    for name in dict.fromkeys((line, _without_number(line))):
         for candidate in _relative(plain_name(name), folder):
             stem, suffix = posixpath.splitext(candidate)
             if candidate in named:
@@ -98,6 +97,15 @@ def _images_of(line: str, named: Mapping[str, list[str]], folder: str) -> list[s
             if suffix.lower() in IMAGES and stem in named:
                 return [candidate] if candidate in named[stem] else named[stem]
     return []
+
+
+def _without_number(line: str) -> str:
+    """A line without the number behind a space or comma at its end; no pattern, which tries each of many spaces."""
+    rest = line.rstrip('0123456789')
+    bare = rest.removesuffix('-').rstrip()
+    if rest == line or not (bare.endswith(',') or bare != rest.removesuffix('-')):
+        return line
+    return bare.removesuffix(',').rstrip()
 
 
 def _relative(name: str, folder: str) -> Iterator[str]:

@@ -123,3 +123,39 @@ def test_an_empty_folder_is_filled(tool, tmp_path):
     assert tool('convert', tmp_path / 'in', tmp_path / 'out', '--to', 'voc').code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ['in', 'out']
     assert {'Annotations', 'ImageSets', 'JPEGImages'} == {path.name for path in (tmp_path / 'out').iterdir()}
+
+
+def test_objects_that_are_left_out_are_counted(tool, tmp_path):
+    root = written.coco(tmp_path / 'in')
+    path = root / 'train/annotations.json'
+    content = json.loads(path.read_text())
+    content['annotations'][0]['category_id'] = 99
+    path.write_text(json.dumps(content))
+    for target in SOURCES:
+        result = tool('convert', root, tmp_path / target, '--to', target)
+        if result.code == 0:
+            assert 'train: 4 images, 5 objects' in result.out
+            assert 'lost: 1 objects of classes that are not there' in result.out
+            assert len(objects(tmp_path / target / SOURCES[target].format('train'))[0]) == 5
+        else:
+            assert '99' in result.err or 'categor' in result.err, result.err
+
+
+@pytest.mark.parametrize('target', ['coco', 'yolo', 'voc', 'masks'])
+def test_annotations_for_an_image_of_another_size(target, tool, tmp_path):
+    root = written.coco(tmp_path / 'in')
+    path = root / 'train/annotations.json'
+    content = json.loads(path.read_text())
+    image = content['images'][0]
+    image['width'], image['height'] = image['height'], image['width'] + 1
+    path.write_text(json.dumps(content))
+    result = tool('convert', root, tmp_path / 'out', '--to', target)
+    assert result.code == 2 and 'pixels, upright, and its annotations are for' in result.err, result.err
+    assert not (tmp_path / 'out').exists()
+
+
+def test_more_masks_than_memory_has_room_for(tool, tmp_path, monkeypatch):
+    root = coco(tmp_path / 'in', {'train/a.json': 'train', 'val/a.json': 'val'}, masks='rle')
+    monkeypatch.setenv('MMVISION_MAMBA_MAX_MASK_PIXELS', '1000')
+    result = tool('convert', root, tmp_path / 'out', '--to', 'yolo')
+    assert result.code == 2 and 'MMVISION_MAMBA_MAX_MASK_PIXELS' in result.err, result.err

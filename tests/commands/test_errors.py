@@ -36,11 +36,15 @@ def test_a_command_whose_output_nobody_reads_ends_in_silence(closed_pipe):
 def test_an_interrupted_command_ends_with_a_word(tmp_path):
     process = subprocess.Popen(
         [sys.executable, '-m', 'mmvision_mamba', 'make-shapes', tmp_path / 'shapes', '--train', '1000000'],
-        stderr=subprocess.PIPE, text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
-    while process.poll() is None and not os.listdir(tmp_path):  # it makes them in a folder beside their place
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    assert (process.communicate()[1], process.returncode) == ('interrupted\n', -signal.SIGINT)
+        stderr=subprocess.PIPE, text=True, env={**os.environ, 'PYTHONPATH': str(ROOT)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # ignored in the background
+    try:
+        while process.poll() is None and not os.listdir(tmp_path):  # it makes them in a folder beside their place
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        assert (process.communicate(timeout=60)[1], process.returncode) == ('interrupted\n', -signal.SIGINT)
+    finally:
+        process.kill()
     assert not os.listdir(tmp_path)
 
 

@@ -131,3 +131,53 @@ def test_a_long_list_of_paths_that_lead_nowhere(tmp_path):
         [line for line in text if not line.startswith('train:')] + ['train: list.txt']) + '\n')
     content = formats.read(f'{tmp_path}/data.yaml#yolo-train')
     assert [image['file_name'] for image in content['images']] == ['train/images/train 0.png']
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize('line', ['a' + ' ' * 500_000 + 'x', 'a' + '1' * 500_000 + 'x', 'a' + ', ' * 300_000 + 'x'])
+def test_lines_of_a_list_of_masks_cost_no_more_than_others(line):
+    from mmvision_mamba.datasets.image_mask_lists import _without_number
+    assert _without_number(line) == line
+
+
+@pytest.mark.parametrize(('line', 'name'), [
+    ('a.png 7', 'a.png'), ('a.png,7', 'a.png'), ('a.png , -1', 'a.png'), ('a 12', 'a'), ('a12', 'a12'), ('a-1', 'a-1'),
+    ('12', '12'), ('a b', 'a b'), ('a,b', 'a,b'), ('a -1', 'a')])
+def test_a_number_at_the_end_of_a_line(line, name):
+    from mmvision_mamba.datasets.image_mask_lists import _without_number
+    assert _without_number(line) == name
+
+
+@pytest.mark.timeout(60)
+def test_colours_of_no_class_are_counted_where_they_are_first_seen():
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from mmvision_mamba.datasets import colour_maps
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(noise).save(file, 'bmp')
+    with pytest.raises(DataError, match=r'colours of no class: \(.*pixels\), … \(\d+ in all\)') as error:
+        colour_maps.labels_of_colours(file.getvalue(), [(0, 0, 0)])
+    assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'P'])
+def test_masks_of_colours_are_read_by_strips(mode, monkeypatch):
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    from mmvision_mamba.datasets import colour_maps
+    monkeypatch.setattr(colour_maps, '_STRIP', 100)
+    labels = np.random.default_rng(0).integers(0, 3, (67, 41), dtype=np.uint8)
+    colours = [(0, 0, 0), (10, 200, 30), (255, 255, 254)]
+    image = Image.fromarray(labels, 'P') if mode == 'P' else Image.fromarray(np.array(colours, np.uint8)[labels])
+    if mode == 'P':
+        image.putpalette([value for colour in colours for value in colour])
+    file = io.BytesIO()
+    image.save(file, 'png')
+    np.testing.assert_array_equal(colour_maps.labels_of_colours(file.getvalue(), colours), labels)

@@ -18,10 +18,12 @@ from ...files import read_bytes
 from ...limits import IMAGE_BYTES
 from ...naming import output_names, relative_paths
 from ...printable import shown
+from ..coco_masks import bitmaps_problem
 from ..image_files import image_problem
 from ..map_drawing import draw, drawn_order
 from ..split import list_of
 from .content import Content
+from .images import size_of
 
 _DIGITS = 10  # of a fraction of an image: a thousandth of a pixel stays, up to a million pixels a side
 
@@ -41,10 +43,16 @@ class Split:
         ids = [category['id'] for category in content['categories']]
         self.classes = [category['name'] for category in content['categories']]
         self.label_of = {id_: label for label, id_ in enumerate(ids)}
+        self.annotations = content.get('annotations') or []
+        kept = [annotation for annotation in self.annotations if annotation['category_id'] in self.label_of]
+        lost['objects of classes that are not there, which are left out'] += len(self.annotations) - len(kept)
+        self.annotations, images = kept, {image['id'] for image in content['images']}
+        kept = [annotation for annotation in kept if annotation['image_id'] in images]
+        lost['objects of images that are not there, which are left out'] += len(self.annotations) - len(kept)
+        self.annotations = kept
         self.objects: dict[int | str, list[dict]] = {}
-        for annotation in content.get('annotations') or ():
-            if annotation['category_id'] in self.label_of:
-                self.objects.setdefault(annotation['image_id'], []).append(annotation)
+        for annotation in kept:
+            self.objects.setdefault(annotation['image_id'], []).append(annotation)
 
     def images(self, folder: Path, link: bool) -> Iterator[tuple[dict, str, list[dict]]]:
         """Copy each image, or link to it; yields (its record, its new name without suffix, its objects)."""
@@ -56,6 +64,10 @@ class Split:
             content = read_bytes(source, IMAGE_BYTES.value)
             if problem := image_problem(content):  # file names in annotations may lead to any file of this machine
                 raise DataError(f'{shown(source)}: {problem}')
+            if (size := size_of(source)) != (image['width'], image['height']):
+                raise DataError(f"{shown(source)}: its size is {' × '.join(map(str, size or ()))} pixels, upright, "
+                                f"and its annotations are for {image['width']} × {image['height']}.\nCorrect them, or "
+                                'the image: `mmvision-mamba check-dataset` names all such images')
             if link:
                 target.symlink_to(osp.abspath(source))
             else:
@@ -114,15 +126,17 @@ def _coco(name: str, split: Split, out: Path, link: bool, classes: list[str]) ->
     for image, new, _ in split.images(folder, link):
         suffix = osp.splitext(image['file_name'])[1].lower()
         images.append(dict(image, file_name=new + suffix))
-    annotations = split.content.get('annotations') or []
     _write_text(folder / '_annotations.coco.json', json.dumps(dict(
-        images=images, annotations=annotations, categories=split.content['categories'])))
+        images=images, annotations=split.annotations, categories=split.content['categories'])))
 
 
 def _yolo(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> None:
     numbers = {label: classes.index(name) for label, name in enumerate(split.classes)}
     for image, new, objects in split.images(out / name / 'images', link):
         lines = []
+        runs = sum(isinstance(annotation.get('segmentation'), dict) for annotation in objects)
+        if problem := bitmaps_problem(runs, image['width'], image['height']):
+            raise DataError(f'{shown(image["file_name"])}: {problem}')
         for annotation in objects:
             if annotation.get('iscrowd'):
                 split.lost['crowds, which are left out'] += 1
@@ -161,10 +175,12 @@ def _outlines(rle: dict) -> list[list[float]]:
     """Polygons along the edges of the pixels of a mask, without its holes."""
     height, width = rle['size']
     encoded = coco_mask.frPyObjects(rle, height, width) if isinstance(rle['counts'], list) else rle
+    x, y, w, h = map(int, coco_mask.toBbox(encoded))
     # OpenCV's contours go through pixels' centres; of a mask twice as large they tell the pixels' corners.
-    large = coco_mask.decode(encoded).repeat(2, 0).repeat(2, 1)
+    large = coco_mask.decode(encoded)[y:y + h, x:x + w].repeat(2, 0).repeat(2, 1)
     contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return [((contour.reshape(-1) + 1) // 2).astype(float).tolist() for contour in contours if len(contour) >= 3]
+    return [((contour.reshape(-1, 2) + 1) // 2 + (x, y)).reshape(-1).astype(float).tolist() for contour in contours
+            if len(contour) >= 3]
 
 
 def _voc(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> None:
