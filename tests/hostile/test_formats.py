@@ -95,6 +95,13 @@ def test_images_that_are_none_are_left_out(tmp_path):
 
 
 @pytest.mark.timeout(60)
+def test_no_more_of_a_file_is_looked_at_than_may_be_read(tmp_path, monkeypatch):
+    (tmp_path / 'a.json').write_text(f'{{"imageData": "{" " * 2**17}", "shapes": []}}')
+    assert formats.find(str(tmp_path), 'labelme') == {'all': formats.Source('', 'labelme', 'all')}
+    monkeypatch.setenv('MMVISION_MAMBA_MAX_LABEL_BYTES', '100')
+    assert formats.find(str(tmp_path), 'labelme') == {}
+
+
 def test_lines_of_spaces_cost_no_more_than_others(tmp_path):
     """A pattern that looks for spaces at an end tries each of them."""
     written.voc(tmp_path)

@@ -6,7 +6,7 @@ from collections import Counter
 
 from ...errors import DataError
 from ...files import open_file
-from ...limits import OBJECTS
+from ...limits import LABEL_BYTES, OBJECTS
 from ...printable import shown
 from ..folders import find_files, walk
 from ..json_numbers import is_number
@@ -69,7 +69,7 @@ def _is_labelme(path: str) -> bool:
             head = file.read(2**16) or b''
             if b'"shapes"' not in head and b'"imageData"' not in head:
                 return False
-            return b'"shapes"' in head or b'"shapes"' in file.read()
+            return b'"shapes"' in head or b'"shapes"' in file.read(LABEL_BYTES.value)
     except OSError:
         return False
 
