@@ -80,8 +80,8 @@ def listed_pairs(both: list[tuple[str, str]], images: str, beside: str) -> Pairs
     folders = [beside, *above]
 
     def place(name):
-        found = next((path for folder in folders if osp.isfile(path := posixpath.join(folder, name))), None)
-        return found or posixpath.join(folders[0], name)
+        found = next((path for folder in folders if osp.isfile(path := osp.join(folder, name))), None)
+        return found or osp.join(folders[0], name)
 
     pairs = [(place(image), place(mask)) for image, mask in both]
     return Pairs(pairs, [mask for _, mask in pairs if osp.isfile(mask)], [])

@@ -1,4 +1,5 @@
 """Folders of images and masks: their layouts, lists, suffixes and leftovers."""
+import os.path as osp
 import shutil
 
 import cv2
@@ -85,6 +86,15 @@ def test_pairs_in_lists_are_named(tmp_path):
     (root / 'train.txt').write_text('images/a.jpg masks/a.png\nimages/b.jpg\n')
     with pytest.raises(DataError, match=r"train\.txt: 'images/b.jpg' is no pair of an image and a mask"):
         read(root)
+
+
+def test_pairs_of_absolute_paths(tmp_path):
+    root = image_mask(tmp_path / 'data', {'images': 'masks'})
+    image, mask = (sorted((root / folder).rglob('*.*'))[0].rename(tmp_path / f'{folder}.png')
+                   for folder in ('images', 'masks'))
+    (root / 'train.txt').write_text(f'{image},{mask}\n')
+    (found,), _, _ = find_pairs(str(root), str(root), str(root / 'train.txt'))
+    assert [osp.normpath(path) for path in found] == [str(image), str(mask)]
 
 
 def test_leftovers_and_other_kinds(tmp_path, capsys):
