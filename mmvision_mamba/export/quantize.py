@@ -12,6 +12,7 @@ from ..datasets.loading import known_labels, use_checked_loading
 from ..errors import ConfigError
 from ..preflight.datasets import innermost
 from ..runtime import loaders
+from ..text import class_name
 from .verify import Row
 
 MOST_LOST = 1.  # points of mIoU that a file may lose
@@ -49,8 +50,11 @@ def labelled(cfg: Config, split: str, most: int) -> Iterator[tuple[Path, Tensor]
         the image's path; the ground truth map ``(h, w)`` in the image's own size.
     """
     dataset = innermost(cfg[f'{split}_dataloader'].dataset)
-    pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
-    dataset = DATASETS.build(dict(dataset, pipeline=pipeline))
+    # Its own step: maps may be colours or outlines.
+    load = next((step for step in dataset.get('pipeline') or () if class_name(step.get('type')) == 'LoadAnnotations'),
+                dict(type='LoadAnnotations'))
+    dataset = DATASETS.build(dict(dataset, pipeline=[
+        dict(type='LoadImageFromFile'), load, dict(type='PackSegInputs')]))
     use_checked_loading(dataset, known_labels(cfg))
     if not len(dataset):
         raise ConfigError(f'--int8: the {split} data set is empty: {dataset.data_prefix}')

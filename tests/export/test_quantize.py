@@ -1,8 +1,11 @@
+import numpy as np
 import pytest
 import torch
 
 from mmvision_mamba.export import quantize
 from mmvision_mamba.preflight.read import read_config
+
+from ..helpers import formats
 
 
 def test_mean_iou_is_mmsegs(configs, shapes, monkeypatch):
@@ -19,3 +22,13 @@ def test_mean_iou_is_mmsegs(configs, shapes, monkeypatch):
     found = iter(maps)
     wanted = metric.evaluate(3)['mIoU']
     assert quantize.mean_iou(lambda path: next(found), data, 4) == pytest.approx(wanted, abs=0.01)
+
+
+@pytest.mark.parametrize('kind', ['yolo', 'colours'])
+def test_maps_of_any_format_are_the_truth(kind, tmp_path):
+    root = formats.yolo(tmp_path) if kind == 'yolo' else formats.masks(tmp_path, kind)
+    cfg = read_config('upernet_mambavision_t_custom', {'data_root': str(root)})
+    maps = [truth.numpy() for _, truth in quantize.labelled(cfg, 'test', 9)]
+    for number, truth in enumerate(maps):
+        np.testing.assert_array_equal(truth, formats.label_map(formats.objects('val', number)))
+    assert len(maps) == 2
