@@ -7,6 +7,22 @@ from pycocotools import mask as coco_mask
 from ..errors import DataError
 from .coco_masks import mask_area, masks_problem
 
+BACKGROUND = 'background'
+_MOST = 255  # classes of a map: the number behind them is that of pixels without a label
+
+
+def classes_of_maps(names: Iterable[str]) -> tuple[str, ...]:
+    """The classes of maps on which objects of these classes are drawn: first that of pixels that no object covers.
+
+    Raises:
+        DataError: there are more than 255.
+    """
+    classes = (BACKGROUND, *(name for name in names if name != BACKGROUND))
+    if len(classes) > _MOST:
+        raise DataError(f'there are {len(classes)} classes with the background, and maps have numbers for {_MOST}: '
+                        'leave some out')
+    return classes
+
 
 def drawn_order(objects: Iterable[tuple[int, dict]]) -> list[tuple[int, list | dict]]:
     """(label, segmentation) of (label, COCO annotation), the largest first, so that smaller ones stay visible.

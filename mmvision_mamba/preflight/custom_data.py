@@ -12,6 +12,7 @@ from mmengine import Config
 
 from ..datasets import formats
 from ..datasets.colour_maps import are_coloured, count_colours
+from ..datasets.map_drawing import BACKGROUND, classes_of_maps
 from ..errors import ConfigError, DataError
 from ..printable import shown
 from ..processes import warn_once
@@ -23,7 +24,7 @@ from .datasets import SPLITS, data_root_advice, datasets_of
 from .given import Given
 from .keys import arguments_of
 from .layouts import OBJECTS, find_objects
-from .map_loading import BACKGROUND, use_map_loader
+from .map_loading import use_map_loader
 from .missing import check_present
 from .other_layouts import seen_instead
 from .splits import check_splits
@@ -208,7 +209,14 @@ def _drawn(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
         raise DataError(f'{root}/{files["train"]}: it has boxes and no outlines, which a segmentor learns.\n'
                         'Take faster_rcnn_mambavision_t_custom')
     names = tuple(category['name'] for category in train['categories'])
-    classes = _given_classes(cfg, given) or (names if BACKGROUND in names else (BACKGROUND, *names))
+    classes = _given_classes(cfg, given) or ()
+    if classes and classes[0] in names and classes[0] != BACKGROUND:
+        raise ConfigError(f"metainfo.classes begins with '{shown(classes[0])}', a class of objects: put the one of "
+                          f"pixels that no object covers before it, such as '{BACKGROUND}'")
+    try:
+        classes = classes or classes_of_maps(names)
+    except DataError as error:
+        raise DataError(f'{root}/{files["train"]}: {error}, by metainfo.classes') from error
     splits, notes = {}, ['outlines drawn as maps']
     for split, content in contents.items():
         source = formats.source_of(files[split])

@@ -4,8 +4,6 @@ from mmengine import Config
 from ..text import class_name
 from .datasets import SPLITS, datasets_of
 
-BACKGROUND = 'background'
-"""The class of pixels that no object covers."""
 # Full paths, so that a config dumped into a work directory needs no import to find them.
 _LOADER = 'mmvision_mamba.datasets.map_loading.LoadAnnotations'
 _DRAWN = 'mmvision_mamba.datasets.drawn_maps.DrawnMapDataset'

@@ -123,6 +123,23 @@ def test_nothing_is_there(tmp_path):
     assert all(words in str(error.value) for words in ('COCO', 'YOLO', 'VOC', 'LabelMe'))
 
 
+def test_the_first_class_of_drawn_maps_is_what_no_object_covers(tmp_path, reference):
+    yaml = 'train: train/images\nval: val/images\nnames: [cat, dog, background]\n'
+    root = formats.yolo(tmp_path, yaml=yaml)
+    cfg = read(SEGMENTOR, root)
+    assert cfg.train_dataloader.dataset.metainfo.classes == ('background', 'cat', 'dog')
+    for name, (labels,) in targets(cfg).items():
+        expected, = reference[SEGMENTOR]['train'][name]
+        np.testing.assert_array_equal(labels, np.where(expected == 3, 0, expected))
+    classes = 'train_dataloader.dataset.metainfo.classes'
+    assert read(SEGMENTOR, root, **{classes: ('other', 'dog')}).model.decode_head.num_classes == 2
+    with pytest.raises(ConfigError, match=r"metainfo\.classes begins with 'dog', a class of objects: put the one"):
+        read(SEGMENTOR, root, **{classes: ('dog', 'cat')})
+    (root / 'data.yaml').write_text(yaml.replace('[cat', f'[{", ".join(map(str, range(300)))}, cat'))
+    with pytest.raises(DataError, match=r'there are 303 classes with the background, .* 255: leave some out, by meta'):
+        read(SEGMENTOR, root)
+
+
 def test_labelme_beside_coco_is_what_that_was_made_from(tmp_path):
     root = formats.labelme(formats.coco(tmp_path))
     assert read(MASKS, root).train_dataloader.dataset.ann_file == 'train/annotations.json'

@@ -20,7 +20,7 @@ from ...naming import output_names, relative_paths
 from ...printable import shown
 from ..coco_masks import bitmaps_problem
 from ..image_files import image_problem
-from ..map_drawing import draw, drawn_order
+from ..map_drawing import classes_of_maps, draw, drawn_order
 from ..split import list_of
 from .content import Content
 from .images import size_of
@@ -101,7 +101,7 @@ def write(target: str, splits: Mapping[str, Split], out: Path, link: bool = Fals
             names = [f'  {i}: {json.dumps(name, ensure_ascii=False)}' for i, name in enumerate(classes)]
             _write_text(part / 'data.yaml', '\n'.join([*entries, 'names:', *names]) + '\n')
         elif target == 'masks':
-            _write_text(part / 'classes.txt', '\n'.join(_map_classes(classes)) + '\n')
+            _write_text(part / 'classes.txt', '\n'.join(classes_of_maps(classes)) + '\n')
         if not out.exists():
             part.rename(out)
         else:  # it may be the current folder, or another file system
@@ -210,14 +210,8 @@ def _voc(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> 
     _write_text(out / 'ImageSets/Main' / f'{name}.txt', list_of(names) if names else '')
 
 
-def _map_classes(classes: list[str]) -> list[str]:
-    return ['background', *(name for name in classes if name != 'background')]
-
-
 def _masks(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> None:
-    labels = {name: label for label, name in enumerate(_map_classes(classes))}
-    if len(labels) > 255:
-        raise DataError(f'there are {len(labels)} classes, and a mask has 255 numbers')
+    labels = {name: label for label, name in enumerate(classes_of_maps(classes))}
     for image, new, objects in split.images(out / 'images' / name, link):
         shapes = drawn_order((labels[split.classes[split.label_of[a['category_id']]]], a) for a in objects)
         split.lost['objects without an outline, or crowds, which are left out'] += len(objects) - len(shapes)
