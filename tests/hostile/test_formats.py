@@ -188,3 +188,22 @@ def test_masks_of_colours_are_read_by_strips(mode, monkeypatch):
     file = io.BytesIO()
     image.save(file, 'png')
     np.testing.assert_array_equal(colour_maps.labels_of_colours(file.getvalue(), colours), labels)
+
+
+def test_large_yaml_files_are_parsed_once_and_not_many_of_them(tmp_path, monkeypatch):
+    """One of a megabyte, which is allowed, takes seconds."""
+    import yaml
+
+    from mmvision_mamba.datasets.formats import yolo
+    written.yolo(tmp_path)
+    for i in range(8):
+        (tmp_path / f'other{i}.yaml').write_text('a: b\n' + '#' * 300_000)
+    parsed = []
+    real = yaml.load
+    monkeypatch.setattr(yaml, 'load', lambda text, loader: parsed.append(len(text)) or real(text, loader))
+    text = (tmp_path / 'data.yaml').read_text() + f'# {tmp_path}\n'
+    (tmp_path / 'data.yaml').write_text(text)
+    assert yolo.find(str(tmp_path))['train'] == 'data.yaml' and len(parsed) < 6
+    for split in ('train', 'val'):
+        assert formats.read(f'{tmp_path}/data.yaml#yolo-{split}')['images']
+    assert parsed.count(len(text)) == 1

@@ -1,5 +1,6 @@
 """Bounded reading of the small files of annotation formats: text, YAML, XML and JSON; nothing in them expands."""
 import json
+from functools import lru_cache
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
@@ -8,7 +9,7 @@ from ...files import read_bytes, read_text
 from ...limits import LABEL_BYTES
 from ...printable import shown
 
-_YAML_BYTES = 2**20  # its parser takes ten seconds for as much
+YAML_BYTES = 2**20  # its parser takes ten seconds for as much
 _DEPTH = 20  # of elements in elements; annotations have four
 _ELEMENTS = 2_000_000
 
@@ -74,6 +75,22 @@ def read_yaml(path: str) -> dict:
     Raises:
         DataError: it can't be read, or holds something else.
     """
+    try:
+        text = read_text(path, YAML_BYTES)
+    except (OSError, UnicodeError) as error:
+        raise DataError(f'{path}: it cannot be read ({getattr(error, "strerror", None) or error})') from error
+    try:
+        content = _mapping(text)
+    except ValueError as error:
+        raise DataError(f'{path}: it is no YAML that can be read ({shown(error, 200)})') from error
+    if not isinstance(content, dict):
+        raise DataError(f'{path}: expected keys and values, such as names: [cat, dog]')
+    return content
+
+
+@lru_cache(maxsize=4)  # each split of a data set asks for the same file
+def _mapping(text: str):
+    """The content of a YAML document; raises ValueError."""
     import yaml  # of mmengine's dependencies
 
     class Loader(yaml.loader.BaseLoader):
@@ -83,11 +100,6 @@ def read_yaml(path: str) -> dict:
             return super().compose_node(parent, index)
 
     try:
-        content = yaml.load(read_text(path, _YAML_BYTES), Loader)  # which is a safe one: it makes text alone
-    except (OSError, UnicodeError) as error:
-        raise DataError(f'{path}: it cannot be read ({getattr(error, "strerror", None) or error})') from error
+        return yaml.load(text, Loader)  # which is a safe one: it makes text alone
     except (yaml.YAMLError, RecursionError, TypeError, ValueError) as error:
-        raise DataError(f'{path}: it is no YAML that can be read ({shown(error, 200)})') from error
-    if not isinstance(content, dict):
-        raise DataError(f'{path}: expected keys and values, such as names: [cat, dog]')
-    return content
+        raise ValueError(error) from None

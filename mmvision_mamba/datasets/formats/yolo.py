@@ -16,7 +16,7 @@ from ...text import shortened
 from ..folders import IMAGES, find_files, plain_name, read_lines, walk
 from .content import Builder, Content
 from .images import size_of, stem_of
-from .reading import Unreadable, read_label_text, read_yaml
+from .reading import YAML_BYTES, Unreadable, read_label_text, read_yaml
 
 _KEYS = dict(train=('train',), val=('val', 'valid', 'validation'), test=('test',))
 _NO_LABELS = ('classes', 'obj', 'train', 'val', 'valid', 'test', 'notes', 'readme')  # other text files beside labels
@@ -33,10 +33,14 @@ def find(root: str) -> dict[str, str]:
     files = [posixpath.join(folder, name) for folder, names in walk(root, 1) for name in names
              if name.lower().endswith(('.yaml', '.yml'))]
     files.sort(key=lambda file: (file.count('/'), file not in ('data.yaml', 'dataset.yaml'), file))
-    found, broken = {}, None
+    found, broken, left = {}, None, YAML_BYTES
     for file in files:
+        path = osp.join(root, file)
+        left -= osp.getsize(path) if osp.isfile(path) else 0
+        if left < 0 and file != files[0]:
+            break  # what others keep there takes its time to be read: seconds for each of many
         try:
-            content = read_yaml(osp.join(root, file))
+            content = read_yaml(path)
         except DataError as error:
             broken = broken or (error if file.startswith('data.') else None)
             continue
