@@ -337,7 +337,8 @@ def test_without_the_scan_to_compare_with_targets_are_beside_the_chunked_one():
 
 def test_a_part_that_is_ended_leaves_what_it_had_found(tmp_path, monkeypatch):
     """Of two lanes the one whose part hangs: what it kept is in the stage's file and on the page."""
-    monkeypatch.setitem(command.STAGES, 'machine', command.Stage('a stage', 30, ((Part('scan_float32', '', 2.),),)))
+    monkeypatch.setitem(command.STAGES, 'machine', command.Stage('a stage', 30, ((Part('scan_float32', '', 6.),),)))
+    monkeypatch.setattr(command, 'BEGUN', time.monotonic())  # of a session of tests it is long ago
     args = command.parse_args(['--out', str(tmp_path / 'out'), '--work-dir', str(tmp_path / 'work'), '--stages',
                                'machine'])
     check = command.Check(args)
