@@ -43,15 +43,16 @@ class Split:
         ids = [category['id'] for category in content['categories']]
         self.classes = [category['name'] for category in content['categories']]
         self.label_of = {id_: label for label, id_ in enumerate(ids)}
-        self.annotations = content.get('annotations') or []
-        kept = [annotation for annotation in self.annotations if annotation['category_id'] in self.label_of]
-        lost['objects of classes that are not there, which are left out'] += len(self.annotations) - len(kept)
-        self.annotations, images = kept, {image['id'] for image in content['images']}
-        kept = [annotation for annotation in kept if annotation['image_id'] in images]
-        lost['objects of images that are not there, which are left out'] += len(self.annotations) - len(kept)
-        self.annotations = kept
+        images = {image['id'] for image in content['images']}
+        self.annotations: list[dict] = []
         self.objects: dict[int | str, list[dict]] = {}
-        for annotation in kept:
+        for annotation in content.get('annotations') or ():
+            missing = 'classes' if annotation['category_id'] not in self.label_of else \
+                'images' if annotation['image_id'] not in images else None
+            if missing:
+                lost[f'objects of {missing} that are not there, which are left out'] += 1
+                continue
+            self.annotations.append(annotation)
             self.objects.setdefault(annotation['image_id'], []).append(annotation)
 
     def images(self, folder: Path, link: bool) -> Iterator[tuple[dict, str, list[dict]]]:
