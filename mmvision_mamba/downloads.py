@@ -1,4 +1,4 @@
-"""Downloads over https and http that end, whatever the server does: bounds on time and bytes hold for whole ones."""
+"""Downloads and uploads over https and http that end, whatever the server does: their time and bytes have bounds."""
 import http.client
 import io
 import ipaddress
@@ -136,6 +136,34 @@ def save(url: str, file: BinaryIO, most: int, plain: bool = False, secret: Mappi
             report(count, total)
 
 
+def send(url: str, content: bytes | BinaryIO, size: int, most: int, headers: Mapping[str, str],
+         method: str = 'POST') -> bytes:
+    """Send content to a URL, as long as bytes are taken or come, `DOWNLOAD_SPEED` on average over a minute.
+
+    It goes to the host that the URL names and to no other: a redirect is an error. Plain http is for this machine
+    alone.
+
+    Args:
+        url: http or https.
+        content: bytes, or a file opened for reading them.
+        size: their number, of a file from its present position on.
+        most: bytes that the answer may have.
+        headers: to send along.
+        method: 'POST' or 'PUT'. Default: 'POST'.
+
+    Returns:
+        What the server answers.
+
+    Raises:
+        DownloadError: with the reason.
+    """
+    bounds = _Bounds(most, ANSWER_SECONDS)
+    bounds.keep_going()
+    with _reasons('upload'), _open(url, bounds, False, None, {'Content-Length': str(size), **headers}, method,
+                           content=content) as answer:
+        return b''.join(_blocks(answer, bounds))
+
+
 class _Enough(Exception):
     """The headers of a redirect are all that was asked for."""
 
@@ -168,16 +196,25 @@ class _Bounds:
                 self.window, end = (now, 0), now + _WINDOW
         if now >= end:
             raise DownloadError(
-                f'the download came to a halt: less than {DOWNLOAD_SPEED.value} bytes a second in {_WINDOW} seconds'
+                f'it came to a halt: less than {DOWNLOAD_SPEED.value} bytes a second in {_WINDOW} seconds'
                 if self.window else f'the server did not send all of it within {self.end - self.start:g} seconds')
         return end - now
+
+    def moved(self, count: int) -> None:
+        """So many bytes came or went."""
+        if self.window is not None:
+            self.window = self.window[0], self.window[1] + count
+
+    def answered(self) -> None:
+        """All is sent, and the server has a minute to begin with its answer."""
+        if self.window is not None:
+            self.keep_going()
 
     def took(self, count: int) -> None:
         self.left -= count
         if self.left < 0:
             raise self.too_large()
-        if self.window is not None:
-            self.window = self.window[0], self.window[1] + count
+        self.moved(count)
 
     def too_large(self) -> DownloadError:
         return DownloadError(f'it has more than {self.most} bytes')
@@ -212,6 +249,7 @@ class _Stream(io.RawIOBase):
 class _Response(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, bounds: _Bounds, **kwargs: Any):
         super().__init__(sock, *args, **kwargs)
+        bounds.answered()
         self.fp = io.BufferedReader(_Stream(self.fp.detach(), sock, bounds))
 
 
@@ -235,7 +273,22 @@ class _Handler(HTTPSHandler):
         connection.response_class = partial(_Response, bounds=self._bounds)
         # http.client has no seam here: it would wait for each of a host's addresses as long as for the first.
         connection._create_connection = self._connect
+        # Nor here: a socket's timeout would be for a whole block of what is sent, however slowly it is taken.
+        connection.send = partial(self._send, connection)
         return connection
+
+    def _send(self, connection: http.client.HTTPConnection, data: Any) -> None:
+        if connection.sock is None:
+            connection.connect()
+        left = memoryview(data)
+        while left:
+            connection.sock.settimeout(self._bounds.wait())
+            try:
+                count = connection.sock.send(left)
+            except TimeoutError:  # at the end of a minute in which enough went
+                continue
+            self._bounds.moved(count)
+            left = left[count:]
 
     def _connect(self, address: tuple[str, int], timeout: Any, *options: Any) -> socket.socket:
         failure = OSError(f'no address of {address[0]}')
@@ -261,7 +314,8 @@ def _trusted() -> ssl.SSLContext:
 
 def _open(url: str, bounds: _Bounds, plain: bool, secret: Mapping[str, str] | None = None,
           headers: Mapping[str, str] | None = None, method: str = 'GET',
-          until: Callable[[Message], bool] = lambda headers: False) -> http.client.HTTPResponse:
+          until: Callable[[Message], bool] = lambda headers: False,
+          content: bytes | BinaryIO | None = None) -> http.client.HTTPResponse:
     """The answer to a request, from where its redirects lead; raises `_Enough` at one of those that will do."""
     opener = OpenerDirector()  # without handlers of files and other schemes, and without urllib's own redirects
     for handler in (ProxyHandler(), _Handler(bounds), HTTPErrorProcessor(), HTTPDefaultErrorHandler()):
@@ -273,10 +327,12 @@ def _open(url: str, bounds: _Bounds, plain: bool, secret: Mapping[str, str] | No
         told = secret or {} if urlsplit(url)[:2] == first else {}
         sent = {'User-Agent': 'mmvision-mamba', **(headers or {}), **told}
         try:
-            return opener.open(Request(url, headers=sent, method=method), timeout=bounds.wait())
+            return opener.open(Request(url, content, sent, method=method), timeout=bounds.wait())
         except HTTPError as error:
             error.close()
             target = error.headers.get('Location') if error.code in _REDIRECTS else None
+            if target and content is not None:
+                raise DownloadError('it redirects what is sent, which goes nowhere else: was it renamed?') from None
             if target and until(error.headers):
                 raise _Enough(error.headers) from None
             if not target:
@@ -337,7 +393,7 @@ def _blocks(answer: http.client.HTTPResponse, bounds: _Bounds) -> Iterator[bytes
 
 
 @contextmanager
-def _reasons() -> Iterator[None]:
+def _reasons(what: str = 'download') -> Iterator[None]:
     """Turn what the network, the server and the libraries make of a URL into a DownloadError."""
     try:
         yield
@@ -348,11 +404,11 @@ def _reasons() -> Iterator[None]:
         if isinstance(reason, DownloadError):
             raise reason from None
         text = 'no answer in time' if isinstance(reason, TimeoutError) else getattr(reason, 'strerror', None) or reason
-        raise DownloadError(f'download failed: {shown(str(text), 200)}', broken=True) from None
+        raise DownloadError(f'{what} failed: {shown(str(text), 200)}', broken=True) from None
     except TimeoutError:
-        raise DownloadError('download failed: no answer in time', broken=True) from None
+        raise DownloadError(f'{what} failed: no answer in time', broken=True) from None
     except http.client.HTTPException as error:
         raise DownloadError(f'the server does not answer as HTTP says ({type(error).__name__}: '
                             f'{shown(str(error), 100)})', broken=True) from None
     except ValueError as error:  # of urllib, http.client and encodings
-        raise DownloadError(f'download failed: {shown(str(error), 200)}') from None
+        raise DownloadError(f'{what} failed: {shown(str(error), 200)}') from None

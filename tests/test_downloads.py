@@ -5,7 +5,7 @@ import time
 import pytest
 
 from mmvision_mamba import downloads
-from mmvision_mamba.downloads import DownloadError, fetch, is_url, save, split_url
+from mmvision_mamba.downloads import DownloadError, fetch, is_url, save, send, split_url
 
 from .helpers.servers import HEAD, answering, content, forever, redirect
 
@@ -104,3 +104,36 @@ def test_plain_http(monkeypatch):
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     with answering(redirect('http://example.invalid/')) as url, pytest.raises(DownloadError, match='plain http'):
         save(url, io.BytesIO(), 10)
+
+
+def test_a_long_upload_goes_on_and_one_that_is_not_taken_ends(monkeypatch):
+    monkeypatch.setattr(downloads, '_WINDOW', 0.4)
+    content_, headers = b'x' * 2**25 + b'END', {'Content-Type': 'text/plain'}  # more than the system keeps for others
+
+    def slowly(connection):
+        end = b''
+        while end != b'END':
+            end = (end + connection.recv(2**20))[-3:]
+            time.sleep(0.02)  # over the end of a window, too
+        connection.sendall(content(b'taken'))
+
+    for sent in (content_, io.BytesIO(content_)):
+        with answering(slowly) as url:
+            assert send(url, sent, len(content_), 100, headers, 'PUT') == b'taken'
+    with answering(lambda connection: time.sleep(9)) as url, pytest.raises(DownloadError, match='came to a halt'):
+        send(url, content_, len(content_), 100, headers)
+    with answering(lambda connection: time.sleep(9)) as url, pytest.raises(DownloadError, match='came to a halt'):
+        send(url, b'', 0, 100, headers)
+
+
+@pytest.mark.parametrize(('answer', 'reason'), [
+    (forever(HEAD, b'A: b\r\n', 0.05), 'came to a halt'), (forever(HEAD + b'\r\n', b'x', 0.01), 'came to a halt'),
+    (forever(HEAD + b'\r\n', b'x' * 2**14), 'more than 100 bytes'), (forever(HEAD, b'A' * 2**14), 'LineTooLong'),
+    (b'', 'RemoteDisconnected'), (redirect('http://127.0.0.1:1/'), 'it redirects what is sent'),
+    (b'HTTP/1.1 500 \x1b[31m\r\n\r\n', r'the server answers 500 \\x1b\[31m')])
+def test_answers_to_what_is_sent_end(monkeypatch, answer, reason):
+    monkeypatch.setattr(downloads, '_WINDOW', 0.4)
+    with answering(answer) as url, pytest.raises(DownloadError, match=reason):
+        send(url, b'abc', 3, 100, {})
+    with pytest.raises(DownloadError, match='plain http'):
+        send('http://example.org/x', b'abc', 3, 100, {})

@@ -8,11 +8,11 @@ sends, and makes paths of it.
 import json
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import ModuleType
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from ..downloads import DownloadError, fetch, headers_of, is_this_machine, save
@@ -39,6 +39,7 @@ _PAUSE = 1  # second that is waited longer before each but the second
 _LIST_BYTES, _LIST_SECONDS = 2**24, 60  # of a repository's list of files: one of 100,000 has some 8 MB
 _SHARDS = 1000  # files that an index may name
 _NOT_MODELS = ('datasets', 'spaces', 'api')
+_Found = TypeVar('_Found')
 
 
 class Reference(NamedTuple):
@@ -153,12 +154,29 @@ def problem_of(endpoint: str, reference: Reference, status: int, kind: str | Non
     return f'{endpoint} answers {status}' + (': is the token that is set still valid?' if status in (401, 403) else '')
 
 
+def persistently(request: Callable[[], _Found]) -> _Found:
+    """What a request returns; one whose connection breaks, or for whom a server is too busy, is made again."""
+    for i in range(_TRIES):
+        try:
+            return request()
+        except DownloadError as error:
+            if not (error.broken or error.status in (429, *range(500, 600))) or i == _TRIES - 1:
+                raise
+            time.sleep(i * _PAUSE)
+    raise AssertionError
+
+
 class Repository:
     """A repository of the Hub, and what of it is in the cache.
 
     Args:
         reference: what is asked for.
         left: bytes that may be downloaded. Default: none.
+
+    Attributes:
+        endpoint: the server's URL.
+        secret: headers with the token, for that server alone.
+        quiet: whether progress is not to be shown.
 
     Raises:
         CheckpointError: the endpoint or the token is none that can be used.
@@ -167,15 +185,17 @@ class Repository:
     def __init__(self, reference: Reference, left: int = 0):
         self._hub = hub = library()
         self._reference, self._left = reference, left
-        self._endpoint: str = hub.constants.ENDPOINT.rstrip('/')
+        self.endpoint: str = hub.constants.ENDPOINT.rstrip('/')
         self._cache = RepositoryCache(Path(hub.constants.HF_HUB_CACHE), reference.repo,
                                       not getattr(hub.constants, 'HF_HUB_DISABLE_SYMLINKS', False))
-        self._secret: dict[str, str] = {}
+        self.secret: dict[str, str] = {}
         self._reached = False
-        if token := hub.utils.build_hf_headers().get('authorization'):
+        self.quiet: bool = hub.utils.are_progress_bars_disabled()
+        # Not by the library's headers: for those it asks the endpoint for a list of programs, without our bounds.
+        if token := None if hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else hub.get_token():
             if not (token.isascii() and token.isprintable()):  # or the HTTP client's message would hold it
                 raise CheckpointError('the token, of HF_TOKEN or `hf auth login`, has characters that no token has')
-            self._secret = {'Authorization': token}
+            self.secret = {'Authorization': f'Bearer {token}'}
 
     def file(self, rather: str | None) -> Path:
         """See `hub_file`."""
@@ -213,14 +233,7 @@ class Repository:
             return found
         if unreachable is not None:
             raise CheckpointError(f'{self._reference}: {self._not_cached(unreachable)}')
-        for i in range(_TRIES):
-            try:
-                return self._downloaded(commit or self._reference.revision or 'main', file)
-            except DownloadError as error:
-                if not (error.broken or error.status in (429, *range(500, 600))) or i == _TRIES - 1:
-                    raise
-                time.sleep(i * _PAUSE)
-        raise AssertionError
+        return persistently(lambda: self._downloaded(commit or self._reference.revision or 'main', file))
 
     def listed(self, revision: str) -> tuple[str | None, list[str]]:
         """The commit that a revision is, None where the server doesn't say it, and the files of the repository.
@@ -231,8 +244,8 @@ class Repository:
         self._check_online()
         # As the library asks, for mirrors may know no other form.
         which = '' if revision == 'main' and self._reference.revision is None else f"/revision/{quote(revision, '')}"
-        text = fetch(f'{self._endpoint}/api/models/{self._reference.repo}{which}', _LIST_BYTES, _LIST_SECONDS,
-                     self._secret, self._hub.constants.HF_HUB_ETAG_TIMEOUT)
+        text = fetch(f'{self.endpoint}/api/models/{self._reference.repo}{which}', _LIST_BYTES, _LIST_SECONDS,
+                     self.secret, self._hub.constants.HF_HUB_ETAG_TIMEOUT)
         self._reached = True
         try:
             answer = json.loads(text)
@@ -249,7 +262,7 @@ class Repository:
     def _downloaded(self, revision: str, file: str) -> Path:
         self._check_online()
         most = min(self._left, LARGEST) if is_index(file) else self._left
-        headers = headers_of(self._url(revision, file), self._hub.constants.HF_HUB_ETAG_TIMEOUT, self._secret,
+        headers = headers_of(self._url(revision, file), self._hub.constants.HF_HUB_ETAG_TIMEOUT, self.secret,
                              lambda found: 'X-Repo-Commit' in found and 'X-Linked-Etag' in found)
         self._reached = True
         commit, etag = headers.get('X-Repo-Commit', ''), headers.get('X-Linked-Etag') or headers.get('ETag', '')
@@ -263,15 +276,15 @@ class Repository:
             raise DownloadError(f'{shown(file)} has {number} bytes, and {most} are allowed')
 
         def download(content: BinaryIO) -> None:
-            with progress(file, self._hub.utils.are_progress_bars_disabled()) as report:
-                save(self._url(commit, file), content, most if number is None else number, secret=self._secret,
+            with progress(file, self.quiet) as report:
+                save(self._url(commit, file), content, most if number is None else number, secret=self.secret,
                      report=report)
         found = self._cache.store(commit, file, etag, number, download)
         self._left -= found.stat().st_size
         return found
 
     def _url(self, revision: str, file: str) -> str:
-        return f'{self._endpoint}/{self._reference.repo}/resolve/{quote(revision, "")}/{quote(file)}'
+        return f'{self.endpoint}/{self._reference.repo}/resolve/{quote(revision, "")}/{quote(file)}'
 
     def _check_online(self) -> None:
         if self._hub.constants.HF_HUB_OFFLINE:
@@ -290,20 +303,20 @@ class Repository:
     def problem(self, error: DownloadError) -> str:
         """What is wrong, and the way out."""
         if error.status:
-            return problem_of(self._endpoint, self._reference, error.status, error.headers.get('X-Error-Code'))
-        return f'{self._endpoint}: the download failed: {self._said(error)}' if self._reached else \
+            return problem_of(self.endpoint, self._reference, error.status, error.headers.get('X-Error-Code'))
+        return f'{self.endpoint}: the download failed: {self.said(error)}' if self._reached else \
             self._not_cached(error)
 
-    def _said(self, error: DownloadError) -> str:
+    def said(self, error: DownloadError) -> str:
         """An error's text, without the token, which a server can send back."""
         if error.status:
             return f'it answers {error.status}'
-        token = self._secret.get('Authorization', '').removeprefix('Bearer ')
+        token = self.secret.get('Authorization', '').removeprefix('Bearer ')
         return str(error).replace(token, '***') if token else str(error)
 
     def _not_cached(self, error: DownloadError) -> str:
         offline = self._hub.constants.HF_HUB_OFFLINE
-        why = 'HF_HUB_OFFLINE is set' if offline else f'{self._endpoint} can not be reached ({self._said(error)})'
+        why = 'HF_HUB_OFFLINE is set' if offline else f'{self.endpoint} can not be reached ({self.said(error)})'
         where = shown(self._hub.constants.HF_HUB_CACHE)
         return (f'{why}, and it is not in the cache, {where}.\nDownload it where there is a network, '
                 f'`hf download {self._reference.repo}`, and copy that folder; or name a local file, or do without: '

@@ -1,4 +1,4 @@
-"""How far a download is: a bar on a terminal, elsewhere a line as a large one begins."""
+"""How far a download or upload is: a bar on a terminal, elsewhere a line as a large one begins."""
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,12 +9,13 @@ _LARGE = 10**7  # bytes
 
 
 @contextmanager
-def progress(name: str, quiet: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+def progress(name: str, quiet: bool = False, verb: str = 'Downloading') -> Iterator[Callable[[int, int | None], None]]:
     """What `downloads.save` reports to; goes to stderr.
 
     Args:
         name: of the file.
         quiet: show nothing. Default: False.
+        verb: what is done with it. Default: 'Downloading'.
     """
     from tqdm import tqdm  # not for --help
     bar = None
@@ -26,7 +27,7 @@ def progress(name: str, quiet: bool = False) -> Iterator[Callable[[int, int | No
             bar = tqdm(total=total, initial=count, desc=shown(name, 40), unit='B', unit_scale=True, delay=0.5,
                        disable=quiet or None, dynamic_ncols=True)
             if not quiet and bar.disable and (total or 0) >= _LARGE:
-                print(f'Downloading {shown(name)} ({(total or 0) / 1e6:.0f} MB)', file=sys.stderr, flush=True)
+                print(f'{verb} {shown(name)} ({(total or 0) / 1e6:.0f} MB)', file=sys.stderr, flush=True)
         bar.update(count - bar.n)
     try:
         yield report

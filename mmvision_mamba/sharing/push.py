@@ -1,19 +1,30 @@
-"""A saved model pushed to the Hugging Face Hub, by its own library."""
+"""A saved model pushed to the Hugging Face Hub, by this package's own requests, whose time and bytes have bounds."""
+import base64
+import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from types import ModuleType
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
 
-from ..checkpoints.hub import Reference, Repository, library, problem_of
-from ..downloads import DownloadError
+from ..checkpoints.hub import Reference, Repository, library, persistently, problem_of
+from ..checkpoints.hub_cache import COMMIT
+from ..checkpoints.progress import progress
+from ..downloads import DownloadError, send
 from ..errors import CheckpointError, ConfigError
+from ..files import sha256_of
 from ..printable import shown
 from ..text import shortened
 from .folder import FILES
 
 _REPO = re.compile(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*', re.ASCII)
 _LEAST = {'.gitattributes'}  # what the Hub itself puts into a new repository
+_ANSWER = 2**20  # bytes; real answers have some thousands
+_SMALL = 2**22  # bytes of a file that may be part of a commit; larger ones are stored by Git LFS, whatever the Hub says
+_SAMPLE = 512  # bytes of a file, by which the Hub decides that
+_JSON, _LFS = 'application/json', 'application/vnd.git-lfs+json'
 
 
 def push(repo: str, save: Callable[[], Path], private: bool = False, yes: bool = False) -> str:
@@ -29,62 +40,186 @@ def push(repo: str, save: Callable[[], Path], private: bool = False, yes: bool =
         The URL of the repository.
 
     Raises:
-        ConfigError: no token, or a repository that holds something already. CheckpointError: HF_ENDPOINT is of plain
-            http; the Hub refuses, or can't be reached.
+        ConfigError: no token, offline mode, or a repository that holds something already. CheckpointError: HF_ENDPOINT
+            is of plain http; the Hub refuses, answers as none does, or can't be reached.
     """
     if not isinstance(repo, str) or not _REPO.fullmatch(repo):
         raise ConfigError(f"'{shown(repo)}': expected a repository, OWNER/NAME")
-    hub = library()
-    if not hub.get_token():
+    pushed = _Push(repo)
+    if not pushed.repository.secret:
         raise ConfigError(f'{repo}: pushing needs a token that may write: log in with `hf auth login`, or set HF_TOKEN '
                           'in the environment')
-    url = f'{hub.constants.ENDPOINT}/{repo}'
-    there = _files(repo)
-    if there and not yes:
-        raise ConfigError(f'{url} holds files already: {shown(shortened(there, 4))}.\nTo replace those of the same '
-                          'names: yes=True (--yes)')
+    if library().constants.HF_HUB_OFFLINE:
+        raise ConfigError(f'{repo}: HF_HUB_OFFLINE is set in the environment: nothing is pushed')
+    is_new = pushed.check(yes)
     folder = save()
-    with _explained(hub, repo):
-        api = hub.HfApi(library_name='mmvision_mamba')
-        api.create_repo(repo, private=private, exist_ok=True)
-        api.upload_folder(repo_id=repo, folder_path=folder, allow_patterns=[*FILES],
-                          commit_message='Model saved by mmvision_mamba')
+    if is_new and not pushed.create(private):
+        pushed.check(yes)  # someone made it meanwhile
+    pushed.commit([path for path in (folder / name for name in FILES) if path.is_file()])
+    return f'{pushed.repository.endpoint}/{repo}'
+
+
+class _Push:
+    """Requests for one repository.
+
+    Raises:
+        ConfigError, CheckpointError: see `push`.
+    """
+
+    def __init__(self, repo: str):
+        self.repo, self.repository = repo, Repository(Reference(repo))
+
+    def check(self, yes: bool) -> bool:
+        """Whether the repository is to be made; raises ConfigError where it holds files that may not be replaced."""
+        with self._explained():
+            try:
+                there = sorted({*persistently(lambda: self.repository.listed('main'))[1]} - _LEAST)
+            except DownloadError as error:
+                if error.status in (401, 404) and error.headers.get('X-Error-Code') in (None, 'RepoNotFound'):
+                    return True
+                raise
+        if there and not yes:
+            raise ConfigError(f'{self.repository.endpoint}/{self.repo} holds files already: '
+                              f'{shown(shortened(there, 4))}.\nTo replace those of the same names: yes=True (--yes)')
+        return False
+
+    def create(self, private: bool) -> bool:
+        """Make the repository; whether it wasn't there."""
+        owner, name = self.repo.split('/')
+        with self._explained():
+            try:
+                self._post('/api/repos/create', dict(name=name, organization=owner, **dict(private=True) if private
+                                                     else {}))
+            except DownloadError as error:
+                if error.status != 409:
+                    raise
+                return False
+        return True
+
+    def commit(self, files: list[Path]) -> None:
+        """Put files into the repository, all of them or none."""
+        with self._explained():
+            asked = [dict(path=path.name, size=path.stat().st_size, sample=base64.b64encode(_begin(path)).decode())
+                     for path in files]
+            found = _objects(self._post(f'/api/models/{self.repo}/preupload/main', dict(files=asked)), 'files', 'path')
+            large = [path for path in files if path.stat().st_size > _SMALL
+                     or found.get(path.name, {}).get('uploadMode') == 'lfs']
+            hashes = {path: sha256_of(path) for path in large}
+            if hashes:
+                self._store(hashes)
+            lines: list[dict[str, Any]] = [dict(key='header', value=dict(summary='Model saved by mmvision_mamba',
+                                                                         description=''))]
+            for path in files:
+                lines.append(dict(key='lfsFile', value=dict(
+                    path=path.name, algo='sha256', oid=hashes[path], size=path.stat().st_size)) if path in hashes else
+                    dict(key='file', value=dict(path=path.name, encoding='base64',
+                                                content=base64.b64encode(path.read_bytes()).decode())))
+            answer = self._post(f'/api/models/{self.repo}/commit/main', '\n'.join(map(json.dumps, lines)),
+                                'application/x-ndjson')
+            if not COMMIT.fullmatch(str(answer.get('commitOid'))):
+                raise _no_hub()
+
+    def _store(self, hashes: Mapping[Path, str]) -> None:
+        """Upload files by Git LFS, but for those that the Hub has already."""
+        batch = self._post(f'/{self.repo}.git/info/lfs/objects/batch', dict(
+            operation='upload', transfers=['basic'], hash_algo='sha256', ref=dict(name='main'),
+            objects=[dict(oid=oid, size=path.stat().st_size) for path, oid in hashes.items()]), _LFS)
+        found = _objects(batch, 'objects', 'oid')
+        for path, oid in hashes.items():
+            answer = found.get(oid)
+            if answer is None or answer.get('error'):
+                raise DownloadError(f'it does not take {path.name}') if answer else _no_hub()
+            if not answer.get('actions'):
+                continue
+            url = _url_of(answer['actions'], 'upload')
+            try:
+                persistently(partial(self._upload, path, url))
+            except DownloadError as error:  # of another server, as a rule
+                raise DownloadError(f'where {path.name} is to go, {self.repository.said(error)}') from None
+            if 'verify' in answer['actions']:
+                self._post(_url_of(answer['actions'], 'verify'), dict(oid=oid, size=path.stat().st_size), answers=False)
+
+    def _upload(self, path: Path, url: str) -> None:
+        size = path.stat().st_size
+        with path.open('rb') as content, progress(path.name, self.repository.quiet, 'Uploading') as report:
+            send(url, _Reporting(content, lambda count: report(count, size)), size, _ANSWER,  # type: ignore[arg-type]
+                 {'Content-Type': 'application/octet-stream'}, 'PUT')
+
+    def _post(self, place: str, content: Mapping[str, Any] | str, kind: str = _JSON, answers: bool = True) -> dict:
+        """What the Hub answers to content that is posted to a path of its, or to a URL. It alone gets the token."""
+        endpoint = self.repository.endpoint
+        url = endpoint + place if place.startswith('/') else place
+        headers = {'Content-Type': kind, 'Accept': _LFS if kind == _LFS else _JSON}
+        if _origin(url) == _origin(endpoint):
+            headers.update(self.repository.secret)
+        body = (content if isinstance(content, str) else json.dumps(content)).encode()
+        text = persistently(lambda: send(url, body, len(body), _ANSWER, headers))
+        try:
+            answer = json.loads(text) if answers else {}
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise _no_hub()
+        return answer
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say in a line what failed; nothing of what the server says itself."""
+        try:
+            yield
+        except DownloadError as error:
+            endpoint, status = self.repository.endpoint, error.status
+            if status == 403 and not error.headers.get('X-Error-Code'):
+                problem = f'{endpoint} answers 403: may the token that is set write to {self.repo}?'
+            elif status:
+                problem = problem_of(endpoint, Reference(self.repo), status, error.headers.get('X-Error-Code'))
+            else:
+                problem = f"it can't be pushed to {endpoint}: {self.repository.said(error)}"
+            raise CheckpointError(f'{Reference(self.repo)}: {problem}') from None
+        except OSError as error:
+            raise CheckpointError(f'{Reference(self.repo)}: {shown(error.strerror or error)}') from None
+
+
+class _Reporting:
+    """A file that says how much of it was read."""
+
+    def __init__(self, file: BinaryIO, report: Callable[[int], object]):
+        self._file, self._report = file, report
+
+    def read(self, number: int = -1) -> bytes:
+        block = self._file.read(number)
+        self._report(self._file.tell())
+        return block
+
+
+def _begin(path: Path) -> bytes:
+    with path.open('rb') as content:
+        return content.read(_SAMPLE)
+
+
+def _objects(answer: Mapping[str, Any], key: str, name: str) -> dict[str, dict]:
+    """The objects in a list of an answer, by the text that each has as `name`."""
+    found = answer.get(key)
+    if not isinstance(found, list):
+        raise _no_hub()
+    return {item[name]: item for item in found if isinstance(item, dict) and isinstance(item.get(name), str)}
+
+
+def _origin(url: str) -> tuple[str, str] | None:
+    try:
+        return urlsplit(url)[:2]
+    except ValueError:  # the request says what is wrong with it
+        return None
+
+
+def _url_of(actions: Any, name: str) -> str:
+    """Where an object goes; the requests themselves refuse what is no URL of https."""
+    action = actions.get(name) if isinstance(actions, dict) else None
+    url = action.get('href') if isinstance(action, dict) else None
+    if not isinstance(url, str):
+        raise _no_hub()
     return url
 
 
-def _files(repo: str) -> list[str]:
-    """The files of a repository; none where there is no such repository."""
-    repository = Repository(Reference(repo))
-    try:
-        return sorted({*repository.listed('main')[1]} - _LEAST)
-    except DownloadError as error:
-        if error.status in (401, 404) and error.headers.get('X-Error-Code') in (None, 'RepoNotFound'):
-            return []
-        raise CheckpointError(f'{Reference(repo)}: {repository.problem(error)}') from None
-
-
-@contextmanager
-def _explained(hub: ModuleType, repo: str) -> Iterator[None]:
-    """Say in a line or two what the library raises, whose own messages are long, and repeat what the server says."""
-    try:
-        yield
-    except Exception as error:
-        # RuntimeError is the library's for a file that it could not upload; the cause says why.
-        cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ is not None else error
-        response = getattr(cause, 'response', None)
-        problem = _reason(hub, cause) if response is None else problem_of(
-            hub.constants.ENDPOINT, Reference(repo), response.status_code, response.headers.get('X-Error-Code'))
-        raise CheckpointError(f'{Reference(repo)}: {problem}') from None
-
-
-def _reason(hub: ModuleType, error: BaseException) -> str:
-    """What an error says, without the token."""
-    if isinstance(error, LookupError | TypeError | AttributeError | RecursionError):  # the library's, of odd answers
-        return f'{hub.constants.ENDPOINT} answers as no Hub does ({type(error).__name__})'
-    inner = error
-    for _ in range(20):  # an HTTP client wraps what the system says several times
-        inner = inner.__cause__ or inner.__context__ or inner
-    said = getattr(error, 'strerror', None) or getattr(inner, 'strerror', None) or str(error)
-    text = str(said).strip().partition('\n')[0]
-    token = hub.get_token()
-    return f"it can't be pushed ({type(error).__name__}: {shown(text.replace(token, '***') if token else text)})"
+def _no_hub() -> DownloadError:
+    return DownloadError('it answers as no Hub does')
