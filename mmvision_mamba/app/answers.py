@@ -117,7 +117,7 @@ class Answer:
     def point(self, x: float, y: float) -> tuple[int, int]:
         """A point of the uploaded image, in pixels, as a pixel of this one."""
         height, width = self.image.shape[:2]
-        return min(int(x * self.scale), width - 1), min(int(y * self.scale), height - 1)
+        return max(0, min(int(x * self.scale), width - 1)), max(0, min(int(y * self.scale), height - 1))
 
     def picture(self, score_thr: float, classes: Collection[str] = (), selected: int | None = None) -> np.ndarray:
         """The prediction over the image, RGB; a small image is enlarged to make room for the labels.
@@ -179,6 +179,9 @@ class Answer:
     def number_at(self, x: float, y: float, score_thr: float, classes: Collection[str] = ()) -> int | None:
         """The number of the smallest thing at a pixel of `picture`; None where there is none."""
         column, row = (int(side / self._factor) for side in (x, y))
+        height, width = self.image.shape[:2]
+        if not (0 <= row < height and 0 <= column < width):
+            return None
         hits = [(region.sum(), number) for number, *_ in self.table(score_thr, classes)[1]
                 if (region := self._region(number)) is not None and region[row, column]]
         return min(hits)[1] if hits else None

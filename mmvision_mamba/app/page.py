@@ -24,6 +24,7 @@ import gradio as gr
 
 from ..inference import Inferencer
 from ..visualization.backbone_maps import BackboneMaps
+from . import boundary
 from .answers import LOWEST_SCORE, Answer, load_image, looks_otherwise
 from .downloads import write_picture, write_results
 from .maps import maps_html
@@ -106,7 +107,7 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
 
     def refuse(told):
         """-> notice, of a file that is too large; the picture before it stays."""
-        name, size, most, _ = json.loads(told)
+        name, size, most, _ = json.loads(told)  # checked, as all values are, in `boundary`
         size, most = size / 2**20, most / 2**20
         return _shown(_notice(f'{name}: {size:.1f} MB are more than the {most:.3g} MB that this page takes; scale it '
                               'down first', 'error'))
@@ -123,7 +124,7 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
 
     def files(current, path, threshold, classes):
         """-> the files to download."""
-        if current is None:
+        if current is None or path is None:
             return gr.update(value=[], visible=False)
         folder, name = _folder(downloads), Path(path).name
         paths = [write_picture(current.picture(threshold, classes), folder, f'{Path(name).stem}_prediction')]
@@ -150,8 +151,9 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
     def maps_of_point(current, event: gr.SelectData):
         return maps(current, current and current.point(*event.index))
 
+    picks: dict[gr.components.Component, boundary.Check] = {}
     busy = dict(concurrency_id='model', concurrency_limit=1)
-    with gr.Blocks(title='mmvision_mamba', analytics_enabled=False) as page:
+    with boundary.CheckedBlocks(title='mmvision_mamba', analytics_enabled=False) as page:
         gr.Markdown('# mmvision_mamba')
         facts = gr.HTML(about(tasks[0]), elem_id='facts')
         current = gr.State(time_to_live=STATE_SECONDS)  # the `Answer` of the session
@@ -162,7 +164,7 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
                                   elem_id='upload', buttons=['fullscreen'])
                 # The file as it is: `load_image` reports what is broken or too large, not Gradio's decoder. (It has to
                 # be no output of any event: for these, Gradio makes components anew.)
-                upload.preprocess = lambda payload: payload and _uploaded(payload.path, upload)
+                upload.preprocess = lambda payload: payload and payload.path
                 seen = gr.Image(label='As the model sees it', interactive=False, height=240,
                                 elem_id='seen', format='png', visible=False, buttons=[])
                 refused = gr.Textbox(visible='hidden', elem_id='refused')
@@ -174,8 +176,9 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
                                           visible=any(model.scope == 'mmdet' for model in models.values()))
                     classes = gr.Dropdown([], multiselect=True, label='Only these classes', elem_id='classes')
                     if examples:
-                        gr.Examples([[str(path)] for path in examples], [upload], label='Examples',
-                                    examples_per_page=12)
+                        dataset = gr.Examples([[str(path)] for path in examples], [upload], label='Examples',
+                                              examples_per_page=12).dataset
+                        picks[dataset] = lambda value: boundary.is_choice(value, len(examples))
             with gr.Column(scale=3, min_width=320, elem_id='outputs'), gr.Tabs():
                 with gr.Tab('Prediction', elem_id='prediction-tab'):
                     notice = gr.HTML(_notice(WELCOME), elem_id='notice')
@@ -206,6 +209,11 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
         everything.click(lambda: None, None, selected).then(**view)
         attention.select(maps, [current], [pictures, caption], **busy)
         upload.select(maps_of_point, [current], [pictures, caption], **busy)
+    page.value_checks = {upload: lambda value: boundary.is_upload(value, upload.GRADIO_CACHE),
+                         refused: boundary.is_told, task: boundary.is_text, threshold: boundary.is_score,
+                         classes: boundary.are_texts, **picks}
+    page.event_checks = dict(select_row=boundary.is_row, select_place=boundary.is_place,
+                             maps_of_point=boundary.is_place)
     return page
 
 
@@ -224,19 +232,6 @@ def _size(image, scale: float = 1.) -> str:
     return f'{width} × {height} pixels'
 
 
-def _uploaded(path: str | None, component: gr.components.Component) -> str | None:
-    """The path of a file that lies in a component's cache, as uploads and examples do.
-
-    Whoever calls the page's functions without the page can name any file of this machine: Gradio asks where it lies of
-    those values alone that say that they are files.
-
-    Raises:
-        gr.Error: it lies elsewhere.
-    """
-    cache = os.path.realpath(component.GRADIO_CACHE)
-    if path is None or ('\0' not in path and os.path.realpath(path).startswith(os.path.join(cache, ''))):
-        return path
-    raise gr.Error('this is no file that was uploaded to this page', print_exception=False)
 
 
 def _folder(component: gr.components.Component) -> Path:
