@@ -4,7 +4,7 @@ import re
 from ..limits import FILE_NAME
 from ..printable import shown
 
-_WHOLE = re.compile(r'\s*[+-]?\d{1,18}(\.0*)?\s*')
+_WHOLE = re.compile(r'\s*[+-]?\d{1,18}(\.0*)?\s*', re.ASCII)
 
 
 def is_number(value) -> bool:
@@ -36,6 +36,15 @@ def whole_number(value):
     return value
 
 
+def plain_float(text: str) -> float:
+    """The float that a text stands for wherever it is read: Python alone takes `1_000` and other digits than ASCII's.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return float(text if text.isascii() and '_' not in text else '')
+
+
 def number(value):
     """The int or float that a text stands for; any other value as it is."""
     if not isinstance(value, str):
@@ -44,7 +53,7 @@ def number(value):
     if whole is not value:
         return whole
     try:
-        read = float(value)
+        read = plain_float(value)
     except ValueError:
         return value
     return read if is_number(read) else value

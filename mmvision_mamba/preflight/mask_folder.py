@@ -127,8 +127,10 @@ def class_colours(root: str, given: Mapping[str, Sequence[int]] | None = None) -
             return None
         lines = [line for line in read_lines(path) if not line.startswith('#')]
         if path.endswith('.csv'):
-            parts = [[name, *colour] for name, *colour in (line.rsplit(',', 3) for line in lines[1:])]
-            lines = lines[1:]
+            parts = [line.rsplit(',', 3) for line in lines]
+            # A header has no numbers.
+            begin = int(bool(parts) and not any(isinstance(whole_number(part), int) for part in parts[0][1:]))
+            lines, parts = lines[begin:], parts[begin:]
         else:
             parts = [[line.partition(':')[0], *line.partition(':')[2].partition(':')[0].split(',')] for line in lines]
         found = [(part[0].strip(), part[1:], f'{path}: {shown(line, 60)!r}') for line, part in zip(lines, parts)]

@@ -115,7 +115,8 @@ def test_yolo_files_that_say_nothing(yaml, words, tmp_path):
 LINES = {'0 0.5 0.5 0.5': '3 numbers behind the class', '0 0.1 0.1 0.2 0.2 0.3 0.3 0.4': '7 numbers behind the class',
          'x 0.5 0.5 0.5 0.5': "expected numbers, got 'x 0.5", '0 0.5 nan 0.5 0.5': 'no finite number',
          '0 320 200 64 64': 'a coordinate is 320: they are fractions', '-1 0.5 0.5 0.1 0.1': 'the class is -1',
-         '0.5 0.5 0.5 0.1 0.1': 'the class is 0.5', '0 0.5 0.5 0.5 1e400': 'no finite number'}
+         '0.5 0.5 0.5 0.1 0.1': 'the class is 0.5', '0 0.5 0.5 0.5 1e400': 'no finite number',
+         '\u0663 0.5 0.5 0.5 0.5': 'expected numbers', '0 0.5 0.5 0.5 0_1': 'expected numbers'}
 
 
 @pytest.mark.parametrize('line', LINES)

@@ -103,6 +103,20 @@ def test_colours_of_the_config(tmp_path, reference):
         read(SEGMENTOR, root, **{'custom_data.colours': dict(colours, cat=[1, 2])})
 
 
+@pytest.mark.parametrize('header', ['', 'name,r,g,b\n', 'name, red, green, blue\n'])
+def test_a_list_of_colours_begins_with_a_header_or_a_class(header, tmp_path, reference):
+    root = formats.masks(tmp_path, 'colours')
+    (root / 'labelmap.txt').unlink()
+    lines = [','.join(map(str, (name, *colour))) for name, colour in zip(('background', *formats.NAMES),
+                                                                         formats.COLOURS)]
+    (root / 'class_dict.csv').write_text(header + '\n'.join(lines) + '\n')
+    same(targets(read(SEGMENTOR, root)), reference[SEGMENTOR]['train'])
+    for number in ('\u0662\u0665\u0665', '0_1', '256'):
+        (root / 'class_dict.csv').write_text(header + '\n'.join([f'first,0,0,{number}', *lines[1:]]) + '\n')
+        with pytest.raises(DataError, match=r'class_dict\.csv: .*expected a class and its colour'):
+            read(SEGMENTOR, root)
+
+
 def test_formats_are_chosen_where_two_are_there(tmp_path):
     root = formats.yolo(formats.coco(tmp_path))
     with pytest.raises(DataError, match=r'several formats(.|\n)*coco: train/annot(.|\n)*yolo: data.yaml#yolo-train'

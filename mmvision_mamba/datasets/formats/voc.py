@@ -8,6 +8,7 @@ from ...files import open_file
 from ...limits import NAME, OBJECTS
 from ...printable import shown
 from ..folders import find_files, read_lines, walk
+from ..json_numbers import plain_float
 from ..split_names import SPLIT_NAMES, split_of
 from .content import Builder, Content
 from .images import Images, size_of, stem_of
@@ -132,7 +133,7 @@ def _texts(item: Element | None) -> dict[str, str]:
 def _number(texts: dict[str, str], key: str) -> float:
     text = texts.get(key, '')
     try:
-        return float(text if len(text) < 40 else '')
+        return plain_float(text if len(text) < 40 else '')
     except ValueError:
         raise Unreadable(f"its {key} is '{shown(text, 40)}', where a number is expected") from None
 

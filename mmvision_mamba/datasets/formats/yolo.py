@@ -14,6 +14,7 @@ from ...limits import CATEGORIES, OBJECTS, POINTS
 from ...printable import shown
 from ...text import shortened
 from ..folders import IMAGES, find_files, plain_name, read_lines, walk
+from ..json_numbers import plain_float
 from .content import Builder, Content
 from .images import size_of, stem_of
 from .reading import YAML_BYTES, Unreadable, read_label_text, read_yaml
@@ -122,7 +123,7 @@ def _keypoints(content: dict) -> int:
     """Numbers behind a box that are keypoints."""
     shape = content.get('kpt_shape')
     if isinstance(shape, list) and len(shape) == 2 and all(
-            isinstance(n, str) and n.isdecimal() and len(n) < 5 for n in shape):
+            isinstance(n, str) and n.isascii() and n.isdecimal() and len(n) < 5 for n in shape):
         return int(shape[0]) * int(shape[1])
     return 0
 
@@ -275,7 +276,7 @@ def _numbers(line: str) -> tuple[int, list[float]]:
     if len(rest) > 2 * POINTS.value:
         raise Unreadable(f'it has {len(rest)} numbers, and {POINTS.value} points are allowed ({POINTS.way_out})')
     try:
-        category, values = float(first), [float(value) for value in rest]
+        category, values = plain_float(first), [plain_float(value) for value in rest]
     except ValueError:
         raise Unreadable(f'expected numbers, got {shown(line, 60)!r}') from None
     if not 0 <= category < 2**31 or category % 1:
