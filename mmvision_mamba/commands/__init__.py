@@ -29,10 +29,21 @@ COMMANDS = ('train', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are printable and bounded, whatever the arguments were."""
+    """A parser whose errors are printable and bounded, whatever the arguments were; whole numbers have 64 bits."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.register('type', int, _whole)
 
     def error(self, message: str) -> NoReturn:
         super().error(shown(message, 2000))
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if not -2**63 <= number < 2**63:
+        raise ValueError(text)  # argparse says which option has it
+    return number
 
 
 def main(command: str | None = None, argv: Sequence[str] | None = None) -> int:

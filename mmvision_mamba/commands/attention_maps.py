@@ -9,7 +9,7 @@ from pathlib import Path
 from ..backbones.family import FAMILY, PADDINGS
 from ..errors import ConfigError
 from ..printable import shown
-from .options import CHECKPOINT, add_cfg_options
+from .options import CHECKPOINT, add_cfg_options, check_sides
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> None:
     from ..visualization.maps_figure import draw_maps
 
     check_picture(args.out)
+    if args.size is not None:
+        check_sides('--size', args.size)
     model = _load_backbone(args) if args.model in FAMILY else _load_inferencer(args)
     save(draw_maps(BackboneMaps(model, args.image, args.size), args.point), args.out)
     print(shown(args.out))

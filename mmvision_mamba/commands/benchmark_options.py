@@ -9,7 +9,7 @@ from ..benchmark import AMP, DTYPES, PEERS, PEERS_WITH_HEADS
 from ..checkout import ROOT
 from ..errors import ConfigError
 from ..text import check_names
-from .options import add_cfg_options
+from .options import add_cfg_options, check_sides
 
 SCANS = [(1, 4200, 160), (1, 65536, 160)]
 MIXERS = dict(cpu=[(4, 196, 320), (4, 49, 640), (1, 4200, 320)],
@@ -184,6 +184,8 @@ def prepare(args: argparse.Namespace) -> None:
         raise ConfigError(f'--out: a .json or .csv file, got {args.out}')
     if getattr(args, 'cuda_graphs', False) and args.device.type != 'cuda':
         raise ConfigError('--cuda-graphs needs a CUDA device')
+    for size in getattr(args, 'sizes', ()):
+        check_sides('--sizes', size)
     for arch in getattr(args, 'archs', ()):
         resolve_arch(arch)
     if getattr(args, 'peers', None) == []:

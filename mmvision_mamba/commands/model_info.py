@@ -15,7 +15,7 @@ from ..backbones.family import FAMILY, PADDINGS
 from ..errors import ConfigError
 from ..printable import shown
 from ..text import did_you_mean
-from .options import add_cfg_options
+from .options import add_cfg_options, check_sides
 
 IMAGE_SIZE = {'large3': 256}  # side in pixels that an arch was published at; of the others: 224
 
@@ -71,9 +71,10 @@ def _check_options(args: argparse.Namespace) -> None:
     if (args.config is None) == (args.arch is None):
         raise ConfigError('name a config file or --arch, one of the two')
     if args.size is not None:
-        if len(args.size) > 2 or min(args.size) < 32:
-            raise ConfigError(f'--size: height and width, or one side, of 32 pixels or more, got {args.size}')
+        if len(args.size) > 2:
+            raise ConfigError(f'--size: height and width, or one side, got {len(args.size)} numbers')
         args.size = (args.size * 2)[:2]
+        check_sides('--size', args.size, 32)
     if args.window_size is not None:
         if len(args.window_size) > 2 or min(args.window_size) < 1:
             raise ConfigError('--window-size: windows of stages 3 and 4, or one for both, of 1 or more, got '

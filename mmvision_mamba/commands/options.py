@@ -1,9 +1,10 @@
 """The command-line options that several commands share."""
 import argparse
+import math
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..datasets.folders import IMAGES
 from ..errors import ConfigError
 from ..inference import DTYPES
 from ..installation import openmmlab_problem
+from ..limits import PIXELS
 from ..printable import shown
 from ..processes import is_first_process
 from ..published import LICENCE, WORD, published_weights
@@ -49,6 +51,21 @@ def check_outputs(args: argparse.Namespace, cfg: Any = None) -> None:
         if any(_is_file(path, out) for path in named) or (cfg is not None and _names(dict(cfg.items()), out)) \
                 or any(_is_file(path, out) for config in named if _is_config(config) for path in _files_of(config)):
             raise ConfigError(f"'{shown(out)}' is an input of this command, and can't be its output: name another file")
+
+
+def check_sides(option: str, sides: Sequence[int], least: int = 1) -> None:
+    """Raise ConfigError unless an option's height and width, in pixels, are those of an image that is made.
+
+    Args:
+        option: its name.
+        sides: (height, width).
+        least: that each may be. Default: 1.
+    """
+    given = f'{option} {" ".join(shown(side, 40) for side in sides)}'
+    if min(sides) < least:
+        raise ConfigError(f'{given}: expected height and width, or one side, of {least} pixels or more')
+    if math.prod(sides) > PIXELS.value:
+        raise ConfigError(f'{given}: images have at most {PIXELS.value} pixels ({PIXELS.way_out})')
 
 
 def check_work_dir(cfg: Any) -> None:

@@ -5,12 +5,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..errors import ConfigError
 from .backbone_maps import BackboneMaps, overlay
 from .figures import new_figure
 
 TILE = 2.6  # inches, a picture's longer side
 COLUMNS = 5
 MARK = '#00e5ff'
+MOST_POINTS = 50  # rows of a picture, a tenth of a second each and more
 
 
 def draw_maps(maps: BackboneMaps, points: Sequence[Sequence[float]] = ()) -> Figure:
@@ -24,11 +26,13 @@ def draw_maps(maps: BackboneMaps, points: Sequence[Sequence[float]] = ()) -> Fig
 
     Args:
         maps: the maps of the image.
-        points: (x, y) each, in the image's pixels. Default: none.
+        points: (x, y) each, in the image's pixels. At most 50. Default: none.
 
     Raises:
-        ConfigError: a point outside the image.
+        ConfigError: a point outside the image, or too many of them.
     """
+    if len(points) > MOST_POINTS:
+        raise ConfigError(f'{len(points)} points: a picture has {MOST_POINTS} at most')
     height, width = maps.image.shape[:2]
     shrink = TILE / max(height, width)
     size = max(width * shrink, 1.4), max(height * shrink, 1.1) + 0.35

@@ -32,6 +32,7 @@ def test_maps_of_a_config_and_of_an_arch(tool, model_files, image, tmp_path):
 @pytest.mark.parametrize('arguments, message', [
     (['--point', '64', '0'], 'lies outside the image of 64 × 48'),
     (['--size', '64', '64'], '--size goes with an arch'),
+    (['--point', '1', '1'] * 51, '51 points: a picture has 50 at most'),
     (['--out', 'maps.gif'], 'expected the name of a picture')])
 def test_it_tells_wrong_input_in_a_line(tool, model_files, image, arguments, message):
     files = model_files.segmentor

@@ -23,6 +23,8 @@ def test_costs_of_a_config_and_of_an_arch(tool, model_files, tmp_path):
 @pytest.mark.parametrize('arguments, message', [
     ([], 'name a config file or --arch'),
     (['--arch', 'tiny', '--size', '16'], '32 pixels or more'),
+    (['--arch', 'tiny', '--size', '9' * 18], 'images have at most 178956970 pixels'),
+    (['--arch', 'tiny', '--size', '9' * 12, '64'], 'images have at most 178956970 pixels'),
     (['--arch', 'tiny', '--window-size', '8', '4', '2'], 'windows of stages 3 and 4, or one for both'),
     (['missing.py'], 'config file not found'),
     (['tinny'], "tinny is neither a config nor an arch (did you mean 'tiny'?)")])
@@ -30,3 +32,8 @@ def test_it_tells_wrong_input_in_a_line(tool, arguments, message):
     run = tool('model_info', *arguments)
     assert (run.code, len(run.errors)) == (2, 1)
     assert message in run.err
+
+
+def test_whole_numbers_have_64_bits(tool):
+    run = tool('model_info', '--arch', 'tiny', '--gpus', '9' * 20)
+    assert run.code == 2 and 'argument --gpus: invalid int value' in run.err
