@@ -98,6 +98,10 @@ def read_safely(file: str | os.PathLike, read: Callable[[], Any]) -> Any:
         raise CheckpointError(f'{file}: bit-rotten: {shown(problem)}.\nDownload or copy it again.') from None
     except MemoryError:
         raise CheckpointError(f'{file} needs more memory than there is.') from None
+    except OSError as error:
+        if error.filename is None:  # of a broken file's parts
+            raise _broken(file, type(error).__name__) from None
+        raise CheckpointError(f'{file} can not be read: {error.strerror or error}') from None
     except Exception as error:  # whatever a broken or hostile file makes of its parts
         raise _broken(file, type(error).__name__) from None
     check_fields(checkpoint, str(file), READ, 'Ask its author for a file of weights alone.')

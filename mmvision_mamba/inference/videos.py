@@ -64,7 +64,8 @@ def try_videos(paths: Sequence[str]) -> list[Facts]:
     while len(found) < len(paths):
         left = paths[len(found):]
         task = dict(paths=left, bytes=VIDEO_BYTES.value, seconds=VIDEO_SECONDS.value, pixels=PIXELS.value)
-        handles = [int(path.removeprefix('/dev/fd/')) for path in left if path.startswith('/dev/fd/')]
+        handles = [int(number) for number in (path.removeprefix('/dev/fd/') for path in left)
+                   if number.isascii() and number.isdecimal() and len(number) < 10]
         try:
             done = subprocess.run([sys.executable, video_trial.__file__], input=json.dumps(task) + '\n',
                                   stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, pass_fds=handles)

@@ -80,6 +80,10 @@ def _files(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise DataError(f'{path}: no such file or folder; expected a work directory or a scalars.json')
+    try:
+        os.listdir(path)  # a search passes over what can't be read
+    except OSError as error:
+        raise DataError(f'{path} can not be read: {error.strerror}') from None
     for pattern in ('scalars.json', 'vis_data/scalars.json', '*/vis_data/scalars.json'):
         if files := sorted(path.glob(pattern)):
             return files

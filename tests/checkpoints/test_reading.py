@@ -48,6 +48,16 @@ def test_truncated_files(tmp_path, keep):
         read_checkpoint(tmp_path / 'w.pth')
 
 
+def test_a_file_that_may_not_be_read_is_not_called_broken(tmp_path, monkeypatch):
+    torch.save(dict(a=torch.ones(2)), tmp_path / 'w.pth')
+
+    def refuse(path, *args):
+        raise PermissionError(13, 'Permission denied', path)
+    monkeypatch.setattr('mmvision_mamba.files.os.open', refuse)
+    with pytest.raises(CheckpointError, match=r'w\.pth can not be read: Permission denied$'):
+        read_checkpoint(tmp_path / 'w.pth')
+
+
 def test_not_a_checkpoint(tmp_path):
     (tmp_path / 'w.pth').write_text('<html>404</html>')
     with pytest.raises(CheckpointError, match='truncated or not a checkpoint'):

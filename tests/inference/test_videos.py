@@ -52,6 +52,12 @@ def test_what_a_video_asks_for_is_bounded_before_it_is_opened(tmp_path, monkeypa
     assert [facts.problem for facts in try_videos([bomb.name])] == ['']
 
 
+def test_a_handle_that_is_no_number_is_no_video():
+    for name in ('x', '9' * 30, '1_0', '\u0663'):
+        facts, = try_videos([f'/dev/fd/{name}'])
+        assert facts.problem
+
+
 @pytest.mark.parametrize(('name', 'codec'), [('a.avi', 'MJPG'), ('a.mkv', 'mp4v'), ('a.webm', 'VP80')])
 def test_a_video_that_is_cut_off_has_failed_after_its_frames(name, codec, tmp_path):
     whole = clip(path := tmp_path / name, codec)

@@ -63,10 +63,13 @@ def test_a_line_cut_off_at_the_end_is_left_out(tmp_path):
     assert read_run(path).train['loss'] == [(10, 1.)]
 
 
-def test_wrong_input(tmp_path):
+def test_wrong_input(tmp_path, monkeypatch):
     with pytest.raises(DataError, match='no such file or folder'):
         read_run(tmp_path / 'nowhere')
     with pytest.raises(DataError, match='this is no work directory'):
+        read_run(tmp_path)
+    with monkeypatch.context() as patched, pytest.raises(DataError, match=r'can not be read: Permission denied$'):
+        patched.setattr('os.listdir', lambda path: (_ for _ in ()).throw(PermissionError(13, 'Permission denied')))
         read_run(tmp_path)
     log(tmp_path / 'all' / 'a', '1', [train(10)])
     with pytest.raises(DataError, match=f'name the runs themselves: {tmp_path}/all/a$'):
