@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 FORGED = 'FORGED LINE'  # hostile names hold it behind a line break: no line of output may begin with it
+SECRET = 'hf_SECRETofthismachine'  # a token of this machine's: no output may hold it
 SECONDS, CPU_SECONDS, MEGABYTES = 90, 40, 2500  # an input's limits; the memory is beyond what the fork begins with
 _LEVELS = re.compile(r'(\x1b\[\d+m)+(DEBUG|INFO|WARNING|ERROR|CRITICAL)(\x1b\[0m)?')  # as mmengine colours them
 _UNFIT = re.compile('[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]')
@@ -172,6 +173,8 @@ def _judged(code: int, out: bytes, err: bytes, lists: bool) -> list[str]:
             broken.append('a traceback')
         if match := _UNFIT.search(text):
             broken.append(f'{match[0]!r} in the output: {text[max(0, match.start() - 60):match.end() + 20]!r}')
+        if SECRET in text:
+            broken.append('a token in the output')
         if any(line.startswith(FORGED) for line in text.splitlines()):
             broken.append('a forged line')
     lines = texts[1].splitlines()

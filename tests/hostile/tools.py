@@ -17,13 +17,14 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from . import forks, hostile_files, hostile_options, hostile_servers
+from . import forks, hostile_files, hostile_hub, hostile_options, hostile_servers
 from .hostile_files import Try
 from .tool_material import build
 
 KINDS: dict[str, Callable[[Path, Path, random.Random], Try]] = dict(
     annotations=hostile_files.annotations, checkpoints=hostile_files.checkpoints, images=hostile_files.images,
-    trees=hostile_files.trees, urls=hostile_servers.urls, options=hostile_options.options)
+    trees=hostile_files.trees, urls=hostile_servers.urls, options=hostile_options.options,
+    repositories=hostile_hub.repositories)
 
 
 def fuzz(kind: str, base: Path, folder: Path, seeds: range, report: Callable[[str], None] = print) -> list[dict]:
@@ -62,9 +63,10 @@ def run(argv: list[str] | None = None) -> int:
     # Colours, progress bars and widths as without a terminal, whoever started this.
     os.environ.update(COLUMNS='80', TERM='dumb', OMP_NUM_THREADS='1', MPLBACKEND='agg', WANDB_MODE='disabled',
                       MMVISION_MAMBA_IMAGE_SECONDS='2')  # servers that never end take that long each
-    with hostile_servers.serving():
+    with hostile_servers.serving(), hostile_hub.serving():
         try:
             build(base)
+            hostile_hub.prepare(base)
             found = [broken for kind in args.kinds for broken in fuzz(
                 kind, base, folder, range(args.seed, args.seed + args.examples), lambda text: print(text, flush=True))]
         finally:
