@@ -17,6 +17,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
     parser.add_argument('--wait-time', type=float, default=2, help='seconds a picture is shown; default: 2')
+    parser.add_argument('--tile', type=int, metavar='N', help='evaluate whole pictures of any size by windows of N × N '
+                        'pixels; 0: at once; default: as test_cfg of the config says, by tiles where it was trained on '
+                        'tiles')
+    parser.add_argument('--overlap', type=float, metavar='SHARE', help='with --tile: of neighbouring windows, 0 to '
+                        '0.5; default: 0.2')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation: scales and flips, masks merged too')
 
 
@@ -31,11 +36,13 @@ def run(args: argparse.Namespace) -> None:
         measure,
         prepare_drawing,
         prepare_dtype,
+        use_tiles,
         use_tta,
     )
 
     cfg = load_config(args, 'test_dataloader')
     cfg.load_from, cfg.resume = args.checkpoint, False
+    use_tiles(cfg, args)
     prepare_drawing(cfg, args.show, args.show_dir)
     if args.tta:
         use_tta(cfg)

@@ -9,6 +9,7 @@ from ..printable import shown
 from .coco_annotations import check_files
 from .coco_files import ids_of_classes, read_coco
 from .coco_masks import masks_problem
+from .tiles import Tiled
 
 
 class MendedCOCO(COCO):
@@ -50,14 +51,14 @@ class MendedCOCO(COCO):
         return ids
 
 
-class MendedCocoDataset(CocoDataset):
+class MendedCocoDataset(Tiled, CocoDataset):
     """mmdet's `CocoDataset`, which reads its file through `read_coco` and numbers labels in the order of its classes.
 
     Sound files give the same samples as there.
 
     Args:
         boxes: what the file's boxes are, see `convert_boxes`. Default: x, y, width, height in pixels.
-        *args, **settings: as for `CocoDataset`.
+        *args, **settings: as for `CocoDataset` and `Tiled`.
     """
 
     def __init__(self, *args, boxes: str | float | None = None, **settings):

@@ -21,7 +21,7 @@ def mask_area(mask) -> float | None:
     """
     try:
         if isinstance(mask, dict):
-            return float(sum(_runs(mask)[1::2])) or None
+            return float(sum(runs_of(mask)[1::2])) or None
         return sum(map(_polygon_area, mask)) or None
     except _BROKEN:
         return None
@@ -31,7 +31,7 @@ def mask_extent(mask) -> tuple[float, float, float, float] | None:
     """The box (x, y, width, height) around a sound `segmentation`, in pixels; None where it is missing or broken."""
     try:
         if isinstance(mask, dict):
-            return _runs_extent(_runs(mask), mask['size'][0])
+            return _runs_extent(runs_of(mask), mask['size'][0])
         xs, ys = [x for polygon in mask for x in polygon[0::2]], [y for polygon in mask for y in polygon[1::2]]
         x, y = min(xs), min(ys)
         extent = x, y, max(xs) - x, max(ys) - y
@@ -131,7 +131,7 @@ def rle_problem(rle: dict, width: float, height: float) -> str | None:
     if not isinstance(size, list | tuple) or [*size] != [height, width]:
         return f'size is {shown(size, 40)}, the image is {height} high and {width} wide'
     try:
-        runs = _runs(rle)
+        runs = runs_of(rle)
     except _BROKEN:
         return f'counts is {as_written(rle.get("counts"))}'
     if not all(is_integer(run) and 0 <= run < 2**32 for run in runs):
@@ -166,7 +166,8 @@ def _runs_extent(runs: list[int], height: int) -> tuple[float, float, float, flo
     return x, y, max(rights) - x + 1, max(bottoms) - y + 1
 
 
-def _runs(rle: dict) -> list[int]:
+def runs_of(rle: dict) -> list[int]:
+    """The lengths of a sound run-length encoding: background and object pixels by turns, along the columns."""
     counts = rle.get('counts')
     return counts if isinstance(counts, list) else _run_lengths(counts)
 

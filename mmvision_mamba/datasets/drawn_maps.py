@@ -7,9 +7,10 @@ from ..errors import DataError
 from .coco_annotations import check_files
 from .coco_files import read_coco
 from .map_drawing import drawn_order
+from .tiles import Tiled
 
 
-class DrawnMapDataset(BaseSegDataset):
+class DrawnMapDataset(Tiled, BaseSegDataset):
     """mmseg's `BaseSegDataset` for a COCO annotation file, or a data set in another format of objects.
 
     Its pipeline loads maps with `map_loading.LoadAnnotations`: larger objects are drawn first, so that smaller ones
@@ -17,8 +18,8 @@ class DrawnMapDataset(BaseSegDataset):
 
     Args:
         ann_file: as for `coco_files.read_coco`.
-        **settings: as for `BaseSegDataset`; the first of `metainfo['classes']` is the background, unless a category
-            has its name.
+        **settings: as for `BaseSegDataset` and `Tiled`; the first of `metainfo['classes']` is the background, unless
+            a category has its name.
 
     Raises:
         DataError: the annotations can't be read.

@@ -9,9 +9,10 @@ from ..errors import DataError
 from .folders import IMAGES, find_files, other_kinds
 from .image_mask_lists import MASKS, Pairs, listed, listed_pairs, pairs_of
 from .mask_names import by_image
+from .tiles import Tiled
 
 
-class ImageMaskDataset(BaseSegDataset):
+class ImageMaskDataset(Tiled, BaseSegDataset):
     """mmseg's `BaseSegDataset` for images and masks of the same relative name, whatever their suffixes.
 
     An image or mask that isn't there is listed all the same: loading it is an error that names it.
@@ -22,7 +23,7 @@ class ImageMaskDataset(BaseSegDataset):
         colours: (R, G, B) of each class, in that order, for masks that are pictures; the pipeline then has
             `map_loading.LoadAnnotations`. Default: none.
         ann_file: text file with the names of the images to use, see `listed`. Default: all.
-        **settings: as for `BaseSegDataset`.
+        **settings: as for `BaseSegDataset`, and those of `Tiled`.
 
     Raises:
         DataError: there is no image, or the list can't be read.

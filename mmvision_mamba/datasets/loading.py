@@ -1,7 +1,8 @@
 """Loading transforms whose errors name the file that they can't load."""
 import io
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import cv2
 import mmcv
@@ -28,6 +29,7 @@ from .image_files import (
 )
 from .image_formats import read_header
 from .pipelines import CheckedPipeline, CheckedStep
+from .tiff_windows import as_bgr, is_tiff, open_tiff
 
 _GOOD = b'BM' + struct.pack('<IIIIiiHHIIiiII', 58, 0, 54, 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0) + bytes(4)  # a black pixel
 
@@ -90,6 +92,17 @@ class CheckedLoadImageFromFile(LoadImageFromFile):
         results['img_shape'] = image.shape[:2]
         results['ori_shape'] = image.shape[:2]
         return results
+
+    def load_window(self, path: str, window: tuple[int, int, int, int], shape: tuple) -> np.ndarray | None:
+        """A window (x, y, width, height) of a TIFF, as the whole image of `shape` (H, W) has it; None: load that."""
+        if self.color_type != 'color' or self.imdecode_backend not in (None, 'cv2') or self.backend_args \
+                or self.file_client_args is not None or not is_tiff(path):
+            return None
+        with open_tiff(path) as tiff:
+            if tiff.problem is not None or (tiff.height, tiff.width) != shape:
+                return None
+            image = as_bgr(tiff.read(*window))
+        return image.astype(np.float32) if self.to_float32 else image
 
     def _read(self, path: str) -> bytes:
         if self.file_client_args is not None:  # deprecated in mmcv, still accepted there
@@ -350,20 +363,32 @@ def use_checked_loading(dataset, labels: Collection[int] | None = None, place: s
 
 def _checked(part, labels: Collection[int] | None):
     """The checked form of a transform; a list, `RandomChoice` or the like with the checked forms of those inside."""
-    if isinstance(part, CheckedLoadImageFromFile | CheckedAnnotations | CheckedResize):
-        return part
-    if type(part) is LoadImageFromFile:  # not a subclass, which may read in its own way
-        return CheckedLoadImageFromFile.like(part)
-    if isinstance(part, LoadAnnotations):
-        return CheckedAnnotations(part, labels)
-    if isinstance(part, Resize):
-        return CheckedResize(part)
+    def change(step):
+        if isinstance(step, CheckedLoadImageFromFile | CheckedAnnotations | CheckedResize):
+            return step
+        if type(step) is LoadImageFromFile:  # not a subclass, which may read in its own way
+            return CheckedLoadImageFromFile.like(step)
+        if isinstance(step, LoadAnnotations):
+            return CheckedAnnotations(step, labels)
+        return CheckedResize(step) if isinstance(step, Resize) else None
+    return map_steps(part, change)
+
+
+def map_steps(part, change: Callable[[Any], Any | None]):
+    """A transform, pipeline or container of these with transforms replaced by others, at any depth, in place.
+
+    Args:
+        part: its attributes and items are looked at, too.
+        change: transform -> what takes its place; None: it stays, and what is inside it is changed.
+    """
+    if (other := change(part)) is not None:
+        return other
     if isinstance(part, list):
-        part[:] = [_checked(item, labels) for item in part]
+        part[:] = [map_steps(item, change) for item in part]
     elif isinstance(part, dict):
-        part.update({key: _checked(item, labels) for key, item in part.items()})
+        part.update({key: map_steps(item, change) for key, item in part.items()})
     elif isinstance(part, BaseTransform | Compose):
         for name, value in vars(part).items():
             if isinstance(value, list | dict | BaseTransform | Compose):
-                setattr(part, name, _checked(value, labels))
+                setattr(part, name, map_steps(value, change))
     return part

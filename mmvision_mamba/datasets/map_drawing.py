@@ -5,7 +5,8 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..errors import DataError
-from .coco_masks import mask_area, masks_problem
+from .coco_masks import mask_area, mask_extent, masks_problem
+from .cutting import Window, cropped
 
 BACKGROUND = 'background'
 _MOST = 255  # classes of a map: the number behind them is that of pixels without a label
@@ -35,16 +36,25 @@ def drawn_order(objects: Iterable[tuple[int, dict]]) -> list[tuple[int, list | d
     return [shape[1:] for shape in sorted(shapes, key=lambda shape: shape[0])]
 
 
-def draw(shapes: Sequence[tuple[int, list | dict]], height: int, width: int) -> np.ndarray:
+def draw(shapes: Sequence[tuple[int, list | dict]], height: int, width: int,
+         window: Window | None = None) -> np.ndarray:
     """Labels (H, W), uint8: each (label, COCO segmentation) over those before it, 0 where there is none.
+
+    Args:
+        shapes: of a picture.
+        height, width: of it.
+        window: (x, y, width, height) of the part to draw, the same pixels as in the whole. Default: all.
 
     Raises:
         DataError: one can't be decoded, or is too large for `limits`; without the file's name.
     """
     if problem := masks_problem([mask for _, mask in shapes], height, width, as_bitmaps=False):
         raise DataError(problem)
-    seg_map = np.zeros((height, width), np.uint8)
+    _, _, wide, high = window or (0, 0, width, height)
+    seg_map = np.zeros((high, wide), np.uint8)
     for label, mask in shapes:
+        if window and not meet(mask, window):
+            continue
         if isinstance(mask, list):
             polygons = [polygon for polygon in mask if len(polygon) >= 6 and len(polygon) % 2 == 0]
             if not polygons:
@@ -52,5 +62,15 @@ def draw(shapes: Sequence[tuple[int, list | dict]], height: int, width: int) -> 
             mask = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
         elif isinstance(mask['counts'], list):
             mask = coco_mask.frPyObjects(mask, height, width)
+        if window and not (mask := cropped(mask, window)):
+            continue
         seg_map[coco_mask.decode(mask).astype(bool)] = label
     return seg_map
+
+
+def meet(mask: list | dict, window: Window) -> bool:
+    """Whether a segmentation may have pixels in a window: its extent, with a pixel around, does."""
+    if (extent := mask_extent(mask)) is None:
+        return True
+    (x, y, width, height), (left, top, wide, high) = extent, window
+    return x - 1 < left + wide and y - 1 < top + high and x + width + 1 > left and y + height + 1 > top

@@ -12,7 +12,8 @@ class LoadAnnotations(mmseg_transforms.LoadAnnotations):
     """mmseg's `LoadAnnotations`, for maps that a data set has as colours or outlines, too.
 
     Of an image's `results` it takes `colours`, (R, G, B) of each label, for the mask at `seg_map_path`; or `shapes`,
-    (label, COCO segmentation) in the order of drawing, and `height` and `width`: other pixels are of label 0. Without
+    (label, COCO segmentation) in the order of drawing, and `height` and `width`: other pixels are of label 0. Of a
+    `tile`, (x, y, width, height), of a picture of `picture_shape` that part is drawn. Without
     either it does what mmseg's does.
 
     Raises:
@@ -36,10 +37,11 @@ class LoadAnnotations(mmseg_transforms.LoadAnnotations):
 
 
 def _drawn(results: dict) -> np.ndarray:
-    size = results['height'], results['width']
+    window = results.get('tile')
+    size = results['picture_shape'] if window else (results['height'], results['width'])
     try:
-        if results.get('ori_shape', size)[:2] != size:
+        if not window and results.get('ori_shape', size)[:2] != size:
             raise DataError(f'its outlines are for {size[1]} × {size[0]} pixels, and it has others')
-        return draw(results['shapes'], *size)
+        return draw(results['shapes'], *size, window)
     except DataError as error:
         raise DataError(f'{results["img_path"]}: {error}') from error

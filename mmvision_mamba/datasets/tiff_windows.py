@@ -211,3 +211,12 @@ def open_tiff(path: str | os.PathLike) -> Iterator[TiffWindows]:
         raise DataError(f'{path}: can not be read ({error.strerror or error})') from None
     with file:
         yield TiffWindows(file, str(path))
+
+
+def as_bgr(window: np.ndarray) -> np.ndarray:
+    """A window ``(height, width, 1 to 4)`` of grey or RGB, as stored -> uint8 ``(height, width, 3)``, BGR.
+
+    Of 16 bits the upper 8 are kept, as OpenCV keeps them of a whole image.
+    """
+    window = window[..., [0, 0, 0] if window.shape[2] < 3 else [2, 1, 0]]
+    return (window >> 8).astype(np.uint8) if window.dtype == np.uint16 else window

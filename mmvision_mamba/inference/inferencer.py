@@ -17,6 +17,7 @@ from PIL.Image import Image
 
 from ..configs import config_of_run, is_checkpoint
 from ..datasets.pipelines import check_packed
+from ..datasets.tile_grid import DEFAULT_OVERLAP, Tiling
 from ..errors import ConfigError, DataError
 from ..preflight.read import read_config
 from ..printable import shown
@@ -35,7 +36,6 @@ from .progress import progress_bar
 from .results import Results, UnwritableError
 from .scopes import in_scope
 from .sources import Source, find_sources
-from .tiled.grid import DEFAULT_OVERLAP, Tiling
 from .tiled.prediction import TiledPrediction
 from .tiled.run import TiledRun
 from .toolboxes import build_toolbox
@@ -218,7 +218,8 @@ class Inferencer:
             show: bool = False,
             wait_time: float = 0,
             tile: int | None = None,
-            overlap: float | None = None) -> Iterator[tuple[Prediction | TiledPrediction, np.ndarray | None]]:
+            overlap: float | None = None,
+            polygons: bool = False) -> Iterator[tuple[Prediction | TiledPrediction, np.ndarray | None]]:
         """Infer on all inputs frame by frame, and write pictures and predictions; nothing is kept in memory.
 
         Args:
@@ -233,6 +234,7 @@ class Inferencer:
             tile: side, in pixels, of the windows by which images of any size are read and inferred on, 32 or more; they
                 are batched, and `out_dir` has what is unfinished, too. Default: images are read as a whole.
             overlap: of neighbouring windows, as a share of `tile`, 0 to 0.5. Default: 0.2.
+            polygons: with `tile`, write the areas of a segmentor's label map as GeoJSON, too. Default: False.
 
         Yields:
             (prediction, RGB picture): the picture is None unless it is written, shown or returned. An image under 320
@@ -245,13 +247,16 @@ class Inferencer:
         tiling = None if tile is None else Tiling(tile, DEFAULT_OVERLAP if overlap is None else overlap)
         if tiling is None and overlap is not None:
             raise ConfigError('overlap needs tile, the side of the windows that overlap')
+        if polygons and (tiling is None or self.scope != 'mmseg'):
+            raise ConfigError('polygons are written of segmentors by tiles (--tile); those of detectors by tiles '
+                              'always are, where the picture is a GeoTIFF')
         if show:
             check_display('look at the pictures in the output folder')
         sources = self._find(inputs, batch_size, out_dir or None)  # before a folder is made: there may be no inputs
         call = self._calls.begin(len(sources))
         ids = copy(self.ids) if out_dir and not no_save_pred else None  # a run gives ids to its own images
         with Results(out_dir, self.classes, self.palette, not no_save_vis, not no_save_pred, ids,
-                     self.reduce_zero_label, sources) as results:
+                     self.reduce_zero_label, sources, polygons) as results:
             drawn = return_vis or show or results.draws
             predictions: Iterable[Any] = self._stream(sources, batch_size, call) if tiling is None else \
                 TiledRun(self, tiling, batch_size, results, call, drawn)(sources)

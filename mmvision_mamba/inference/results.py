@@ -53,6 +53,7 @@ class Results:
         ids: of images and categories. Default: numbers.
         reduce_zero_label: whether masks of the data set count from 1; so will segment maps. Default: False.
         sources: all inputs, in order: images get the ids of the data set. Default: images are numbered as they come.
+        polygons: whether label maps of pictures by tiles are written as polygons, too. Default: False.
 
     Attributes:
         maps: whether there are segment maps.
@@ -64,7 +65,8 @@ class Results:
 
     def __init__(self, out_dir: str | os.PathLike, classes: Sequence[str], palette: Sequence[Sequence[int]],
                  pictures: bool = True, predictions: bool = True, ids: ResultIds | None = None,
-                 reduce_zero_label: bool = False, sources: Sequence[Source] = ()):
+                 reduce_zero_label: bool = False, sources: Sequence[Source] = (), polygons: bool = False):
+        self.polygons = polygons
         self.out_dir = Path(out_dir)
         self.draws, self.predicts = bool(out_dir) and pictures, bool(out_dir) and predictions
         self.classes, self.palette = classes, palette

@@ -19,6 +19,7 @@ from ..text import class_name
 from .datasets import build_without_pipeline, datasets_of
 from .image_sizes import sizes_of
 from .keys import arguments_of
+from .tiles import tile_of
 from .value_types import check_argument_types
 
 _OF_WORKERS = ('persistent_workers', 'prefetch_factor', 'timeout', 'multiprocessing_context')
@@ -190,7 +191,8 @@ def check_sizes(cfg: Config, splits: Sequence[str], built: Mapping[str, BaseData
         return
     for split in splits:
         size = (cfg.get(f'{split}_dataloader') or {}).get('batch_size', 1)
-        found = list(islice(_sizes(cfg, split, built), 2)) if split != 'train' and size > 1 else []
+        looked_at = split != 'train' and size > 1 and tile_of(cfg, split) is None
+        found = list(islice(_sizes(cfg, split, built), 2)) if looked_at else []
         if len(found) == 2:
             first, second = ('{} × {}'.format(*shape) for shape in found)
             raise ConfigError(

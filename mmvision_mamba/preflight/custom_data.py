@@ -28,6 +28,8 @@ from .map_loading import use_map_loader
 from .missing import check_present
 from .other_layouts import seen_instead
 from .splits import check_splits
+from .tiles import KEYS as TILES
+from .tiles import use_tiles
 
 _FORMATS = (*OBJECTS, 'image_mask')
 
@@ -55,7 +57,8 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
         cfg: changed in place: data sets, evaluators, the heads' numbers of classes. Its `custom_data` holds `format`
             (one of `_FORMATS`; None: looked for) and, where the search should not decide, `train`, `val` and `test`:
             an annotation file, a text file of names, or a data set's name as in `formats`. `boxes` says what the boxes
-            of COCO files are, see `convert_boxes`; `colours` which colours of masks stand for the classes.
+            of COCO files are, see `convert_boxes`; `colours` which colours of masks stand for the classes; `tile` and
+            the others of `tiles.KEYS`, how pictures are cut.
         refuse_broken: raise for broken masks now, rather than leave them to later checks. Default: False.
 
     Returns:
@@ -70,7 +73,7 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
     if not isinstance(cfg.custom_data, dict):
         raise ConfigError(f'custom_data is {shown(cfg.custom_data)!r}: expected a dict, such as dict(format=…)')
     settings = dict(cfg.custom_data)
-    check_names(settings, ('format', *SPLITS, 'boxes', 'colours'), 'custom_data has no key')
+    check_names(settings, ('format', *SPLITS, 'boxes', 'colours', *TILES), 'custom_data has no key')
     if settings.get('format') not in (None, *_FORMATS):
         raise ConfigError(f"custom_data.format must be one of {', '.join(map(repr, _FORMATS))}, or None to look, got "
                           f"'{shown(settings['format'])}'")
@@ -117,11 +120,12 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
             head[key] = 0 if key == 'num_stuff_classes' else len(found.classes)
         if weights_of_classes(head) is not None and given(f'{where}.loss_cls.class_weight') is None:
             head['loss_cls']['class_weight'] = [1.0] * len(found.classes) + [0.1]
+    note = found.note + use_tiles(cfg, settings, given)
     cfg.data_root = root
     cfg.pop('custom_data')
     number = len(found.classes)
     return (f'Data: {root}: {number} {"class" if number == 1 else "classes"} ({shortened(found.classes)}); '
-            f'{found.note}')
+            f'{note}')
 
 
 def _fill(target: dict, values: dict, where: str, given: Given) -> None:

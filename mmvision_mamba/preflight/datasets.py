@@ -54,12 +54,13 @@ def innermost(dataset: dict) -> dict:
 
 
 def build_without_pipeline(cfg: Config, dataset: dict) -> BaseDataset:
-    """Build a data set of a config to look at its annotations: no pipeline, and never lazily.
+    """Build a data set of a config to look at its annotations: no pipeline, never lazily, and of whole images.
 
     Raises:
         DataError: an XML file of it is broken; names the file.
     """
     settings = dict(copy.deepcopy(dataset), pipeline=[], lazy_init=False)
+    settings.pop('tile', None)
     settings.setdefault('_scope_', cfg.get('default_scope'))
     cls = _dataset_class(dataset, cfg.get('default_scope'))
     if isinstance(cls, type) and 'serialize_data' in arguments_of(cls):

@@ -35,6 +35,7 @@ from .check_classes import check_classes
 from .datasets import build_without_pipeline, datasets_of, loads_seg_maps, metainfo_of
 from .image_sizes import loaded_size, sizes_in, sizes_of
 from .panoptic import PanopticMap, check_panoptic_classes, maps_of
+from .tiles import tile_summary
 from .usage import needs_objects, nothing_left
 
 
@@ -50,12 +51,14 @@ class DatasetReport:
         notes: repairs of its annotation file.
         ignored: names of its categories that are no classes of the config.
         problems: list of `Problem`.
+        tiles: the numbers of images and tiles, as a line. None: it has no tiles.
     """
 
     def __init__(self, where: str, kind: str, path: str):
         self.where, self.type, self.path = where, kind, path
         self.contents, self.usage, self.notes, self.problems = Contents(), None, [], []
         self.ignored: list[str] = []
+        self.tiles: str | None = None
 
     def count(self, level: str) -> int:
         return sum(KINDS[problem.kind].level == level for problem in self.problems)
@@ -66,7 +69,8 @@ class DatasetReport:
         return dict(
             where=self.where, type=self.type, path=self.path, images=contents.images, objects=contents.objects,
             crowds=contents.crowds, images_without_objects=contents.empty, classes=dict(contents.classes),
-            box_sides=self.box_sides(), repairs=self.notes, categories_ignored=self.ignored, used=self.usage and dict(
+            box_sides=self.box_sides(), tiles=self.tiles, repairs=self.notes, categories_ignored=self.ignored,
+            used=self.usage and dict(
                 images=self.usage.used_images, objects=self.usage.used_objects, not_used=self.usage.reasons),
             problems=[
                 dict(level=KINDS[p.kind].level, kind=p.kind, where=p.where, detail=p.detail) for p in self.problems])
@@ -91,6 +95,8 @@ class DatasetReport:
                 f'{name} {n}' if sides else f'{name} {n / total:.1%}' for name, n in c.classes.most_common()], 20))
         if self.usage:
             lines.append(f'  {self.usage.line()}')
+        if self.tiles:
+            lines.append(f'  {self.tiles}')
         if self.ignored:
             number = len(self.ignored)
             lines.append(f'  {number} {"category" if number == 1 else "categories"} outside the config\'s classes '
@@ -138,6 +144,7 @@ def check_config(cfg: Config, splits: Sequence[str], workers: int = 0, files: bo
                     image_files = _check_coco(report, dataset, cls, uses[annotation_file(dataset, cls)], orders)
                 else:
                     image_files = _check_built(report, cfg, dataset, cls)
+                report.tiles = tile_summary(cfg, dataset)
                 if report.usage and needs_objects(cfg, split, dataset):
                     used.setdefault(split, []).append(report)
             except UserError as error:

@@ -1,4 +1,5 @@
 """Additions of the command `test` to a test run: pictures, kept predictions, test-time augmentation, metrics.json."""
+import argparse
 import json
 import math
 from contextlib import AbstractContextManager
@@ -15,6 +16,7 @@ from mmengine.hooks import Hook
 
 from ...datasets.image_names import image_names
 from ...datasets.label_maps import meaning
+from ...datasets.tile_grid import DEFAULT_OVERLAP, Tiling
 from ...errors import ConfigError
 from ...evaluation.digits import keep_digits, replaced
 from ...evaluation.label_maps import LabelMaps
@@ -28,6 +30,7 @@ from ...inference.results import picture_suffix
 from ...inference.toolboxes import use_scaling_visualizer
 from ...preflight.annotation_files import is_panoptic_evaluation, metrics_in
 from ...preflight.datasets import datasets_of, innermost
+from ...preflight.tiles import tile_of, use_loop
 from ...printable import shown
 from ...processes import print_once
 from ...text import class_name
@@ -182,7 +185,9 @@ def keep_predictions(cfg: Config, runner, out: str) -> None:
     metrics = runner.test_evaluator.metrics
     if cfg.default_scope == 'mmdet':
         from mmdet.evaluation import DumpDetResults
-        metrics.append(DumpDetResults(out_file_path=out))
+        from mmengine.evaluator import DumpResults
+        # By tiles masks are encoded already, and there are none of the truth.
+        metrics.append((DumpResults if tile_of(cfg, 'test') else DumpDetResults)(out_file_path=out))
     elif cfg.default_scope in _PICKLED:
         from mmengine.evaluator import DumpResults
         metrics.append(DumpResults(out_file_path=out))
@@ -211,3 +216,28 @@ def measure(runner, work_dir: str) -> Path:
         replace(path, lambda temporary: temporary.write_text(json.dumps(values, indent=2, default=float) + '\n'))
         print(f'metrics: {shown(path)}{"" if values else " (empty: nothing could be measured)"}')
     return path
+
+
+def use_tiles(cfg: Config, args: argparse.Namespace) -> None:
+    """Have the test evaluate whole pictures by tiles where --tile or the config's `test_cfg` says so; prints it.
+
+    Raises:
+        ConfigError: --tile or --overlap is out of range, or doesn't go with other options.
+    """
+    tile = tile_of(cfg, 'test') if args.tile is None else args.tile
+    if args.overlap is not None and not tile:
+        raise ConfigError('--overlap needs --tile, the side of the windows that overlap')
+    if args.tile == 0:
+        use_loop(cfg, 'test', None)
+    elif args.tile is not None or args.overlap is not None:
+        use_loop(cfg, 'test', Tiling(tile, DEFAULT_OVERLAP if args.overlap is None else args.overlap))
+    if not tile:
+        return
+    for option in ('tta', 'show', 'show_dir'):
+        if getattr(args, option):
+            way_out = '' if option == 'tta' else '; `mmvision-mamba infer --tile` draws them, reduced'
+            raise ConfigError(f'--{option.replace("_", "-")} is for pictures that are tested as a whole: leave it out, '
+                              f'or test without tiles (--tile 0){way_out}')
+    settings = cfg.test_cfg
+    print_once(f'Test: whole pictures by tiles of {tile} × {tile} pixels that share {settings.overlap:g} of their side '
+               'at least')

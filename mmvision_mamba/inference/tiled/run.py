@@ -2,18 +2,17 @@
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.structures import BaseDataElement
 
 from ... import mmcv_ops
 from ...datasets.label_maps import IGNORED, read_segment_map
-from ...errors import ConfigError
+from ...datasets.tile_grid import Grid, Tiling
 from ...files import read_text, replace
 from ...processes import warn_once
 from ..batch_settings import settings_of
@@ -22,15 +21,13 @@ from ..failures import reason_of
 from ..progress import progress_bar
 from ..results import Results
 from ..sources import Source
-from .grid import Grid, Tiling
-from .instances import Instance, check_size, instances_of
+from .instances import Instance
 from .merging import merge
 from .pictures import Picture, open_picture
 from .prediction import TiledPrediction, map_name
 from .segmentor import LabelFile, LabelStrips, label_maker
+from .windows import Windows
 from .work import FOLDER, Work
-
-Advance = Callable[[], None]
 
 
 class TiledRun:
@@ -48,6 +45,7 @@ class TiledRun:
     def __init__(self, inferencer, tiling: Tiling, batch_size: int, results: Results, call: Call, drawn: bool):
         self.inferencer, self.tiling, self.batch_size = inferencer, tiling, batch_size
         self.results, self.call, self.drawn = results, call, drawn
+        self.windows = Windows(inferencer.predict, tiling, batch_size, self._say_resized)
         self.resized = False  # whether it has been said
 
     def __call__(self, sources: Sequence[Source]) -> Iterator[TiledPrediction]:
@@ -81,7 +79,8 @@ class TiledRun:
                 digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
         settings = settings_of(self.inferencer, self.inferencer.dtype, digest.hexdigest(), self.batch_size,
                                mmcv_ops.source().kind, {})
-        return settings | dict(tile=self.tiling.tile, overlap=self.tiling.overlap, kept=self.inferencer.kept)
+        more = dict(polygons=True) if self.results.polygons else {}
+        return settings | dict(tile=self.tiling.tile, overlap=self.tiling.overlap, kept=self.inferencer.kept, **more)
 
     @torch.no_grad()
     def _predict(self, source: Source) -> Iterator[TiledPrediction]:
@@ -102,7 +101,8 @@ class TiledRun:
         """Warn of a GeoTIFF whose results can't be given in ground coordinates."""
         problem = picture.georeference and picture.georeference.tags and picture.georeference.problem()
         if problem and self.inferencer.scope == 'mmseg':
-            warn_once(f'{source.name}: {problem}; its label map has the tags that are there')
+            warn_once(f'{source.name}: {problem}; its label map has the tags that are there'
+                      + (', its polygons are in pixels, column and row' if self.results.polygons else ''))
         elif problem:
             warn_once(f'{source.name}: {problem}; its polygons are written in pixels, column and row')
 
@@ -112,8 +112,8 @@ class TiledRun:
             self.work.folder
 
     def _prediction(self, source: Source, picture: Picture, **found) -> TiledPrediction:
-        factor = -(-max(picture.height, picture.width) // self.tiling.tile)
-        return TiledPrediction(source, picture.height, picture.width, picture.georeference, factor, **found)
+        return TiledPrediction(source, picture.height, picture.width, picture.georeference,
+                               self.windows.factor(picture), **found)
 
     def _segmented(self, source: Source, picture: Picture, grid: Grid, rows: int, written: bool) -> TiledPrediction:
         path = self._map(source, picture)
@@ -129,7 +129,7 @@ class TiledRun:
         self.work.check_room(source, picture.height * picture.width * labels.dtype.itemsize)
         with self._bar(source, len(grid), rows * len(grid.columns)) as advance:
             for row in range(rows, len(grid.rows)):
-                strips.add(row, self._samples(picture, grid, row, 'seg_logits', advance))
+                strips.add(row, self.windows.samples(picture, grid, row, 'seg_logits', advance))
                 self.work.note(source, row + 1)
                 strips.forget(row)
         return self._prediction(source, picture, labels=labels)
@@ -145,50 +145,20 @@ class TiledRun:
     def _detected(self, source: Source, picture: Picture, grid: Grid, rows: int, written: bool) -> TiledPrediction:
         found: list[Instance] = []
         prediction = self._prediction(source, picture)
-        # After the rows of windows, where there are several: the picture reduced to a window, for large objects.
-        parts = len(grid.rows) + (len(grid) > 1)
+        parts = self.windows.parts(grid)
         windows = len(grid) + (len(grid) > 1)
         with self._bar(source, windows, min(rows * len(grid.columns), windows)) as advance:
             for row in range(parts):
                 path = self.work.of(source) / f'instances-{row}.json'
                 part = _read_instances(path) if row < rows else None
                 if part is None:
-                    part = self._row(picture, grid, row, advance) if row < len(grid.rows) else \
-                        self._large(picture, prediction.factor, advance)
-                    if any(instance.mask is not None for instance in part):
-                        check_size(picture.height, picture.width)  # before the other windows, not after them
+                    part = self.windows.instances(picture, grid, row, advance)
                     content = json.dumps([instance.to_json() for instance in part])
                     replace(path, partial(Path.write_text, data=content))
                     self.work.note(source, max(rows, row + 1))
                 found += part
         prediction.instances = merge(found, picture.height, picture.width)
         return prediction
-
-    def _row(self, picture: Picture, grid: Grid, row: int, advance: Advance) -> list[Instance]:
-        samples = self._samples(picture, grid, row, 'pred_instances', advance)
-        return [instance for column, sample in enumerate(samples)
-                for instance in instances_of(sample.pred_instances, grid.window(row, column))]
-
-    def _large(self, picture: Picture, factor: int, advance: Advance) -> list[Instance]:
-        """Objects that no window need have whole, found in the reduced picture."""
-        sample = self.inferencer.predict(picture.reduced(factor, self.tiling.tile))[0]
-        advance()
-        found = instances_of(sample.pred_instances, (0, 0, picture.width, picture.height), factor)
-        return [one for one in found if max(one.box[2] - one.box[0], one.box[3] - one.box[1]) > self.tiling.shared]
-
-    def _samples(self, picture: Picture, grid: Grid, row: int, needed: str,
-                 advance: Advance) -> Iterator[BaseDataElement]:
-        """The predictions of a row of windows."""
-        for first in range(0, len(grid.columns), self.batch_size):
-            columns = range(first, min(first + self.batch_size, len(grid.columns)))
-            windows = [picture.read(*grid.window(row, column)) for column in columns]
-            self._say_resized(windows[0])
-            for sample in self.inferencer.predict(windows, self.batch_size):
-                if needed not in sample or 'pred_panoptic_seg' in sample:
-                    raise ConfigError('tiles of detectors (boxes, masks) and of segmentors with logits can be put '
-                                      'together; this model predicts something else: infer without --tile')
-                advance()
-                yield sample
 
     def _say_resized(self, window: np.ndarray) -> None:
         """Note, once, where the test pipeline resizes windows: the model doesn't see the picture's own pixels then."""

@@ -13,7 +13,7 @@ import torch
 from mmengine.structures import BaseDataElement
 
 from ...datasets.label_maps import IGNORED
-from .grid import Grid
+from ...datasets.tile_grid import Grid
 
 Samples = Iterator[BaseDataElement]
 
@@ -55,11 +55,12 @@ class LabelStrips:
         grid: the picture's windows.
         labels: their file.
         to_labels: logits ``(classes, h, w)`` -> labels ``(h, w)``.
+        first: the row of windows to begin with; strips lack what rows above it have in them. Default: 0.
     """
 
     def __init__(self, folder: Path, grid: Grid, labels: LabelFile,
-                 to_labels: Callable[[torch.Tensor], torch.Tensor]):
-        self.folder, self.grid, self.labels, self.to_labels = folder, grid, labels, to_labels
+                 to_labels: Callable[[torch.Tensor], torch.Tensor], first: int = 0):
+        self.folder, self.grid, self.labels, self.to_labels, self.first = folder, grid, labels, to_labels, first
 
     def waiting(self, row: int) -> Path:
         """The file of what row `row` of the windows has left for the next one."""
@@ -85,7 +86,8 @@ class LabelStrips:
         step = rows.step(row)
         strip = np.empty((step, self.labels.shape[1]), self.labels.dtype)
         from_left = None
-        with _reader(self.waiting(row - 1) if row else None) as earlier, open(self.waiting(row), 'wb') as later:
+        above = self.waiting(row - 1) if row > self.first else None
+        with _reader(above) as earlier, open(self.waiting(row), 'wb') as later:
             for column in range(len(columns)):
                 logits = next(samples).seg_logits.data.float() * (
                     down * torch.from_numpy(columns.weights(column))[None])
@@ -94,7 +96,7 @@ class LabelStrips:
                 across = columns.step(column)
                 from_left = logits[..., across:].clone()
                 logits = logits[..., :across]
-                if row:
+                if above is not None:
                     shared = rows.side - rows.step(row - 1)
                     size = logits.shape[0] * shared * across
                     logits[:, :shared] += torch.from_numpy(np.fromfile(earlier, np.float32, size)).reshape(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmvision_mamba.inference.tiled.grid import Grid, Tiling
+from mmvision_mamba.datasets.tile_grid import Grid, Tiling
 from mmvision_mamba.inference.tiled.instances import Instance, Mask
 from mmvision_mamba.inference.tiled.merging import merge
 

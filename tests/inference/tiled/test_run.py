@@ -13,8 +13,8 @@ from pycocotools import mask as coco_mask
 
 from mmvision_mamba import Inferencer
 from mmvision_mamba.datasets.georeference import KEYS, SCALE, TIEPOINTS, Georeference
+from mmvision_mamba.datasets.tile_grid import Grid, Tiling
 from mmvision_mamba.errors import ConfigError, DataError, MissingExtraError
-from mmvision_mamba.inference.tiled.grid import Grid, Tiling
 
 tifffile = pytest.importorskip('tifffile')
 PLACE = Georeference({SCALE: (0.5, 0.5, 0.), TIEPOINTS: (0., 0., 0., 1000., 2000., 0.),
@@ -339,7 +339,7 @@ def test_panoptic_models_are_refused(detector, picture, monkeypatch):
     from mmdet.structures import DetDataSample
     monkeypatch.setattr(detector, 'predict', lambda images, batch_size=1: [
         DetDataSample(pred_panoptic_seg=PixelData(), pred_instances=InstanceData())] * len(images))
-    with pytest.raises(ConfigError, match='infer without --tile'):
+    with pytest.raises(ConfigError, match='go without --tile'):
         detector(picture, tile=64)
 
 

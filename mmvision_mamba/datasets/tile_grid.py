@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import ConfigError
+from ..errors import ConfigError
 
 LEAST_TILE, MOST_OVERLAP = 32, 0.5
 DEFAULT_OVERLAP = 0.2

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mmvision_mamba.datasets.tile_grid import Grid, Tiling
 from mmvision_mamba.errors import ConfigError
-from mmvision_mamba.inference.tiled.grid import Grid, Tiling
 
 
 @given(length=st.integers(1, 3000), tile=st.integers(32, 700), overlap=st.floats(0, 0.5))

@@ -1,0 +1,131 @@
+"""Objects and outlines cut to the windows of their picture: boxes, polygons and run lengths, without decoding masks."""
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from .coco_masks import mask_area, mask_extent, runs_of
+
+Window = tuple[int, int, int, int]  # x, y, width, height
+_FEWEST = 6  # numbers of a polygon
+
+
+def cut_objects(objects: Sequence[dict], windows: Sequence[Window], least: float) -> list[list[dict]]:
+    """Cut a picture's objects to windows.
+
+    What an object shows in a window is its share of the mask's area, of the box's where there is no mask. It stays
+    where it shows `least` or more; where no window shows so much of it, in those that show `least` of what the window
+    does that shows most: an object that is larger than windows is learned, too. Elsewhere it is to be ignored. Boxes
+    of less than a pixel are left out, as mmdet leaves them out of whole pictures.
+
+    Args:
+        objects: mmdet's `instances`: `bbox` (x1, y1, x2, y2), `ignore_flag`, and perhaps `mask`, polygons or run
+            lengths.
+        windows: of the picture.
+        least: share of an object, 0 to 1.
+
+    Returns:
+        For each window its objects, in their order, as in `objects`, with coordinates from the window's corner.
+            Polygons are clipped, run lengths cropped; the box of a cut object with a mask is that around what is left.
+    """
+    found: list[list[dict]] = [[] for _ in windows]
+    corners = np.array([(x, y, x + width, y + height) for x, y, width, height in windows], float).reshape(-1, 4)
+    for one in objects:
+        area = mask_area(one['mask']) if one.get('mask') else None
+        parts = [(index, *cut) for index in _meeting(one['bbox'], corners)
+                 if (cut := _cut(one, area, windows[index])) is not None]
+        most = max((share for _, share, _ in parts), default=0.)
+        enough = least if most >= least else least * most
+        for index, share, part in parts:
+            x1, y1, x2, y2 = part['bbox']
+            if x2 - x1 >= 1 and y2 - y1 >= 1:
+                found[index].append(part if share >= enough else dict(part, ignore_flag=1))
+    return found
+
+
+def _meeting(box: Sequence[float], corners: np.ndarray) -> Iterator[int]:
+    """The windows, by their corners (x1, y1, x2, y2), that a box has a part in."""
+    x1, y1, x2, y2 = box
+    met = (corners[:, 0] < x2) & (corners[:, 1] < y2) & (corners[:, 2] > x1) & (corners[:, 3] > y1)
+    yield from np.flatnonzero(met).tolist()
+
+
+def _cut(one: dict, area: float | None, window: Window) -> tuple[float, dict] | None:
+    """(visible share, the object in a window); None where its mask has nothing there."""
+    x, y, width, height = window
+    x1, y1, x2, y2 = (value - offset for value, offset in zip(one['bbox'], (x, y, x, y)))
+    whole = x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height
+    box = [max(x1, 0.), max(y1, 0.), min(x2, width), min(y2, height)]
+    if not area:  # no mask, or one that is broken, which the loader tells
+        share = (box[2] - box[0]) * (box[3] - box[1]) / ((x2 - x1) * (y2 - y1))
+        return share, dict(one, bbox=box)
+    part = cut_mask(one['mask'], window)
+    left = mask_area(part) if part else None
+    if not left:
+        return None
+    if whole:
+        return 1., dict(one, bbox=[x1, y1, x2, y2], mask=part)
+    left_x, left_y, wide, high = mask_extent(part)  # type: ignore[misc]
+    box = [max(box[0], left_x), max(box[1], left_y), min(box[2], left_x + wide), min(box[3], left_y + high)]
+    return left / area, dict(one, bbox=box, mask=part)
+
+
+def cut_mask(mask: list | dict, window: Window) -> list | dict:
+    """A COCO `segmentation` in a window: polygons clipped, or run lengths cropped; of what lies outside, `[]`."""
+    if isinstance(mask, dict):
+        return cropped(mask, window)
+    x, y, width, height = window
+    clipped = (_clipped(np.asarray(polygon, float).reshape(-1, 2) - (x, y), width, height) for polygon in mask
+               if len(polygon) >= _FEWEST and len(polygon) % 2 == 0)
+    return [polygon.ravel().tolist() for polygon in clipped if 2 * len(polygon) >= _FEWEST]
+
+
+def _clipped(points: np.ndarray, width: float, height: float) -> np.ndarray:
+    """The part of a polygon ``(n, 2)`` from (0, 0) to (width, height): Sutherland and Hodgman's, edge after edge."""
+    for axis, bound, inwards in ((0, 0., 1), (1, 0., 1), (0, width, -1), (1, height, -1)):
+        inside = (points[:, axis] - bound) * inwards
+        if (inside >= 0).all():
+            continue
+        following, further = np.roll(points, -1, 0), np.roll(inside, -1)
+        crosses = (inside >= 0) != (further >= 0)
+        with np.errstate(divide='ignore', invalid='ignore'):
+            crossings = points + (following - points) * (inside / (inside - further))[:, None]
+        crossings[:, axis] = bound
+        points = np.stack([points, crossings], 1)[np.stack([inside >= 0, crosses], 1)]
+    return points
+
+
+def cropped(rle: dict, window: Window) -> dict | list:
+    """The run lengths of a mask in a window of its picture, without decoding it; `[]` where it has no pixel there.
+
+    Args:
+        rle: COCO's run-length encoding, its counts a list or compressed.
+        window: (x, y, width, height), in the picture.
+
+    Returns:
+        COCO's compressed run-length encoding, of the window's size.
+
+    Raises:
+        OverflowError, TypeError, ValueError and the like: it is broken.
+    """
+    x, y, width, height = window
+    tall = int(rle['size'][0])
+    ends = np.cumsum(np.asarray(runs_of(rle), np.int64))
+    starts, ends = ends[:-1:2], ends[1::2]
+    kept = (ends > x * tall) & (starts < (x + width) * tall) & (ends > starts)
+    starts, ends = np.maximum(starts[kept], x * tall), np.minimum(ends[kept], (x + width) * tall)
+    first, last = starts // tall, (ends - 1) // tall  # columns that a run lies in
+    repeats = last - first + 1
+    columns = np.repeat(first, repeats) + np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)
+    tops = np.clip(np.maximum(np.repeat(starts, repeats) - columns * tall, 0) - y, 0, height)
+    bottoms = np.clip(np.minimum(np.repeat(ends, repeats) - columns * tall, tall) - y, 0, height)
+    columns, tops, bottoms = (values[bottoms > tops] for values in (columns, tops, bottoms))
+    if not len(columns):
+        return []
+    starts, ends = (columns - x) * height + tops, (columns - x) * height + bottoms
+    apart = starts[1:] != ends[:-1]  # not from the last row of a column to the first of the next
+    edges = np.stack([starts[np.r_[True, apart]], ends[np.r_[apart, True]]], 1).ravel()
+    counts = np.diff(np.r_[0, edges, width * height]).tolist()
+    counts = counts if counts[-1] else counts[:-1]
+    code = coco_mask.frPyObjects(dict(size=[height, width], counts=counts), height, width)
+    return dict(size=[height, width], counts=code['counts'].decode())

@@ -1,0 +1,140 @@
+"""Objects cut to windows: nothing is lost, nothing moves, and what is hardly seen is ignored."""
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools import mask as coco_mask
+
+from mmvision_mamba.datasets.coco_masks import mask_area
+from mmvision_mamba.datasets.cutting import cropped, cut_mask, cut_objects
+from mmvision_mamba.datasets.tile_grid import Grid, Tiling
+
+
+def box(x1, y1, x2, y2, **more):
+    return dict(bbox=[x1, y1, x2, y2], bbox_label=0, ignore_flag=0, **more)
+
+
+def rectangle(x1, y1, x2, y2):
+    return [x1, y1, x2, y1, x2, y2, x1, y2]
+
+
+def windows_of(height, width, tile=32, overlap=0.):
+    grid = Grid.of(Tiling(tile, overlap), height, width)
+    return [grid.window(row, column) for row in range(len(grid.rows)) for column in range(len(grid.columns))]
+
+
+def encoded(pixels, compressed=True):
+    code = coco_mask.encode(np.asfortranarray(pixels, np.uint8))
+    if compressed:
+        return dict(size=list(code['size']), counts=code['counts'].decode())
+    flat = np.r_[0, pixels.ravel(order='F')]
+    edges = np.flatnonzero(np.diff(np.r_[flat, 2])) if flat.size else []
+    counts = np.diff(np.r_[0, edges]).tolist()
+    return dict(size=list(pixels.shape), counts=counts)
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 2**32 - 1), compressed=st.booleans(), share=st.sampled_from([0., 0.02, 0.5, 1.]))
+def test_run_lengths_are_cropped_to_the_pixels_of_the_window(seed, compressed, share):
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(1, 40, 2).tolist()
+    pixels = rng.random((height, width)) < share
+    x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
+    wide, high = int(rng.integers(1, width - x + 1)), int(rng.integers(1, height - y + 1))
+    found = cropped(encoded(pixels, compressed), (x, y, wide, high))
+    part = pixels[y:y + high, x:x + wide]
+    if not part.any():
+        assert found == []
+        return
+    assert found['size'] == [high, wide] and np.array_equal(coco_mask.decode(found), part)
+    assert found == encoded(part)
+
+
+@settings(deadline=None, max_examples=60)
+@given(points=st.lists(st.tuples(st.floats(-20, 120), st.floats(-20, 100)), min_size=3, max_size=9),
+       overlap=st.sampled_from([0., 0.3]))
+def test_parts_of_a_polygon_add_up_to_what_lies_in_the_picture(points, overlap):
+    """By their signed areas, which hold for polygons that cross themselves, too."""
+    def signed(polygon):
+        x, y = np.array(polygon).reshape(-1, 2).T
+        return (x * np.roll(y, -1) - y * np.roll(x, -1)).sum() / 2
+    polygon = [value for point in points for value in point]
+    whole = sum(map(signed, cut_mask([polygon], (0, 0, 120, 80))))
+    parts = [cut_mask([polygon], window) for window in windows_of(80, 120, 40)]
+    assert sum(signed(part) for one in parts for part in one) == pytest.approx(whole, abs=1e-6)
+    for window in windows_of(80, 120, 40, overlap):
+        for part in cut_mask([polygon], window):
+            xs, ys = part[0::2], part[1::2]
+            assert 0 <= min(xs) <= max(xs) <= 40 and 0 <= min(ys) <= max(ys) <= 40
+
+
+def test_pixels_of_a_cut_polygon_are_those_of_the_whole():
+    polygon = rectangle(10, 5, 90, 61)
+    whole = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([polygon], 70, 100)))
+    for x, y, width, height in windows_of(70, 100, 32, 0.25):
+        part = cut_mask([polygon], (x, y, width, height))
+        assert np.array_equal(coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(part, height, width))),
+                              whole[y:y + height, x:x + width])
+
+
+def test_objects_lie_where_they_were():
+    objects = [box(3, 4, 20, 25), box(60, 40, 70, 50, mask=[rectangle(60, 40, 70, 50)])]
+    windows = windows_of(50, 70, 32, 0.5)
+    for (x, y, width, height), found in zip(windows, cut_objects(objects, windows, 0.)):
+        for part in found:
+            whole = objects['mask' in part]['bbox']
+            back = np.add(part['bbox'], [x, y, x, y])
+            assert np.allclose(back, np.clip(whole, [x, y, x, y], [x + width, y + height] * 2))
+            if 'mask' in part:
+                assert mask_area(part['mask']) == pytest.approx((back[2] - back[0]) * (back[3] - back[1]))
+
+
+@pytest.mark.parametrize(('mask', 'tight'), [(None, 32), ('polygon', 16), ('rle', 16)])
+def test_the_box_of_a_cut_object_is_that_of_the_mask_that_is_left(mask, tight):
+    """A triangle, whose part in the left window is lower than its box."""
+    triangle = [0, 32, 64, 0, 64, 32]
+    pixels = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([triangle], 32, 64)))
+    more = {} if mask is None else dict(mask=[triangle] if mask == 'polygon' else encoded(pixels))
+    left, _ = cut_objects([box(0, 0, 64, 32, **more)], [(0, 0, 32, 32), (32, 0, 32, 32)], 0.)
+    part, = left
+    assert part['bbox'][3] - part['bbox'][1] == pytest.approx(tight, abs=1)
+
+
+def test_what_is_hardly_seen_is_ignored():
+    windows = [(0, 0, 32, 32), (32, 0, 32, 32)]
+    ten_to_thirty = box(29, 0, 69, 10)  # 3 of 40 columns in the first
+    crowd = box(0, 0, 40, 10) | dict(ignore_flag=1)
+    flags = [[one['ignore_flag'] for one in found] for found in cut_objects([ten_to_thirty, crowd], windows, 0.25)]
+    assert flags == [[1, 1], [0, 1]]
+    flags = [[one['ignore_flag'] for one in found] for found in cut_objects([ten_to_thirty], windows, 0.)]
+    assert flags == [[0], [0]]
+
+
+def test_the_share_is_of_the_mask_where_there_is_one():
+    """A flag on a long pole: half of the box is seen, a tenth of the object."""
+    windows = [(0, 0, 32, 32), (32, 0, 32, 32)]
+    mask = [rectangle(0, 0, 32, 1), rectangle(32, 0, 64, 9)]
+    seen, _ = cut_objects([box(0, 0, 64, 9, mask=mask)], windows, 0.25)
+    assert seen[0]['ignore_flag'] == 1
+    seen, _ = cut_objects([box(0, 0, 64, 9)], windows, 0.25)
+    assert seen[0]['ignore_flag'] == 0
+
+
+def test_objects_larger_than_windows_are_learned():
+    windows = windows_of(32, 320)
+    found = cut_objects([box(0, 10, 320, 20), box(0, 0, 315, 5, mask=[rectangle(0, 0, 315, 5)])], windows, 0.5)
+    assert [[one['ignore_flag'] for one in parts] for parts in found] == [[0, 0]] * 10
+
+
+def test_slivers_under_a_pixel_are_left_out():
+    windows = [(0, 0, 32, 32), (32, 0, 32, 32)]
+    assert [len(found) for found in cut_objects([box(31.5, 0, 60, 10)], windows, 0.)] == [0, 1]
+    assert [len(found) for found in cut_objects([box(31, 0, 60, 10)], windows, 0.)] == [1, 1]
+
+
+def test_a_mask_that_does_not_reach_a_window_leaves_nothing_there():
+    diagonal = [0, 0, 64, 64, 60, 64, 0, 4]
+    windows = windows_of(64, 64)
+    found = cut_objects([box(0, 0, 64, 64, mask=[diagonal])], windows, 0.)
+    assert [len(parts) for parts in found] == [1, 0, 1, 1]
+    assert cut_mask([[0, 0, 5, 5]], (0, 0, 32, 32)) == []  # two points
