@@ -25,6 +25,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         'go on where a run was stopped; default: images are read as a whole')
     parser.add_argument('--overlap', type=float, metavar='SHARE', help='with --tile: of neighbouring windows, 0 to '
                         '0.5; default: 0.2')
+    parser.add_argument('--polygons', action='store_true', help='with --tile, of segmentors: write the areas of the '
+                        'label map as GeoJSON, too')
     parser.add_argument('--device', help='such as cpu or cuda:0; default: a GPU where there is one')
     add_dtype(parser)
     parser.add_argument('--no-save-vis', action='store_true', help='write no pictures')
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> int | None:
     try:
         for _ in inferencer.run(inputs, args.batch_size, args.out_dir, args.score_thr, args.no_save_vis,
                                 args.no_save_pred, show=args.show, wait_time=args.wait_time, tile=args.tile,
-                                overlap=args.overlap):
+                                overlap=args.overlap, polygons=args.polygons):
             done += 1
     except KeyboardInterrupt:
         kept = args.tile and not (args.no_save_vis and args.no_save_pred)

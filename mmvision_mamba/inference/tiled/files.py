@@ -1,6 +1,6 @@
-"""The files of a large picture's results: label maps as TIFFs or PNGs, instances as GeoJSON."""
+"""The files of a large picture's results: label maps as TIFFs or PNGs, instances and areas as GeoJSON."""
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +8,12 @@ import numpy as np
 from ...datasets.georeference import Georeference
 from ...datasets.label_maps import pixel_colours, pixel_values, segment_map
 from .instances import Instance
+from .label_polygons import label_polygons
 from .outlines import polygons
 from .segmentor import LabelFile
 
 _TILE = 256  # pixels of a side of a TIFF's tiles
+_PIXELS = 2**22  # of a map that are in memory while its areas are found
 _CLASSIC = 2**31  # bytes up to which a TIFF has offsets of 32 bits
 
 
@@ -65,22 +67,49 @@ def write_geojson(path: Path, instances: Sequence[Instance], categories: Sequenc
         categories: for each label a dict with `id` and `name`.
         georeference: of the picture.
     """
-    on_ground = georeference.problem() is None
+    write_features(path, ((dict(_category(categories[one.label]), score=one.score), _polygons(one))
+                          for one in instances), georeference)
+
+
+def write_label_geojson(path: Path, labels: LabelFile, categories: Sequence[dict], left_out: Sequence[int],
+                        georeference: Georeference | None) -> None:
+    """Write the areas of a label map as polygons, as `write_geojson` writes instances.
+
+    Some rows are in memory at a time.
+
+    Args:
+        path: of the GeoJSON.
+        labels: of the picture.
+        categories: see `write_geojson`.
+        left_out: labels without polygons.
+        georeference: of the picture; None: it has none.
+    """
+    height, width = labels.shape
+    rows = max(_PIXELS // width, 1)
+    areas = label_polygons((labels.rows(top, top + rows) for top in range(0, height, rows)), width, left_out)
+    write_features(path, ((_category(categories[label]), [rings]) for label, rings in areas), georeference)
+
+
+def write_features(path: Path, features: Iterable[tuple[dict, list[list[np.ndarray]]]],
+                   georeference: Georeference | None) -> None:
+    """Write a GeoJSON of (properties, polygons) as they come; polygons are lists of rings in pixels of the picture."""
+    place = georeference if georeference is not None and georeference.problem() is None else None
     header: dict = dict(type='FeatureCollection')
-    if on_ground:
-        header['crs'] = dict(type='name', properties=dict(name=f'urn:ogc:def:crs:EPSG::{georeference.epsg}'))
+    if place:
+        header['crs'] = dict(type='name', properties=dict(name=f'urn:ogc:def:crs:EPSG::{place.epsg}'))
     with open(path, 'w', encoding='utf-8') as file:
         file.write(json.dumps(header)[:-1] + ', "features": [')
-        for i, instance in enumerate(instances):
-            parts = [[(georeference.to_ground(ring) if on_ground else ring).tolist() for ring in part]
-                     for part in _polygons(instance)]
-            category = categories[instance.label]
-            feature = dict(type='Feature', properties=dict(category_id=category['id'], category=category.get('name'),
-                                                           score=instance.score),
-                           geometry=dict(type='Polygon', coordinates=parts[0]) if len(parts) == 1 else
-                           dict(type='MultiPolygon', coordinates=parts))
+        for i, (properties, parts) in enumerate(features):
+            rings = [[(place.to_ground(ring) if place else ring).tolist() for ring in part] for part in parts]
+            geometry = dict(type='Polygon', coordinates=rings[0]) if len(rings) == 1 else \
+                dict(type='MultiPolygon', coordinates=rings)
+            feature = dict(type='Feature', properties=properties, geometry=geometry)
             file.write(f'{"," if i else ""}\n{json.dumps(feature)}')
         file.write('\n]}\n')
+
+
+def _category(category: dict) -> dict:
+    return dict(category_id=category['id'], category=category.get('name'))
 
 
 def _polygons(instance: Instance) -> list[list[np.ndarray]]:

@@ -7,10 +7,11 @@ import torch
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from ...datasets.georeference import Georeference
+from ...datasets.label_maps import IGNORED
 from ...files import replace
 from ..results import Results, result_files
 from ..sources import Source
-from .files import write_geojson, write_png, write_tiff
+from .files import write_geojson, write_label_geojson, write_png, write_tiff
 from .instances import Instance, coco_results
 from .segmentor import LabelFile
 
@@ -73,6 +74,10 @@ class TiledPrediction:
         path = results.out_dir / 'preds' / map_name(self.source, georeference)
         replace(path, (lambda to: write_png(to, labels, *style)) if georeference is None else
                 (lambda to: write_tiff(to, labels, *style, georeference)))
+        if results.polygons:
+            categories, left_out = results.ids.categories, [IGNORED] if len(results.classes) <= IGNORED else []
+            replace(results.out_dir / 'preds' / f'{self.source.output}.geojson', lambda to: write_label_geojson(
+                to, labels, categories, left_out, georeference))
 
     @property
     def sample(self) -> BaseDataElement:
