@@ -25,6 +25,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--format', choices=list(BATCH_FORMATS), default='parquet', help='default: %(default)s')
     parser.add_argument('--shard-size', type=int, default=256, metavar='N', help='images a part; default: %(default)s')
     parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images per forward; default: 1')
+    parser.add_argument('--tile', type=int, metavar='N', help='read images of any size by windows of N × N pixels, '
+                        'with --ray spread over the workers; default: images are read as a whole')
+    parser.add_argument('--overlap', type=float, metavar='SHARE', help='with --tile: of neighbouring windows, 0 to '
+                        '0.5; default: 0.2')
     parser.add_argument('--device', help='without --ray; default: a GPU where there is one')
     add_dtype(parser)
     parser.add_argument('--ray', nargs='?', const='local', metavar='ADDRESS',
@@ -47,8 +51,9 @@ def run(args: argparse.Namespace) -> int | None:
     from ..inference.batch import BatchJob
     from ..inference.batch_settings import settings_of
     from ..inference.precision import check_dtype
+    from ..inference.tiled_batch import TiledBatchJob
 
-    _check_options(args)
+    tiling = _check_options(args)
     config, checkpoint, inputs = model_and_inputs(args)
     weights = checkpoint if is_remote(checkpoint) else str(Path(checkpoint).absolute())
     weights_sha256 = digest(local_file(weights))
@@ -64,20 +69,31 @@ def run(args: argparse.Namespace) -> int | None:
     model['dtype'] = args.dtype
     settings = settings_of(inferencer, args.dtype, weights_sha256, args.batch_size, mmcv_ops.source().kind,
                            dict(config=model['model'], weights=weights))
-    job = BatchJob(inputs, args.out, settings, args.shard_size, args.format, inferencer.ids, args.hash_images)
+    more = (inputs, args.out, settings, args.shard_size, args.format, inferencer.ids, args.hash_images)
+    if tiling is None:
+        job = BatchJob(*more)
+    else:
+        settings.update(tile=tiling.tile, overlap=tiling.overlap)
+        job = TiledBatchJob(*more, tiling=tiling, inferencer=inferencer)
     with job.hold():
         return _run(args, job, model, inferencer)
 
 
 def _run(args: argparse.Namespace, job, model: dict, inferencer) -> int | None:
     from ..inference.batch import run_here
+    from ..inference.tiled_batch import TiledBatchJob, assembled
     shards = job.start(args.retry_failed)
     if len(shards) < len(job):
         print(f'{len(job) - len(shards)} of {len(job)} parts are there already')
-    if args.ray and shards:
-        results = _run_on_ray(args, job, model, shards)
+    workers, gpus = _workers(args)
+    tasks = job.tasks(shards, workers)
+    if args.ray and tasks:
+        from ..inference.ray_batch import run_on_ray
+        results = run_on_ray(job, model, tasks, args.batch_size, workers, gpus, args.ray)
     else:
-        results = run_here(job, inferencer, shards, args.batch_size)
+        results = run_here(job, inferencer, tasks, args.batch_size)
+    if isinstance(job, TiledBatchJob):
+        results = assembled(job, results, shards)
     try:
         _follow(results, sum(len(job.shard(i)) for i in shards))
     except KeyboardInterrupt:
@@ -87,7 +103,8 @@ def _run(args: argparse.Namespace, job, model: dict, inferencer) -> int | None:
     return None
 
 
-def _check_options(args: argparse.Namespace) -> None:
+def _check_options(args: argparse.Namespace):
+    """Check options that need no model; returns how pictures are cut, None where they aren't."""
     if args.ray is None and args.workers is not None:
         raise ConfigError('--workers needs --ray')
     if args.ray is not None and args.device is not None:
@@ -96,21 +113,28 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ConfigError('--batch-size and --workers take numbers from 1 up')
     if args.ray == 'local':
         check_workers(args.workers or 1, '--workers')
+    if args.tile is None:
+        if args.overlap is not None:
+            raise ConfigError('--overlap needs --tile, the side of the windows that overlap')
+        return None
+    from ..datasets.tile_grid import DEFAULT_OVERLAP, Tiling
+    return Tiling(args.tile, DEFAULT_OVERLAP if args.overlap is None else args.overlap)
 
 
-def _run_on_ray(args: argparse.Namespace, job, model: dict, shards: list[int]):
+def _workers(args: argparse.Namespace) -> tuple[int, float]:
+    """(number of processes, GPUs for each)."""
+    if not args.ray:
+        return 1, 0.
     import torch
-
-    from ..inference.ray_batch import run_on_ray
     gpus = torch.cuda.device_count()
-    return run_on_ray(job, model, shards, args.batch_size, args.workers or gpus or 1, float(bool(gpus)), args.ray)
+    return args.workers or gpus or 1, float(bool(gpus))
 
 
 def _follow(results, images: int) -> None:
     """Wait for the results, with a progress bar on a terminal."""
     from mmengine.utils import ProgressBar
     bar = ProgressBar(images, file=sys.stderr) if images and sys.stderr.isatty() else None
-    for done, failed in results:
+    for _, done, failed in results:
         if bar:
             bar.update(done + failed)
 

@@ -3,7 +3,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from functools import partial
@@ -27,7 +27,7 @@ from .sources import VIDEO_SUFFIXES, find_sources, image_source
 
 # What a process that was killed can leave half-written, and all that may lie in a folder that has no manifest yet.
 _TEMPORARY = re.compile(r'\.(manifest|images|states|results|boxes|part-\d+)\.\d+\.(json|txt|parquet)')
-_OWN = re.compile(rf'{_TEMPORARY.pattern}|images\.txt|states\.txt|\.lock')
+_OWN = re.compile(rf'{_TEMPORARY.pattern}|images\.txt|states\.txt|\.lock|unfinished')
 
 
 class BatchJob:
@@ -207,6 +207,14 @@ class BatchJob:
         """The part file of a shard."""
         return self.out / 'parts' / f'part-{index:05}{BATCH_FORMATS[self.format]}'
 
+    def tasks(self, shards: Sequence[int], workers: int) -> list[int]:
+        """The tasks of which shards consist, for so many workers: the shards themselves."""
+        return [*shards]
+
+    def infer(self, inferencer: Inferencer, task: int, batch_size: int) -> tuple[int, int]:
+        """Do a task; returns the numbers of images done and failed."""
+        return infer_shard(inferencer, self, task, batch_size)
+
     def failures(self, index: int) -> list[tuple[str, str]] | None:
         """(name, reason) of each image of a part that failed; None where the part is missing, broken or another's."""
         expected = [(id_, _line(name)) for id_, name in self.shard(index)]
@@ -330,6 +338,24 @@ def infer_shard(inferencer: Inferencer, job: BatchJob, index: int, batch_size: i
                 raise
             reasons[prediction.source.name] = NO_MEMORY
     reasons.update(inferencer.failures if existing else ())
+    return write_part(job, index, records, reasons)
+
+
+def write_part(job: BatchJob, index: int, records: Mapping[str, dict], reasons: Mapping[str, str]) -> tuple[int, int]:
+    """Write the part of a shard.
+
+    Args:
+        job, index: the job, and number of the shard.
+        records: what the part holds of each image that is done, by its name.
+        reasons: why others failed.
+
+    Returns:
+        numbers of images done and failed.
+
+    Raises:
+        DataError: it can't be written.
+    """
+    shard = job.shard(index)
     entries = [(i, _line(name), records.get(name), reasons.get(name, 'no prediction')) for i, name in shard]
     try:
         if job.format == 'parquet':
@@ -355,8 +381,8 @@ def _line(name: str) -> str:
     return shown(name, most=10_000)
 
 
-def run_here(job: BatchJob, inferencer: Inferencer, shards: Sequence[int],
-             batch_size: int) -> Iterator[tuple[int, int]]:
-    """Infer on the shards one after the other; yields the numbers of images done and failed of each."""
-    for index in shards:
-        yield infer_shard(inferencer, job, index, batch_size)
+def run_here(job: BatchJob, inferencer: Inferencer, tasks: Sequence[int],
+             batch_size: int) -> Iterator[tuple[int, int, int]]:
+    """Do tasks one after the other; yields the number of each, and those of images done and failed."""
+    for index in tasks:
+        yield index, *job.infer(inferencer, index, batch_size)

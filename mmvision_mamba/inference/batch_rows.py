@@ -10,6 +10,10 @@ from ..datasets.label_maps import segment_map
 from ..errors import MissingExtraError
 from .inferencer import Inferencer, Prediction
 from .results import coco_results, panoptic_map, rle, to_dict
+from .tiled.instances import Instance, check_size
+from .tiled.instances import coco_results as tiled_results
+
+Style = tuple[int, Sequence[Sequence[int]], bool]
 
 EMPTY_ROW = dict(image_id=None, file_name=None, height=None, width=None, error=None, labels=None, scores=None,
                   bboxes=None, masks=None, sem_seg=None, panoptic=None, segments=None)
@@ -51,6 +55,34 @@ def coco_record(prediction: Prediction, inferencer: Inferencer, categories: Sequ
         annotations = [dict(category_id=categories[v]['id'], segmentation=mask)
                        for v, mask in zip(values, rle(np.stack([labels == v for v in values])) if values else ())]
     return dict(image=dict(height=prediction.image.shape[0], width=prediction.image.shape[1]), annotations=annotations)
+
+
+def tiled_row(values: np.ndarray | list[Instance], height: int, width: int, style: Style) -> dict:
+    """A picture's labels or instances, put together of its tiles, as `parquet_row` has an image's.
+
+    Args:
+        values: labels (H, W), or instances.
+        height, width: of the picture.
+        style: number of classes, palette, `reduce_zero_label`, see `segment_map`.
+    """
+    row = dict(height=height, width=width)
+    if isinstance(values, np.ndarray):
+        return row | dict(sem_seg=_png(segment_map(values, *style)))
+    masks = [one.mask.in_picture(height, width)['counts'] for one in values if one.mask is not None]
+    return row | dict(labels=[one.label for one in values], scores=[one.score for one in values],
+                      bboxes=[list(one.box) for one in values], masks=masks if len(masks) == len(values) else None)
+
+
+def tiled_record(values: np.ndarray | list[Instance], height: int, width: int, style: Style,
+                 categories: Sequence[dict]) -> dict:
+    """A picture's labels or instances, put together of its tiles, as `coco_record` has an image's."""
+    image = dict(height=height, width=width)
+    if not isinstance(values, np.ndarray):
+        return dict(image=image, annotations=tiled_results(values, 0, categories, height, width))
+    check_size(height, width)
+    return dict(image=image, annotations=[
+        dict(category_id=categories[label]['id'], segmentation=rle((values == label)[None])[0])  # one at a time
+        for label in np.unique(values).tolist() if label < style[0]])
 
 
 def is_annotation(found: object, image_ids: Collection[int | str]) -> bool:

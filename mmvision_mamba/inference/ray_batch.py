@@ -10,10 +10,10 @@ from ..allocator import keep_freed_memory
 from ..checkout import import_path
 from ..errors import DataError, MissingExtraError
 from ..text import shortened
-from .batch import BatchJob, infer_shard
+from .batch import BatchJob
 from .inferencer import Inferencer
 
-RETRIES = 3  # of a shard whose worker died
+RETRIES = 3  # of a task whose worker died
 
 # Ends processes when its standard input ends, as it does with the driver, by SIGKILL too. By handles, not by numbers:
 # those of processes that ended long ago may be others' by now.
@@ -35,10 +35,10 @@ for handle in handles:
 
 
 class Worker:
-    """A model in a process of its own, called by Ray with batches of shards.
+    """A model in a process of its own, called by Ray with batches of tasks.
 
     Args:
-        job: whose shards it infers.
+        job: whose tasks they are.
         model: arguments of `Inferencer`.
         device: such as 'cpu' or 'cuda:0'.
         batch_size: images per forward.
@@ -50,21 +50,21 @@ class Worker:
         keep_freed_memory(device)
 
     def __call__(self, batch: dict) -> dict:
-        done, failed = zip(*(infer_shard(self.inferencer, self.job, int(i), self.batch_size) for i in batch['shard']))
-        return dict(shard=batch['shard'], done=list(done), failed=list(failed))
+        done, failed = zip(*(self.job.infer(self.inferencer, int(i), self.batch_size) for i in batch['task']))
+        return dict(task=batch['task'], done=list(done), failed=list(failed))
 
 
-def run_on_ray(job: BatchJob, model: dict, shards: Sequence[int], batch_size: int, workers: int,
-               gpus: float = 0., address: str = 'local') -> Iterator[tuple[int, int]]:
-    """Infer shards on a Ray cluster; yields (images done, images failed) of each as it is finished.
+def run_on_ray(job: BatchJob, model: dict, tasks: Sequence[int], batch_size: int, workers: int,
+               gpus: float = 0., address: str = 'local') -> Iterator[tuple[int, int, int]]:
+    """Do tasks on a Ray cluster; yields (task, images done, images failed) of each as it is finished.
 
-    A worker that dies is started again and its shard repeated, up to `RETRIES` times. On a cluster of several machines
+    A worker that dies is started again and its task repeated, up to `RETRIES` times. On a cluster of several machines
     inputs and output must lie on storage that all of them see.
 
     Args:
         job: a job that has been started.
         model: arguments of `Inferencer`.
-        shards: numbers of the shards to infer.
+        tasks: numbers of its tasks: shards, or pieces of pictures.
         batch_size: images per forward.
         workers: number of processes, each with a model.
         gpus: GPUs per worker. Default: none, inference on the CPU.
@@ -72,7 +72,7 @@ def run_on_ray(job: BatchJob, model: dict, shards: Sequence[int], batch_size: in
 
     Raises:
         MissingExtraError: Ray is not installed.
-        DataError: there is no cluster at `address`; workers died at one shard each time.
+        DataError: there is no cluster at `address`; workers died at one task each time.
     """
     try:
         os.environ['RAY_USAGE_STATS_ENABLED'] = '0'  # no reports to Ray's authors; read at the import
@@ -96,16 +96,16 @@ def run_on_ray(job: BatchJob, model: dict, shards: Sequence[int], batch_size: in
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         logging.getLogger('ray.data').setLevel('CRITICAL')  # it has tracebacks of each worker that died
-        rows = ray.data.from_items([dict(shard=i) for i in shards], override_num_blocks=len(shards))
+        rows = ray.data.from_items([dict(task=i) for i in tasks], override_num_blocks=len(tasks))
         results = rows.map_batches(
             Worker, fn_constructor_args=(job, model, 'cuda:0' if gpus else 'cpu', batch_size), batch_size=1,
             num_cpus=1, num_gpus=gpus or None, compute=ray.data.ActorPoolStrategy(size=workers),
             max_task_retries=RETRIES)
-        left = set(shards)
+        left = set(tasks)
         try:
             for row in results.iter_rows():
-                left.discard(int(row['shard']))
-                yield int(row['done']), int(row['failed'])
+                left.discard(int(row['task']))
+                yield int(row['task']), int(row['done']), int(row['failed'])
         except ray.exceptions.RayActorError:
             raise DataError(f'a worker died {RETRIES + 1} times at one shard, as it does at an image that crashes a '
                             f'decoder, or where memory runs out; not done: {shortened(sorted(left))}.\nThe other parts '

@@ -90,7 +90,7 @@ def test_workers_compute_in_the_dtype_that_was_asked_for(command, tmp_path, monk
 
     def run_here(job, model, shards, batch_size, *_):
         workers.append(ray_batch.Worker(job, model, 'cpu', batch_size))
-        yield from (infer_shard(workers[0].inferencer, job, shard, batch_size) for shard in shards)
+        yield from ((shard, *infer_shard(workers[0].inferencer, job, shard, batch_size)) for shard in shards)
     monkeypatch.setattr(ray_batch, 'run_on_ray', run_here)
     monkeypatch.setattr('mmvision_mamba.commands.batch_infer._check_options', lambda args: None)
     command(tmp_path / 'out', '--ray', '--dtype', 'bf16')
