@@ -31,25 +31,46 @@ def folder(model_files, tmp_path):
     return tmp_path
 
 
+SMALL = '''
+model.update(
+    backbone=dict(arch=dict(_delete_=True, dim=16, in_dim=8, depths=(1, 1, 2, 2), num_heads=(1, 1, 2, 4)),
+                  window_size=(4, 2), init_cfg=None),
+    decode_head=dict(in_channels=[16, 32, 64, 128], channels=16), auxiliary_head=dict(in_channels=64, channels=16))
+for loader in (train_dataloader, val_dataloader):
+    loader.update(num_workers=0, persistent_workers=False)
+del loader
+'''
+
+
 def test_the_commands_of_the_page(tool, folder):
     tifffile = pytest.importorskip('tifffile')
-    making, calling = blocks('python')
+    making, config, calling = blocks('python')
+    walk, objects, _ = blocks('bash')
     tool('infer', '--help')  # which makes the folder the current one
     exec(making)
-    commands = [line for block in blocks('bash')[1:] for line in block.splitlines()]
-    assert len(commands) == 2
-    for command in commands:
+    (folder / 'fields.py').write_text(config + SMALL)
+    outputs = {}
+    for command in [*walk.splitlines(), *objects.splitlines()]:
         program, name, *arguments = shlex.split(command)
-        run = tool(name, *arguments, '--cfg-options', 'model.test_cfg.rcnn.score_thr=0.34') if 'detector' in command \
-            else tool(name, *arguments)
-        assert (program, run.code) == ('mmvision-mamba', 0), run.err
-        assert '1 image done' in run.out and 'are resized by 0.5 in the test pipeline' in run.out
-    with tifffile.TiffFile('map/preds/field.tif') as file:
+        options = ['--cfg-options', 'model.test_cfg.rcnn.score_thr=0.34'] if 'detector' in command else []
+        run = outputs[name] = tool(name.replace('-', '_'), *arguments, *options)
+        assert (program, run.code) == ('mmvision-mamba', 0), (command, run.err[-3000:])
+    assert re.search(r'2 images, \d+ tiles of 64 × 64 pixels at most', outputs['check-dataset'].out)
+    assert 'mIoU' in (folder / 'work/metrics.json').read_text() or list(folder.rglob('metrics.json'))
+    with tifffile.TiffFile('results/preds/2.tif') as file:
         page = file.pages[0]
-        assert page.shape == (500, 700) and page.tags[34735].value == (1, 1, 0, 1, 3072, 0, 1, 32633)
+        assert page.shape == (200, 300) and page.tags[34735].value == (1, 1, 0, 1, 3072, 0, 1, 32633)
         labels = page.asarray()
-    found = json.loads((folder / 'objects/preds/field.geojson').read_text())
+    areas = json.loads((folder / 'results/preds/2.geojson').read_text())
+    assert 'EPSG::32633' in str(areas['crs'])
+    assert {one['properties']['category'] for one in areas['features']} == {
+        ('background', 'wheat', 'maize')[label] for label in np.unique(labels)}
+    x, y = np.concatenate([np.array(ring) for one in areas['features'] for ring in one['geometry']['coordinates']]).T
+    assert (x.min(), x.max(), y.min(), y.max()) == (500_300, 500_450, 4_999_900, 5_000_000)
+    found = json.loads((folder / 'objects/preds/2.geojson').read_text())
     assert found['features'] and 'EPSG::32633' in str(found['crs'])
+    assert {one['category_id'] for one in json.loads((folder / 'all/results.json').read_text())} == {
+        one['properties']['category_id'] for one in areas['features']}
     assert not list(folder.rglob('unfinished'))
     names: dict = {}
     exec(calling, names)
