@@ -52,7 +52,8 @@ def test_the_commands_of_the_page(tool, folder):
     outputs = {}
     for command in [*walk.splitlines(), *objects.splitlines()]:
         program, name, *arguments = shlex.split(command)
-        options = ['--cfg-options', 'model.test_cfg.rcnn.score_thr=0.34'] if 'detector' in command else []
+        options = ['--cfg-options', 'model.test_cfg.rcnn.score_thr=0.2',
+                   'model.test_cfg.rcnn.max_per_img=5'] if 'detector' in command else []
         run = outputs[name] = tool(name.replace('-', '_'), *arguments, *options)
         assert (program, run.code) == ('mmvision-mamba', 0), (command, run.err[-3000:])
     assert re.search(r'2 images, \d+ tiles of 64 × 64 pixels at most', outputs['check-dataset'].out)
