@@ -202,12 +202,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = _serve
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that has enough
+            super().handle_error(request, client_address)
+
+
 @contextlib.contextmanager
 def hub(folder: Path) -> Iterator[HubServer]:
     """A server of the repositories below a folder."""
     served = HubServer(folder)
     handler = type('Handler', (_Handler,), dict(hub=served))
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler) as server:
+    with _Server(('127.0.0.1', 0), handler) as server:
         served.url = f'http://127.0.0.1:{server.server_port}'
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
