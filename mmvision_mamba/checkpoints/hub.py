@@ -177,6 +177,7 @@ class Repository:
         endpoint: the server's URL.
         secret: headers with the token, for that server alone.
         quiet: whether progress is not to be shown.
+        is_public: whether the server said so, when it listed the repository.
 
     Raises:
         CheckpointError: the endpoint or the token is none that can be used.
@@ -189,7 +190,7 @@ class Repository:
         self._cache = RepositoryCache(Path(hub.constants.HF_HUB_CACHE), reference.repo,
                                       not getattr(hub.constants, 'HF_HUB_DISABLE_SYMLINKS', False))
         self.secret: dict[str, str] = {}
-        self._reached = False
+        self._reached = self.is_public = False
         self.quiet: bool = hub.utils.are_progress_bars_disabled()
         # Not by the library's headers: for those it asks the endpoint for a list of programs, without our bounds.
         if token := None if hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else hub.get_token():
@@ -255,7 +256,7 @@ class Repository:
         if not isinstance(siblings, list):
             raise DownloadError('it answers with no list of files, as a Hub does')
         names = (file.get('rfilename') for file in siblings if isinstance(file, dict))
-        commit = answer.get('sha')
+        commit, self.is_public = answer.get('sha'), answer.get('private') is False
         return (commit if isinstance(commit, str) and COMMIT.fullmatch(commit) else None,
                 [name for name in names if is_file_name(name)])
 

@@ -33,15 +33,15 @@ def push(repo: str, save: Callable[[], Path], private: bool = False, yes: bool =
     Args:
         repo: 'OWNER/NAME'.
         save: writes the folder; called when it is known that it may be pushed.
-        private: make the repository a private one. Default: False.
+        private: make the repository a private one; one that is there and public is refused. Default: False.
         yes: replace files of the same names, where there are some. Default: False.
 
     Returns:
         The URL of the repository.
 
     Raises:
-        ConfigError: no token, offline mode, or a repository that holds something already. CheckpointError: HF_ENDPOINT
-            is of plain http; the Hub refuses, answers as none does, or can't be reached.
+        ConfigError: no token, offline mode, or a repository that holds something already, or is public.
+        CheckpointError: HF_ENDPOINT is of plain http; the Hub refuses, answers as none does, or can't be reached.
     """
     if not isinstance(repo, str) or not _REPO.fullmatch(repo):
         raise ConfigError(f"'{shown(repo)}': expected a repository, OWNER/NAME")
@@ -51,10 +51,10 @@ def push(repo: str, save: Callable[[], Path], private: bool = False, yes: bool =
                           'in the environment')
     if library().constants.HF_HUB_OFFLINE:
         raise ConfigError(f'{repo}: HF_HUB_OFFLINE is set in the environment: nothing is pushed')
-    is_new = pushed.check(yes)
+    is_new = pushed.check(yes, private)
     folder = save()
     if is_new and not pushed.create(private):
-        pushed.check(yes)  # someone made it meanwhile
+        pushed.check(yes, private)  # someone made it meanwhile
     pushed.commit([path for path in (folder / name for name in FILES) if path.is_file()])
     return f'{pushed.repository.endpoint}/{repo}'
 
@@ -69,8 +69,12 @@ class _Push:
     def __init__(self, repo: str):
         self.repo, self.repository = repo, Repository(Reference(repo))
 
-    def check(self, yes: bool) -> bool:
-        """Whether the repository is to be made; raises ConfigError where it holds files that may not be replaced."""
+    def check(self, yes: bool, private: bool) -> bool:
+        """Whether the repository is to be made.
+
+        Raises:
+            ConfigError: it holds files that may not be replaced, or is public where a private one is asked for.
+        """
         with self._explained():
             try:
                 there = sorted({*persistently(lambda: self.repository.listed('main'))[1]} - _LEAST)
@@ -78,9 +82,12 @@ class _Push:
                 if error.status in (401, 404) and error.headers.get('X-Error-Code') in (None, 'RepoNotFound'):
                     return True
                 raise
+        url = f'{self.repository.endpoint}/{self.repo}'
         if there and not yes:
-            raise ConfigError(f'{self.repository.endpoint}/{self.repo} holds files already: '
-                              f'{shown(shortened(there, 4))}.\nTo replace those of the same names: yes=True (--yes)')
+            raise ConfigError(f'{url} holds files already: {shown(shortened(there, 4))}.\nTo replace those of the same '
+                              'names: yes=True (--yes)')
+        if private and self.repository.is_public:
+            raise ConfigError(f'{url} is there already, and public: make it private in its settings, or name another')
         return False
 
     def create(self, private: bool) -> bool:
@@ -116,7 +123,8 @@ class _Push:
                                                 content=base64.b64encode(path.read_bytes()).decode())))
             answer = self._post(f'/api/models/{self.repo}/commit/main', '\n'.join(map(json.dumps, lines)),
                                 'application/x-ndjson')
-            if not COMMIT.fullmatch(str(answer.get('commitOid'))):
+            commit = answer.get('commitOid')
+            if not (isinstance(commit, str) and COMMIT.fullmatch(commit)):
                 raise _no_hub()
 
     def _store(self, hashes: Mapping[Path, str]) -> None:

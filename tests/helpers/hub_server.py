@@ -119,7 +119,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._revision(match[1], match[2]) and self._file(match[1], match[3])
         elif match := re.fullmatch(rf'/api/models/{_REPO}(?:/revision/([^/]+))?', path):
             self._revision(match[1], match[2] or 'main') and self._answer(200, dict(
-                id=match[1], modelId=match[1], sha=self.hub.commit(match[1]), private=False, tags=[],
+                id=match[1], modelId=match[1], sha=self.hub.commit(match[1]), tags=[],
+                private=match[1] in self.hub.private,
                 siblings=[dict(rfilename=name) for name in self.hub.files(match[1])]))
         else:
             self._write(path, body)

@@ -120,6 +120,15 @@ def test_a_repository_made_meanwhile_is_not_overwritten(server, folder):
     assert server.files('a/b')['model.safetensors'].read_bytes() == b'of another'
 
 
+def test_what_is_to_be_private_does_not_go_to_a_public_repository(server, folder):
+    server.add('a/b', {'.gitattributes': b''})
+    with pytest.raises(ConfigError, match=r'/a/b is there already, and public: make it private in its settings'):
+        push('a/b', lambda: folder, private=True)
+    assert {*server.files('a/b')} == {'.gitattributes'}
+    server.private.add('a/b')
+    push('a/b', lambda: folder, private=True)
+
+
 STEPS = ('/repos/create', '/preupload/main', '/objects/batch', '/commit/main')
 
 
