@@ -36,10 +36,13 @@ class Tiling:
         """Pixels that neighbouring windows share at least; an object with no longer side is whole in one of them."""
         return math.ceil(self.tile * self.overlap)
 
+    def number(self, length: int) -> int:
+        """How many windows there are along a side of a picture: as few as there can be."""
+        return 1 if length <= self.tile else math.ceil((length - self.shared) / (self.tile - self.shared))
+
     def axis(self, length: int) -> 'Axis':
-        """The windows along a side of a picture: as few as there can be, evenly spaced."""
-        side = min(self.tile, length)
-        number = 1 if side == length else math.ceil((length - self.shared) / (side - self.shared))
+        """The windows along a side of a picture, evenly spaced."""
+        side, number = min(self.tile, length), self.number(length)
         return Axis(tuple(round(i * (length - side) / max(number - 1, 1)) for i in range(number)), side)
 
 

@@ -149,7 +149,7 @@ def shape_of(info: dict, loader: LoadTile | None = None) -> tuple[int, int]:
         DataError: it can't be read.
     """
     if info.get('height') and info.get('width'):
-        return info['height'], info['width']
+        return int(info['height']), int(info['width'])
     path = info['img_path']
     if is_tiff(path):
         with open_tiff(path) as tiff:

@@ -7,6 +7,7 @@ import numpy as np
 from mmengine.logging import print_log
 
 from ..errors import ConfigError, DataError
+from ..limits import TILES
 from .cutting import Window, cut_objects
 from .map_drawing import BACKGROUND, meet
 from .tile_grid import DEFAULT_OVERLAP, Grid, Tiling
@@ -99,6 +100,9 @@ class Tiled:
             yield dict(info, tile=(0, 0, side, side), picture_shape=(side, side)), False
             return
         height, width = shape
+        if (number := self.tiling.number(height) * self.tiling.number(width)) > TILES.value:
+            raise DataError(f'{info["img_path"]}: {width} × {height} pixels are {number} tiles, and {TILES.value} are '
+                            f'allowed ({TILES.way_out}): take larger ones, or less overlap')
         grid = Grid.of(self.tiling, height, width)
         windows = [grid.window(row, column) for row in range(len(grid.rows)) for column in range(len(grid.columns))]
         parts = [dict(info, tile=window, picture_shape=shape, height=window[3], width=window[2]) for window in windows]

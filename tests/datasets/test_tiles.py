@@ -140,6 +140,14 @@ def test_a_picture_of_another_size_than_annotated_is_named(coco, tmp_path):
         tiles[0]
 
 
+def test_sizes_that_are_none_are_refused_at_once(coco, tmp_path):
+    content = json.loads((tmp_path / 'a.json').read_text())
+    content['images'][0].update(width=2**30, height=2**30)
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r'1\..*1073741824 × 1073741824 pixels are \d+ tiles, and 1000000 are allowed'):
+        coco(tile=32)
+
+
 @pytest.mark.parametrize(('settings', 'message'), [
     (dict(tile=31), 'tile must be a whole number of pixels, 32 or more, got 31'),
     (dict(tile=32, tile_overlap=0.6), 'tile_overlap must be a share of the tile'),

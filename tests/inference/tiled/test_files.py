@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from mmvision_mamba.datasets.georeference import Georeference
+from mmvision_mamba.datasets.georeference import KEYS, SCALE, TIEPOINTS, Georeference
 from mmvision_mamba.datasets.label_maps import read_segment_map, segment_map
-from mmvision_mamba.inference.tiled.files import write_geojson, write_png, write_tiff
+from mmvision_mamba.inference.tiled.files import write_geojson, write_label_geojson, write_png, write_tiff
 from mmvision_mamba.inference.tiled.instances import Instance
 from mmvision_mamba.inference.tiled.segmentor import LabelFile
 
@@ -46,3 +46,21 @@ def test_a_box_without_a_mask_is_a_polygon(tmp_path):
 def test_no_instances_are_a_file_all_the_same(tmp_path):
     write_geojson(tmp_path / 'a.geojson', [], [], Georeference({}))
     assert json.loads((tmp_path / 'a.geojson').read_text()) == dict(type='FeatureCollection', features=[])
+
+
+@pytest.mark.parametrize('placed', [True, False])
+def test_the_areas_of_a_map_are_polygons(tmp_path, placed):
+    """In ground coordinates, or in pixels where the picture has none."""
+    labels = LabelFile(tmp_path / 'labels', (3, 4), np.uint8)
+    labels.write(0, np.array([[1, 1, 1, 255], [1, 0, 1, 255], [1, 1, 1, 255]], np.uint8))
+    place = Georeference({SCALE: (2., 2., 0.), TIEPOINTS: (0., 0., 0., 100., 50., 0.),
+                          KEYS: (1, 1, 0, 1, 3072, 0, 1, 32633)}) if placed else None
+    write_label_geojson(tmp_path / 'a.geojson', labels, [dict(id=4, name='x'), dict(id=5, name='y')], [255], place)
+    content = json.loads((tmp_path / 'a.geojson').read_text())
+    hole, around = content['features']
+    assert ('crs' in content) == placed and hole['properties'] == dict(category_id=4, category='x')
+    outer, inner = around['geometry']['coordinates']
+    corners = {(100, 50), (106, 50), (106, 44), (100, 44)} if placed else {(0, 0), (3, 0), (3, 3), (0, 3)}
+    assert {tuple(point) for point in outer} == corners and len(inner) == 5
+    assert hole['geometry']['coordinates'][0] != inner  # the same corners, the other way round
+    assert {tuple(point) for point in hole['geometry']['coordinates'][0]} == {tuple(point) for point in inner}
