@@ -7,14 +7,13 @@ from typing import Any
 import torch.nn as nn
 import torch.nn.functional as F
 from timm.layers import create_classifier
-from timm.models import adapt_input_conv
 from torch import Tensor
 
 from ..checkpoints.loaded import renamed
 from ..checkpoints.reading import extract_state_dict, read_checkpoint
 from ..errors import ConfigError
 from ..limits import PARAMETERS
-from .family import FIRST_CONV, LARGEST_SIDE, got, is_real, is_whole, resolve_arch
+from .family import LARGEST_SIDE, got, is_real, is_whole, resolve_arch
 from .mambavision import MambaVision, init_linear
 from .weights import load_weights
 
@@ -177,9 +176,6 @@ class MambaVisionClassifier(MambaVision):
                 'and to be trained')
             state = {k: v for k, v in state.items() if not k.startswith('head.')}
             missing_ok = ('head.',)
-        weight = state.get(f'{FIRST_CONV}.weight')
-        if weight is not None and weight.ndim == 4 and weight.shape[1] == 3 != self.in_chans:
-            state[f'{FIRST_CONV}.weight'] = adapt_input_conv(self.in_chans, weight)
         load_weights(self, state, path, missing_ok)
 
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 
 import torch.nn as nn
+from timm.models import adapt_input_conv
 from torch import Tensor
 
 from ..checkpoints.loaded import check_loaded, copyable, own_names, renamed
@@ -22,8 +23,9 @@ def load_pretrained(backbone: nn.Module, path: str | os.PathLike, prefix: str | 
     """Load weights into a MambaVision, and log in one line which keys were loaded, kept and dropped.
 
     `outnorm*` may be missing (ImageNet files have none: kept as initialised), `norm.*`, `head.*` and stages that
-    `out_indices` leaves unbuilt may be there (dropped). Anything else that is missing, unexpected or of another shape
-    is an error, and nothing is loaded.
+    `out_indices` leaves unbuilt may be there (dropped); weights for RGB start a model of other bands, see
+    `start_other_bands`. Anything else that is missing, unexpected or of another shape is an error, and nothing is
+    loaded.
 
     Args:
         backbone: a MambaVision.
@@ -40,7 +42,8 @@ def load_weights(backbone: nn.Module, state: dict[str, Tensor], path: str | os.P
                  may_lack: tuple[str, ...] = ()) -> None:
     """As `load_pretrained`, from a state dict that `path` held; keys that begin with `may_lack` may be missing too."""
     expected = backbone.state_dict()
-    state = renamed(state, expected)
+    state = dict(renamed(state, expected))
+    adapted = start_other_bands(state, expected)
     built = len(backbone.levels)  # type: ignore[arg-type]
     unbuilt = tuple(f'levels.{i}.' for i in range(built, 4)) + (f'levels.{built - 1}.downsample.',) * (built < 4)
     dropped = {k for k in state if k not in expected and (k.startswith(('norm.', 'head.', 'outnorm', *unbuilt)))}
@@ -64,6 +67,7 @@ def load_weights(backbone: nn.Module, state: dict[str, Tensor], path: str | os.P
     backbone.load_state_dict({k: v for k, v in state.items() if k in expected}, strict=False)
     check_loaded(backbone, state, str(path))
     _logger().info(f'backbone weights from {path}: {len(set(expected) & set(state))} tensors loaded'
+                   + (f'; {adapted}' if adapted else '')
                    + (f'; kept as initialised: {shortened(sorted(kept), 6)}' if kept else '')
                    + (f'; dropped: {shortened(sorted(dropped), 6)}' if dropped else ''))
 
@@ -115,6 +119,28 @@ def load_fitting(model: nn.Module, checkpoint: dict, name: str) -> None:
     state = {k: v for k, v in state.items() if k not in expected or expected[k].shape == v.shape}  # an optional head's
     model.load_state_dict(state, strict=False)
     check_loaded(model, state, name)
+
+
+def start_other_bands(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> str | None:
+    """Let weights for RGB start a model of other bands: its first convolution is repeated and scaled as timm does it.
+
+    Args:
+        state: changed in place.
+        expected: the model's own weights.
+
+    Returns:
+        A phrase for the log; None where nothing was to be done.
+    """
+    wanted = next((tensor for key, tensor in expected.items() if key.endswith(f'{FIRST_CONV}.weight')), None)
+    if wanted is None or wanted.ndim != 4:
+        return None
+    bands, note = wanted.shape[1], None
+    for key, weight in state.items():
+        if key.endswith(f'{FIRST_CONV}.weight') and isinstance(weight, Tensor) and weight.ndim == 4 \
+                and weight.shape[1] == 3 != bands and copyable(weight, wanted):
+            state[key] = adapt_input_conv(bands, weight)
+            note = f'{key}, of 3 bands, repeated and scaled for {bands}' if bands > 1 else f'{key}, of 3 bands, summed'
+    return note
 
 
 def _of_another_kind(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> set[str]:

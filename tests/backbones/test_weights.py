@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 from mmvision_mamba import MambaVision, MM_mamba_vision
 from mmvision_mamba.backbones.weights import check_fit, load_pretrained
@@ -25,7 +26,6 @@ WRAPPINGS = {
 
 @pytest.mark.parametrize('wrapping', WRAPPINGS)
 def test_every_wrapping(wrapping, tmp_path, caplog):
-    from mmengine.logging import MMLogger
     path = tmp_path / 'weights.pth.tar'
     torch.save(WRAPPINGS[wrapping](imagenet_state()), path)
     model = MambaVision(SMALL, init_cfg=dict(type='Pretrained', checkpoint=str(path)))
@@ -124,7 +124,7 @@ def test_a_file_without_weights(tmp_path):
         model.init_weights()
 
 
-@pytest.mark.parametrize(('file_channels', 'channels'), [(3, 4), (3, 1), (6, 3)])
+@pytest.mark.parametrize(('file_channels', 'channels'), [(3, 4), (6, 3), (4, 1)])
 def test_weights_for_other_channels_are_named_in_two_lines(file_channels, channels, tmp_path):
     """Of a backbone's file and of a whole model's, as train, test, infer and export check them."""
     state = MambaVision(dict(SMALL, in_channels=file_channels)).state_dict()
@@ -132,12 +132,35 @@ def test_weights_for_other_channels_are_named_in_two_lines(file_channels, channe
     backbone = MambaVision(dict(SMALL, in_channels=channels))
     whole = torch.nn.ModuleDict(dict(backbone=backbone))
     key = 'patch_embed.conv_down.0.weight'
-    for check in (lambda: load_pretrained(backbone, tmp_path / 'weights.pth'),
-                  lambda: check_fit(whole, {f'backbone.{k}': v for k, v in state.items()}, 'weights.pth'),
-                  lambda: check_fit(whole, {f'backbone.{k}': v for k, v in state.items()}, 'weights.pth', False)):
+    checks = [lambda: check_fit(whole, {f'backbone.{k}': v for k, v in state.items()}, 'weights.pth'),
+              lambda: check_fit(whole, {f'backbone.{k}': v for k, v in state.items()}, 'weights.pth', False)]
+    if file_channels != 3:  # those start any other number
+        checks.append(lambda: load_pretrained(backbone, tmp_path / 'weights.pth'))
+    for check in checks:
         with pytest.raises(CheckpointError) as error:
             check()
         first, second = str(error.value).splitlines()
         assert 'weights.pth does not fit' in first and key in first
         assert f'is (8, {file_channels}, 3, 3) in the file and (8, {channels}, 3, 3) in the model' in first
         assert f'arch.in_channels={file_channels}' in second and '--no-pretrained' in second
+
+
+@pytest.mark.parametrize('bands', [1, 2, 4, 12])
+def test_weights_for_red_green_and_blue_start_other_bands(bands, tmp_path, caplog):
+    """As in timm; the log says so in its one line."""
+    state, key = imagenet_state(), 'patch_embed.conv_down.0.weight'
+    torch.save(state, tmp_path / 'weights.pth')
+    backbone = MambaVision(dict(SMALL, in_channels=bands))
+    forget_earlier_runs()
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        with caplog.at_level(logging.INFO):
+            load_pretrained(backbone, tmp_path / 'weights.pth')
+    finally:
+        logger.removeHandler(caplog.handler)
+    found, rgb = backbone.state_dict()[key], state[key]
+    expected = rgb.sum(1, keepdim=True) if bands == 1 else torch.stack(
+        [rgb[:, i % 3] for i in range(bands)], 1) * 3 / bands
+    torch.testing.assert_close(found, expected)
+    assert f'{key}, of 3 bands, {"summed" if bands == 1 else f"repeated and scaled for {bands}"}' in caplog.text

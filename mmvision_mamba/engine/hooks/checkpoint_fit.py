@@ -2,7 +2,7 @@
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from ...backbones.weights import check_fit, drop_other_shapes
+from ...backbones.weights import check_fit, drop_other_shapes, start_other_bands
 from ...errors import CheckpointError
 from ...printable import shown
 from ..models import bare_model
@@ -13,7 +13,7 @@ class CheckpointFitHook(Hook):
     """Raises CheckpointError before a checkpoint that doesn't fit the model is loaded.
 
     With `strict=False`, for training that starts from the checkpoint, its classes may differ: the hook drops the heads'
-    tensors of another shape, and the log names them.
+    tensors of another shape, and the log names them. Weights for RGB start a model of other bands.
 
     Args:
         strict: whether the checkpoint must hold every parameter of the model, as for testing and resuming. False:
@@ -29,6 +29,9 @@ class CheckpointFitHook(Hook):
         model = bare_model(runner.model)
         # mmengine 0.10.7 has no seam here: hooks are not told which file they are given the contents of.
         path = runner._load_from
+        if not self.strict and (adapted := start_other_bands(checkpoint.get('state_dict', checkpoint),
+                                                             model.state_dict())):
+            runner.logger.info(f'{path}: {adapted}')
         check_fit(model, checkpoint, path or 'the latest checkpoint', self.strict)
         if self.strict and runner._test_loop is not None:
             _compare_classes(runner, checkpoint, path)
