@@ -94,7 +94,7 @@ def _decoding_problem(content: bytes, known: Format, header: Header) -> str | No
             return None if header.fits(image.height, image.width) else wrong_size(image.height, image.width)
     except UnidentifiedImageError:  # broken, or a format that this Pillow was built without
         try:
-            return None if decoded_by_opencv(content) is not None else 'the image is damaged'
+            return None if decoded_by_opencv(content) is not None else header.refused or 'the image is damaged'
         except (DataError, MemoryError) as e:
             return str(e)
     except MemoryError:

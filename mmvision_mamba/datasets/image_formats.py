@@ -316,6 +316,9 @@ def _tiff(content: bytes) -> Header:
     depth = max(3, largest[_SAMPLES]) * -(-largest[_BITS] // 8)
     kind = {2: 'signed numbers', 3: 'floats'}.get(largest[_KIND], 'numbers' if largest[_BITS] > 16 else '')
     refused = too_wide(f'{kind} of {largest[_BITS]} bits') if kind else ''
+    if largest[_SAMPLES] > 4:
+        refused = (f'it has {largest[_SAMPLES]} bands, and red, green and blue are read: name those that a model '
+                   'takes in custom_data.bands')
     if largest[_COLOURS] == 0 and largest[_BITS] > 8:
         refused = refused or 'its values of more than 8 bits have 0 as white, which not every decoder heeds: save it ' \
                              'with 0 as black'

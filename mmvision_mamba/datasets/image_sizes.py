@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from ..errors import UserError
 from .image_files import open_file_picture
 from .mask_values import is_lossy
+from .tiff_windows import is_tiff, open_tiff
 
 _EXIF_ORIENTATION = 0x0112  # its values 5 to 8: turned by 90°
 _WIDTH, _HEIGHT = 256, 257  # tags of a TIFF
@@ -50,8 +52,25 @@ def upright_size(path: str) -> tuple[int, int]:
 
 @functools.lru_cache(2**20)  # a run reads its annotations several times
 def _upright_size(path: str, *_: int) -> tuple[int, int]:
-    with open_file_picture(path) as image:
-        try:
-            return picture_sizes(image).upright
-        except Exception:  # a broken EXIF header
-            return image.size
+    try:
+        with open_file_picture(path) as image:
+            try:
+                return picture_sizes(image).upright
+            except Exception:  # a broken EXIF header
+                return image.size
+    except OSError:
+        if (sizes := tiff_sizes(path)) is None:
+            raise
+        return sizes.upright
+
+
+def tiff_sizes(path: str) -> Sizes | None:
+    """The sizes of a TIFF of any number of bands, of which Pillow knows few; None where it is none.
+    """
+    if not is_tiff(path):
+        return None
+    try:
+        with open_tiff(path) as tiff:
+            return Sizes((tiff.width, tiff.height), (tiff.width, tiff.height))
+    except UserError:  # it is broken, or tifffile is not installed
+        return None

@@ -15,7 +15,6 @@ from mmengine.registry import TRANSFORMS
 from ..errors import DataError
 from ..limits import OBJECTS, PIXELS
 from ..printable import shown
-from ..text import class_name
 from .coco_masks import masks_problem
 from .image_files import (
     file_content,
@@ -77,7 +76,7 @@ class CheckedLoadImageFromFile(LoadImageFromFile):
         except OSError as e:
             problem = f'the file cannot be read ({e.strerror or e})'
         else:
-            problem = image_problem(content)
+            problem = self.problem(content)
             if not problem:
                 image, problem = self.decode(content)
             if not problem and (size := annotated_size(results)):
@@ -119,6 +118,10 @@ class CheckedLoadImageFromFile(LoadImageFromFile):
                 return stored, None
         return image, (f'the image is {image.shape[1]} × {image.shape[0]} pixels, its annotations are for '
                        f'{shown(size[1], 40)} × {shown(size[0], 40)}')
+
+    def problem(self, content: bytes, quick: bool = True) -> str | None:
+        """Problem of a file's content that shows before `decode`, see `image_problem`."""
+        return image_problem(content, quick)
 
     def decode(self, content: bytes, flag: str | None = None) -> tuple[np.ndarray | None, str | None]:
         """(image, None) or (None, problem) of a file's content; `flag` is the loader's `color_type` by default."""
@@ -316,17 +319,6 @@ class CheckedResize(BaseTransform):
 
     def __repr__(self) -> str:
         return repr(self.resize)
-
-
-def image_loader(dataset: dict) -> CheckedLoadImageFromFile | None:
-    """The loader of images in the pipeline of a data set's config; None where it has another class."""
-    for step in dataset.get('pipeline') or ():
-        if isinstance(step, dict) and class_name(step.get('type')) in ('LoadImageFromFile', 'CheckedLoadImageFromFile'):
-            try:
-                return CheckedLoadImageFromFile(**{key: value for key, value in step.items() if key != 'type'})
-            except TypeError:  # an unknown argument: building the pipeline says it best
-                return None
-    return None
 
 
 def known_labels(cfg) -> range | None:

@@ -1,7 +1,7 @@
 """Windows of a TIFF read one by one: only the tiles or strips that a window touches are decoded. Needs tifffile."""
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -16,6 +16,8 @@ from .image_formats import jpeg_markers, too_wide
 from .tiff_directories import number
 
 STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # the last two are BigTIFF
+BAND_TYPES = ('uint8', 'uint16', 'int16', 'float32')  # of values that are read as they are
+_NODATA, _ORIENTATION = 42113, 274  # tags
 _KEPT = 2**27  # bytes of decoded tiles or strips: neighbouring windows share them
 _SPARSEST = 100  # times as many pixels as the file has tiles of: the others were left out of it
 _GREY, _RGB, _YCBCR = 1, 2, 6  # photometric interpretations
@@ -36,27 +38,31 @@ def is_tiff(path: str | os.PathLike) -> bool:
 
 
 class TiffWindows:
-    """The first picture of a TIFF or BigTIFF file: grey or RGB, 8 or 16 bits, tiled or in strips.
+    """The first picture of a TIFF or BigTIFF file, tiled or in strips: grey or RGB, 8 or 16 bits; or some of its bands.
 
     Args:
         file: open for reading bytes.
-        name: of it, for errors.
+        name: of it, for errors; '' where the caller names it.
+        numbers: of the bands to read, from 1, of any number of bands and a type in `BAND_TYPES`. Default: the picture
+            is grey or in colour, and all are read.
 
     Attributes:
         height, width: in pixels.
         georeference: without tags where the file has none.
-        problem: why no windows can be read: it has other colours or values, is turned, compressed in another way than
-            `_COMPRESSIONS`, or in pieces of more bytes than `limits.PIXELS`. None: they can.
+        bands, dtype: how many there are, and the type of their values, such as 'uint16'.
+        nodata: the value that stands for no data, in GDAL's tag. None: the file names none.
+        problem: why no windows can be read: it has other colours or values, or no such band, is turned, compressed in
+            another way than `_COMPRESSIONS`, or in pieces of more bytes than `limits.PIXELS`. None: they can.
 
     Raises:
         DataError: it is broken.
         MissingExtraError: tifffile is not installed; raised by `read` where a compression needs imagecodecs.
     """
 
-    def __init__(self, file, name: str):
+    def __init__(self, file, name: str, numbers: Sequence[int] | None = None):
         require('reading windows of a TIFF', 'geo', 'tifffile')
         import tifffile
-        self.name = name
+        self.name, self.numbers = name, numbers
         try:
             self._file = tifffile.TiffFile(file, name='picture')  # its own name is a number
             page: Any = self._file.pages[0]
@@ -65,37 +71,59 @@ class TiffWindows:
         except Exception as error:  # tifffile may raise anything for a broken file
             raise self._broken(error) from None
         self._page, self.height, self.width = page, int(page.imagelength), int(page.imagewidth)
+        self.bands, self.dtype, self.nodata = int(page.samplesperpixel), str(page.dtype), _nodata_of(page)
         if page.imagedepth != 1 or self.height < 1 or self.width < 1:
             raise self._broken(ValueError(f'{self.width} × {self.height} pixels in {page.imagedepth} planes'))
         self.problem = self._problem()
         if self.problem is None and not self._is_whole():
             raise self._broken(ValueError('it is truncated'))
-        self._dtype = None if page.dtype is None else page.dtype.newbyteorder(self._file.byteorder)
+        self._stored = None if page.dtype is None else page.dtype.newbyteorder(self._file.byteorder)
         self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
         self._kept = 0  # bytes of these
 
     def _problem(self) -> str | None:
-        page = self._page
-        kind, samples = int(page.photometric), int(page.samplesperpixel)
-        turned = page.tags.get(274)
-        if page.dtype not in (np.uint8, np.uint16) or page.bitspersample not in (8, 16):
-            return too_wide(f'{page.dtype}, {page.bitspersample} bits')
-        if kind not in (_GREY, _RGB) and not (kind == _YCBCR and page.compression == _JPEG):
-            return (f'its colours are {getattr(page.photometric, "name", kind)}, and windows of grey or RGB are read: '
-                    'convert it')
-        if samples not in ((1, 2) if kind == _GREY else (3, 4)):
-            return f'it has {samples} bands, and 3 are read: save those of red, green and blue'
+        page, turned = self._page, self._page.tags.get(_ORIENTATION)
+        if problem := self._problem_of_values():
+            return problem
         if turned is not None and turned.value != 1:
             return f'its tag Orientation, {int(turned.value)}, says that it is turned: save it upright'
         if page.compression not in _COMPRESSIONS:
             return (f'it is compressed by {getattr(page.compression, "name", page.compression)}, and windows of LZW, '
                     'Deflate, Zstandard, JPEG and the like are read: save it so')
         rows, columns, *_ = self._layout()
-        size = rows * columns * (samples if page.planarconfig == 1 else 1) * page.dtype.itemsize
+        size = rows * columns * (self.bands if page.planarconfig == 1 else 1) * page.dtype.itemsize
         if not self._is_plain() and size > PIXELS.value:
             return (f'its pixels are compressed in pieces of {size} bytes, and {PIXELS.value} are allowed '
                     f'({PIXELS.way_out}): save it in tiles')
         return None
+
+    def _problem_of_values(self) -> str | None:
+        page, kind = self._page, int(self._page.photometric)
+        if self.numbers is None:
+            if page.dtype not in (np.uint8, np.uint16) or page.bitspersample not in (8, 16):
+                return too_wide(f'{page.dtype}, {page.bitspersample} bits')
+        elif self.dtype not in BAND_TYPES or page.bitspersample != 8 * page.dtype.itemsize:
+            return (f'its values are {page.dtype}, {page.bitspersample} bits, and bands of {", ".join(BAND_TYPES)} are '
+                    'read: save it so')
+        if kind not in (_GREY, _RGB) and not (kind == _YCBCR and page.compression == _JPEG):
+            return (f'its colours are {getattr(page.photometric, "name", kind)}, and windows of grey or RGB are read: '
+                    'convert it')
+        if self.numbers is None:
+            return None if self.bands in ((1, 2) if kind == _GREY else (3, 4)) else \
+                f'it has {self.bands} bands, and 3 are read: save those of red, green and blue, or see ' \
+                'custom_data.bands'
+        if max(self.numbers) <= self.bands:
+            return None
+        if self.bands == 1 and self._has_pages():
+            return ('its further bands are pages of their own: save all in one page, with tifffile by '
+                    "photometric='minisblack', planarconfig='separate'")
+        return no_such_band(max(self.numbers), self.bands)
+
+    def _has_pages(self) -> bool:
+        try:
+            return self._file.pages[1] is not None
+        except Exception:  # there is none, or it is broken
+            return False
 
     def _is_whole(self) -> bool:
         """Whether the file is long enough for its pixels: a header alone can announce any number of them."""
@@ -136,30 +164,38 @@ class TiffWindows:
                 raise MissingExtraError(f'a TIFF with the compression {self._page.compression.name}', 'geo') from None
             raise self._broken(error) from None
 
+    @property
+    def _read(self) -> list[int]:
+        """The samples that are read, counted from 0."""
+        return list(range(self.bands)) if self.numbers is None else [number - 1 for number in self.numbers]
+
     def _rows(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-        samples, size = self._page.samplesperpixel, self._dtype.itemsize
-        window = np.empty((height, width, samples), self._dtype.newbyteorder('='))
+        samples, size, stored, chosen = self.bands, self._stored.itemsize, self._stored, self._read
+        window = np.empty((height, width, len(chosen)), stored.newbyteorder('='))
         for row in range(height):
             self._file.filehandle.seek(self._page.dataoffsets[0] + ((y + row) * self.width + x) * samples * size)
             content = self._file.filehandle.read(width * samples * size)
-            window[row] = np.frombuffer(content, self._dtype).reshape(width, samples)
+            window[row] = np.frombuffer(content, stored).reshape(width, samples)[:, chosen]
         return window
 
     def _pieces(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-        page = self._page
+        page, chosen = self._page, self._read
         apart = page.planarconfig != 1
         rows, columns, down, across = self._layout()
-        window = np.zeros((height, width, page.samplesperpixel), page.dtype)
-        for plane in range(page.samplesperpixel if apart else 1):
+        # What is left out of a file has no data.
+        empty = 0 if self.numbers is None or self.nodata is None else self.nodata
+        window = np.full((height, width, len(chosen)), empty, page.dtype)
+        for at, plane in enumerate(chosen if apart else [0]):
             for i in range(y // rows, -(-(y + height) // rows)):
                 for j in range(x // columns, -(-(x + width) // columns)):
                     piece = self._piece((plane * down + i) * across + j)
                     if piece is None:
-                        continue  # left out of the file: zeros
+                        continue
                     top, left = max(i * rows, y), max(j * columns, x)
                     part = piece[top - i * rows:y + height - i * rows, left - j * columns:x + width - j * columns]
                     place = window[top - y:top - y + part.shape[0], left - x:left - x + part.shape[1]]
-                    place[..., slice(plane, plane + 1) if apart else slice(None)] = part[:place.shape[0]]
+                    part = part[:place.shape[0]]
+                    place[..., slice(at, at + 1) if apart else slice(None)] = part if apart else part[..., chosen]
         return window
 
     def _piece(self, index: int) -> np.ndarray | None:
@@ -195,12 +231,30 @@ class TiffWindows:
             raise ValueError(f'a tile of {columns} × {rows} pixels is another JPEG')
 
     def _broken(self, error: Exception) -> DataError:
-        return DataError(f'{self.name}: the TIFF is damaged ({shown(error, 200) or type(error).__name__})')
+        place = f'{self.name}: ' if self.name else ''
+        return DataError(f'{place}the TIFF is damaged ({shown(error, 200) or type(error).__name__})')
+
+
+def no_such_band(number: int, bands: int) -> str:
+    """What is said of a file that has fewer bands than one of the numbers."""
+    return f'it has {bands} band{"s" * (bands != 1)}, and band {number} is to be read: name others in custom_data.bands'
+
+
+def _nodata_of(page) -> float | None:
+    """The value in GDAL's tag of a page, one of those that its type has; None: there is none, or it is no value."""
+    tag = page.tags.get(_NODATA)
+    with suppress(AttributeError, ValueError, OverflowError, TypeError), np.errstate(over='ignore'):
+        value = float(tag.value)
+        if page.dtype.kind == 'f':
+            return float(page.dtype.type(value))
+        limits = np.iinfo(page.dtype)
+        return value if value == int(value) and limits.min <= value <= limits.max else None
+    return None
 
 
 @contextmanager
-def open_tiff(path: str | os.PathLike) -> Iterator[TiffWindows]:
-    """The windows of a regular file.
+def open_tiff(path: str | os.PathLike, numbers: Sequence[int] | None = None) -> Iterator[TiffWindows]:
+    """The windows of a regular file, of all its bands or those of some numbers; see `TiffWindows`.
 
     Raises:
         DataError: it can't be opened; see `TiffWindows`.
@@ -210,7 +264,7 @@ def open_tiff(path: str | os.PathLike) -> Iterator[TiffWindows]:
     except OSError as error:
         raise DataError(f'{path}: can not be read ({error.strerror or error})') from None
     with file:
-        yield TiffWindows(file, str(path))
+        yield TiffWindows(file, str(path), numbers)
 
 
 def as_bgr(window: np.ndarray) -> np.ndarray:

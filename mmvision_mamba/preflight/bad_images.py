@@ -10,7 +10,8 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
 
 from ..datasets.image_files import file_content, image_problem
-from ..datasets.loading import CheckedLoadImageFromFile, annotated_size, image_loader
+from ..datasets.image_loader import image_loader
+from ..datasets.loading import CheckedLoadImageFromFile, annotated_size
 from ..errors import DataError
 from .datasets import SPLITS, build_without_pipeline, datasets_of, loads_seg_maps
 from .image_sizes import unlike_masks
@@ -43,7 +44,7 @@ def bad_images(dataset: BaseDataset, seg_maps: bool = True,
             if loader is None or path in maps:
                 return image_problem(file_content(path, backend_args), quick=False)
             content = file_content(path, backend_args)
-            if problem := image_problem(content, quick=False):
+            if problem := loader.problem(content, quick=False):
                 return problem
             image, problem = loader.decode(content)
             for size in () if problem else annotated.get(path, ()):

@@ -3,7 +3,7 @@ import os.path as osp
 from collections.abc import Sequence
 
 from ..datasets.image_files import darkness, file_content, range_of_16_bits
-from ..datasets.loading import image_loader
+from ..datasets.image_loader import image_loader
 from ..processes import warn_once
 
 _SAMPLE = 8  # images of a data set that are looked at

@@ -9,7 +9,7 @@ from mmengine.dataset import BaseDataset
 
 from ..datasets.folders import missing_files
 from ..datasets.formats import file_of
-from ..datasets.loading import image_loader
+from ..datasets.image_loader import image_loader
 from ..datasets.problems import Problem
 from ..datasets.usage import Usage, built_usage
 from ..errors import DataError

@@ -7,7 +7,7 @@ from mmengine import Config
 from mmengine.dataset import BaseDataset, Compose
 
 from ..datasets.folders import is_leftover
-from ..datasets.loading import image_loader
+from ..datasets.image_loader import image_loader
 from ..datasets.mask_values import LOSSY
 from ..errors import ConfigError, DataError
 from ..processes import warn_once

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..datasets.image_files import open_file_picture, open_picture
 from ..datasets.image_formats import jpeg_markers, read_header
-from ..datasets.image_sizes import Sizes, picture_sizes
+from ..datasets.image_sizes import Sizes, picture_sizes, tiff_sizes
 from ..files import open_file
 from ..printable import shown
 from ..processes import warn_once
@@ -22,7 +22,7 @@ SAMPLE = 24  # images of an annotation file that are looked at
 
 
 def sizes_of(path: str, loader: 'CheckedLoadImageFromFile | None' = None) -> Sizes | None:
-    """The sizes of an image on the local file system; None where it is no image that Pillow takes.
+    """The sizes of an image on the local file system; None where it is no image that Pillow takes, and no TIFF.
 
     Args:
         path: of its file.
@@ -36,7 +36,7 @@ def sizes_of(path: str, loader: 'CheckedLoadImageFromFile | None' = None) -> Siz
             sizes = sizes._replace(upright=_turned_by(loader, path, sizes.stored))
         return sizes
     except Exception:  # Pillow's plug-ins may raise anything
-        return None
+        return tiff_sizes(path) if path else None
 
 
 def _turns(loader: 'CheckedLoadImageFromFile | None') -> bool:

@@ -1,0 +1,119 @@
+"""Bands of image files: as they are stored, by number, with what is missing filled, and what is wrong named."""
+import cv2
+import numpy as np
+import pytest
+
+from mmvision_mamba.datasets import bands
+from mmvision_mamba.datasets.band_loading import LoadImageFromFile
+from mmvision_mamba.errors import ConfigError, DataError
+
+from ..helpers.bands import write_tiff
+
+RNG = np.random.default_rng(0)
+
+
+def image(dtype, count=6, size=(37, 53)):
+    return (RNG.random((*size, count)) * 200).astype(dtype)
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.int16, np.float32])
+@pytest.mark.parametrize('options', [
+    dict(), dict(planarconfig='separate'), dict(tile=(16, 32), compression='zlib'), dict(byteorder='>'),
+    dict(planarconfig='separate', tile=(16, 16), compression='zlib'), dict(rowsperstrip=5, compression='zlib'),
+    dict(bigtiff=True)], ids=str)
+def test_bands_of_a_tiff_are_as_stored(dtype, options, tmp_path):
+    stored = image(dtype)
+    write_tiff(tmp_path / 'a.tif', stored, **options)
+    values, nodata, kind = bands.read_bands((tmp_path / 'a.tif').read_bytes(), [6, 1, 3])
+    assert values.dtype == dtype and np.array_equal(values, stored[..., [5, 0, 2]])
+    assert nodata is None and str(kind) == f'6 bands of {np.dtype(dtype)}'
+
+
+@pytest.mark.parametrize(('suffix', 'stored'), [
+    ('.png', image(np.uint16, 1)[..., 0]), ('.png', image(np.uint16, 3)), ('.png', image(np.uint8, 4)),
+    ('.tif', image(np.uint16, 1)[..., 0])])
+def test_other_files_have_red_first(suffix, stored, tmp_path):
+    path = tmp_path / f'a{suffix}'
+    assert cv2.imwrite(str(path), stored)
+    expected = stored[..., None] if stored.ndim == 2 else stored[..., [2, 1, 0, 3][:stored.shape[2]]]
+    count = expected.shape[2]
+    values, _, kind = bands.read_bands(path.read_bytes(), range(count, 0, -1))
+    assert kind.bands == count and np.array_equal(values, expected[..., ::-1])
+
+
+def test_what_is_missing_takes_the_fill(tmp_path):
+    stored = image(np.float32, 2)
+    stored[0, 0, 0], stored[1, 1, 1], stored[2, 2] = np.nan, np.inf, -9999
+    write_tiff(tmp_path / 'a.tif', stored, nodata=-9999)
+    loaded = LoadImageFromFile([2, 1], fill=[5., 7.]).read(tmp_path / 'a.tif')
+    expected = stored[..., ::-1].copy()
+    expected[0, 0, 1], expected[1, 1, 0], expected[2, 2] = 7, 5, (5, 7)
+    assert loaded.dtype == np.float32 and np.array_equal(loaded, expected)
+    write_tiff(tmp_path / 'b.tif', image(np.uint16, 2), nodata='nan')  # which no whole number is
+    assert np.array_equal(LoadImageFromFile([1]).read(tmp_path / 'b.tif')[..., 0],
+                          bands.read_bands((tmp_path / 'b.tif').read_bytes(), [1])[0][..., 0])
+
+
+def test_tiles_that_a_file_lacks_have_no_data(tmp_path):
+    import tifffile
+    path = tmp_path / 'a.tif'
+    write_tiff(path, np.full((64, 64, 5), 9, np.uint16), nodata=3, tile=(32, 32), compression='zlib')
+    with tifffile.TiffFile(path, mode='r+b') as file:
+        counts = file.pages[0].tags['TileByteCounts']
+        counts.overwrite([0, *counts.value[1:]])
+    values, _, _ = bands.read_bands(path.read_bytes(), [5])
+    assert (values[:32, :32] == 3).all() and (values[32:] == 9).all()
+
+
+@pytest.mark.parametrize(('stored', 'options', 'message'), [
+    (image(np.uint16), {}, 'it has 6 bands, and band 7 is to be read'),
+    (image(np.float64), {}, 'its values are float64, 64 bits, and bands of uint8, uint16, int16, float32 are read'),
+    (image(np.uint8, 3), dict(photometric='cielab'), 'its colours are CIELAB'),
+    (image(np.uint8, 7), dict(extratags=[(274, 'H', 1, 6, True)]), 'Orientation, 6, says that it is turned')])
+def test_a_file_that_has_no_such_bands_is_named(stored, options, message, tmp_path):
+    write_tiff(tmp_path / 'a.tif', stored, **options)
+    with pytest.raises(DataError, match=f'a.tif: .*{message}'):
+        LoadImageFromFile([7]).read(tmp_path / 'a.tif')
+
+
+def test_pages_are_no_bands(tmp_path):
+    tifffile = pytest.importorskip('tifffile')
+    tifffile.imwrite(tmp_path / 'a.tif', image(np.uint16).transpose(2, 0, 1), photometric='minisblack')
+    with pytest.raises(DataError, match=r"further bands are pages of their own: .*planarconfig='separate'"):
+        LoadImageFromFile([1, 2]).read(tmp_path / 'a.tif')
+
+
+@pytest.mark.parametrize(('cut', 'message'), [
+    (lambda content: content[:4000], 'truncated|damaged'), (lambda content: b'', 'empty'),
+    (lambda content: b'x' * 99, 'no image|not an')])
+def test_a_broken_file_is_named(cut, message, tmp_path):
+    write_tiff(tmp_path / 'a.tif', image(np.uint16))
+    (tmp_path / 'a.tif').write_bytes(cut((tmp_path / 'a.tif').read_bytes()))
+    with pytest.raises(DataError, match=f'a.tif: .*({message})'):
+        LoadImageFromFile([1]).read(tmp_path / 'a.tif')
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    write_tiff(tmp_path / 'a.tif', image(np.uint8, 3))
+    for settings in (dict(file_bands=4), dict(dtype='uint16')):
+        with pytest.raises(DataError, match=r'a.tif: it has 3 bands of uint8, and the other images have '):
+            LoadImageFromFile([1], **settings).read(tmp_path / 'a.tif')
+
+
+@pytest.mark.parametrize('wrong', [[], [0], [1.5], [True], 'x', list(range(1, 18)), [2**16], None])
+def test_numbers_that_are_none(wrong):
+    with pytest.raises(ConfigError, match=r'custom_data.bands is .*: expected numbers of bands, counted from 1'):
+        bands.checked_numbers(wrong, 'custom_data.bands')
+    with pytest.raises(ConfigError, match='expected three of the bands'):
+        LoadImageFromFile([1, 2, 3], shown=[1, 4, 2])
+
+
+def test_a_picture_is_stretched_and_survives_what_is_missing():
+    values = np.linspace(0, 10_000, 100 * 100, dtype=np.float32).reshape(100, 100, 1).repeat(4, 2)
+    values[..., 3] *= -1
+    values[0, 0] = np.nan
+    picture = bands.as_picture(values, [3, 0, 0])
+    assert picture.dtype == np.uint8 and picture.shape == (100, 100, 3)
+    assert picture[99, 99].tolist() == [0, 255, 255] and picture[50, 0, 1] == pytest.approx(127, abs=2)
+    assert (bands.as_picture(values[..., :1]) == bands.as_picture(values[..., :1])[..., :1]).all()
+    assert not bands.as_picture(np.zeros((4, 5, 2))).any()
