@@ -91,6 +91,11 @@ def resolve_arch(arch: str | Mapping) -> dict:
     return arch
 
 
+def with_channels(arch: str | Mapping, channels: int) -> dict:
+    """An architecture for images of another number of channels, as a dict that a config can hold."""
+    return dict(FAMILY[arch] if isinstance(arch, str) else arch, in_channels=channels)
+
+
 def check_window_size(window_size: int | Sequence[int | None] | None) -> tuple[int | None, int | None]:
     """The windows' sides in stages 3 and 4, None for the whole map. Raises ConfigError for any other `window_size`."""
     pair = tuple(window_size) if isinstance(window_size, Sequence) else (window_size, window_size)

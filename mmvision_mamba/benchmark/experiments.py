@@ -203,7 +203,9 @@ def random_data(kind: str, model: nn.Module, size: tuple[int, int], batch: int, 
     samples = [make(model, size, truth) for _ in range(batch)]
     for sample in samples:
         sample.set_metainfo(dict(img_shape=size, ori_shape=size, pad_shape=size, scale_factor=(1., 1.), flip=False))
-    return dict(inputs=[torch.randint(0, 256, (3, *size), dtype=torch.uint8) for _ in samples], data_samples=samples)
+    channels = next((m.in_channels for m in getattr(model, 'backbone', model).modules() if isinstance(m, nn.Conv2d)), 3)
+    inputs = [torch.randint(0, 256, (channels, *size), dtype=torch.uint8) for _ in samples]
+    return dict(inputs=inputs, data_samples=samples)
 
 
 def _detection_sample(model, size, truth):

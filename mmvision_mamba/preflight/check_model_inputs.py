@@ -94,10 +94,10 @@ def check_normalisation(where: str, model: Mapping, bands: int) -> None:
             raise ConfigError(f'{place}.{key} has {len(values)} values, and {takes}.\nGive {place}.mean and .std one '
                               'value for each band, in the order of the bands in the file')
     if bands not in (1, 3) and mean is not None and len(mean) != 1 and \
-            class_name(preprocessor.get('type')) not in ('SegDataPreProcessor', ''):
+            class_name(preprocessor.get('type')) not in ('SegDataPreProcessor', 'BandPreprocessor', ''):
         raise ConfigError(f'{place}: {preprocessor["type"]} normalises one or three bands, and {takes}.\nSet '
-                          f"{place}.mean=None and {place}.std=None, and normalise in the pipelines "
-                          "(dict(type='Normalize', mean=[…], std=[…], to_rgb=False))")
+                          f'{place}.type=mmvision_mamba.datasets.band_preprocessor.BandPreprocessor, which takes any '
+                          'number of means')
 
 
 def check_test_modes(cfg: Config) -> None:

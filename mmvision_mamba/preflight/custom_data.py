@@ -19,6 +19,7 @@ from ..processes import warn_once
 from ..text import check_names, did_you_mean, shortened
 from . import coco_folder, mask_folder
 from .annotation_files import joined, use_mended_coco
+from .bands import check_bands, use_bands
 from .check_model import class_counts, weights_of_classes
 from .datasets import SPLITS, data_root_advice, datasets_of
 from .given import Given
@@ -47,7 +48,7 @@ class _Found(NamedTuple):
     note: str
 
 
-def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
+def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool = True) -> str | None:
     """Replace `cfg.custom_data` by the classes and paths of the data below `cfg.data_root`.
 
     A value of the data sets, evaluators and heads stays if the user has set it, in the config or on the command line;
@@ -57,9 +58,11 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
         cfg: changed in place: data sets, evaluators, the heads' numbers of classes. Its `custom_data` holds `format`
             (one of `_FORMATS`; None: looked for) and, where the search should not decide, `train`, `val` and `test`:
             an annotation file, a text file of names, or a data set's name as in `formats`. `boxes` says what the boxes
-            of COCO files are, see `convert_boxes`; `colours` which colours of masks stand for the classes; `tile` and
-            the others of `tiles.KEYS`, how pictures are cut.
+            of COCO files are, see `convert_boxes`; `colours` which colours of masks stand for the classes; `bands`
+            which bands of images are read, `shown_bands` which of them pictures show; `tile` and the others of
+            `tiles.KEYS`, how pictures are cut.
         refuse_broken: raise for broken masks now, rather than leave them to later checks. Default: False.
+        builds_model: whether the model is to be built, for which bands are measured; see `use_bands`. Default: True.
 
     Returns:
         Lines that sum up the data, for the user; None if the config has no `custom_data`.
@@ -73,7 +76,8 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
     if not isinstance(cfg.custom_data, dict):
         raise ConfigError(f'custom_data is {shown(cfg.custom_data)!r}: expected a dict, such as dict(format=…)')
     settings = dict(cfg.custom_data)
-    check_names(settings, ('format', *SPLITS, 'boxes', 'colours', *TILES), 'custom_data has no key')
+    check_names(settings, ('format', *SPLITS, 'boxes', 'colours', 'bands', 'shown_bands', *TILES),
+                'custom_data has no key')
     if settings.get('format') not in (None, *_FORMATS):
         raise ConfigError(f"custom_data.format must be one of {', '.join(map(repr, _FORMATS))}, or None to look, got "
                           f"'{shown(settings['format'])}'")
@@ -88,6 +92,7 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
         raise DataError(f'{root}: no such folder{"" if osp.isabs(root) else " in " + os.getcwd()}. Your data: '
                         f'{data_root_advice(cfg)}.\nTo use a trained model without its data, take the config that '
                         'lies in its work directory')
+    check_bands(settings)
     given = Given(cfg)
     for split in SPLITS:  # as good as a file named in custom_data
         for where, _, _ in datasets_of(cfg, split):
@@ -120,7 +125,7 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False) -> str | None:
             head[key] = 0 if key == 'num_stuff_classes' else len(found.classes)
         if weights_of_classes(head) is not None and given(f'{where}.loss_cls.class_weight') is None:
             head['loss_cls']['class_weight'] = [1.0] * len(found.classes) + [0.1]
-    note = found.note + use_tiles(cfg, settings, given)
+    note = found.note + use_bands(cfg, settings, given, builds_model, refuse_broken) + use_tiles(cfg, settings, given)
     cfg.data_root = root
     cfg.pop('custom_data')
     number = len(found.classes)

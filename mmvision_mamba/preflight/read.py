@@ -84,7 +84,7 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
     name_parts(cfg._cfg_dict)
     for note in read_class_names(cfg):
         print_once(note)
-    if find_data and (summary := use_custom_data(cfg, refuse_broken)):
+    if find_data and (summary := use_custom_data(cfg, refuse_broken, 'model' in needs)):
         print_once(summary)
     unwrap_data_roots(cfg)
     return cfg

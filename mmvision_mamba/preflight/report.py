@@ -11,14 +11,15 @@ from mmengine.registry import TRANSFORMS
 from mmengine.utils import ProgressBar
 from torch.utils.data import DataLoader
 
+from ..datasets.band_loading import LoadImageFromFile as LoadBands
 from ..datasets.coco_annotations import file_name
 from ..datasets.coco_files import check_lists
 from ..datasets.image_files import file_content, image_problem, label_map_problem, range_of_16_bits, stretched_labels
+from ..datasets.image_loader import image_loader
 from ..datasets.loading import (
     CheckedAnnotations,
     CheckedLoadImageFromFile,
     annotated_size,
-    image_loader,
     is_coordinate,
     known_labels,
 )
@@ -30,6 +31,7 @@ from ..printable import shown
 from ..text import class_name, shortened
 from . import check_data as checks
 from .annotation_files import Use, annotation_file, coco_uses, image_folder, joined, mends, reads_coco, reads_panoptic
+from .band_report import BandReport, statistics_of
 from .bit_depth import darkness_of
 from .check_classes import check_classes
 from .datasets import build_without_pipeline, datasets_of, loads_seg_maps, metainfo_of
@@ -50,6 +52,7 @@ class DatasetReport:
         usage: what its loader uses, `Usage`. None: not known.
         notes: repairs of its annotation file.
         ignored: names of its categories that are no classes of the config.
+        bands: what its images hold, where bands of them are loaded; `BandReport`. None: they are in colour.
         problems: list of `Problem`.
         tiles: the numbers of images and tiles, as a line. None: it has no tiles.
     """
@@ -59,6 +62,7 @@ class DatasetReport:
         self.contents, self.usage, self.notes, self.problems = Contents(), None, [], []
         self.ignored: list[str] = []
         self.tiles: str | None = None
+        self.bands: BandReport | None = None
 
     def count(self, level: str) -> int:
         return sum(KINDS[problem.kind].level == level for problem in self.problems)
@@ -70,7 +74,7 @@ class DatasetReport:
             where=self.where, type=self.type, path=self.path, images=contents.images, objects=contents.objects,
             crowds=contents.crowds, images_without_objects=contents.empty, classes=dict(contents.classes),
             box_sides=self.box_sides(), tiles=self.tiles, repairs=self.notes, categories_ignored=self.ignored,
-            used=self.usage and dict(
+            **(dict(images_hold=self.bands.as_dict()) if self.bands else {}), used=self.usage and dict(
                 images=self.usage.used_images, objects=self.usage.used_objects, not_used=self.usage.reasons),
             problems=[
                 dict(level=KINDS[p.kind].level, kind=p.kind, where=p.where, detail=p.detail) for p in self.problems])
@@ -93,6 +97,7 @@ class DatasetReport:
             total = max(1, sum(c.classes.values()))
             lines.append('  classes: ' + shortened([
                 f'{name} {n}' if sides else f'{name} {n / total:.1%}' for name, n in c.classes.most_common()], 20))
+        lines += self.bands.lines() if self.bands else []
         if self.usage:
             lines.append(f'  {self.usage.line()}')
         if self.tiles:
@@ -260,10 +265,15 @@ def _check_files(report: DatasetReport, files: list[_File], workers: int) -> Non
     labels = Counter()
     bar = ProgressBar(len(files), file=sys.stderr) if sys.stderr.isatty() and files else None
     ranges, colours = [], {}
-    for problems, counts, values, palette in DataLoader(_DecodedFiles(files), batch_size=None, num_workers=workers):
+    loader = files[0].loader if files else None
+    report.bands = BandReport(loader) if isinstance(loader, LoadBands) else None
+    decoded = DataLoader(_DecodedFiles(files), batch_size=None, num_workers=workers)
+    for problems, counts, values, palette, image in decoded:
         report.problems += [Problem(*problem) for problem in problems]
         labels.update(counts)
         ranges += [values] if values else []
+        if report.bands and image:
+            report.bands.add(*image)
         for value, (colour, path) in palette.items():
             other, first = colours.setdefault(value, (colour, path))
             if other != colour and not any(problem.kind == 'palettes' for problem in report.problems):
@@ -292,17 +302,20 @@ def _is_turned_unseen(content: bytes, image: np.ndarray, loader: CheckedLoadImag
 class _DecodedFiles(list):
     """PyTorch data set that decodes a file for each item.
 
-    An item is its problems, {label: pixels}, the range of its 16-bit values, and the palette of its map as
-    {value: (colour, path)}.
+    An item is its problems, {label: pixels}, the range of its 16-bit values, the palette of its map as {value: (colour,
+    path)}, and of a loader of bands their statistics and the image's (height, width).
     """
 
-    def __getitem__(self, index: int) -> tuple[list[tuple], dict[int, int], tuple[int, int] | None, dict[int, tuple]]:
+    def __getitem__(self, index: int) -> tuple[list[tuple], dict[int, int], tuple[int, int] | None, dict[int, tuple],
+                                               tuple | None]:
         file = super().__getitem__(index)
         problems, counts, palette = [], {}, {}
-        sizes, values, size, unlike, turned = None, None, None, None, False
+        sizes, values, size, unlike, turned, seen = None, None, None, None, False, None
+        if isinstance(file.loader, LoadBands):
+            file.loader.fill = [np.nan] * len(file.loader.bands)  # what is missing is to be counted
         try:
             content = file_content(file.path)
-            problem = image_problem(content, quick=False)
+            problem = (file.loader.problem if file.loader else image_problem)(content, quick=False)
             if not problem:
                 sizes = sizes_in(content)
                 size = loaded_size(sizes, file.loader)
@@ -314,6 +327,8 @@ class _DecodedFiles(list):
                         if file.size:
                             image, unlike = file.loader.as_annotated(content, image, file.size[::-1])
                         size = image.shape[1::-1]
+                        if isinstance(file.loader, LoadBands):
+                            seen = statistics_of(image), image.shape[:2]
                     if not file.loader.color_type.startswith('unchanged'):
                         values = range_of_16_bits(content)
         except FileNotFoundError:
@@ -340,7 +355,7 @@ class _DecodedFiles(list):
         if file.read_map and file.read_map.info.get('shapes') is not None:
             problem, counts = self._check_drawn(file)
             problems += [('segmentation map', file.path, problem)] if problem else []
-        return problems, counts, values, palette
+        return problems, counts, values, palette, seen
 
     def _check_drawn(self, file: _File) -> tuple[str | None, dict[int, int]]:
         try:

@@ -33,6 +33,10 @@ _PACKAGES = (*_SCOPED, 'torch')  # whose classes are built, of those that are re
 _OWN = {  # this package's, which configs name by their path
     'mmvision_mamba.datasets.image_mask.ImageMaskDataset', 'mmvision_mamba.datasets.drawn_maps.DrawnMapDataset',
     'mmvision_mamba.datasets.map_loading.LoadAnnotations', 'mmvision_mamba.datasets.coco_dataset.MendedCocoDataset',
+    'mmvision_mamba.datasets.band_loading.LoadImageFromFile', 'mmvision_mamba.datasets.band_distortion.BandDistortion',
+    'mmvision_mamba.datasets.band_padding.Pad',
+    'mmvision_mamba.datasets.band_preprocessor.BandPreprocessor',
+    'mmvision_mamba.engine.hooks.band_pictures.BandVisualizationHook',
     'mmvision_mamba.evaluation.coco_metric.MendedCocoMetric', 'mmvision_mamba.evaluation.lvis_metric.LVISMetric',
     'mmvision_mamba.inference.tiled.loops.TiledValLoop', 'mmvision_mamba.inference.tiled.loops.TiledTestLoop'}
 # Below which key a registry builds. Types are looked up in these alone.

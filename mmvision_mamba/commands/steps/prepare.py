@@ -15,6 +15,7 @@ from ...engine.hooks.checked_loading import CheckedLoadingHook
 from ...evaluation.empty_results import ExplainEmptyResults
 from ...inference.uper import speed_up_on_cpus
 from ...preflight.bad_images import leave_out_bad_images
+from ...preflight.band_pipelines import check_band_pipelines
 from ...preflight.check_data import CheckedData, check_datasets
 from ...preflight.check_loops import check_loaders, check_sizes, check_training
 from ...preflight.check_masks import check_masks_stay
@@ -54,6 +55,7 @@ def prepare_data(cfg: Config, splits: tuple[str, ...], skip_bad_images: bool) ->
         check_training(cfg)
     else:
         check_argument_types(cfg)
+    check_band_pipelines(cfg)
     check_loaders(cfg, splits)
     checked = check_datasets(cfg, splits, skip_missing=skip_bad_images)
     check_model(cfg, splits)
