@@ -22,10 +22,10 @@ from ..version import __version__
 from .errors import closed_output, interruptions, printable_output, raising_user_errors, user_errors
 
 # In the order of the help.
-COMMANDS = ('train', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset',
-            'convert', 'repair-annotations', 'make-shapes', 'plot-curves', 'confusion', 'attention-maps', 'model-info',
-            'batch-infer', 'benchmark', 'ablate', 'demo', 'demo-app', 'config', 'models', 'publish', 'doctor',
-            'setup-mmcv')
+COMMANDS = ('train', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset', 'convert',
+            'repair-annotations', 'measure-bands', 'make-shapes', 'plot-curves', 'confusion', 'attention-maps',
+            'model-info', 'batch-infer', 'benchmark', 'ablate', 'demo', 'demo-app', 'config', 'models', 'publish',
+            'doctor', 'setup-mmcv')
 
 
 class Parser(argparse.ArgumentParser):
