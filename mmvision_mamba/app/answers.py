@@ -32,7 +32,7 @@ AREA_COLUMNS = ('#', 'class', 'pixels', 'share (%)')
 
 
 def load_image(path: str | os.PathLike, model: Inferencer, max_pixels: int, max_side: int) -> tuple[np.ndarray, float]:
-    """An uploaded image as BGR, uint8, scaled down where a side is longer than `max_side` pixels, and that scale.
+    """An uploaded image as the model reads it, scaled down where a side is longer than `max_side` pixels; the scale.
 
     Raises:
         DataError: the image can't be read or has more than `max_pixels`; names the file without its folder.
@@ -54,7 +54,9 @@ def load_image(path: str | os.PathLike, model: Inferencer, max_pixels: int, max_
     scale = min(1., max_side / max(image.shape[:2]))
     if scale < 1:
         height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        # OpenCV takes no more than four bands at once.
+        image = np.dstack([cv2.resize(image[..., i:i + 4], (width, height), interpolation=cv2.INTER_AREA)
+                           for i in range(0, image.shape[2], 4)])
     return image, scale
 
 
@@ -73,7 +75,8 @@ class Answer:
 
     Attributes:
         model: the model that is asked.
-        image: BGR, uint8.
+        image: as the model reads it, see `Inferencer.read`.
+        shown: BGR, uint8.
         scale: size of the image relative to the uploaded one. Tables have the pixels of the latter.
         sample: the prediction, as `pack` keeps it.
         seconds: duration of the prediction.
@@ -82,12 +85,14 @@ class Answer:
     image: np.ndarray
     scale: float = 1.
     sample: object = field(init=False)
+    shown: np.ndarray = field(init=False)
     seconds: float = field(init=False)
 
     def __post_init__(self):
         start = time.perf_counter()
         self.sample = pack(self.model.predict(self.image)[0])
         self.seconds = time.perf_counter() - start
+        self.shown = self.model.picture(self.image)
         self._numbered = self.sample.clone()
         self._regions: list[tuple[int, int, int]] = []  # (segment, label, pixels), of the largest first
         if 'pred_instances' in self.sample:
@@ -128,7 +133,7 @@ class Answer:
             selected: the number of an instance or segment; the rest of the picture is dimmed. Default: none.
         """
         sample = with_masks(self._kept(score_thr, classes), self.image.shape[:2])
-        picture = self.model.draw(self.image, sample, score_thr, DRAWN_SIDE)
+        picture = self.model.draw_on(self.shown, sample, score_thr, DRAWN_SIDE)
         region = None if selected is None else self._region(selected)
         if region is None:
             return picture
@@ -137,9 +142,9 @@ class Answer:
             return np.where(region, picture, (DIMMED * picture).astype(np.uint8))
         instances = sample.pred_instances
         sample.pred_instances = instances[instances.numbers == selected]
-        image, sample = enlarge(self.image, sample, DRAWN_SIDE)
+        image, sample = enlarge(self.shown, sample, DRAWN_SIDE)
         image = np.where(region, image, (DIMMED * picture[..., ::-1]).astype(np.uint8))
-        return self.model.draw(image, sample, score_thr)
+        return self.model.draw_on(image, sample, score_thr)
 
     def table(self, score_thr: float, classes: Collection[str] = ()) -> tuple[tuple[str, ...], list[list]]:
         """Column titles and rows: a detector's instances, best first, or segments, largest area first.

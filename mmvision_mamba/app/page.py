@@ -101,7 +101,8 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
         status = f'{Path(path).name}: {_size(new.image, new.scale)}, {1000 * new.seconds:.0f} ms on {new.model.device}'
         if new.scale < 1:
             status += f'; scaled down to {_size(new.image)} for the model'
-        visible = gr.update(value=new.image[..., ::-1], visible=True) if looks_otherwise(path) else hidden
+        otherwise = new.model.toolbox.bands is not None or looks_otherwise(path)
+        visible = gr.update(value=new.shown[..., ::-1], visible=True) if otherwise else hidden
         return (new, visible, escape(status), gr.update(choices=new.found, value=[]), None, _shown(''),
                 gr.update(visible=new.has_scores))
 

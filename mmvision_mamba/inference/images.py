@@ -55,13 +55,7 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
     Raises:
         DataError: missing, truncated, not an image, or with more pixels than `limits.PIXELS`; names the file.
     """
-    try:
-        content = fetch(str(path), IMAGE_BYTES.value, IMAGE_SECONDS.value) if is_url(path) else \
-            read_bytes(path, IMAGE_BYTES.value)
-    except FileNotFoundError:
-        raise DataError(f'{path}: no such file') from None
-    except OSError as error:
-        raise DataError(f'{path}: can not be read ({error.strerror or error})') from None
+    content = content_of(path)
     if problem := image_problem(content):
         raise DataError(f'{path}: {problem}')
     if not color_type.startswith('unchanged'):
@@ -81,6 +75,17 @@ def read_image(path: str | os.PathLike, color_type: str = 'color', backend: str 
         raise DataError(f'{path}: there is too little memory to decode it') from None
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(f'{path}: {image_problem(content, quick=False) or f"can not be decoded ({error})"}') from None
+
+
+def content_of(path: str | os.PathLike) -> bytes:
+    """The content of an image's file, or of what is at an http(s) URL; raises DataError, which names it."""
+    try:
+        return fetch(str(path), IMAGE_BYTES.value, IMAGE_SECONDS.value) if is_url(path) else \
+            read_bytes(path, IMAGE_BYTES.value)
+    except FileNotFoundError:
+        raise DataError(f'{path}: no such file') from None
+    except OSError as error:
+        raise DataError(f'{path}: can not be read ({error.strerror or error})') from None
 
 
 def warn_if_dark(name: str, low: int, high: int) -> None:

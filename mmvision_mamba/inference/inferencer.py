@@ -154,16 +154,27 @@ class Inferencer:
         raise DataError(NO_MEMORY)
 
     def read(self, image: ImageLike) -> np.ndarray:
-        """One image -> uint8 ``(H, W, 3)``, BGR; a path is decoded as the config's test pipeline would."""
+        """One image -> uint8 ``(H, W, 3)``, BGR; a path is decoded as the config's test pipeline would.
+
+        For a model of other bands: float32 ``(H, W, bands)``, see `BandImages.read`.
+        """
+        if self.toolbox.bands is not None:
+            return self.toolbox.bands.read(image)
         loader = self.toolbox.image_loader
         return as_bgr(image, loader.get('color_type', 'color'), loader.get('imdecode_backend'))
+
+    def picture(self, image: ImageLike) -> np.ndarray:
+        """One image to look at: uint8 ``(H, W, 3)``, BGR; of a model of other bands those that are shown, stretched."""
+        read = self.read(image)
+        return read if self.toolbox.bands is None else self.toolbox.bands.picture(read)
 
     @torch.no_grad()
     def preprocess(self, image: ImageLike) -> tuple[torch.Tensor, tuple[float, float]]:
         """The model's input for one image, and how much it was resized.
 
         Returns:
-            ``(1, 3, height, width)``, normalised, padded right and below; (vertical, horizontal) factor of the resize.
+            ``(1, bands, height, width)``, normalised, padded right and below; (vertical, horizontal) factor of the
+            resize.
         """
         prepared = self._prepare(self.read(image))
         data = self.model.data_preprocessor(self.toolbox.collate_fn([prepared]), False)
@@ -184,7 +195,12 @@ class Inferencer:
             score_thr: instances are drawn whose score is higher. Default: 0.3.
             side: an image whose longer side has fewer pixels is enlarged, by a whole factor. Default: 0, never.
         """
-        image, sample = enlarge(np.ascontiguousarray(self.read(image)[..., ::-1]), sample, side)
+        return self.draw_on(self.picture(image), sample, score_thr, side)
+
+    def draw_on(self, picture: np.ndarray, sample: BaseDataElement, score_thr: float = 0.3,
+                side: int = 0) -> np.ndarray:
+        """As `draw`, over a picture, uint8 ``(H, W, 3)``, **BGR**, as `picture` returns it."""
+        image, sample = enlarge(np.ascontiguousarray(picture[..., ::-1]), sample, side)
         visualizer = self.toolbox.visualizer
         options = dict(pred_score_thr=score_thr) if self.scope == 'mmdet' else {}
         with self.lock:
@@ -307,7 +323,11 @@ class Inferencer:
 
     def _find(self, inputs: Any, batch_size: int, leave_out: str | os.PathLike | None) -> list[Source]:
         _check_batch_size(batch_size)
-        return find_sources(inputs, self.read, leave_out)
+        sources = find_sources(inputs, self.read, leave_out)
+        if self.toolbox.bands is not None and (videos := [source.name for source in sources if source.is_video]):
+            raise DataError(f'{videos[0]}: videos and cameras have red, green and blue, and the model takes other '
+                            'bands')
+        return sources
 
     def _stream(self, sources: list[Source], batch_size: int, call: Call) -> Iterator[Prediction]:
         lengths = [source.length for source in sources]

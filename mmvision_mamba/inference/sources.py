@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import unquote
 
 import cv2
@@ -22,7 +22,7 @@ from ..limits import DOWNLOAD_BYTES, PIXELS
 from ..naming import output_names, relative_paths
 from ..printable import without_passwords
 from ..processes import warn_once
-from .images import from_array, from_pil, read_image
+from .images import as_bgr, from_array
 from .videos import DEFAULT_FPS, UNREADABLE, Facts, allow_no_lists, container_of, facts_of, try_videos
 
 VIDEO_SUFFIXES = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v', '.mpg', '.mpeg', '.wmv', '.flv')
@@ -55,15 +55,15 @@ class Source:
         return self.fps is not None
 
 
-def find_sources(inputs, read: Callable[[str], np.ndarray] = read_image,
+def find_sources(inputs, read: Callable[[Any], np.ndarray] = as_bgr,
                  leave_out: str | os.PathLike | None = None) -> list[Source]:
     """The sources of all `inputs`, in order. No image is read yet.
 
     Args:
         inputs: one or several of: a path of an image or video; a folder, searched recursively for images and videos,
             hidden files left out; a pattern with ``*``, ``?``, ``[…]`` or ``**``; a URL; a camera's index (int
-            or digits); a NumPy array (see `from_array`); a Pillow image; a `Source`.
-        read: reads an image file or URL. Default: `read_image`.
+            or digits); a NumPy array; a Pillow image; a `Source`.
+        read: reads an image file or URL, an array or a Pillow image. Default: `as_bgr`.
         leave_out: a folder that is not searched, such as that of the results. Default: none.
 
     Raises:
@@ -99,8 +99,7 @@ def _sources(given, read: Callable, leave_out) -> Iterator[Source]:
         yield given
         return
     if isinstance(given, (np.ndarray, Image.Image)):
-        convert = from_array if isinstance(given, np.ndarray) else from_pil
-        yield Source('', '', '', lambda: iter([convert(given)]))
+        yield Source('', '', '', lambda: iter([read(given)]))
         return
     if isinstance(given, bool) or not isinstance(given, (str, os.PathLike, int)):
         raise DataError(f'an input is a path, URL, camera index, NumPy array or Pillow image, not {type(given)}')

@@ -1,4 +1,5 @@
 """The inferencer that mmdet's and mmseg's are derived from here: base class of `DetToolbox` and `SegToolbox`."""
+import copy
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -11,8 +12,10 @@ from mmengine.model import revert_sync_batchnorm
 
 from ..backbones.weights import load_fitting
 from ..checkpoints import mmengine_loader
+from ..datasets.band_loading import LoadImageFromFile as LoadBands
 from ..errors import ConfigError
 from ..text import class_name
+from .band_images import BandImages
 from .class_meta import dataset_meta
 from .uper import speed_up_on_cpus
 
@@ -34,6 +37,7 @@ class ToolboxBase(BaseInferencer):
 
     Attributes:
         image_loader: the settings of the test pipeline's LoadImageFromFile.
+        bands: what reads images of bands. None: the model takes those in colour.
         meta: the checkpoint's `meta`, empty where it has none.
     """
 
@@ -41,6 +45,7 @@ class ToolboxBase(BaseInferencer):
         self.weights = weights  # read while the model is built
         self.image_loader: dict[str, Any] = {}
         self.meta: Mapping[str, Any] = {}
+        self.bands: BandImages | None = None
         mmengine_loader.enforce()
         super().__init__(cfg, weights, device=device, scope=scope)
 
@@ -64,8 +69,14 @@ class ToolboxBase(BaseInferencer):
         loaders = [step for step in dataset.pipeline if class_name(step['type']) == 'LoadImageFromFile']
         if not loaders:
             raise ConfigError('the test pipeline of the config has no LoadImageFromFile, which loads the images')
-        self.image_loader = dict(loaders[0])
-        loaders[0].type = 'LoadImageFromFile'
+        loader = loaders[0]
+        self.image_loader = dict(loader)
+        if 'bands' in loader:
+            self.bands = BandImages(LoadBands(**{key: value for key, value in loader.items() if key != 'type'}))
+            cfg = copy.deepcopy(cfg)  # the settings that results depend on keep the bands
+            loader = next(step for step in cfg.test_dataloader.dataset.pipeline if 'bands' in step)
+            loader.clear()
+        loader.type = 'LoadImageFromFile'
         return super()._init_pipeline(cfg)
 
     def _init_collate(self, cfg):

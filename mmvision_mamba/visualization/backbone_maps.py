@@ -49,8 +49,8 @@ class BackboneMaps:
         else:
             if size is not None:
                 raise ConfigError('size is for a bare MambaVision: a config resizes the image in its test pipeline')
-            bgr = model.read(image)
-            x, scale = model.preprocess(bgr)
+            read = model.read(image)
+            (x, scale), bgr = model.preprocess(read), model.picture(read)
             backbone, lock = find_backbone(model.model), model.lock
         self.image = np.ascontiguousarray(bgr[..., ::-1])
         self._scale = scale

@@ -16,7 +16,10 @@ from mmengine.registry import DATASETS, FUNCTIONS, MODELS
 from mmengine.runner import set_random_seed
 from mmengine.structures import BaseDataElement, PixelData
 
-from ..datasets.loading import known_labels, use_checked_loading
+from ..datasets.band_loading import LoadImageFromFile as LoadBands
+from ..datasets.bands import as_picture
+from ..datasets.image_loader import image_loader
+from ..datasets.loading import CheckedLoadImageFromFile, known_labels, use_checked_loading
 from ..datasets.pipelines import check_packed
 from ..errors import ConfigError
 from ..inference.fonts import drawable
@@ -53,6 +56,7 @@ def model_inputs(cfg: Config, split: str = 'train', count: int = 12,
     place = f'{split}_dataloader.dataset.pipeline'
     use_checked_loading(dataset, known_labels(cfg), place)
     collate = FUNCTIONS.get((loader.get('collate_fn') or dict(type='pseudo_collate'))['type']) or pseudo_collate
+    bands = image_loader(innermost(loader.dataset))
     preprocessor = MODELS.build(cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
                                 or dict(type='BaseDataPreprocessor'))
     size, unresized = loader.get('batch_size', 1), _loads_after_resizing(loader.dataset)
@@ -68,16 +72,21 @@ def model_inputs(cfg: Config, split: str = 'train', count: int = 12,
             if unresized:
                 _resize_annotations(sample)
             _pad_annotations(sample, tuple(image.shape[-2:]))
-            samples.append((_as_picture(image, preprocessor), sample))
+            samples.append((_as_picture(image, preprocessor, bands), sample))
     return samples, dataset.metainfo
 
 
-def _as_picture(image: torch.Tensor, preprocessor) -> np.ndarray:
-    """A model's input `(C, H, W)`, BGR as OpenCV has it unless the preprocessor swapped channels, as an RGB image."""
+def _as_picture(image: torch.Tensor, preprocessor, loader: CheckedLoadImageFromFile | None) -> np.ndarray:
+    """A model's input `(C, H, W)`, BGR as OpenCV has it unless the preprocessor swapped channels, as an RGB image.
+
+    Of a loader of bands those that are shown, stretched.
+    """
     image = image.detach().float().cpu()
     # mmengine 0.10.7 has no seam here: a data preprocessor does not tell what it does to an image.
     if getattr(preprocessor, '_enable_normalize', False):
         image = image * preprocessor.std.cpu() + preprocessor.mean.cpu()
+    if isinstance(loader, LoadBands):
+        return as_picture(image.permute(1, 2, 0).numpy(), loader.positions)
     if len(image) < 3:
         image = image[:1].expand(3, -1, -1)
     is_rgb = any(getattr(preprocessor, name, False) for name in ('_channel_conversion', 'channel_conversion'))

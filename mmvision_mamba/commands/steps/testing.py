@@ -2,6 +2,7 @@
 import argparse
 import json
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from functools import partial
@@ -21,9 +22,9 @@ from ...errors import ConfigError
 from ...evaluation.digits import keep_digits, replaced
 from ...evaluation.label_maps import LabelMaps
 from ...files import replace
+from ...inference.band_images import picture_reader
 from ...inference.class_meta import reduces_zero_label
 from ...inference.display import check_display
-from ...inference.images import read_image
 from ...inference.kept_classes import to_draw
 from ...inference.precision import check_dtype
 from ...inference.results import picture_suffix
@@ -82,7 +83,9 @@ def draw_predictions(cfg: Config, runner, show: bool, show_dir: str | None, wait
     if show or show_dir:
         hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
         options = dict(pred_score_thr=hook.get('score_thr', 0.3)) if cfg.default_scope == 'mmdet' else {}
-        runner.register_hook(_PicturesHook(show_dir, image_names(runner.test_dataloader.dataset), show=show,
+        datasets = [dataset for _, dataset, _ in datasets_of(cfg, 'test')] or [innermost(cfg.test_dataloader.dataset)]
+        runner.register_hook(_PicturesHook(show_dir, image_names(runner.test_dataloader.dataset),
+                                           picture_reader(datasets[0]), show=show,
                                            wait_time=wait_time, **options))
 
 
@@ -95,11 +98,12 @@ class _PicturesHook(Hook):
     Args:
         folder: of the pictures. None: they are not written.
         names: the name of each image, by path.
+        read: a path -> uint8 ``(H, W, 3)``, BGR.
         options: further arguments of the visualiser's `add_datasample`.
     """
 
-    def __init__(self, folder: str | None, names: dict[str, str], **options):
-        self.folder, self.names, self.options = folder and Path(folder), names, options
+    def __init__(self, folder: str | None, names: dict[str, str], read: Callable[[str], np.ndarray], **options):
+        self.folder, self.names, self.read, self.options = folder and Path(folder), names, read, options
 
     def before_test(self, runner) -> None:
         with _as_main_process():
@@ -111,7 +115,7 @@ class _PicturesHook(Hook):
         classes = runner.test_dataloader.dataset.metainfo.get('classes') or ()
         for sample in outputs:
             sample = to_draw(sample, len(classes))
-            image = np.ascontiguousarray(read_image(sample.img_path)[..., ::-1])
+            image = np.ascontiguousarray(self.read(sample.img_path)[..., ::-1])
             name = self.names[sample.img_path]
             draw = partial(runner.visualizer.add_datasample, name, image, data_sample=sample, **self.options)
             if self.folder:

@@ -11,6 +11,7 @@ from ...datasets.tiff_windows import TiffWindows, is_tiff, open_tiff
 from ...downloads import is_url
 from ...errors import DataError
 from ...limits import PIXELS
+from ..band_images import BandImages
 from ..images import from_array, warn_if_dark
 from ..sources import Source
 
@@ -21,7 +22,8 @@ class Picture:
 
     Args:
         height, width: in pixels.
-        read: a window (x, y, width, height) that lies in the picture -> uint8 ``(height, width, 3)``, BGR.
+        read: a window (x, y, width, height) that lies in the picture -> ``(height, width, 3)`` uint8, BGR, or of other
+            bands ``(height, width, bands)`` float32.
         georeference: None: the picture is no TIFF.
     """
     height: int
@@ -30,7 +32,7 @@ class Picture:
     georeference: Georeference | None = None
 
     def reduced(self, factor: int, chunk: int) -> np.ndarray:
-        """The whole picture with its sides divided by a whole factor, rounded up: means of pixels, BGR.
+        """The whole picture with its sides divided by a whole factor, rounded up: means of pixels, as `read` has them.
 
         Beyond its right and lower end its last pixels count once more.
 
@@ -41,20 +43,25 @@ class Picture:
         if factor == 1 and max(self.height, self.width) <= chunk:
             return self.read(0, 0, self.width, self.height)
         chunk = max(chunk // factor, 1) * factor
-        small = np.empty((-(-self.height // factor), -(-self.width // factor), 3), np.uint8)
+        small = None
         for y in range(0, self.height, chunk):
             for x in range(0, self.width, chunk):
                 part = self.read(x, y, min(chunk, self.width - x), min(chunk, self.height - y))
+                if small is None:
+                    small = np.empty((-(-self.height // factor), -(-self.width // factor), part.shape[2]), part.dtype)
                 below, right = (-side % factor for side in part.shape[:2])
-                part = cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_REPLICATE)
+                part = np.pad(part, ((0, below), (0, right), (0, 0)), mode='edge')
                 height, width = (side // factor for side in part.shape[:2])
                 place = small[y // factor:y // factor + height, x // factor:x // factor + width]
-                place[:] = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA)
+                # OpenCV takes no more than four bands here.
+                place[:] = cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA) if part.dtype == np.uint8 \
+                    else part.reshape(height, factor, width, factor, -1).mean((1, 3))
+        assert small is not None
         return small
 
 
 @contextmanager
-def open_picture(source: Source, whole: int) -> Iterator[Picture]:
+def open_picture(source: Source, whole: int, bands: BandImages | None = None) -> Iterator[Picture]:
     """The picture of a source: of a TIFF file, windows as they are asked for; any other is decoded as a whole.
 
     So is a TIFF that `TiffWindows` can't read windows of, if it has no more than `limits.PIXELS`.
@@ -62,6 +69,7 @@ def open_picture(source: Source, whole: int) -> Iterator[Picture]:
     Args:
         source: an image.
         whole: pixels a side up to which a TIFF is decoded as a whole, too, by the decoder of ordinary inference.
+        bands: what reads bands. Default: the model takes pictures in colour.
 
     Raises:
         DataError: it can't be read, or is a video.
@@ -72,12 +80,12 @@ def open_picture(source: Source, whole: int) -> Iterator[Picture]:
     if not source.folder or is_url(source.name) or not is_tiff(source.name):
         yield _whole(source, None)
         return
-    with open_tiff(source.name) as tiff:
+    with open_tiff(source.name, bands.loader.bands if bands else None) as tiff:
         if tiff.problem is None and max(tiff.height, tiff.width) > whole:
-            with _tiff(tiff) as picture:
+            with _in_bands(tiff, bands) if bands else _in_colour(tiff) as picture:
                 yield picture
             return
-        if tiff.problem is not None and tiff.height * tiff.width > PIXELS.value:
+        if tiff.problem is not None and (bands or tiff.height * tiff.width > PIXELS.value):
             raise DataError(f'{source.name}: {tiff.problem}')
         georeference, size = tiff.georeference, (tiff.height, tiff.width)
     picture = _whole(source, georeference)
@@ -92,8 +100,14 @@ def _whole(source: Source, georeference: Georeference | None) -> Picture:
 
 
 @contextmanager
-def _tiff(tiff: TiffWindows) -> Iterator[Picture]:
-    """The picture of a TIFF; at the end, a warning where it has 16 bits and came out dark."""
+def _in_bands(tiff: TiffWindows, bands: BandImages) -> Iterator[Picture]:
+    """The picture of a TIFF whose bands are read."""
+    yield Picture(tiff.height, tiff.width, lambda *window: bands.loader.window(tiff, *window), tiff.georeference)
+
+
+@contextmanager
+def _in_colour(tiff: TiffWindows) -> Iterator[Picture]:
+    """The picture of a TIFF in grey or RGB; at the end, a warning where it has 16 bits and came out dark."""
     lowest, highest = 2**16, 0
 
     def read(x: int, y: int, width: int, height: int) -> np.ndarray:
@@ -109,8 +123,5 @@ def _tiff(tiff: TiffWindows) -> Iterator[Picture]:
 
 
 def _to_bgr(window: np.ndarray) -> np.ndarray:
-    """The bands that the model sees of ``(height, width, bands)``: blue, green and red, or grey.
-
-    Where other bands are to be chosen, they are chosen here.
-    """
+    """Blue, green and red, or grey, of a window ``(height, width, bands)``."""
     return window[..., :1] if window.shape[2] < 3 else window[..., 2::-1]

@@ -84,7 +84,7 @@ class TiledRun:
 
     @torch.no_grad()
     def _predict(self, source: Source) -> Iterator[TiledPrediction]:
-        with open_picture(source, self.tiling.tile) as picture:
+        with open_picture(source, self.tiling.tile, self.inferencer.toolbox.bands) as picture:
             rows, written = self.work.begin(source)
             grid = Grid.of(self.tiling, picture.height, picture.width)
             predict = self._segmented if self.inferencer.scope == 'mmseg' else self._detected

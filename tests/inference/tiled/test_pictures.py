@@ -58,3 +58,26 @@ def test_a_fourth_band_is_dropped(tmp_path):
     tifffile.imwrite(tmp_path / 'a.tif', bands, photometric='rgb', tile=(32, 32))
     with open_picture(*find_sources(str(tmp_path / 'a.tif')), 32) as picture:
         assert np.array_equal(picture.read(0, 0, 130, 90), PIXELS)
+
+
+@pytest.mark.parametrize('count', [1, 5])
+def test_windows_of_bands_are_those_of_the_whole_file(count, tmp_path):
+    from mmvision_mamba.datasets.band_loading import LoadImageFromFile
+    from mmvision_mamba.inference.band_images import BandImages
+
+    from ...helpers.bands import write_tiff
+    stored = np.random.default_rng(0).normal(size=(70, 90, count)).astype(np.float32)
+    stored[3:9, 4:7] = -9999
+    write_tiff(tmp_path / 'a.tif', stored, -9999, tile=(32, 32), compression='zlib')
+    bands = BandImages(LoadImageFromFile(list(range(count, 0, -1)), fill=[7.] * count))
+    source, = find_sources(str(tmp_path / 'a.tif'), bands.read)
+    with open_picture(source, 32, bands) as picture:
+        whole = picture.read(0, 0, 90, 70)
+        assert whole.dtype == np.float32 and np.array_equal(whole, bands.read(tmp_path / 'a.tif'))
+        assert (whole[3, 4] == 7).all()
+        assert np.array_equal(picture.read(20, 30, 40, 32), whole[30:62, 20:60])
+        small = picture.reduced(2, 32)
+        np.testing.assert_allclose(small, whole.reshape(35, 2, 45, 2, count).mean((1, 3)), rtol=1e-5, atol=1e-5)
+        assert picture.georeference.epsg == 32633
+    with open_picture(source, 1024, bands) as picture:
+        assert np.array_equal(picture.read(0, 0, 90, 70), whole)
