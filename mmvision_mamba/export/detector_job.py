@@ -40,7 +40,7 @@ class DetectorExport(Export):
         height, width = self.shape
         noise = np.random.default_rng(0).integers(0, 256, (height, width, self.channels), dtype=np.uint8)
         return [(f'random, {height} × {width}', noise),
-                *((f'drawn, {h} × {w}', verify.verification_images((h, w), 1, seed, self.channels)[0])
+                *((f'drawn, {h} × {w}', verify.verification_images((h, w), 1, seed, self.channels, self.settings)[0])
                   for seed, (h, w) in enumerate([self.shape, *self.sizes()]))]
 
     def _reference(self, image: np.ndarray) -> Detections:

@@ -67,9 +67,12 @@ class Export:
         if 2 not in self.free and not has_pipeline(cfg):
             self.settings['scale'] = list(self.shape)  # a classifier's images fill the input
         self.precision = 'float16' if args.fp16 else 'float32'
-        self.photos = find_photos(cfg, args.images, self.channels)
+        self.photos = find_photos(cfg, args.images, self.channels, self.settings.get('bands'))
         self.window = window(model) if what.part == 'segmentor' else None
         self._check_window()
+        if args.with_preprocess and self.settings.get('bands'):
+            raise ConfigError('--with-preprocess takes images in colour of 8 bits, and the config loads bands: export '
+                              'without it, and the runtime prepares them')
         if args.with_preprocess:
             self.preprocess = Preprocess(self.shape, **self.settings)
         self.reference = Reference(model, what.part, cfg, self.settings,
@@ -155,7 +158,7 @@ class Export:
         model, rows = loaders.load_model(path, self.args.format), []
         pictures = []
         for seed, (height, width) in enumerate(self.sizes()):
-            picture = verify.verification_images((height, width), 1, seed, self.channels)[0]
+            picture = verify.verification_images((height, width), 1, seed, self.channels, self.settings)[0]
             pictures.append((f'file, {height} × {width}', verify.save_picture(picture, path.with_name(f'{seed}'))))
         for name, file in pictures + self.photos:
             try:

@@ -15,29 +15,31 @@ from ..runtime.standalone import RuntimeInputError, read_image
 COUNT = 2  # photos from the test data set
 
 
-def find_photos(cfg: Config, paths: Sequence[str] | None = None, channels: int = 3) -> list[tuple[str, Path]]:
+def find_photos(cfg: Config, paths: Sequence[str] | None = None, channels: int = 3,
+                bands: dict | None = None) -> list[tuple[str, Path]]:
     """(file name, path) of each photo to check on.
 
     Args:
         cfg: the model's config.
         paths: image files. None: two of the config's test data set, or no photos where it isn't there. Default: None.
         channels: that the model takes. Default: 3.
+        bands: see `read_image`. Default: none.
 
     Raises:
         DataError: one of `paths` is missing, no image, or of another number of channels.
     """
     if paths is not None:
-        return [_checked(path, channels) for path in paths]
+        return [_checked(path, channels, bands) for path in paths]
     photos = []
     for path in _test_images(cfg):
         with suppress(DataError):
-            photos.append(_checked(path, channels))
+            photos.append(_checked(path, channels, bands))
     return photos
 
 
-def _checked(path: str, channels: int) -> tuple[str, Path]:
+def _checked(path: str, channels: int, bands: dict | None) -> tuple[str, Path]:
     try:
-        read_image(path, channels)
+        read_image(path, channels, bands)
     except RuntimeInputError as error:
         raise DataError(str(error)) from None
     return Path(path).name, Path(path)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from mmengine.config import Config
 
 from ..backbones.family import MEAN, STD, resolve_arch
+from ..datasets.band_loading import LoadImageFromFile
+from ..datasets.image_loader import image_loader
 from ..errors import ConfigError
 from ..preflight.check_model_inputs import check_normalisation
 from ..preflight.datasets import datasets_of, innermost
@@ -31,8 +33,22 @@ def input_channels(cfg: Config) -> int:
     return resolve_arch(backbone.get('arch', 'tiny'))['in_channels'] if known else 3
 
 
+def bands_of(cfg: Config) -> dict | None:
+    """Which bands of a file the config's test pipeline loads, and what it fills missing values of them with.
+
+    Returns:
+        `numbers`, from 1; `fill`, a value for each; `shown`, the positions of those that pictures have as red, green
+        and blue; `file_bands` and `dtype`, what files must have. None: the pipeline loads images in colour.
+    """
+    loader = image_loader(dict(pipeline=test_pipeline(cfg)))
+    if not isinstance(loader, LoadImageFromFile):
+        return None
+    return dict(numbers=list(loader.bands), fill=list(loader.fill or [0.] * len(loader.bands)), shown=loader.positions,
+                file_bands=loader.file_bands, dtype=loader.dtype)
+
+
 def pipeline_settings(cfg: Config, channels: int = 3, strict: bool = True) -> dict:
-    """How the config prepares images: the arguments of `Preprocess`, but for the shape.
+    """How the config prepares images: the arguments of `Preprocess`, but for the shape; and `bands`, see `bands_of`.
 
     A data preprocessor without mean and std leaves pixels as they are; a model without one, a classifier, takes images
     as timm's transforms make them.
@@ -50,14 +66,18 @@ def pipeline_settings(cfg: Config, channels: int = 3, strict: bool = True) -> di
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
     if preprocessor is None:
         preprocessor = dict(mean=MEAN, std=STD, bgr_to_rgb=True) if channels == 3 else {}
-    flips = bool(preprocessor.get('bgr_to_rgb') or preprocessor.get('rgb_to_bgr'))  # images are read as BGR
+    bands = bands_of(cfg)
+    flips = bool(preprocessor.get('bgr_to_rgb') or preprocessor.get('rgb_to_bgr')) and bands is None  # read as BGR
     mean, std = (_per_channel(preprocessor, key, default, channels) for key, default in (('mean', 0.), ('std', 1.)))
     if flips and channels != 3 and 'Seg' not in class_name(preprocessor.get('type', '')):
         raise ConfigError(f'model.data_preprocessor.bgr_to_rgb: the model takes {channels} channels, of which three '
                           'would be left.\nUse --cfg-options model.data_preprocessor.bgr_to_rgb=False')
-    order = 'RGB' if flips else 'BGR'
+    order = 'RGB' if flips or bands is not None else 'BGR'  # bands keep their own
     settings = dict(mean=mean, std=std, channel_order=order, scale=None, keep_ratio=True, scale_factor=None,
-                    interpolation='bilinear', to_float32=False, pad=None, batch_pad=_batch_pad(preprocessor))
+                    interpolation='bilinear', to_float32=bands is not None, pad=None,
+                    batch_pad=_batch_pad(preprocessor))
+    if bands is not None:
+        settings['bands'] = bands
     steps = test_pipeline(cfg)
     for i, step in enumerate(steps):
         name = class_name(step['type'])
@@ -66,7 +86,7 @@ def pipeline_settings(cfg: Config, channels: int = 3, strict: bool = True) -> di
         if name == 'Resize' and not {'Resize', 'Pad'} & set(earlier):
             settings |= _resize(step)
         elif name == 'Pad' and 'Pad' not in earlier:
-            settings['pad'] = _pad(step, channels, order)
+            settings['pad'] = _pad(step, channels, order if bands is None else 'BGR')
         elif strict and not name.startswith(HARMLESS):
             raise ConfigError(f'the test pipeline: an exported file does not do what {name} does there: it loads, '
                               'resizes once and then pads once.\nLeave it out of test_dataloader.dataset.pipeline, or '

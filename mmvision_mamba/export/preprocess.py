@@ -22,6 +22,7 @@ class Preprocess(nn.Module):
         channel_order: 'RGB' or 'BGR', the order of an input of 3 channels. Default: 'RGB'.
         scale, keep_ratio, scale_factor, interpolation, to_float32, pad, batch_pad: see `pipeline.pipeline_settings` and
             the metadata in `runtime/standalone.py`; `interpolation` is 'bilinear'. Default: images as they are.
+        bands: not used: an image has those that the model takes.
 
     Returns:
         forward: an image ``(h, w, C)`` uint8, RGB if it has 3 channels -> the model's input ``(1, C, H, W)`` float32;
@@ -31,7 +32,8 @@ class Preprocess(nn.Module):
     def __init__(self, shape: Sequence[int], mean: Sequence[float], std: Sequence[float], channel_order: str = 'RGB',
                  scale: Sequence[int] | None = None, keep_ratio: bool = True,
                  scale_factor: Sequence[float] | None = None, interpolation: str = 'bilinear',
-                 to_float32: bool = False, pad: dict | None = None, batch_pad: dict | None = None):
+                 to_float32: bool = False, pad: dict | None = None, batch_pad: dict | None = None,
+                 bands: dict | None = None):
         super().__init__()
         if interpolation != 'bilinear':
             raise ConfigError(f"--with-preprocess resizes with interpolation='bilinear', and the test pipeline with "

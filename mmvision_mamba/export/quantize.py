@@ -50,11 +50,12 @@ def labelled(cfg: Config, split: str, most: int) -> Iterator[tuple[Path, Tensor]
         the image's path; the ground truth map ``(h, w)`` in the image's own size.
     """
     dataset = innermost(cfg[f'{split}_dataloader'].dataset)
-    # Its own step: maps may be colours or outlines.
-    load = next((step for step in dataset.get('pipeline') or () if class_name(step.get('type')) == 'LoadAnnotations'),
-                dict(type='LoadAnnotations'))
+    # Its own steps: maps may be colours or outlines, images have other bands.
+    steps = {class_name(step.get('type')): step for step in reversed(dataset.get('pipeline') or ())}
+    load = steps.get('LoadAnnotations', dict(type='LoadAnnotations'))
+    picture = steps.get('LoadImageFromFile', {})
     dataset = DATASETS.build(dict(dataset, pipeline=[
-        dict(type='LoadImageFromFile'), load, dict(type='PackSegInputs')]))
+        picture if 'bands' in picture else dict(type='LoadImageFromFile'), load, dict(type='PackSegInputs')]))
     use_checked_loading(dataset, known_labels(cfg))
     if not len(dataset):
         raise ConfigError(f'--int8: the {split} data set is empty: {dataset.data_prefix}')

@@ -15,6 +15,7 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
+from ..datasets.band_padding import padded as padded_image
 from ..runtime.standalone import Detections, padded, read_image, resized
 from ..text import class_name
 from .pipeline import test_pipeline
@@ -64,10 +65,12 @@ class Reference:
             return self._inputs(self._prepared(self._read(image)))
 
     def _read(self, image) -> dict:
-        if self.channels == 3 and len(self.loader.transforms) and not isinstance(image, np.ndarray):
+        bands = self.settings.get('bands')
+        if (self.channels == 3 or bands) and len(self.loader.transforms) and not isinstance(image, np.ndarray) \
+                and Path(image).suffix != '.npy':
             return self.loader(dict(img_path=str(image)))
-        image = read_image(image, self.channels)
-        if self.channels == 3:
+        image = read_image(image, self.channels, bands)
+        if self.channels == 3 and not bands:
             image = np.ascontiguousarray(image[..., ::-1])
         return dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
 
@@ -84,8 +87,10 @@ class Reference:
         if pad := settings['pad']:
             size = padded(height, width, pad['size'], pad['divisor'], pad['square'])
             size = tuple(min(n, limit) for n, limit in zip(size, self.shape))
-            value = pad['value'][::-1] if settings['channel_order'] == 'RGB' and self.channels == 3 else pad['value']
-            image = mmcv.impad(image, shape=size, pad_val=tuple(value))
+            swapped = settings['channel_order'] == 'RGB' and self.channels == 3 and not settings.get('bands')
+            value = pad['value'][::-1] if swapped else pad['value']
+            image = padded_image(image, *size, value) if settings.get('bands') else mmcv.impad(
+                image, shape=size, pad_val=tuple(value))
         return dict(results, img=image, img_shape=image.shape[:2], scale_factor=(width / old[1], height / old[0]))
 
     def _inputs(self, results: dict) -> tuple[Tensor, BaseDataElement]:

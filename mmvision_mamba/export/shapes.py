@@ -27,7 +27,7 @@ def warn_of_shape(model: nn.Module, part: str, cfg: Config, settings: dict, shap
         shape: height and width of the exported input.
         photos: (name, path) of photos; what is found in them is counted in both sizes.
     """
-    sizes = [read_image(path, channels).shape[:2] for _, path in photos]
+    sizes = [read_image(path, channels, settings.get('bands')).shape[:2] for _, path in photos]
     if not sizes and not (settings['scale'] or settings['scale_factor']):
         return
     wanted = [_input_size(size, settings) for size in sizes or TYPICAL]

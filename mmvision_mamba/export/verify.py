@@ -38,16 +38,24 @@ class Row:
         return [self.what, self.images, number, bound, 'ok' if self.passed else 'FAILED']
 
 
-def verification_images(shape: tuple[int, int], count: int = 2, seed: int = 0, channels: int = 3) -> list[np.ndarray]:
-    """Generated pictures (see `datasets.shapes`), ``(h, w, channels)`` uint8, RGB again and again."""
+def verification_images(shape: tuple[int, int], count: int = 2, seed: int = 0, channels: int = 3,
+                        settings: dict | None = None) -> list[np.ndarray]:
+    """Generated pictures (see `datasets.shapes`), ``(h, w, channels)`` uint8, RGB again and again.
+
+    With `settings` of a model of bands they are float32, on the scale of these.
+    """
     rng = np.random.default_rng(seed)
     pictures = [draw_scene(rng, shape).image[..., ::-1] for _ in range(count)]
-    return [np.ascontiguousarray(picture[..., np.arange(channels) % 3]) for picture in pictures]
+    pictures = [np.ascontiguousarray(picture[..., np.arange(channels) % 3]) for picture in pictures]
+    if not (settings or {}).get('bands'):
+        return pictures
+    mean, std = (np.float32(settings[key]) for key in ('mean', 'std'))
+    return [mean + (picture / np.float32(127.5) - 1) * 2 * std for picture in pictures]
 
 
 def save_picture(picture: np.ndarray, path: Path) -> Path:
-    """Save an image ``(h, w, C)`` without loss: as PNG if it has 3 channels, else as .npy; returns the file's path."""
-    if picture.shape[2] == 3:
+    """Save an image ``(h, w, C)`` without loss, in colour as PNG, else as .npy; returns the path of the file."""
+    if picture.shape[2] == 3 and picture.dtype == np.uint8:
         path = path.with_suffix('.png')
         Image.fromarray(picture).save(path)
     else:
@@ -78,7 +86,7 @@ def batches(shape: tuple[int, int], settings: dict, batch: int, free: Sequence[i
 
     def both(name, size, count):
         yield f'random, {name}', rng.standard_normal((count, channels, *size), dtype=np.float32)
-        yield f'drawn, {name}', normalise(verification_images(size, count, count, channels), settings)
+        yield f'drawn, {name}', normalise(verification_images(size, count, count, channels, settings), settings)
     named = [*both(_name(batch, shape), shape, batch)]
     if 0 in free:
         named += [*both(_name(batch + 1, shape), shape, batch + 1)][1:]

@@ -38,6 +38,10 @@ preprocessor do it; every value is JSON:
     slide           {"crop": [h, w], "stride": [h, w]}: windows that slide over the prepared image, which is padded to
                     at least an input of one size; null: the whole image
     smallest, largest   pixels a side, if height and width are open
+    bands           {"numbers": [n, …], "fill": [v, …], "shown": [i, i, i], "file_bands": n, "dtype": "uint16"}: of an
+                    image file these bands are taken, counted from 1, as float32; NaN and what the file says stands for
+                    no data become `fill`; pictures have those at the positions `shown`. Files must have so many bands
+                    of this type; null: any
     inputs, outputs     names of both, {name: {"type": "float32", "shape": [n, c, h, w]}} and [name, …], null: any
 
 Files of earlier versions lack `batch_pad`: of open sizes, a segmentor takes the image as it is, from 32 pixels a side
@@ -76,6 +80,7 @@ MARKERS = {0xff00 + marker for marker in (0x51, 0x52, 0x53, 0x55, 0x57, 0x58, 0x
                                           0x64, 0x74, 0x75, 0x77, 0x78)}  # of JPEG 2000 headers
 MOST_PARTS = 2**18  # of an image: chunks, segments, blocks; a PNG of 2 GiB has as many
 PIXELS_VARIABLE = 'OPENCV_IO_MAX_IMAGE_PIXELS'
+BAND_TYPES = 'uint8', 'uint16', 'int16', 'float32'  # of values in files of bands
 TYPES = {'tensor(float)': 'float32', 'tensor(float16)': 'float16', 'tensor(double)': 'float64',
          'tensor(uint8)': 'uint8', 'tensor(int64)': 'int64'}
 
@@ -196,6 +201,7 @@ class Model:
         self.align_corners = meta.get('align_corners', False)
         self.mask_threshold, self.threshold = meta.get('mask_threshold', 0.5), meta.get('threshold', 0.5)
         self.slide, self.reduce_zero_label = meta.get('slide'), meta.get('reduce_zero_label', False)
+        self.bands = meta.get('bands')
         self.smallest, self.largest = meta.get('smallest', 1), meta.get('largest')
         self.takes_images = dtype == 'uint8'  # resizes and normalises by itself
         self.dtype = dtype
@@ -221,7 +227,7 @@ class Model:
         Raises:
             RuntimeInputError: not an image, or one smaller or larger than the model takes; or the model gives NaN.
         """
-        image = read_image(image, self.channels)
+        image = read_image(image, self.channels, self.bands)
         try:
             result = self._predict(image)
             self._check_result(result, image.shape[:2])
@@ -405,7 +411,7 @@ class Model:
             score_thr: instances with a lower score are left out.
             alpha: opacity of masks and maps.
         """
-        image = as_picture(read_image(image, self.channels))
+        image = as_picture(read_image(image, self.channels, self.bands), self.bands)
         if not isinstance(found, Detections):
             return Image.fromarray(_blend(image, self.colours(found.max() + 1)[found], alpha, True))
         found = found.above(score_thr)
@@ -486,6 +492,15 @@ def _is_padding(value) -> bool:
                     flag is None or _is_flag(flag), value=_is_value) and (value is None or 'value' in value)
 
 
+def _are_bands(value) -> bool:
+    return value is None or (_is_dict(
+        value, numbers=lambda numbers: _is_list(numbers, _is_side), fill=lambda fill: _is_list(fill, _is_number),
+        shown=lambda places: places is None or _is_list(places, lambda i: isinstance(i, int) and _is_number(
+            i, 0, 2**16), 3),
+        file_bands=lambda n: n is None or _is_side(n), dtype=lambda name: name is None or name in BAND_TYPES)
+        and len(value.get('numbers') or ()) == len(value.get('fill') or ()) > max(value.get('shown') or [0]))
+
+
 def _is_slide(value) -> bool:
     return value is None or (
         _is_dict(value, crop=_is_pair, stride=_is_pair) and all(value.get(key) for key in ('crop', 'stride'))
@@ -513,6 +528,7 @@ METADATA: dict[str, tuple[str, Callable]] = dict(
     pad=('a size, divisor, square and value, or null', _is_padding),
     batch_pad=('a size, divisor and value, or null', _is_padding),
     pad_value=('a number, one for each channel, or null', lambda value: value is None or _is_value(value)),
+    bands=('numbers of bands from 1, fill for each, shown, file_bands and dtype, or null', _are_bands),
     mask_threshold=_SHARE, threshold=_SHARE,
     slide=('a crop, [h, w], and a stride that is no larger, or null', _is_slide),
     smallest=('a number of pixels', _is_side),
@@ -559,6 +575,9 @@ def _checked_input(session: Session, meta: dict, path: str | Path) -> tuple[str,
         if isinstance(value, list) and len(value) not in (1, channels):
             raise RuntimeInputError(f'{path}: {key} in its metadata must be for {channels} channels, got '
                                     f'{_short(value)}\nExport the model again: `mmvision-mamba export` writes it')
+    if meta.get('bands') and len(meta['bands']['numbers']) != channels:
+        raise RuntimeInputError(f'{path}: bands in its metadata must be for {channels} channels, got '
+                                f'{_short(meta["bands"])}\nExport the model again: `mmvision-mamba export` writes it')
     needed = (*TASKS[meta['task']], *(['logits'] if meta.get('slide') else []))
     if not session.outputs or not set(needed) <= set(session.outputs):
         raise RuntimeInputError(f'{path}: its outputs must be {", ".join(needed) or "there"}, got '
@@ -572,14 +591,15 @@ def _short(value) -> str:
     return reprlib.repr(value)
 
 
-def read_image(image, channels: int = 3) -> np.ndarray:
+def read_image(image, channels: int = 3, bands: dict | None = None) -> np.ndarray:
     """A path, a PIL image or an array as the array ``(H, W, channels)`` that a model is given.
 
     Args:
         image: of 3 channels, RGB uint8; files are turned as their EXIF says, and 16 bits become 8. Of another number,
             an array, a .npy file of one or an image whose file has as many (.tif, .png), uint8, uint16 or float, in the
-            order and on the scale that the model was trained with.
+            order and on the scale that the model was trained with. With `bands`, the same, and an image may have more.
         channels: of the model. Default: 3.
+        bands: which of them, see the metadata of a file; the array is float32 then. Default: all.
 
     Raises:
         RuntimeInputError: what can't be read as an image, or has another number of channels.
@@ -589,18 +609,67 @@ def read_image(image, channels: int = 3) -> np.ndarray:
         array = image
     elif str(image).lower().endswith('.npy'):
         array = _opened(image, lambda: _array(image))
+    elif bands:
+        return _opened(image, lambda: _bands(image, bands))
     else:
         array = _opened(image, lambda: _decoded(image, channels))
-    if channels != 3 and array.ndim == 2:
+    if (channels != 3 or bands) and array.ndim == 2:
         array = array[..., None]
-    if channels == 3:
+    if channels == 3 and not bands:
         if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or 0 in array.shape:
             raise RuntimeInputError(f'{name}: an image array is RGB (H, W, 3) uint8, got {array.shape} {array.dtype}')
     elif array.ndim != 3 or array.shape[2] != channels or 0 in array.shape \
-            or array.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
+            or array.dtype not in (np.uint8, np.uint16, np.float32, np.float64, *((np.int16,) if bands else ())):
         raise RuntimeInputError(f'{name}: the model takes (H, W, {channels}), uint8, uint16 or float, got '
                                 f'{array.shape} {array.dtype}')
+    if bands:
+        return _without_gaps(array, None, bands['fill'])
     return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def _bands(image, bands: dict) -> np.ndarray:
+    """The bands of an image file, or a PIL image, as float32 ``(H, W, n)``."""
+    nodata = None
+    if str(image).lower().endswith(('.tif', '.tiff')):
+        try:
+            import tifffile  # Pillow has no images of many bands
+        except ImportError:
+            raise ValueError('bands of a TIFF need tifffile: pip install tifffile') from None
+        with tifffile.TiffFile(image) as file:
+            page = file.pages[0]
+            _check_size(page.imagewidth * page.imagelength * page.samplesperpixel, 4 * most_pixels())
+            if page.photometric not in (1, 2, 6) or page.tags.valueof(274, 1) != 1:
+                raise ValueError('its colours are no bands, or it is turned: save it upright, in grey or RGB')
+            values = page.asarray()
+            if page.samplesperpixel > 1 and page.planarconfig == 2:
+                values = np.moveaxis(values, 0, -1)
+            values = values.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
+            text = str(page.tags.valueof(42113, '')).strip('\0 ')  # GDAL's
+            nodata = float(text) if re.fullmatch(r'[-+]?\d[\d.]*(e[-+]?\d+)?', text, re.IGNORECASE) else None
+    else:
+        picture = image if isinstance(image, Image.Image) else _picture(image)
+        _check_values(picture, len(bands['numbers']))
+        if any('16' in str(tile[3]) for tile in getattr(picture, 'tile', None) or ()) and len(picture.getbands()) > 1:
+            raise ValueError('its colours have 16 bits, of which Pillow reads 8: save it as a TIFF or a .npy file')
+        picture = picture.convert('RGB') if picture.mode in ('P', '1') else picture
+        values = np.array(picture)
+        values = values.astype(np.uint16) if values.dtype == np.int32 else values
+        values = values[..., None] if values.ndim == 2 else values
+    count, dtype = values.shape[2], values.dtype.name
+    if dtype not in BAND_TYPES or max(bands['numbers']) > count or count != (bands.get('file_bands') or count) \
+            or dtype != (bands.get('dtype') or dtype):
+        expected = f'{bands.get("file_bands") or max(bands["numbers"])} of {bands.get("dtype") or "/".join(BAND_TYPES)}'
+        raise ValueError(f'it has {count} bands of {dtype}, and the model is for images of {expected}')
+    return _without_gaps(values[..., [number - 1 for number in bands['numbers']]], nodata, bands['fill'])
+
+
+def _without_gaps(values: np.ndarray, nodata: float | None, fill: Sequence[float]) -> np.ndarray:
+    """Values as float32, `fill` where they are NaN, infinite or `nodata`."""
+    array = values.astype(np.float32)
+    absent = ~np.isfinite(array)
+    if nodata is not None:
+        absent |= array == np.float32(nodata)
+    return np.where(absent, np.array(fill, np.float32), array)
 
 
 def _opened(path, read: Callable[[], np.ndarray]) -> np.ndarray:
@@ -881,13 +950,20 @@ def _eight_bits(values: np.ndarray, image) -> np.ndarray:
     return (values // 256).astype(np.uint8)
 
 
-def as_picture(image: np.ndarray) -> np.ndarray:
-    """An image ``(H, W, C)`` to draw on, RGB uint8: its first three channels, or its first, stretched to 8 bits."""
-    bands = np.repeat(image[..., :1], 3, 2) if image.shape[2] < 3 else image[..., :3]
-    if bands.dtype == np.uint8:
-        return bands
-    low, high = float(np.nanmin(bands)), float(np.nanmax(bands))
-    return np.nan_to_num((bands - low) / ((high - low) or 1) * 255).astype(np.uint8)
+def as_picture(image: np.ndarray, bands: dict | None = None) -> np.ndarray:
+    """An image ``(H, W, C)`` to draw on, RGB uint8: its first three channels, or its first, stretched to 8 bits.
+
+    Of `bands`, see the metadata, those that are shown, each from its 2nd to its 98th percentile.
+    """
+    if bands:
+        image = image[..., bands.get('shown') or ([0, 1, 2] if image.shape[2] > 2 else [0, 0, 0])]
+        low, high = np.percentile(image, (2, 98), axis=(0, 1))
+        return (((image - low) / np.where(high > low, high - low, 1)).clip(0, 1) * 255).round().astype(np.uint8)
+    channels = np.repeat(image[..., :1], 3, 2) if image.shape[2] < 3 else image[..., :3]
+    if channels.dtype == np.uint8:
+        return channels
+    low, high = float(np.nanmin(channels)), float(np.nanmax(channels))
+    return np.nan_to_num((channels - low) / ((high - low) or 1) * 255).astype(np.uint8)
 
 
 def resized(height: int, width: int, limit: Sequence[int | None], scale: Sequence[int] | None = None,

@@ -13,7 +13,7 @@ from mmengine import Config
 
 from ..datasets.json_numbers import is_number
 from ..errors import ConfigError, DataError, UserError
-from ..export.pipeline import pipeline_settings
+from ..export.pipeline import input_channels, pipeline_settings
 from ..files import read_text
 from ..inference.inferencer import Inferencer
 from ..limits import CATEGORIES, NAME
@@ -98,7 +98,7 @@ def describe(inferencer: Inferencer, name: str, metrics: Mapping[str, float | No
         raise ConfigError(f"a model of {shown(cfg.get('default_scope'))} is not saved like this: detectors and "
                           'segmentors are')
     try:
-        preprocessing = pipeline_settings(cfg)
+        preprocessing = pipeline_settings(cfg, input_channels(cfg))
     except (ConfigError, LookupError, TypeError, ValueError):  # a test pipeline that no exported file has
         preprocessing = None
     data = _data_name(cfg)

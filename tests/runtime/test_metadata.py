@@ -47,6 +47,9 @@ def test_the_good_one_works(tmp_path):
 
 BAD = dict(
     task=['', None, 5, [], {}, 'Detection', ['detection']],
+    bands=[5, {}, [1, 2, 3], dict(numbers=[1, 2, 3]), dict(numbers=[1, 2, 3], fill=[0, 0]), dict(
+        numbers=[0, 1, 2], fill=[0, 0, 0]), dict(numbers=[1, 2], fill=[0, 0]), dict(
+        numbers=[1, 2, 3], fill=[0, 0, 0], shown=[3, 0, 0]), dict(numbers=[1, 2, 3], fill=[0, 0, 0], dtype='float64')],
     classes=[5, 'abc', [5], {'a': 1}, [['a']], [None], True],
     palette=[5, [[1, 2]], [[1, 2, 300]], [[-1, 0, 0]], [[0.5, 0, 0]], 'red', [None], [[1, 2, 3, 4]], [[True, 0, 0]]],
     mean=['0', None, [None], [1, 2], {}, float('nan'), float('inf'), [10**400] * 3, [[1, 2, 3]], True],
