@@ -7,7 +7,7 @@ from mmcv.transforms import BaseTransform, LoadAnnotations, LoadImageFromFile
 
 from ..errors import DataError
 from .image_files import label_map_problem, open_file_picture
-from .image_sizes import picture_sizes
+from .image_sizes import picture_sizes, tiff_sizes
 from .loading import CheckedAnnotations, CheckedLoadImageFromFile, map_steps
 from .tiff_windows import is_tiff, open_tiff
 
@@ -158,8 +158,9 @@ def shape_of(info: dict, loader: LoadTile | None = None) -> tuple[int, int]:
     try:
         with open_file_picture(path) as image:
             sizes = picture_sizes(image)
-    except Exception as error:  # Pillow may raise anything
-        raise DataError(f'{path}: its size can not be read ({error})') from error
+    except Exception as error:  # Pillow may raise anything, and knows few bands
+        if (sizes := tiff_sizes(path)) is None:
+            raise DataError(f'{path}: its size can not be read ({error})') from error
     turns = getattr(loader and loader.step, 'color_type', 'color') in ('color', 'grayscale')
     return (sizes.upright if turns else sizes.stored)[::-1]
 

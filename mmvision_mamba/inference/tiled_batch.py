@@ -97,7 +97,7 @@ class TiledBatchJob(BatchJob):
         source = image_source(self.names[piece.image], inferencer.read)
         found: dict = {}
         try:
-            with open_picture(source, self.tiling.tile) as picture:
+            with open_picture(source, self.tiling.tile, inferencer.toolbox.bands) as picture:
                 infer = _labels if self.scope == 'mmseg' else _instances
                 found = dict(size=[picture.height, picture.width], **infer(
                     inferencer, picture, self.tiling, batch_size, piece))
