@@ -76,7 +76,6 @@ class Answer:
     Attributes:
         model: the model that is asked.
         image: as the model reads it, see `Inferencer.read`.
-        shown: BGR, uint8.
         scale: size of the image relative to the uploaded one. Tables have the pixels of the latter.
         sample: the prediction, as `pack` keeps it.
         seconds: duration of the prediction.
@@ -85,14 +84,12 @@ class Answer:
     image: np.ndarray
     scale: float = 1.
     sample: object = field(init=False)
-    shown: np.ndarray = field(init=False)
     seconds: float = field(init=False)
 
     def __post_init__(self):
         start = time.perf_counter()
         self.sample = pack(self.model.predict(self.image)[0])
         self.seconds = time.perf_counter() - start
-        self.shown = self.model.picture(self.image)
         self._numbered = self.sample.clone()
         self._regions: list[tuple[int, int, int]] = []  # (segment, label, pixels), of the largest first
         if 'pred_instances' in self.sample:
@@ -105,6 +102,11 @@ class Answer:
             self._regions = sorted(((int(segment), self._label(segment), int(pixels)) for segment, pixels in found),
                                    key=lambda region: (region[1] >= len(self.model.classes), -region[2]))
             self._number_segments(segments)
+
+    @property
+    def shown(self) -> np.ndarray:
+        """The image to look at, BGR, uint8."""
+        return self.model.picture(self.image)
 
     @property
     def has_scores(self) -> bool:
