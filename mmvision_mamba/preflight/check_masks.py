@@ -17,6 +17,7 @@ from .bit_depth import warn_of_depth
 from .datasets import build_without_pipeline, datasets_of, loads_seg_maps
 from .image_sizes import SAMPLE, sizes_of, unlike_masks
 from .missing import check_present
+from .tiles import tile_of
 
 _TRIED = 5  # images of a pipeline that seems to resize masks
 _MOST = 20_000  # images whose sizes are looked at, spread over all
@@ -90,7 +91,7 @@ def check_masks_stay(cfg: Config, splits: Sequence[str], built: Mapping[str, Bas
     """
     for split in splits:
         metrics = [class_name(metric.get('type')) for metric in metrics_in(cfg.get(f'{split}_evaluator'))]
-        if split == 'train' or 'IoUMetric' not in metrics:
+        if split == 'train' or 'IoUMetric' not in metrics or tile_of(cfg, split) is not None:
             continue
         for where, dataset, cls in datasets_of(cfg, split):
             names = [class_name(step.get('type')) for step in dataset.get('pipeline') or () if isinstance(step, dict)]
