@@ -3,8 +3,7 @@
 _base_ = './faster_rcnn_mambavision_t_coco.py'
 
 data_root = '{{$CUSTOM_ROOT:data/custom}}'
-# A command finds the annotations, image folders and classes when it starts; format, train, val and test choose, bands
-# names those of the images that are read.
+# A command finds the annotations, image folders and classes when it starts; its keys choose, docs/data.md.
 custom_data = dict(format=None, train=None, val=None, test=None)
 # None: found, and kept where you set it.
 train_dataloader = dict(dataset=dict(ann_file=None, data_prefix=dict(img=None)))

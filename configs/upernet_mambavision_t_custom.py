@@ -3,8 +3,7 @@
 _base_ = './upernet_mambavision_t_fit_ade20k.py'
 
 data_root = '{{$CUSTOM_ROOT:data/custom}}'
-# A command finds the folders, classes and their values when it starts; format, train, val, test and colours choose,
-# bands names those of the images that are read.
+# A command finds the folders, classes and their values when it starts; its keys choose, docs/data.md.
 custom_data = dict(format=None, train=None, val=None, test=None, colours=dict())
 
 dataset_type = 'mmvision_mamba.datasets.image_mask.ImageMaskDataset'

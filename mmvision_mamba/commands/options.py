@@ -175,9 +175,12 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """The option --cfg-options; see `read_config`."""
     parser.add_argument('--cfg-options', nargs='+', action=_Overrides, metavar='KEY=VALUE',
                         help='override settings of the config; data_root=DIR moves every path below the old data_root. '
-                        'Lists: key="[a,b]" or key=a,b; nested: key="[(a,b),(c,d)]", without white space')
+                        'Lists: key="[a,b]" or key=a,b; nested: key="[(a,b),(c,d)]"')
 
 
+_SPACE = '\ue000'  # of no use to anyone
+# A folder may have any name, with commas and brackets.
+_PATHS = ('data_root', 'custom_data.train', 'custom_data.val', 'custom_data.test')
 _DICT = re.compile(r"""['"]?(dict\(|\{|[\[(].*(dict\(|\{))""", re.DOTALL)  # a dict, or a list with one in it
 
 
@@ -193,13 +196,28 @@ class _Overrides(argparse.Action):
                 raise argparse.ArgumentError(None, f'--cfg-options {item}: a dict is set key by key, such as '
                                                    'model.neck.type=FPN, or in a config file')
             try:
-                DictAction(self.option_strings, self.dest)(parser, namespace, [item], option_string)
+                DictAction(self.option_strings, self.dest)(parser, namespace, [_shielded(item)], option_string)
             except (ValueError, AssertionError, IndexError, RecursionError) as error:
                 raise argparse.ArgumentError(None, f'--cfg-options {item}: {_advice(item, error)}') from error
         options = getattr(namespace, self.dest)
         for key, _, value in (item.partition('=') for item in values):
-            if isinstance(options[key], str):
-                options[key] = value.strip('\'"')
+            options[key] = value.strip('\'"') if isinstance(options[key], str) else _unshielded(options[key])
+
+
+def _shielded(item: str) -> str:
+    """KEY=VALUE for `DictAction`, which takes all white space out of lists, and takes paths with commas for some."""
+    key, sign, value = item.partition('=')
+    if key in _PATHS and value != 'None':
+        return f'{key}=path'
+    if not any(mark in value for mark in '[(,'):
+        return item
+    return key + sign + ''.join(part.strip().replace(' ', _SPACE) for part in re.split(r'([\[\](),])', value))
+
+
+def _unshielded(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_unshielded, value))
+    return value.replace(_SPACE, ' ') if isinstance(value, str) else value
 
 
 def _advice(item: str, error: Exception) -> str:

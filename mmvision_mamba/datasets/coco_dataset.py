@@ -9,6 +9,7 @@ from ..printable import shown
 from .coco_annotations import check_files
 from .coco_files import ids_of_classes, read_coco
 from .coco_masks import masks_problem
+from .merged_classes import Merged
 from .tiles import Tiled
 
 
@@ -18,11 +19,12 @@ class MendedCOCO(COCO):
     Args:
         annotation_file: path of the JSON file, or a data set in another format, see `formats`.
         boxes: what its boxes are, see `convert_boxes`. Default: x, y, width, height in pixels.
+        merged: which categories become one class, see `merge_categories`. Default: each is one of its own.
     """
 
-    def __init__(self, annotation_file: str, boxes: str | float | None = None):
+    def __init__(self, annotation_file: str, boxes: str | float | None = None, merged: Merged | None = None):
         super().__init__()
-        self.dataset, _ = read_coco(annotation_file, boxes)
+        self.dataset, _ = read_coco(annotation_file, boxes, merged)
         check_files(self.dataset)
         self.dataset.setdefault('annotations', [])
         self.createIndex()
@@ -58,9 +60,10 @@ class MendedCocoDataset(Tiled, CocoDataset):
 
     Args:
         boxes: what the file's boxes are, see `convert_boxes`. Default: x, y, width, height in pixels.
+        merged: which categories become one class, see `merge_categories`. Default: each is one of its own.
         *args, **settings: as for `CocoDataset` and `Tiled`.
     """
 
-    def __init__(self, *args, boxes: str | float | None = None, **settings):
-        self.COCOAPI = partial(MendedCOCO, boxes=boxes)
+    def __init__(self, *args, boxes: str | float | None = None, merged: Merged | None = None, **settings):
+        self.COCOAPI = partial(MendedCOCO, boxes=boxes, merged=merged)
         super().__init__(*args, **settings)

@@ -12,14 +12,17 @@ from ..limits import TEXT_BYTES
 from . import formats
 from .coco_boxes import convert_boxes
 from .coco_repairs import repair
+from .merged_classes import Merged, merge_categories
 
 
-def read_coco(path: str | os.PathLike, boxes: str | float | None = None) -> tuple[dict, list[str]]:
+def read_coco(path: str | os.PathLike, boxes: str | float | None = None,
+              merged: Merged | None = None) -> tuple[dict, list[str]]:
     """Read a COCO annotation file, and mend what can be mended without a guess.
 
     Args:
         path: of the file, or the name of a data set in another format, see `formats`.
         boxes: what its boxes are, see `convert_boxes`. Default: x, y, width, height in pixels.
+        merged: which categories become one class, see `merge_categories`. Default: each is one of its own.
 
     Returns:
         Its content, of which `coco_problems` says what is still wrong; and a note for each kind of repair, with counts.
@@ -28,13 +31,16 @@ def read_coco(path: str | os.PathLike, boxes: str | float | None = None) -> tupl
         DataError: it can't be read, is no JSON, or no object with the lists images and categories.
     """
     with _not_collecting():
-        if formats.source_of(path):
-            content = formats.read(path)
-            return content, content.notes
-        return _read_coco(path, boxes)
+        content, notes = _read(path, boxes)
+        if merged is not None:
+            merge_categories(content, merged)
+        return content, notes
 
 
-def _read_coco(path: str | os.PathLike, boxes: str | float | None) -> tuple[dict, list[str]]:
+def _read(path: str | os.PathLike, boxes: str | float | None) -> tuple[dict, list[str]]:
+    if formats.source_of(path):
+        content = formats.read(path)
+        return content, content.notes
     content = read_json(path)
     check_lists(path, content)
     notes = repair(content)

@@ -13,21 +13,24 @@ _STRIP = 2**20  # pixels that are computed with at a time, at some 40 bytes each
 _NAMED = 4  # colours in a message
 
 
-def labels_of_colours(content: bytes, colours: Sequence[Sequence[int]]) -> np.ndarray:
-    """Labels (H, W), uint8, of a mask's file: for each pixel the position of its colour.
+def labels_of_colours(content: bytes, colours: Sequence[Sequence[int]],
+                      labels: Sequence[int] | None = None) -> np.ndarray:
+    """Labels (H, W), uint8, of a mask's file: for each pixel that of its colour.
 
     Args:
         content: of the file, in any mode that Pillow turns into RGB, a palette among them.
-        colours: (R, G, B) of each label, 0 to 255; up to 255 of them.
+        colours: (R, G, B), 0 to 255; up to 255 of them.
+        labels: of the colours. Default: their positions.
 
     Raises:
         DataError: it is no image, or has other colours; without the file's name.
     """
     known = np.array([red << 16 | green << 8 | blue for red, green, blue in colours], np.int32)
     order = np.argsort(known)
+    ordered = (np.arange(len(known)) if labels is None else np.array(labels))[order].astype(np.uint8)
     with open_picture(content) as image:
         width, height = image.size
-        labels = np.empty((height, width), np.uint8)
+        seg_map = np.empty((height, width), np.uint8)
         step = max(1, _STRIP // width)
         for top in range(0, height, step):
             strip = image.crop((0, top, width, min(top + step, height))).convert('RGB')
@@ -38,8 +41,8 @@ def labels_of_colours(content: bytes, colours: Sequence[Sequence[int]]) -> np.nd
             if wrong.any():
                 raise DataError(f'the mask has colours of no class: {_most_frequent(codes[wrong])}. Add them to the '
                                 'labels, or export the masks without smoothing')
-            labels[top:top + step] = order[places]
-    return labels
+            seg_map[top:top + step] = ordered[places]
+    return seg_map
 
 
 def _most_frequent(codes: np.ndarray) -> str:

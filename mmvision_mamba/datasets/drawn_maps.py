@@ -6,7 +6,8 @@ from mmseg.datasets import BaseSegDataset
 from ..errors import DataError
 from .coco_annotations import check_files
 from .coco_files import read_coco
-from .map_drawing import drawn_order
+from .map_drawing import BACKGROUND, drawn_order
+from .merged_classes import Merged
 from .tiles import Tiled
 
 
@@ -17,6 +18,8 @@ class DrawnMapDataset(Tiled, BaseSegDataset):
     stay visible; crowds, and objects without an outline or of other classes, are not drawn.
 
     Args:
+        merged: which categories become one class, see `merge_categories`; 'background' among them is what no object
+            covers, and all that no class stands for is unlabelled. Default: each is one of its own.
         ann_file: as for `coco_files.read_coco`.
         **settings: as for `BaseSegDataset` and `Tiled`; the first of `metainfo['classes']` is the background, unless
             a category has its name.
@@ -25,11 +28,19 @@ class DrawnMapDataset(Tiled, BaseSegDataset):
         DataError: the annotations can't be read.
     """
 
+    def __init__(self, merged: Merged | None = None, **settings):
+        self.merged = merged
+        super().__init__(**settings)
+
     def load_data_list(self) -> list[dict]:
-        content, _ = read_coco(self.ann_file)
+        content, _ = read_coco(self.ann_file, merged=self.merged)
         check_files(content)
         labels = {name: label for label, name in enumerate(self.metainfo['classes'])}
-        label_of = {c['id']: labels.get(c['name']) for c in content['categories']}
+        other, uncovered = None, 0
+        if self.merged is not None:
+            other = self.ignore_index
+            uncovered = next((labels[class_] for class_, names in self.merged if BACKGROUND in names), other)
+        label_of = {c['id']: labels.get(c['name'], other) for c in content['categories']}
         objects: dict[int | str, list[tuple]] = {}
         for annotation in content.get('annotations') or ():
             if (label := label_of.get(annotation['category_id'])) is not None:
@@ -39,7 +50,7 @@ class DrawnMapDataset(Tiled, BaseSegDataset):
             shapes = drawn_order(objects.get(image['id'], ()))
             infos.append(dict(
                 img_path=osp.join(self.data_prefix['img_path'], image['file_name']), seg_map_path=None,
-                height=image['height'], width=image['width'], shapes=shapes, label_map=None,
+                height=image['height'], width=image['width'], shapes=shapes, uncovered=uncovered, label_map=None,
                 reduce_zero_label=self.reduce_zero_label, seg_fields=[]))
         if not infos:
             raise DataError(f'{self.ann_file}: there are no images')

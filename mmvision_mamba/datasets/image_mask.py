@@ -18,10 +18,11 @@ class ImageMaskDataset(Tiled, BaseSegDataset):
     An image or mask that isn't there is listed all the same: loading it is an error that names it.
 
     Args:
-        values: pixel value of each class, in the order of `metainfo['classes']`. Default: 0, 1, 2, …
-        ignored: further pixel values that count as unlabelled, like 255. Default: none.
-        colours: (R, G, B) of each class, in that order, for masks that are pictures; the pipeline then has
-            `map_loading.LoadAnnotations`. Default: none.
+        values: pixel value of each class, or a list of several, in the order of `metainfo['classes']`. Default: 0, 1,
+            2, …
+        ignored: further pixel values, or colours, that count as unlabelled, like 255. Default: none.
+        colours: (R, G, B) of each class, or a list of several, in that order, for masks that are pictures; the pipeline
+            then has `map_loading.LoadAnnotations`. Default: none.
         ann_file: text file with the names of the images to use, see `listed`. Default: all.
         **settings: as for `BaseSegDataset`, and those of `Tiled`.
 
@@ -29,19 +30,25 @@ class ImageMaskDataset(Tiled, BaseSegDataset):
         DataError: there is no image, or the list can't be read.
     """
 
-    def __init__(self, values: Sequence[int] | None = None, ignored: Sequence[int] = (),
-                 colours: Sequence[Sequence[int]] | None = None, **settings):
+    def __init__(self, values: Sequence[int | Sequence[int]] | None = None, ignored: Sequence = (),
+                 colours: Sequence[Sequence] | None = None, **settings):
         self.values, self.ignored, self.colours = values, ignored, colours
         super().__init__(**settings)
 
     def load_data_list(self) -> list[dict]:
-        label_map = dict.fromkeys(self.ignored, self.ignore_index)
-        if self.values is not None:
-            label_map.update({v: i for i, v in enumerate(self.values)})
+        label_map, more = {}, {}
+        if self.colours:
+            labelled = [(colour, label) for label, item in enumerate(self.colours)
+                        for colour in (item if isinstance(item[0], list | tuple) else [item])]
+            labelled += [(colour, self.ignore_index) for colour in self.ignored]
+            more = dict(colours=[colour for colour, _ in labelled], colour_labels=[label for _, label in labelled])
+        else:
+            label_map = dict.fromkeys(self.ignored, self.ignore_index)
+            for label, item in enumerate(self.values or ()):
+                label_map.update(dict.fromkeys(item if isinstance(item, list | tuple) else [item], label))
         if all(value == label for value, label in label_map.items()):
             label_map = None
         pairs = find_pairs(self.data_prefix['img_path'], self.data_prefix['seg_map_path'], self.ann_file or None).pairs
-        more = dict(colours=self.colours) if self.colours else {}
         return [dict(img_path=image, seg_map_path=mask, label_map=label_map, reduce_zero_label=self.reduce_zero_label,
                      seg_fields=[], **more) for image, mask in pairs]
 

@@ -36,9 +36,9 @@ def drawn_order(objects: Iterable[tuple[int, dict]]) -> list[tuple[int, list | d
     return [shape[1:] for shape in sorted(shapes, key=lambda shape: shape[0])]
 
 
-def draw(shapes: Sequence[tuple[int, list | dict]], height: int, width: int,
-         window: Window | None = None) -> np.ndarray:
-    """Labels (H, W), uint8: each (label, COCO segmentation) over those before it, 0 where there is none.
+def draw(shapes: Sequence[tuple[int, list | dict]], height: int, width: int, window: Window | None = None,
+         uncovered: int = 0) -> np.ndarray:
+    """Labels (H, W), uint8: each (label, COCO segmentation) over those before it, `uncovered` where there is none.
 
     Args:
         shapes: of a picture.
@@ -51,7 +51,7 @@ def draw(shapes: Sequence[tuple[int, list | dict]], height: int, width: int,
     if problem := masks_problem([mask for _, mask in shapes], height, width, as_bitmaps=False):
         raise DataError(problem)
     _, _, wide, high = window or (0, 0, width, height)
-    seg_map = np.zeros((high, wide), np.uint8)
+    seg_map = np.full((high, wide), uncovered, np.uint8)
     for label, mask in shapes:
         if window and not meet(mask, window):
             continue

@@ -11,10 +11,10 @@ from .map_drawing import draw
 class LoadAnnotations(mmseg_transforms.LoadAnnotations):
     """mmseg's `LoadAnnotations`, for maps that a data set has as colours or outlines, too.
 
-    Of an image's `results` it takes `colours`, (R, G, B) of each label, for the mask at `seg_map_path`; or `shapes`,
-    (label, COCO segmentation) in the order of drawing, and `height` and `width`: other pixels are of label 0. Of a
-    `tile`, (x, y, width, height), of a picture of `picture_shape` that part is drawn. Without
-    either it does what mmseg's does.
+    Of an image's `results` it takes `colours` and the `colour_labels` of each for the mask at `seg_map_path`; or
+    `shapes`, (label, COCO segmentation) in the order of drawing, `height` and `width`, and `uncovered`, the label of
+    other pixels. Of a `tile`, (x, y, width, height), of a picture of `picture_shape` that part is drawn. Without either
+    it does what mmseg's does.
 
     Raises:
         DataError: a mask has other colours, or outlines can't be drawn; names the file.
@@ -26,7 +26,8 @@ class LoadAnnotations(mmseg_transforms.LoadAnnotations):
         elif results.get('colours'):
             path = results['seg_map_path']
             try:
-                seg_map = labels_of_colours(file_content(path, self.backend_args), results['colours'])
+                seg_map = labels_of_colours(file_content(path, self.backend_args), results['colours'],
+                                            results.get('colour_labels'))
             except DataError as error:
                 raise DataError(f'{path}: {error}') from error
         else:
@@ -42,6 +43,6 @@ def _drawn(results: dict) -> np.ndarray:
     try:
         if not window and results.get('ori_shape', size)[:2] != size:
             raise DataError(f'its outlines are for {size[1]} × {size[0]} pixels, and it has others')
-        return draw(results['shapes'], *size, window)
+        return draw(results['shapes'], *size, window, results.get('uncovered', 0))
     except DataError as error:
         raise DataError(f'{results["img_path"]}: {error}') from error

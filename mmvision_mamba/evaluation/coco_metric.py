@@ -3,6 +3,7 @@ from mmdet.evaluation import CocoMetric
 from mmengine.fileio import get_local_path
 
 from ..datasets.coco_dataset import MendedCOCO
+from ..datasets.merged_classes import Merged
 
 
 class MendedCocoMetric(CocoMetric):
@@ -13,14 +14,16 @@ class MendedCocoMetric(CocoMetric):
     Args:
         ann_file: path of the annotation file. Default: the data set's annotations.
         boxes: what the file's boxes are, see `convert_boxes`. Default: x, y, width, height in pixels.
+        merged: which categories become one class, see `merge_categories`. Default: each is one of its own.
         **settings: as for `CocoMetric`.
     """
 
-    def __init__(self, ann_file: str | None = None, boxes: str | float | None = None, **settings):
+    def __init__(self, ann_file: str | None = None, boxes: str | float | None = None, merged: Merged | None = None,
+                 **settings):
         super().__init__(**settings)
         if ann_file is not None:
             with get_local_path(ann_file, backend_args=self.backend_args) as path:
-                self._coco_api = MendedCOCO(path, boxes)
+                self._coco_api = MendedCOCO(path, boxes, merged)
 
     def compute_metrics(self, results: list) -> dict:
         if self.cat_ids is None and self._coco_api is not None:

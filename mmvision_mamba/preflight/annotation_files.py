@@ -9,11 +9,12 @@ from ..datasets.coco_annotations import coco_problems
 from ..datasets.coco_boxes import check_format
 from ..datasets.coco_files import read_coco, read_json
 from ..datasets.coco_repairs import repair
+from ..datasets.merged_classes import Merged
 from ..datasets.panoptic_annotations import panoptic_problems
 from ..datasets.panoptic_files import kind_problem, read_panoptic
 from ..datasets.problems import KINDS, Contents, Problem
 from ..datasets.usage import Usage, coco_usage
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..files import encoding_of
 from ..printable import shown
 from ..text import class_name
@@ -80,15 +81,16 @@ def mends(kind) -> bool:
     return class_name(kind) in [path.rpartition('.')[2] for path in _MENDED.values()]
 
 
-def use_mended_coco(cfg: Config, boxes: str | float | None = None) -> None:
+def use_mended_coco(cfg: Config, boxes: str | float | None = None, merged: Merged | None = None) -> None:
     """Have a config's data sets and metrics of the type CocoDataset and CocoMetric mend the files they read.
 
     Args:
         cfg: changed in place.
         boxes: what the boxes of the files are, see `convert_boxes`. Default: x, y, width, height in pixels.
+        merged: which categories become one class, see `merge_categories`. Default: each is one of its own.
 
     Raises:
-        ConfigError: `boxes` is no format.
+        ConfigError: `boxes` is no format, or categories are to be merged and a data set can not do that.
     """
     if boxes is not None:
         check_format(boxes)
@@ -99,6 +101,12 @@ def use_mended_coco(cfg: Config, boxes: str | float | None = None) -> None:
                 part['type'] = _MENDED[part['type']]
             if boxes is not None and mends(part.get('type')):
                 part['boxes'] = boxes
+            if merged is not None and mends(part.get('type')):
+                part['merged'] = merged
+        for where, dataset, _ in datasets_of(cfg, split) if merged is not None else ():
+            if not mends(dataset.get('type')):
+                raise ConfigError(f"custom_data.classes gives categories other names, which {where} can not do, a "
+                                  f"{class_name(dataset.get('type'))}: set its type to CocoDataset")
 
 
 def metrics_in(evaluator) -> Iterator[dict]:
@@ -120,7 +128,7 @@ class Use:
         mended: whether all of them mend it as they read it.
         checked: whether one of them reads it as mmdet's CocoDataset does.
         panoptic: whether one of them reads COCO's panoptic files.
-        boxes: what its boxes are, as the config says.
+        boxes, merged: what its boxes are, and which categories become one class, as the config says.
         datasets: (place in the config, arguments for `coco_usage`) of each data set.
     """
     masks: bool = False
@@ -129,6 +137,7 @@ class Use:
     checked: bool = False
     panoptic: bool = False
     boxes: str | float | None = None
+    merged: Merged | None = None
     datasets: list[tuple[str, dict]] = field(default_factory=list)
 
     def read(self, path: str) -> tuple[dict, list[str]]:
@@ -140,7 +149,7 @@ class Use:
 
     def _read(self, path: str) -> tuple[dict, list[str]]:
         if self.mended:
-            return read_coco(path, self.boxes)
+            return read_coco(path, self.boxes, self.merged)
         mark = encoding_of(path)
         if mark != 'utf-8':
             raise DataError(f"{path}: it begins with a byte order mark ({mark}), which mmdet can't read.\n"
@@ -170,6 +179,7 @@ def coco_uses(datasets: list, metrics: list[dict]) -> dict[str, Use]:
             use.checked |= reads_coco(cls)
             use.panoptic |= reads_panoptic(cls)
             use.boxes = dataset.get('boxes', use.boxes)
+            use.merged = dataset.get('merged', use.merged)
             in_training = where.startswith('train') and not dataset.get('test_mode')
             use.datasets.append((where, dict(
                 classes=metainfo_of(dataset, cls).get('classes') if reads_coco(cls) or reads_panoptic(cls) else None,
@@ -182,7 +192,7 @@ def coco_uses(datasets: list, metrics: list[dict]) -> dict[str, Use]:
             uses.setdefault(metric['ann_file'], Use()).panoptic = True
         if is_coco_evaluation(metric):
             evaluated = metric.get('metric', 'bbox')
-            use = uses.setdefault(metric['ann_file'], Use(boxes=metric.get('boxes')))
+            use = uses.setdefault(metric['ann_file'], Use(boxes=metric.get('boxes'), merged=metric.get('merged')))
             use.checked = True
             use.evaluated = (evaluated,) if isinstance(evaluated, str) else tuple(evaluated)
             use.mended &= mends(metric['type'])

@@ -13,6 +13,7 @@ from mmengine import Config
 from ..datasets import formats
 from ..datasets.colour_maps import are_coloured, count_colours
 from ..datasets.map_drawing import BACKGROUND, classes_of_maps
+from ..datasets.merged_classes import Merged
 from ..errors import ConfigError, DataError
 from ..printable import shown
 from ..processes import warn_once
@@ -21,6 +22,7 @@ from . import coco_folder, mask_folder
 from .annotation_files import joined, use_mended_coco
 from .bands import check_bands, use_bands
 from .check_model import class_counts, weights_of_classes
+from .class_choice import choice_note, chosen_classes, chosen_for_maps, codes_of, stand_for_themselves
 from .datasets import SPLITS, data_root_advice, datasets_of
 from .given import Given
 from .keys import arguments_of
@@ -42,10 +44,12 @@ class _Found(NamedTuple):
         classes: their names.
         splits: {split: settings of its data set}, of 'train', 'val' and 'test'.
         note: on it, for the user.
+        merged: which categories become one class, see `merge_categories`. None: each is one of its own.
     """
     classes: tuple[str, ...]
     splits: dict[str, dict]
     note: str
+    merged: Merged | None = None
 
 
 def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool = True) -> str | None:
@@ -57,10 +61,10 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
     Args:
         cfg: changed in place: data sets, evaluators, the heads' numbers of classes. Its `custom_data` holds `format`
             (one of `_FORMATS`; None: looked for) and, where the search should not decide, `train`, `val` and `test`:
-            an annotation file, a text file of names, or a data set's name as in `formats`. `boxes` says what the boxes
-            of COCO files are, see `convert_boxes`; `colours` which colours of masks stand for the classes; `bands`
-            which bands of images are read, `shown_bands` which of them pictures show; `tile` and the others of
-            `tiles.KEYS`, how pictures are cut.
+            an annotation file, a text file of names, or a data set's name as in `formats`. `classes` chooses, see
+            `chosen_classes`; `boxes` says what the boxes of COCO files are, see `convert_boxes`; `colours` which
+            colours of masks stand for the classes; `bands` which bands of images are read, `shown_bands` which of them
+            pictures show; `tile` and the others of `tiles.KEYS`, how pictures are cut.
         refuse_broken: raise for broken masks now, rather than leave them to later checks. Default: False.
         builds_model: whether the model is to be built, for which bands are measured; see `use_bands`. Default: True.
 
@@ -76,7 +80,7 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
     if not isinstance(cfg.custom_data, dict):
         raise ConfigError(f'custom_data is {shown(cfg.custom_data)!r}: expected a dict, such as dict(format=…)')
     settings = dict(cfg.custom_data)
-    check_names(settings, ('format', *SPLITS, 'boxes', 'colours', 'bands', 'shown_bands', *TILES),
+    check_names(settings, ('format', *SPLITS, 'classes', 'boxes', 'colours', 'bands', 'shown_bands', *TILES),
                 'custom_data has no key')
     if settings.get('format') not in (None, *_FORMATS):
         raise ConfigError(f"custom_data.format must be one of {', '.join(map(repr, _FORMATS))}, or None to look, got "
@@ -110,7 +114,7 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
         found = _drawn(cfg, root, settings, given)
     else:
         found = _objects(cfg, root, settings, given)
-        use_mended_coco(cfg, settings.get('boxes'))
+        use_mended_coco(cfg, settings.get('boxes'), found.merged)
     for split in SPLITS:
         for where, dataset, cls in datasets_of(cfg, split):
             values = dict(data_root=root, metainfo=dict(classes=found.classes), **found.splits[split])
@@ -178,11 +182,14 @@ def _objects(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
     if 'test' in contents and not contents['test'].get('annotations') and not settings.get('test'):
         del contents['test']
         notes.append(f'{files["test"]} has no objects to test with')
-    classes = _given_classes(cfg, given) or tuple(category['name'] for category in contents['train']['categories'])
+    known = dict.fromkeys(category['name'] for content in contents.values() for category in content['categories'])
+    named = _given_classes(cfg, given)
+    chosen = chosen_classes(settings.get('classes'), known, bool(named))
+    classes = tuple(class_ for class_, _ in chosen) if chosen else \
+        named or tuple(category['name'] for category in contents['train']['categories'])
     if not classes:
         raise DataError(f'{root}/{files["train"]}: categories is empty, so there is nothing to learn')
-    known = dict.fromkeys(category['name'] for content in contents.values() for category in content['categories'])
-    if absent := [name for name in classes if name not in known]:
+    if not chosen and (absent := [name for name in classes if name not in known]):
         raise DataError(f'{root}: no annotation file has the {"class" if len(absent) == 1 else "classes"} '
                         f'{shortened(absent)} of metainfo.classes{did_you_mean(absent[0], known)}.\nTheir categories: '
                         f'{shortened(known, 20)}')
@@ -203,7 +210,11 @@ def _objects(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
             folder = coco_folder.image_folder(root, files[split], names, split)
         splits[split] = dict(ann_file=files[split], data_prefix=dict(img=folder))
         notes.append(f'{split}: {len(names)} images, {files[split]}')
-    return _Found(classes, splits, '; '.join(notes) + _for_testing(splits))
+    merged = None
+    if chosen:
+        merged = None if stand_for_themselves(chosen) else chosen
+        notes[:0] = filter(None, [choice_note(chosen, known, 'left out')])
+    return _Found(classes, splits, '; '.join(notes) + _for_testing(splits), merged)
 
 
 def _drawn(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
@@ -219,19 +230,25 @@ def _drawn(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
                         'Take faster_rcnn_mambavision_t_custom')
     names = tuple(category['name'] for category in train['categories'])
     classes = _given_classes(cfg, given) or ()
-    if classes and classes[0] in names and classes[0] != BACKGROUND:
+    known = dict.fromkeys((BACKGROUND, *(c['name'] for content in contents.values() for c in content['categories'])))
+    chosen = chosen_for_maps(settings.get('classes'), known, bool(classes))
+    if chosen:
+        classes = tuple(class_ for class_, _ in chosen)
+    elif classes and classes[0] in names and classes[0] != BACKGROUND:
         raise ConfigError(f"metainfo.classes begins with '{shown(classes[0])}', a class of objects: put the one of "
                           f"pixels that no object covers before it, such as '{BACKGROUND}'")
     try:
         classes = classes or classes_of_maps(names)
     except DataError as error:
         raise DataError(f'{root}/{files["train"]}: {error}, by metainfo.classes') from error
-    splits, notes = {}, ['outlines drawn as maps']
+    splits = {}
+    notes = ['outlines drawn as maps', *filter(None, [chosen and choice_note(chosen, known, 'unlabelled')])]
     for split, content in contents.items():
         source = formats.source_of(files[split])
         images = [image['file_name'] for image in content['images']]
         folder = source.folder if source else coco_folder.image_folder(root, files[split], images, split)
-        splits[split] = dict(ann_file=files[split], data_prefix=dict(img_path=folder, seg_map_path=''))
+        splits[split] = dict(ann_file=files[split], data_prefix=dict(img_path=folder, seg_map_path=''),
+                             **(dict(merged=chosen) if chosen else {}))
         notes.append(f'{split}: {len(images)} images, {files[split]}')
     use_map_loader(cfg, drawn=True)
     return _Found(classes, splits, '; '.join(notes) + _for_testing(splits))
@@ -257,17 +274,18 @@ def _image_mask(cfg: Config, root: str, settings: dict, splits: dict[str, dict],
         notes.append(f'{split}: {len(found.pairs)} images')
         notes += found.notes
     colours = mask_folder.class_colours(root, settings.get('colours'))
+    named = _given_classes(cfg, given)
     if colours and are_coloured(next((mask for found in pairs.values() for mask in found.masks), '')):
-        names, counts = list(colours), {}
-        for split, found in pairs.items():
-            counts[split] = count_colours(list(dict.fromkeys(found.masks)), list(colours.values()), refuse_broken)
-        if absent := [name for name, count in zip(names, counts['train']) if not count]:
-            warn_once(f'train: no pixel of {shortened(absent)}')
+        chosen = chosen_for_maps(settings.get('classes'), colours, bool(named))
+        classes, codes, left = codes_of(chosen, tuple(colours), [list(colour) for colour in colours.values()])
+        counts = {split: dict(zip(colours, count_colours(list(dict.fromkeys(found.masks)), list(colours.values()),
+                                                         refuse_broken).tolist())) for split, found in pairs.items()}
+        _check_labels(root, splits, chosen or [(name, [name]) for name in colours], counts)
         for dataset in splits.values():
-            dataset.update(colours=[list(colour) for colour in colours.values()],
-                           ann_file=dataset.get('ann_file', ''))
+            dataset.update(colours=codes, ignored=left, ann_file=dataset.get('ann_file', ''))
         use_map_loader(cfg)
-        return _Found(tuple(names), splits, f'masks by colour; {"; ".join(notes)}{_for_testing(splits)}')
+        notes[:0] = ['masks by colour', *filter(None, [chosen and choice_note(chosen, colours, 'unlabelled')])]
+        return _Found(classes, splits, '; '.join(notes) + _for_testing(splits))
     values_in = {split: mask_values(list(dict.fromkeys(found.masks))) for split, found in pairs.items()}
     first, *others = values_in.values()
     values_of = sum(others, first)
@@ -275,32 +293,42 @@ def _image_mask(cfg: Config, root: str, settings: dict, splits: dict[str, dict],
         path, problem = next(iter(values_of.broken.items()))
         raise DataError(f'{path}: {problem}. Replace the file, or leave such files out with --skip-bad-images')
     values_of.check_resampled()
-    names = _given_classes(cfg, given) or mask_folder.class_names(root)
+    names = named or mask_folder.class_names(root)
     values_of.check_lossy(names and len(names))
-    classes, values, ignored = mask_folder.classes_of_values(root, values_of.first, names)
-    _check_labels(root, values_in, dict(zip(values, classes)), splits)
+    known, values, ignored = mask_folder.classes_of_values(root, values_of.first, names)
+    chosen = chosen_for_maps(settings.get('classes'), known, bool(named))
+    counts = {split: {name: int(found.pixels[value]) for name, value in zip(known, values)}
+              for split, found in values_in.items()}
+    _check_labels(root, splits, chosen or [(name, [name]) for name in known], counts, {
+        split: list(found.first) for split, found in values_in.items()})
+    classes, codes, left = codes_of(chosen, known, values)
+    ignored = (*ignored, *left)
     for dataset in splits.values():
-        dataset.update(values=values, ignored=ignored, ann_file=dataset.get('ann_file', ''))
-    unlabelled = sorted({*ignored, *({255} & set(values_of.first))} - set(values))
-    note = f'pixel values {shortened(values)}' + (
-        f', unlabelled: {", ".join(map(str, unlabelled))}' if unlabelled else '')
-    return _Found(classes, splits, f'{note}; ' + '; '.join(notes) + _for_testing(splits))
+        dataset.update(values=codes, ignored=ignored, ann_file=dataset.get('ann_file', ''))
+    unlabelled = sorted({*ignored, *({255} & {*values_of.first} - {*values})})
+    notes[:0] = [f'pixel values {shortened(codes)}' + (
+        f', unlabelled: {", ".join(map(str, unlabelled))}' if unlabelled else ''),
+        *filter(None, [chosen and choice_note(chosen, known, 'unlabelled')])]
+    return _Found(classes, splits, '; '.join(notes) + _for_testing(splits))
 
 
-def _check_labels(root: str, values_in: dict, names: dict[int, str], splits: dict[str, dict]) -> None:
+def _check_labels(root: str, splits: dict[str, dict], classes: Merged, pixels: dict[str, dict[str, int]],
+                  seen: dict[str, list] | None = None) -> None:
     """Raise DataError where all pixels of a split are unlabelled; warn where training has none of a class.
 
     Args:
         root: the folder.
-        values_in: {split: its `MaskValues`}.
-        names: {pixel value: class}.
         splits: as `find_image_mask` returns them.
+        classes: (class, names in the masks that it stands for).
+        pixels: {split: {name: pixels of its masks}}.
+        seen: {split: what its masks have}, for the message. Default: the names that have pixels.
     """
     for split, purpose in (('train', 'learn from'), ('val', 'measure')):
-        absent = [name for value, name in names.items() if not values_in[split].pixels[value]]
-        if len(absent) == len(names) and values_in[split].first:
+        there = seen[split] if seen else [name for name, count in pixels[split].items() if count]
+        absent = [class_ for class_, names in classes if not any(pixels[split][name] for name in names)]
+        if len(absent) == len(classes) and there:
             raise DataError(f'{osp.join(root, splits[split]["data_prefix"]["seg_map_path"])}: nothing to {purpose} '
-                            f'({split}): all pixels of its masks are unlabelled ({shortened(values_in[split].first)}).'
+                            f'({split}): all pixels of its masks are unlabelled ({shortened(there)}).'
                             '\nWay out: masks with the values of classes, or other images in this split')
         if absent and split == 'train':
             warn_once(f'train: no pixel of {shortened(absent)}')
