@@ -1,6 +1,6 @@
 """Set a part of a data set aside for validation."""
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,28 +8,53 @@ import numpy as np
 from ..errors import DataError
 from ..files import cleared
 from ..printable import is_name, shown
+from ..work_dirs import remove_empty
 
 FOLDER = 'splits'
 
 
-def split_names(names: Sequence, val: float, seed: int = 0) -> tuple[list, list]:
+def fold_folder(fold: int) -> str:
+    """The folder of a fold's lists, in `FOLDER`."""
+    return f'fold-{fold}'
+
+
+def split_names(names: Sequence, val: float, seed: int = 0,
+                group_of: Mapping[str, str] | None = None) -> tuple[list, list]:
     """Choose names for validation at random: (names to train with, names to validate with), in their order.
 
     Args:
-        names: two or more; each part gets at least one.
-        val: fraction to validate with, in (0, 1).
+        names: two or more, all different; each part gets at least one.
+        val: fraction to validate with, in (0, 1). Of groups as many are chosen as don't exceed it, one at least.
         seed: of the choice. Default: 0.
+        group_of: {name: its group}, which stay whole; a name without one is a group of its own. Default: all are.
 
     Raises:
-        DataError: `val` is out of range, or there are too few names.
+        DataError: `val` is out of range, or there are too few names or groups.
     """
     if not 0 < val < 1:
         raise DataError(f'the part to validate with must lie between 0 and 1, got {val}')
     if len(names) < 2:
         raise DataError(f'there is {len(names)} image: it takes two to train with one and validate with the other')
-    count = min(max(1, round(val * len(names))), len(names) - 1)
-    chosen = set(np.random.default_rng(seed).permutation(len(names))[:count].tolist())
-    return [n for i, n in enumerate(names) if i not in chosen], [n for i, n in enumerate(names) if i in chosen]
+    groups = whole_groups(names, group_of, seed)
+    if len(groups) < 2:
+        raise DataError('all images are in one group: it takes two to train with one and validate with the other')
+    left = min(max(1, round(val * len(names))), len(names) - 1)
+    chosen: set = set()
+    for group in groups:
+        if len(group) <= left:
+            chosen.update(group)
+            left -= len(group)
+    chosen = chosen or set(min(groups, key=len))
+    return [n for n in names if n not in chosen], [n for n in names if n in chosen]
+
+
+def whole_groups(names: Sequence, group_of: Mapping[str, str] | None, seed: int) -> list[list]:
+    """The names by groups, these in random order; a name without a group is one of its own."""
+    groups: dict[object, list] = {}
+    for name in names:
+        groups.setdefault(('of', group_of[name]) if group_of and name in group_of else name, []).append(name)
+    found = list(groups.values())
+    return [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
 
 
 def split_coco(content: dict, val: float, seed: int = 0) -> dict[str, dict]:
@@ -37,23 +62,31 @@ def split_coco(content: dict, val: float, seed: int = 0) -> dict[str, dict]:
 
     Images of one file, whatever their ids, go into the same part.
     """
-    files = list(dict.fromkeys(image['file_name'] for image in content['images']))
-    parts = dict(zip(('train', 'val'), map(set, split_names(files, val, seed))))
-    contents = {}
-    for split, names in parts.items():
-        images = [image for image in content['images'] if image['file_name'] in names]
-        ids = {image['id'] for image in images}
-        annotations = [a for a in content.get('annotations') or [] if a['image_id'] in ids]
-        contents[split] = dict(content, images=images, annotations=annotations)
-    return contents
+    parts = split_names(image_files(content), val, seed)
+    return {split: part_of_coco(content, files) for split, files in zip(('train', 'val'), parts)}
 
 
-def list_of(names: Sequence[str]) -> str:
+def image_files(content: dict) -> list[str]:
+    """The file names of the images of COCO content, each once."""
+    return list(dict.fromkeys(image['file_name'] for image in content['images']))
+
+
+def part_of_coco(content: dict, files: Collection[str]) -> dict:
+    """COCO content with the images of some files alone, and their annotations."""
+    files = set(files)
+    images = [image for image in content['images'] if image['file_name'] in files]
+    ids = {image['id'] for image in images}
+    annotations = [a for a in content.get('annotations') or [] if a['image_id'] in ids]
+    return dict(content, images=images, annotations=annotations)
+
+
+def list_of(names: Iterable[str]) -> str:
     """Text of a list of names, one a line, as `read_lines` reads it.
 
     Raises:
         DataError: a name that a line can't hold.
     """
+    names = list(names)
     for name in names:
         if name.strip() != name or len(name.splitlines()) != 1 or name.startswith('\ufeff') or not is_name(name) \
                 or name.encode(errors='replace').decode() != name:
@@ -64,26 +97,36 @@ def list_of(names: Sequence[str]) -> str:
 
 def check_unsplit(root: str | os.PathLike) -> None:
     """Raise DataError if `root`/splits has files, which a new split would overwrite."""
-    existing = sorted(path for path in (Path(root) / FOLDER).glob('*') if path.suffix != '.part')  # a killed split's
+    existing = sorted(path for path in (Path(root) / FOLDER).rglob('*')
+                      if path.is_file() and path.suffix != '.part')  # a killed split's
     if existing:
         raise DataError(f'{existing[0]} exists: remove {Path(root) / FOLDER} to split the data anew')
 
 
-def write_split(root: str | os.PathLike, parts: dict[str, str], suffix: str) -> list[Path]:
-    """Write `root`/splits/{train,val}`suffix`, each atomically; returns their paths.
+def write_split(folder: str | os.PathLike, texts: Iterable[tuple[str, str]]) -> list[Path]:
+    """Write files of a split, all or none; returns their paths.
+
+    Args:
+        folder: made where it is not there yet.
+        texts: (name in the folder, text), made one after the other.
 
     Raises:
         DataError: the folder can't be written.
     """
-    paths = {split: Path(root) / FOLDER / f'{split}{suffix}' for split in parts}
+    paths: list[Path] = []
+    written = False
     try:
-        (Path(root) / FOLDER).mkdir(exist_ok=True)
-        for split, path in paths.items():
-            cleared(path.with_suffix('.part')).write_text(parts[split], encoding='utf-8')
-        for path in paths.values():
-            path.with_suffix('.part').rename(path)
+        for name, text in texts:
+            paths.append(Path(folder) / name)
+            paths[-1].parent.mkdir(parents=True, exist_ok=True)
+            cleared(paths[-1].with_suffix('.part')).write_text(text, encoding='utf-8')
+        for path in paths:
+            path.with_suffix('.part').replace(path)
+        written = True
     except OSError as error:
-        for path in paths.values():
+        raise DataError(f'{Path(folder)}: cannot write there: {error.strerror or error}') from error
+    finally:
+        for path in () if written else paths:
             path.with_suffix('.part').unlink(missing_ok=True)
-        raise DataError(f'{Path(root) / FOLDER}: cannot write there: {error.strerror or error}') from error
-    return list(paths.values())
+            remove_empty([path.parent, Path(folder)])
+    return paths

@@ -24,6 +24,7 @@ from .bands import check_bands, use_bands
 from .check_model import class_counts, weights_of_classes
 from .class_choice import choice_note, chosen_classes, chosen_for_maps, codes_of, stand_for_themselves
 from .datasets import SPLITS, data_root_advice, datasets_of
+from .folds import use_fold
 from .given import Given
 from .keys import arguments_of
 from .layouts import OBJECTS, find_objects
@@ -61,10 +62,11 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
     Args:
         cfg: changed in place: data sets, evaluators, the heads' numbers of classes. Its `custom_data` holds `format`
             (one of `_FORMATS`; None: looked for) and, where the search should not decide, `train`, `val` and `test`:
-            an annotation file, a text file of names, or a data set's name as in `formats`. `classes` chooses, see
-            `chosen_classes`; `boxes` says what the boxes of COCO files are, see `convert_boxes`; `colours` which
-            colours of masks stand for the classes; `bands` which bands of images are read, `shown_bands` which of them
-            pictures show; `tile` and the others of `tiles.KEYS`, how pictures are cut.
+            an annotation file, a text file of names, or a data set's name as in `formats`; `fold` takes those of a
+            fold, see `use_fold`. `classes` chooses, see `chosen_classes`; `boxes` says what the boxes of COCO files
+            are, see `convert_boxes`; `colours` which colours of masks stand for the classes; `bands` which bands of
+            images are read, `shown_bands` which of them pictures show; `tile` and the others of `tiles.KEYS`, how
+            pictures are cut.
         refuse_broken: raise for broken masks now, rather than leave them to later checks. Default: False.
         builds_model: whether the model is to be built, for which bands are measured; see `use_bands`. Default: True.
 
@@ -80,7 +82,7 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
     if not isinstance(cfg.custom_data, dict):
         raise ConfigError(f'custom_data is {shown(cfg.custom_data)!r}: expected a dict, such as dict(format=…)')
     settings = dict(cfg.custom_data)
-    check_names(settings, ('format', *SPLITS, 'classes', 'boxes', 'colours', 'bands', 'shown_bands', *TILES),
+    check_names(settings, ('format', *SPLITS, 'fold', 'classes', 'boxes', 'colours', 'bands', 'shown_bands', *TILES),
                 'custom_data has no key')
     if settings.get('format') not in (None, *_FORMATS):
         raise ConfigError(f"custom_data.format must be one of {', '.join(map(repr, _FORMATS))}, or None to look, got "
@@ -102,6 +104,7 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
         for where, _, _ in datasets_of(cfg, split):
             if file := given(f'{where}.ann_file'):
                 settings[split] = file
+    use_fold(root, settings)
     objects_named = any(isinstance(name, str) and (name.endswith('.json') or formats.source_of(osp.join(root, name)))
                         for name in map(settings.get, SPLITS))
     if cfg.default_scope == 'mmseg' and settings.get('format') in (None, 'image_mask') and not objects_named and (

@@ -90,3 +90,34 @@ def test_one_format_at_a_time_is_split(tool, tmp_path):
     result = tool('split_dataset', tmp_path / 'one')
     assert result.code == 2 and 'data.yaml#yolo-train and #voc-train' in result.err, result.err
     assert not (tmp_path / 'one/splits').exists()
+
+
+def test_groups_stay_whole(tool, tmp_path):
+    root = coco(tmp_path / 'one', {'all.json': 'images'}, count=8)
+    names = [image['file_name'] for image in json.loads((root / 'all.json').read_text())['images']]
+    (tmp_path / 'groups.csv').write_text('image,group\n' + ''.join(
+        f'{name},{i // 2}\n' for i, name in enumerate(names[:6])) + 'other.jpg,9\n')
+    for options, parts in ((('--folds', 4), [f'fold-{i}/val.json' for i in range(4)]),
+                           (('--val', 0.3), ['train.json', 'val.json'])):
+        result = tool('split_dataset', root, '--groups', 'groups.csv', *options)
+        assert result.code == 0, result.err
+        assert 'groups.csv: 3 groups of 6 images\n' in result.out and '1 names of no image: other.jpg' in result.out
+        assert '2 images without a group, each one of its own: ' in result.out
+        held = [{image['file_name'] for image in json.loads((root / 'splits' / part).read_text())['images']}
+                for part in parts]
+        assert sorted(name for part in held for name in part) == sorted(names)
+        assert all({*names[i:i + 2]} <= part or not {*names[i:i + 2]} & part for i in (0, 2, 4) for part in held)
+        assert tool('split_dataset', root).code == 2  # nothing is overwritten
+        for path in sorted((root / 'splits').rglob('*'), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
+@pytest.mark.parametrize(('options', 'message'), [
+    (('--folds', 1), '1 folds: expected 2 or more'), (('--folds', 9), 'there are 4 images'),
+    (('--folds', -1), '-1 folds'), (('--folds', 2, '--val', 0.2), '--val and --folds exclude each other'),
+    (('--groups', 'nowhere'), 'nowhere: cannot'), (('--seed', -1), '--seed is -1')])
+def test_wrong_options(options, message, tool, tmp_path):
+    root = coco(tmp_path / 'one', {'all.json': 'images'})
+    result = tool('split_dataset', root, *options)
+    assert result.code == 2 and message in result.err and len(result.err.strip().splitlines()) <= 2, result.err
+    assert not (root / 'splits').exists()

@@ -1,0 +1,116 @@
+"""Parts of a data set: for validation, and for folds."""
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mmvision_mamba.datasets.folds import fold_names
+from mmvision_mamba.datasets.groups import read_groups
+from mmvision_mamba.datasets.split import split_names
+from mmvision_mamba.errors import DataError
+
+
+@st.composite
+def images(draw, grouped=True):
+    """(names, {name: group}, {name: classes}) of up to 40 images, some without a group, some without objects."""
+    names = [f'{i}.jpg' for i in range(draw(st.integers(2, 40)))]
+    groups = st.dictionaries(st.sampled_from(names), st.sampled_from('abcdefg'), max_size=40)
+    classes = st.dictionaries(st.sampled_from(names), st.sets(st.integers(0, 4), min_size=1), max_size=40)
+    return names, draw(groups) if grouped else {}, draw(classes)
+
+
+def groups_of(names, group_of):
+    return {group_of.get(name, (name,)) for name in names}
+
+
+@given(images(), st.integers(2, 8), st.integers(0, 5))
+def test_each_image_is_in_one_fold_and_no_group_is_torn(found, folds, seed):
+    names, group_of, classes = found
+    if len(groups_of(names, group_of)) < folds:
+        with pytest.raises(DataError, match=f'{folds} folds: expected 2 or more, and there are'):
+            fold_names(names, folds, seed, group_of, classes)
+        return
+    parts = fold_names(names, folds, seed, group_of, classes)
+    assert len(parts) == folds and all(parts) and sorted(name for part in parts for name in part) == sorted(names)
+    assert all(part == sorted(part, key=names.index) for part in parts)
+    held = [groups_of(part, group_of) for part in parts]
+    assert sum(map(len, held)) == len(set().union(*held))
+    assert parts == fold_names(names, folds, seed, group_of, classes)
+
+
+@given(images(), st.integers(2, 6))
+def test_sizes_are_as_even_as_groups_allow(found, folds):
+    names, group_of, classes = found
+    if len(groups_of(names, group_of)) < folds:
+        return
+    parts = fold_names(names, folds, 0, group_of, classes)
+    sizes = [len(part) for part in parts]
+    large, small = (parts[sizes.index(extreme(sizes))] for extreme in (max, min))
+    gap = max(sizes) - min(sizes)
+    given_, taken = ([sum(group_of.get(n, (n,)) == group for n in part) for group in groups_of(part, group_of)]
+                     for part in (large, small))
+    assert len(given_) == 1 or not any(size < gap for size in given_)
+    assert not any(0 < size - back < gap for size in given_ for back in taken)
+
+
+@given(images(grouped=False), st.integers(2, 8), st.integers(0, 5))
+def test_single_images_make_folds_of_one_size(found, folds, seed):
+    names, _, classes = found
+    if len(names) >= folds:
+        sizes = [len(part) for part in fold_names(names, folds, seed, None, classes)]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_classes_are_spread():
+    names = [f'{i}' for i in range(100)]
+    classes = {name: {'rare'} if int(name) < 5 else {'common'} for name in names if int(name) < 55}
+    for seed in range(5):
+        parts = fold_names(names, 5, seed, None, classes)
+        for class_, each in (('rare', 1), ('common', 10)):
+            assert [sum(class_ in classes.get(name, ()) for name in part) for part in parts] == [each] * 5
+    assert fold_names(names, 5, 0, None, classes) != fold_names(names, 5, 1, None, classes)
+
+
+@given(images(), st.floats(0.01, 0.99), st.integers(0, 5))
+def test_groups_stay_whole_in_a_split(found, val, seed):
+    names, group_of, _ = found
+    if len(groups_of(names, group_of)) < 2:
+        with pytest.raises(DataError, match='all images are in one group'):
+            split_names(names, val, seed, group_of)
+        return
+    train, held = split_names(names, val, seed, group_of)
+    assert train and held and sorted(train + held) == sorted(names)
+    assert not groups_of(train, group_of) & groups_of(held, group_of)
+    smallest = min(sum(group_of.get(n, (n,)) == group for n in names) for group in groups_of(names, group_of))
+    assert len(held) <= max(1, round(val * len(names)), smallest)
+
+
+IMAGES = ['a/1.jpg', 'a/2.jpg', 'b/2.jpg', 'b/my 3.png']
+
+
+@pytest.mark.parametrize('text', [
+    'image,group\na/1.jpg,x\na/2,y\nb/2.jpg,y\n', '# scenes\na/1\tx\na/2.jpg\ty\nb\\2.jpg\ty\n',
+    '\ufeff1.jpg x\r\na/2.jpg  y\r\n\r\nb/2.jpg y\r\n', '"a/1.jpg";"x"\n"a/2.jpg";y\nb/2.jpg;"y"\n',
+    '/data/old/1.jpg,x\na/2.jpg,y\nb/2.jpg,y\nc/9.jpg,z\n'])
+def test_groups_in_files_of_many_kinds(text, tmp_path):
+    (tmp_path / 'groups').write_text(text, encoding='utf-8')
+    groups = read_groups(tmp_path / 'groups', IMAGES)
+    assert groups.of == {'a/1.jpg': 'x', 'a/2.jpg': 'y', 'b/2.jpg': 'y'} and groups.unnamed == ['b/my 3.png']
+    assert groups.unknown == (['c/9.jpg'] if 'c/9' in text else [])
+
+
+def test_white_space_in_names(tmp_path):
+    (tmp_path / 'groups').write_text('b/my 3.png the_group\n')
+    assert read_groups(tmp_path / 'groups', IMAGES).of == {'b/my 3.png': 'the_group'}
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    ('a/1.jpg\n', "'a/1.jpg' is no image and its group"), ('a/1.jpg,\n', 'is no image and its group'),
+    ('2.jpg,x\n', "'2.jpg,x' fits 2 images, a/2.jpg and b/2.jpg"),
+    ('a/1.jpg,x\n1.jpg,y\n', 'a/1.jpg is in two groups, x and y'),
+    ('', 'none of its 0 lines names an image, such as a/1.jpg'), ('9.jpg,x\n', 'none of its 1 lines names an image')])
+def test_wrong_files_of_groups(text, message, tmp_path):
+    (tmp_path / 'groups').write_text(text)
+    with pytest.raises(DataError) as error:
+        read_groups(tmp_path / 'groups', IMAGES)
+    assert message in str(error.value) and str(tmp_path / 'groups') in str(error.value)
+    assert len(str(error.value).splitlines()) <= 2
