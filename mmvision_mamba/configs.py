@@ -47,6 +47,14 @@ def find_config(path: str | os.PathLike) -> Path:
     return packaged_config(os.fspath(path))
 
 
+def is_config(path: str | os.PathLike) -> bool:
+    """Whether `find_config` finds a config."""
+    try:
+        return find_config(path).is_file()
+    except ConfigError:
+        return False
+
+
 def is_checkpoint(path: str | os.PathLike) -> bool:
     """Whether a path is a checkpoint's by its suffix, or a repository's on the Hub."""
     path = os.fspath(path)

@@ -1,17 +1,25 @@
 """Train a detector, a segmentor or a classifier.
 
-Writes logs, checkpoints and the config to WORK_DIR.
+Writes logs, checkpoints and the config to WORK_DIR. In the place of a config a folder of data will do: what lies in it
+chooses the model and the settings; they are printed as a command, and what you set yourself stays.
 """
 import argparse
+import os
 
+from ..configs import is_config
 from ..errors import ConfigError
+from ..printable import shown
+from ..processes import print_once, was_restarted
 from .errors import removing_failed_start
 from .options import add_common_options
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', metavar='CONFIG|FOLDER', help='config file, or a folder of data')
     add_common_options(parser)
+    parser.add_argument('--task', choices=['detect', 'instances', 'semantic'],
+                        help='what to learn from a folder: boxes, boxes and outlines, or the class of each pixel; '
+                        'default: outlines where most objects have some, else what lies there')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CKPT',
                         help='resume from CKPT, or, without a value, from the newest intact checkpoint in the work dir')
     parser.add_argument('--amp', action='store_true',
@@ -38,12 +46,36 @@ def run(args: argparse.Namespace) -> None:
     from .steps.named_images import naming_images
     from .steps.prepare import build_runner, load_config
 
+    from_folder = _use_folder(args)
     cfg = load_config(args, 'train_dataloader')
     with removing_failed_start(cfg.work_dir, alone=True) as start:
         _prepare(cfg, args)
         start.runner = build_runner(cfg)
         with naming_images(start.runner):
             start.runner.train()
+    if from_folder:
+        from .steps.folder import how_to_use
+        if lines := how_to_use(cfg.work_dir):
+            print_once(lines)
+
+
+def _use_folder(args: argparse.Namespace) -> bool:
+    """Put what a folder stands for in the place of it, and print that; False where `args.config` is a config."""
+    if not os.path.isdir(args.config) or is_config(args.config):
+        if args.task is not None:
+            raise ConfigError(f"--task is for folders of data, and '{shown(args.config)}' is none")
+        return False
+    from .steps.folder import plan, tell
+    folder, task = args.config, args.task
+    planned = plan(folder, args.cfg_options, task, args.work_dir, args.resume is not None or was_restarted())
+    args.config, args.cfg_options, args.work_dir, args.task = planned.config, planned.options, planned.work_dir, None
+    if args.auto_batch is None:
+        args.auto_batch = planned.most_per_batch
+    parser = argparse.ArgumentParser()
+    add_options(parser)
+    tell(planned, folder, {name: value for name, value in vars(args).items() if value != parser.get_default(name)
+                           and name not in ('config', 'cfg_options', 'work_dir', 'local_rank')})
+    return True
 
 
 def _prepare(cfg, args: argparse.Namespace) -> None:

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.logging import MessageHub
 
 from ..checkout import CONFIGS
 from ..checkpoints.local_files import is_remote
-from ..checkpoints.newest import pointed
 from ..checkpoints.resuming import POINTER
 from ..commands import call, options_of
 from ..commands.errors import raising_user_errors
 from ..commands.export import SCOPES
-from ..configs import PREFIX, config_of_run, find_config, is_checkpoint
+from ..commands.steps.folder import plan, weights_of_run
+from ..configs import PREFIX, config_of_run, find_config, is_checkpoint, is_config
 from ..errors import ConfigError
 from ..export import FORMATS
 from ..files import read_text, replace
@@ -26,6 +25,7 @@ from ..preflight.own_data import config_for
 from ..preflight.read import read_config
 from ..preflight.schedule import set_epochs
 from ..printable import shown
+from ..processes import print_once
 from ..published import WORD, published, published_weights
 from ..sharing import folder as shared_folder
 from ..sharing.licence import Licence, licence_of
@@ -48,7 +48,8 @@ class Model:
 
     Args:
         config: a config file, the name of one that comes with this package, or a checkpoint alone, where a training
-            wrote its config beside it.
+            wrote its config beside it. Or a folder of data, which chooses the config and the settings, as for the
+            command `train`.
         weights: checkpoint file, URL or hf://OWNER/REPO, or 'published': to test, predict and export with, and to train
             from. None: training begins with the pretrained weights that the config names; a published model without
             `data` is tested and predicts with its published weights. Default: None.
@@ -70,6 +71,14 @@ class Model:
     def __init__(self, config: str | os.PathLike, weights: str | os.PathLike | None = None,
                  data: str | os.PathLike | None = None, work_dir: str | os.PathLike | None = None,
                  cfg_options: dict[str, Any] | None = None):
+        self._most_per_batch: int | None = None  # for a folder, see `Plan`
+        if os.path.isdir(config) and not is_config(config):
+            if data is not None:
+                raise ConfigError(f"data is set, and '{shown(config)}' is a folder of data itself: leave one out")
+            planned = plan(config, cfg_options, work_dir=work_dir)
+            print_once(f'{shown(config)}: {planned.found}')
+            config, cfg_options, work_dir = planned.config, planned.options, planned.work_dir
+            self._most_per_batch = planned.most_per_batch
         if weights is None and is_checkpoint(config):
             config, weights = config_of_run(config), config
         self._config = find_config(config).resolve()
@@ -140,6 +149,8 @@ class Model:
         resumes = bool(command.get('resume') or settings.get('resume'))
         if self.weights is not None and not resumes:
             settings.setdefault('load_from', self.weights)
+        if batch is lr is None is not self._most_per_batch and 'train_dataloader.batch_size' not in settings:
+            command.setdefault('auto_batch', self._most_per_batch)
         before = self._pointer()
         try:
             call('train', config=str(config), work_dir=str(self.work_dir),
@@ -326,10 +337,9 @@ class Model:
 
     def _adopt(self) -> None:
         """Take the weights and the config of the training that has just ended."""
-        best = MessageHub.get_current_instance().runtime_info.get('best_ckpt')
-        found = best if isinstance(best, str) and os.path.isfile(best) else pointed(self.work_dir)
+        found = weights_of_run(self.work_dir)
         config = self.work_dir / f'{self.name}.py'
-        if found is not None and os.path.isfile(found) and config.is_file():
+        if found is not None and config.is_file():
             self.weights, self._trained = os.path.abspath(found), config
             self.metrics = Metrics()
 

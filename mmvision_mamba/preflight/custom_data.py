@@ -26,12 +26,13 @@ from .class_choice import choice_note, chosen_classes, chosen_for_maps, codes_of
 from .datasets import SPLITS, data_root_advice, datasets_of
 from .folds import use_fold
 from .given import Given
+from .image_scale import use_size
 from .keys import arguments_of
 from .layouts import OBJECTS, find_objects
 from .map_loading import use_map_loader
 from .missing import check_present
 from .other_layouts import seen_instead
-from .splits import check_splits
+from .splits import check_splits, warn_of_shared
 from .tiles import KEYS as TILES
 from .tiles import use_tiles
 
@@ -63,6 +64,9 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
         cfg: changed in place: data sets, evaluators, the heads' numbers of classes. Its `custom_data` holds `format`
             (one of `_FORMATS`; None: looked for) and, where the search should not decide, `train`, `val` and `test`:
             an annotation file, a text file of names, or a data set's name as in `formats`; `fold` takes those of a
+            fold, see `use_fold`. `classes` chooses, see `chosen_classes`; `size` is that of images, see `use_size`;
+            `boxes` says what the boxes of COCO files are, see `convert_boxes`; `colours` which colours of masks stand
+            for the classes; `tile` and the others of `tiles.KEYS`, how pictures are cut.
             fold, see `use_fold`. `classes` chooses, see `chosen_classes`; `boxes` says what the boxes of COCO files
             are, see `convert_boxes`; `colours` which colours of masks stand for the classes; `bands` which bands of
             images are read, `shown_bands` which of them pictures show; `tile` and the others of `tiles.KEYS`, how
@@ -82,7 +86,7 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
     if not isinstance(cfg.custom_data, dict):
         raise ConfigError(f'custom_data is {shown(cfg.custom_data)!r}: expected a dict, such as dict(format=…)')
     settings = dict(cfg.custom_data)
-    check_names(settings, ('format', *SPLITS, 'fold', 'classes', 'boxes', 'colours', 'bands', 'shown_bands', *TILES),
+    check_names(settings, ('format', *SPLITS, 'fold', 'classes', 'size', 'boxes', 'colours', 'bands', 'shown_bands', *TILES),
                 'custom_data has no key')
     if settings.get('format') not in (None, *_FORMATS):
         raise ConfigError(f"custom_data.format must be one of {', '.join(map(repr, _FORMATS))}, or None to look, got "
@@ -132,6 +136,8 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
             head[key] = 0 if key == 'num_stuff_classes' else len(found.classes)
         if weights_of_classes(head) is not None and given(f'{where}.loss_cls.class_weight') is None:
             head['loss_cls']['class_weight'] = [1.0] * len(found.classes) + [0.1]
+    if settings.get('size') is not None:
+        use_size(cfg, settings['size'], given)
     note = found.note + use_bands(cfg, settings, given, builds_model, refuse_broken) + use_tiles(cfg, settings, given)
     cfg.data_root = root
     cfg.pop('custom_data')
@@ -201,7 +207,7 @@ def _objects(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
             isinstance(a, dict) and a.get('segmentation') for a in annotations):
         raise DataError(f'{root}/{files["train"]}: it has boxes and no masks (segmentation), which this config '
                         'learns.\nTake faster_rcnn_mambavision_t_custom')
-    splits = {}
+    splits, images = {}, {}
     for split, content in contents.items():
         names = [image['file_name'] for image in content['images']]
         places = [given(f'{where}.data_prefix.img') for where, _, _ in datasets_of(cfg, split)]
@@ -212,7 +218,9 @@ def _objects(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
         else:
             folder = coco_folder.image_folder(root, files[split], names, split)
         splits[split] = dict(ann_file=files[split], data_prefix=dict(img=folder))
+        images[split] = [osp.join(folder, name) for name in names]
         notes.append(f'{split}: {len(names)} images, {files[split]}')
+    warn_of_shared(images)
     merged = None
     if chosen:
         merged = None if stand_for_themselves(chosen) else chosen
@@ -244,15 +252,17 @@ def _drawn(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
         classes = classes or classes_of_maps(names)
     except DataError as error:
         raise DataError(f'{root}/{files["train"]}: {error}, by metainfo.classes') from error
-    splits = {}
+    splits, paths = {}, {}
     notes = ['outlines drawn as maps', *filter(None, [chosen and choice_note(chosen, known, 'unlabelled')])]
     for split, content in contents.items():
         source = formats.source_of(files[split])
         images = [image['file_name'] for image in content['images']]
         folder = source.folder if source else coco_folder.image_folder(root, files[split], images, split)
+        paths[split] = [osp.join(folder, name) for name in images]
         splits[split] = dict(ann_file=files[split], data_prefix=dict(img_path=folder, seg_map_path=''),
                              **(dict(merged=chosen) if chosen else {}))
         notes.append(f'{split}: {len(images)} images, {files[split]}')
+    warn_of_shared(paths)
     use_map_loader(cfg, drawn=True)
     return _Found(classes, splits, '; '.join(notes) + _for_testing(splits))
 
@@ -276,6 +286,7 @@ def _image_mask(cfg: Config, root: str, settings: dict, splits: dict[str, dict],
         pairs[split] = found
         notes.append(f'{split}: {len(found.pairs)} images')
         notes += found.notes
+    warn_of_shared({split: [image for image, _ in found.pairs] for split, found in pairs.items()})
     colours = mask_folder.class_colours(root, settings.get('colours'))
     named = _given_classes(cfg, given)
     if colours and are_coloured(next((mask for found in pairs.values() for mask in found.masks), '')):

@@ -14,7 +14,20 @@ OBJECTS = ('coco', *formats.FORMATS)
 
 
 def find_objects(root: str, settings: dict, maps: bool = False) -> tuple[str, dict[str, str]]:
-    """(one of `OBJECTS`, {split: its COCO annotation file or `formats.Source` by name}) of a folder.
+    """As `seek_objects`; raises DataError where none is there.
+
+    Args:
+        root, settings: see there.
+        maps: whether masks would have done as well, for the message. Default: False.
+    """
+    found = seek_objects(root, settings)
+    if found is None:
+        raise DataError(_nothing_found(root, _wanted(root, settings), maps))
+    return found
+
+
+def seek_objects(root: str, settings: dict) -> tuple[str, dict[str, str]] | None:
+    """(one of `OBJECTS`, {split: its COCO annotation file or `formats.Source` by name}) of a folder; None without any.
 
     What `mmvision-mamba split-dataset` has written comes first. COCO's files come before LabelMe's, from which they
     were made.
@@ -22,14 +35,11 @@ def find_objects(root: str, settings: dict, maps: bool = False) -> tuple[str, di
     Args:
         root: the folder.
         settings: `format`, where the search should not decide, and what to take for 'train', 'val' and 'test'.
-        maps: whether masks would have done as well, for the message. Default: False.
 
     Raises:
-        DataError: none of them is there, or several are.
+        DataError: several are there.
     """
-    named = [source for split in SPLITS
-             if (name := settings.get(split)) and (source := formats.source_of(osp.join(root, name)))]
-    wanted = settings.get('format') or (named[0].format if named else None)
+    wanted = _wanted(root, settings)
     found: dict[str, dict[str, str]] = {}
     for layout in [wanted] if wanted else OBJECTS:
         if splits := _splits(root, layout, settings, wanted):
@@ -42,10 +52,14 @@ def find_objects(root: str, settings: dict, maps: bool = False) -> tuple[str, di
         seen = '; '.join(f'{layout}: {shortened(sorted({*splits.values()}), 3)}' for layout, splits in found.items())
         raise DataError(f'{root}: annotations of several formats lie there ({seen}).\nChoose: set custom_data.format='
                         f'{next(iter(found))}')
-    if not found:
-        raise DataError(_nothing_found(root, wanted, maps))
-    (layout, splits), = found.items()
-    return layout, splits
+    return next(iter(found.items()), None)
+
+
+def _wanted(root: str, settings: dict) -> str | None:
+    """The layout that the settings choose."""
+    named = [source for split in SPLITS
+             if (name := settings.get(split)) and (source := formats.source_of(osp.join(root, name)))]
+    return settings.get('format') or (named[0].format if named else None)
 
 
 def _splits(root: str, layout: str, settings: dict, wanted: str | None) -> dict[str, str]:

@@ -11,9 +11,10 @@ from ..errors import ConfigError, DataError
 from ..printable import shown
 from ..text import class_name, without_templates
 from .datasets import SPLITS, datasets_of
+from .training_defaults import CONFIGS
 
 _MASKS = 'mmvision_mamba.datasets.image_mask.ImageMaskDataset'
-_CUSTOM = dict(mmdet='faster_rcnn_mambavision_t_custom', mmseg='upernet_mambavision_t_custom')
+_CUSTOM = dict(mmdet=CONFIGS['boxes'], mmseg=CONFIGS['maps'])
 
 
 def config_for(base: str, cfg: Config, folder: str | os.PathLike) -> str | None:

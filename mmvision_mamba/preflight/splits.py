@@ -1,5 +1,10 @@
 """Whether a data set of one's own has what it takes to train and to validate."""
+import os.path as osp
+from collections.abc import Iterable, Mapping
+
 from ..errors import DataError
+from ..printable import shown
+from ..processes import warn_once
 
 
 def check_splits(root: str, splits: dict[str, str]) -> None:
@@ -19,3 +24,15 @@ def check_splits(root: str, splits: dict[str, str]) -> None:
                         f'aside: mmvision-mamba split-dataset {root} --val 0.2{also}')
     if 'train' not in splits:
         raise DataError(f'{root}: {contents}, and nothing to train with. Name it: set custom_data.train=FILE')
+
+
+def warn_of_shared(images: Mapping[str, Iterable[str]]) -> None:
+    """Log a warning where images are both trained on and validated with, as in YOLO's small examples.
+
+    Args:
+        images: {split: paths of its images}.
+    """
+    train, val = (set(map(osp.normpath, images.get(split, ()))) for split in ('train', 'val'))
+    if shared := train & val:
+        warn_once(f'{len(shared)} of {len(val)} images to validate with are trained on, too, such as '
+                  f'{shown(min(shared))}: metrics say little of other images')

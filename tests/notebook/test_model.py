@@ -162,3 +162,15 @@ def test_a_config_alone_needs_no_data_to_be_described(tmp_path):
     model = Model('cascade_mask_rcnn_mambavision_t_coco')
     assert model.name == 'cascade_mask_rcnn_mambavision_t_coco' and model.weights is None
     assert 'cascade_mask_rcnn_mambavision_t_coco' in model._repr_html_()
+
+
+def test_a_folder_of_data_chooses_config_and_settings(own_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    model = Model(own_data / 'coco', cfg_options={'train_cfg.val_interval': 7})
+    assert 'coco: 4 images to train with' in capsys.readouterr().out
+    assert model.name == 'cascade_mask_rcnn_mambavision_t_custom' and model.work_dir == tmp_path / 'work_dirs/coco'
+    assert (model.cfg.train_cfg.max_epochs, model.cfg.train_cfg.val_interval) == (100, 7)
+    assert model.cfg.train_dataloader.dataset.data_root == str(own_data / 'coco')
+    assert Model(own_data / 'masks', work_dir='elsewhere').work_dir == tmp_path / 'elsewhere'
+    with pytest.raises(ConfigError, match='is a folder of data itself: leave one out'):
+        Model(own_data / 'coco', data=own_data / 'masks')

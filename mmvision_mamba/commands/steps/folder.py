@@ -1,0 +1,174 @@
+"""`mmvision-mamba train FOLDER`: the config, the settings and the options that a folder of data stands for."""
+import os
+import os.path as osp
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.device import get_device
+from mmengine.logging import MessageHub
+
+from ...checkpoints.newest import pointed
+from ...configs import config_of_run
+from ...datasets.split import FOLDER, fold_folder
+from ...errors import ConfigError, DataError, UserError
+from ...files import read_text, replace
+from ...preflight.folder_data import look_at
+from ...preflight.splitting import divide
+from ...preflight.training_defaults import CONFIGS, training_defaults
+from ...printable import is_name, shown
+from ...processes import print_once
+from ...work_dirs import make_work_dir
+
+_VAL = 0.2  # set aside where there is no validation split
+
+
+class Plan(NamedTuple):
+    """A training on a folder.
+
+    Attributes:
+        config: name of a config.
+        options: settings of the config, the user's among them, by dotted keys.
+        work_dir: the run's folder.
+        most_per_batch: for --auto-batch; None: without that.
+        found: what was found in the folder, for the user.
+    """
+    config: str
+    options: dict[str, Any]
+    work_dir: str
+    most_per_batch: int | None
+    found: str
+
+
+def plan(folder: str | os.PathLike, options: Mapping[str, Any] | None = None, task: str | None = None,
+         work_dir: str | os.PathLike | None = None, resume: bool = False) -> Plan:
+    """Look at a folder, and decide how to train on it. A validation split that it lacks goes into the run's folder.
+
+    Args:
+        folder: of data in a layout of `custom_data`.
+        options: settings that the user has chosen, by dotted keys: they stay, and others follow from them.
+        task: 'detect', 'instances' or 'semantic'. Default: by what lies in the folder.
+        work_dir: the run's folder. Default: work_dirs/FOLDER_NAME, with the fold behind it where one is chosen.
+        resume: whether a run goes on: with the validation split that it has. Default: False.
+
+    Raises:
+        ConfigError, DataError: the folder, its data or an option can't be used.
+    """
+    given = dict(options or {})
+    root = osp.abspath(osp.expanduser(os.fspath(folder)))
+    if not osp.isdir(root):
+        raise DataError(f'{shown(folder)}: no such folder')
+    if not is_name(root):
+        raise DataError(f"{shown(root)}: the name has '{{{{' or a control character, which no config may have.\n"
+                        'Rename the folder, or link to it')
+    if 'data_root' in given:
+        raise ConfigError(f'data_root is set, and {shown(folder)} is the folder of the data: leave it out')
+    settings = _settings(given)
+    data = look_at(root, settings, task)
+    fold = settings.get('fold')
+    work_dir = os.fspath(work_dir) if work_dir is not None else osp.join(
+        'work_dirs', osp.basename(root) + (f'-{fold_folder(fold)}' if isinstance(fold, int) else ''))
+    _check_is_own(work_dir, root, CONFIGS[data.what])
+    found, images = f'{data.images:,} images to train with, {data.note}', data.images
+    chosen: dict[str, Any] = {'data_root': root}
+    if data.unsplit is not None:
+        division = divide(data.unsplit, _VAL)
+        paths = {name: osp.abspath(osp.join(work_dir, FOLDER, name)) for name in division.parts}
+        if not (resume and all(map(osp.isfile, paths.values()))):
+            make_work_dir(osp.join(work_dir, FOLDER))
+            for name, text in division.texts():
+                replace(Path(paths[name]), lambda temporary, text=text: temporary.write_text(text, encoding='utf-8'))
+        chosen.update({f'custom_data.{Path(name).stem}': path for name, path in paths.items()})
+        train, val = (division.count(name) for name in division.parts)
+        images = train
+        found = (f'{data.images:,} images, {data.note}\nNo validation split: {val:,} images, chosen at random, are set '
+                 f'aside to validate with ({osp.join(work_dir, FOLDER)}).\nWhere images belong together, such as '
+                 f'those of one scene: mmvision-mamba split-dataset {shlex.quote(os.fspath(folder))} --groups FILE')
+    gpu = get_device() != 'cpu'
+    defaults = training_defaults(data.what, images, data.side, _cores(), gpu, given)
+    chosen.update({key: value for key, value in defaults.options.items()
+                   if not any(key.startswith(f'{other}.') for other in given)})
+    return Plan(CONFIGS[data.what], {**chosen, **given}, work_dir, defaults.most_per_batch, found)
+
+
+def command_of(plan: Plan, arguments: Mapping[str, Any]) -> str:
+    """The command that a plan stands for, as a shell takes it.
+
+    Args:
+        plan: of a run.
+        arguments: options of `train` that the user has given, by their names in Python; those that are None or False
+            are left out.
+    """
+    words = ['mmvision-mamba', 'train', plan.config, '--work-dir', plan.work_dir]
+    for name, value in arguments.items():
+        if value is None or value is False:
+            continue
+        words.append(f'--{name.replace("_", "-")}')
+        words += [] if value is True else [str(value)]
+    words += ['--cfg-options', *(f'{key}={_as_option(value)}' for key, value in plan.options.items())]
+    return shlex.join(words)
+
+
+def weights_of_run(work_dir: str | os.PathLike) -> Path | None:
+    """The best checkpoint of the training that this process has just done, or else its last; None without one."""
+    best = MessageHub.get_current_instance().runtime_info.get('best_ckpt')
+    found = Path(best) if isinstance(best, str) and osp.isfile(best) else pointed(work_dir)
+    return found if found is not None and found.is_file() else None
+
+
+def how_to_use(work_dir: str | os.PathLike) -> str | None:
+    """Lines on how to test, and infer with, what this process has trained; None where it has left no checkpoint."""
+    checkpoint = weights_of_run(work_dir)
+    if checkpoint is None:
+        return None
+    own = Path(work_dir, checkpoint.name)
+    checkpoint = own if own.is_file() else checkpoint
+    try:
+        config = config_of_run(checkpoint)
+    except UserError:  # the checkpoints lie elsewhere, for example
+        return None
+    return (f'Test:  {shlex.join(["mmvision-mamba", "test", str(config), str(checkpoint)])}\n'
+            f'Infer: {shlex.join(["mmvision-mamba", "infer", str(checkpoint)])} IMAGE')
+
+
+def tell(plan: Plan, folder: str, arguments: Mapping[str, Any]) -> None:
+    """Print what was found, and the command that a plan stands for."""
+    print_once(f'{shown(folder)}: {plan.found}\nThis trains as\n  {command_of(plan, arguments)}')
+
+
+def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The user's settings of `custom_data`, one level deep."""
+    whole = given.get('custom_data')
+    settings = dict(whole) if isinstance(whole, Mapping) else {}
+    settings.update({key.split('.')[1]: value for key, value in given.items()
+                     if key.startswith('custom_data.') and key.count('.') == 1})
+    return settings
+
+
+def _check_is_own(work_dir: str, root: str, config: str) -> None:
+    """Raise ConfigError where a folder holds a run on other data or of another model."""
+    for path in Path(work_dir).glob('*.py') if osp.isdir(work_dir) else ():
+        try:
+            match = re.search(r"^data_root = (['\"])(.*)\1$", read_text(path), re.MULTILINE)
+        except (OSError, UnicodeError):
+            continue
+        if match and (path.stem != Path(config).stem or osp.realpath(match[2]) != osp.realpath(root)):
+            raise ConfigError(f'{shown(work_dir)} holds a run of {shown(path.stem)} on {shown(match[2])}.'
+                              '\nGive this one another folder: --work-dir DIR')
+
+
+def _cores() -> int:
+    """CPU cores of each process of this machine's job."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    local = os.environ.get('LOCAL_WORLD_SIZE', '')
+    return max(cores // max(int(local) if re.fullmatch(r'[0-9]{1,5}', local) else 1, 1), 1)
+
+
+def _as_option(value: Any) -> str:
+    """A value as --cfg-options takes it."""
+    if isinstance(value, list | tuple):
+        start, end = '()' if isinstance(value, tuple) else '[]'
+        return start + ','.join(map(_as_option, value)) + end
+    return str(value)
