@@ -26,7 +26,7 @@ def use_fold(root: str, settings: dict) -> None:
                             f'custom_data.fold={next(iter(there))}, or remove the folder')
         return
     if isinstance(fold, bool) or not isinstance(fold, int):
-        raise ConfigError(f'custom_data.fold is {shown(fold)!r}: expected the number of a fold')
+        raise ConfigError(f'custom_data.fold is {shown(fold)}: expected the number of a fold')
     if named:
         raise ConfigError(f'custom_data.fold and custom_data.{named[0]} are both set: a fold has its own {named[0]}')
     if fold not in there:

@@ -29,7 +29,7 @@ def use_size(cfg: Config, size: object, given: Callable[[str], object]) -> None:
         ConfigError: it is no such number, or the test pipeline has no Resize by a scale.
     """
     if isinstance(size, bool) or not isinstance(size, int) or size % UNIT or not 0 < size <= _MOST:
-        raise ConfigError(f'custom_data.size is {shown(size)!r}: expected the short side of images in pixels, a '
+        raise ConfigError(f'custom_data.size is {shown(size)}: expected the short side of images in pixels, a '
                           f'multiple of {UNIT}')
     steps = [step for split in SPLITS for where, dataset, _ in datasets_of(cfg, split)
              for step in _steps(dataset.get('pipeline'), f'{where}.pipeline')]

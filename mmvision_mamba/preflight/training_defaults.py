@@ -83,5 +83,5 @@ def _size(what: str, side: int | None) -> int | None:
 def _number(given: Mapping[str, Any], key: str) -> int | None:
     value = given.get(key)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ConfigError(f'{key} is {shown(value)!r}: expected a whole number above 0')
+        raise ConfigError(f'{key} is {shown(value)}: expected a whole number above 0')
     return value
