@@ -86,8 +86,8 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
     if not isinstance(cfg.custom_data, dict):
         raise ConfigError(f'custom_data is {shown(cfg.custom_data)!r}: expected a dict, such as dict(format=…)')
     settings = dict(cfg.custom_data)
-    check_names(settings, ('format', *SPLITS, 'fold', 'classes', 'size', 'boxes', 'colours', 'bands', 'shown_bands', *TILES),
-                'custom_data has no key')
+    check_names(settings, ('format', *SPLITS, 'fold', 'classes', 'size', 'boxes', 'colours', 'bands', 'shown_bands',
+                           *TILES), 'custom_data has no key')
     if settings.get('format') not in (None, *_FORMATS):
         raise ConfigError(f"custom_data.format must be one of {', '.join(map(repr, _FORMATS))}, or None to look, got "
                           f"'{shown(settings['format'])}'")
