@@ -160,7 +160,7 @@ def draw_samples(out: str | os.PathLike, samples: Sequence[Sample], metainfo: di
     seen = {}
     for (left, right), (image, sample) in zip(axes.reshape(-1, 2), samples):
         left.imshow(image, interpolation='nearest')
-        left.set_title(_shortened(Path(sample.img_path).name), fontsize=8)
+        left.set_title(_name_of(sample), fontsize=8)
         show_grey(right, image)
         right.set_title(_geometry(image, sample), fontsize=8)
         for name, colour in _draw_annotations(right, image, sample, classes, colours):
@@ -172,6 +172,12 @@ def draw_samples(out: str | os.PathLike, samples: Sequence[Sample], metainfo: di
                       loc='outside lower center', ncols=min(4 * columns, 8), fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=10)
     save(figure, out)
+
+
+def _name_of(sample: BaseDataElement) -> str:
+    """The name of an image's file, and of a tile its place in the image, column and row."""
+    name = _shortened(Path(sample.img_path).name)
+    return name if sample.get('tile_offset') is None else '{} at {}, {}'.format(name, *sample.tile_offset)
 
 
 def _shortened(name: str, length: int = 34) -> str:
