@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ..datasets.coco_files import reading_once
     from ..preflight.datasets import SPLITS
     from ..preflight.read import read_config
     from ..preflight.report import check_config
@@ -41,9 +42,10 @@ def run(args: argparse.Namespace) -> int:
     check_workers(args.workers, '--workers')
     if args.json:
         check_output(args.json, '--json')
-    cfg = read_config(args.config, args.cfg_options, ())
-    check_outputs(args, cfg)
-    reports = check_config(cfg, splits, args.workers, files=not args.annotations_only)
+    with reading_once():
+        cfg = read_config(args.config, args.cfg_options, ())
+        check_outputs(args, cfg)
+        reports = check_config(cfg, splits, args.workers, files=not args.annotations_only)
     for report in reports:
         print('\n'.join(report.lines(args.show)))
     errors, warnings = (sum(report.count(level) for report in reports) for level in ('error', 'warning'))

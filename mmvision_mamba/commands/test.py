@@ -26,6 +26,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from ..datasets.coco_files import reading_once
+    with reading_once():
+        _test(args)
+
+
+def _test(args: argparse.Namespace) -> None:
     from ..engine.models import bare_model
     from ..inference.precision import compute_in
     from .steps.prepare import add_hooks, build_runner, load_config, prepare_data, prepare_device

@@ -43,16 +43,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    from ..datasets.coco_files import reading_once
     from .steps.named_images import naming_images
     from .steps.prepare import build_runner, load_config
 
     from_folder = _use_folder(args)
-    cfg = load_config(args, 'train_dataloader')
-    with removing_failed_start(cfg.work_dir, alone=True) as start:
-        _prepare(cfg, args)
-        start.runner = build_runner(cfg)
-        with naming_images(start.runner):
-            start.runner.train()
+    with reading_once():
+        cfg = load_config(args, 'train_dataloader')
+        with removing_failed_start(cfg.work_dir, alone=True) as start:
+            _prepare(cfg, args)
+            start.runner = build_runner(cfg)
+            with naming_images(start.runner):
+                start.runner.train()
     if from_folder:
         from .steps.folder import how_to_use
         if lines := how_to_use(cfg.work_dir):

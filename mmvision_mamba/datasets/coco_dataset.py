@@ -24,7 +24,7 @@ class MendedCOCO(COCO):
 
     def __init__(self, annotation_file: str, boxes: str | float | None = None, merged: Merged | None = None):
         super().__init__()
-        self.dataset, _ = read_coco(annotation_file, boxes, merged)
+        self.dataset, _ = read_coco(annotation_file, boxes, merged, compact=True, last=True)
         check_files(self.dataset)
         self.dataset.setdefault('annotations', [])
         self.createIndex()
@@ -56,7 +56,7 @@ class MendedCOCO(COCO):
 class MendedCocoDataset(Tiled, CocoDataset):
     """mmdet's `CocoDataset`, which reads its file through `read_coco` and numbers labels in the order of its classes.
 
-    Sound files give the same samples as there.
+    Sound files give the same samples as there, their polygons as arrays.
 
     Args:
         boxes: what the file's boxes are, see `convert_boxes`. Default: x, y, width, height in pixels.

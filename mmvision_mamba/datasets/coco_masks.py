@@ -32,12 +32,25 @@ def mask_extent(mask) -> tuple[float, float, float, float] | None:
     try:
         if isinstance(mask, dict):
             return _runs_extent(runs_of(mask), mask['size'][0])
-        xs, ys = [x for polygon in mask for x in polygon[0::2]], [y for polygon in mask for y in polygon[1::2]]
+        xs, ys = ([value for polygon in mask for value in _ends(polygon[axis::2])] for axis in (0, 1))
         x, y = min(xs), min(ys)
         extent = x, y, max(xs) - x, max(ys) - y
         return extent if all(map(math.isfinite, extent)) else None
     except _BROKEN:
         return None
+
+
+def decoded_columns(rle: dict, first: int, number: int) -> np.ndarray:
+    """Some of the columns of a sound mask in run lengths, (H, number), uint8, 1 where it is."""
+    height = rle['size'][0]
+    edges = np.cumsum(runs_of(rle), dtype=np.int64).clip(first * height, (first + number) * height)
+    lengths = np.diff(edges, prepend=first * height)
+    return np.repeat((np.arange(len(lengths)) % 2).astype(np.uint8), lengths).reshape(-1, height).T
+
+
+def _ends(values: list | np.ndarray) -> list:
+    """Numbers with the same extremes: of an array those alone, to go through no array number by number."""
+    return [values.min().item(), values.max().item()] if isinstance(values, np.ndarray) and len(values) else values
 
 
 class Bounds(NamedTuple):
@@ -140,7 +153,8 @@ def rle_problem(rle: dict, width: float, height: float) -> str | None:
     return None if total == width * height else f'counts cover {total} of {width * height} pixels'
 
 
-def _polygon_area(polygon: list) -> float:
+def _polygon_area(polygon: list | np.ndarray) -> float:
+    polygon = polygon.tolist() if isinstance(polygon, np.ndarray) else polygon
     xs, ys = polygon[0::2], polygon[1::2]
     area = abs(sum(x * y for x, y in zip(xs, [*ys[1:], ys[0]])) - sum(x * y for x, y in zip([*xs[1:], xs[0]], ys))) / 2
     if not math.isfinite(area):

@@ -33,7 +33,7 @@ class DrawnMapDataset(Tiled, BaseSegDataset):
         super().__init__(**settings)
 
     def load_data_list(self) -> list[dict]:
-        content, _ = read_coco(self.ann_file, merged=self.merged)
+        content, _ = read_coco(self.ann_file, merged=self.merged, compact=True, last=True)
         check_files(content)
         labels = {name: label for label, name in enumerate(self.metainfo['classes'])}
         other, uncovered = None, 0

@@ -8,7 +8,7 @@ from mmseg.datasets import BaseSegDataset
 from ..errors import DataError
 from .folders import IMAGES, find_files, other_kinds
 from .image_mask_lists import MASKS, Pairs, listed, listed_pairs, pairs_of
-from .mask_names import by_image
+from .mask_names import apart, by_image, preference
 from .tiles import Tiled
 
 
@@ -56,25 +56,28 @@ class ImageMaskDataset(Tiled, BaseSegDataset):
 def find_pairs(images: str, masks: str, names_file: str | None = None) -> Pairs:
     """Pairs of the same relative name below two folders: of the names in a file, or of all images.
 
-    A mask's name may be longer than its image's, see `mask_names.by_image`; a file's lines may name both.
+    A mask's name may be longer than its image's, see `mask_names.by_image`; a file's lines may name both. Both may lie
+    in one folder, see `mask_names.apart`.
 
     Raises:
         DataError: there is no image, or `listed` raises it.
     """
-    image_files, mask_files = find_files(images), find_files(masks)
+    if names_file and (both := pairs_of(names_file)):
+        return listed_pairs(both, images, osp.dirname(names_file))
+    image_files = find_files(images)
+    image_files, mask_files = apart(image_files) if osp.normpath(images) == osp.normpath(masks) else \
+        (image_files, find_files(masks))
     named, mask_of = {}, {}  # {name without suffix: the images}, {…: the mask}
     for file in image_files:
         stem, suffix = posixpath.splitext(file)
         if suffix.lower() in IMAGES:
             named.setdefault(stem, []).append(file)
-    for file in sorted(mask_files, key=_preference):
+    for file in sorted(mask_files, key=preference):
         stem, suffix = posixpath.splitext(file)
         if suffix.lower() in MASKS:
             mask_of.setdefault(stem, file)
     notes = [f'{osp.basename(folder)}: {others} left out' for folder, files, kinds in (
         (images, image_files, IMAGES), (masks, mask_files, MASKS)) if (others := other_kinds(files, kinds))]
-    if names_file and (both := pairs_of(names_file)):
-        return listed_pairs(both, images, osp.dirname(names_file))
     mask_of = by_image(mask_of, named)
     if names_file:
         chosen = listed(names_file, named, images)
@@ -88,8 +91,3 @@ def find_pairs(images: str, masks: str, names_file: str | None = None) -> Pairs:
     pairs = [(posixpath.join(images, file), posixpath.join(masks, mask_of.get(stem, f'{stem}{MASKS[0]}')))
              for file, stem in zip(chosen, stems)]
     return Pairs(pairs, [mask for (_, mask), stem in zip(pairs, stems) if stem in mask_of], notes)
-
-
-def _preference(file: str) -> tuple:
-    suffix = posixpath.splitext(file)[1].lower()
-    return MASKS.index(suffix) if suffix in MASKS else len(MASKS), file

@@ -5,10 +5,10 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..errors import DataError
+from .class_names import BACKGROUND
 from .coco_masks import mask_area, mask_extent, masks_problem
 from .cutting import Window, cropped
 
-BACKGROUND = 'background'
 _MOST = 255  # classes of a map: the number behind them is that of pixels without a label
 
 

@@ -64,11 +64,13 @@ class Usage:
         return self.lost.total() > (self.objects - self.other_classes) / 10 or images > self.images / 10
 
     def line(self) -> str:
-        """One line: '5 of 6 images, 9 of 12 objects used (cat 5, dog 4); not used: 3 crowds'."""
+        """One line: '5 of 6 images, 9 of 12 objects used, 75.0% (cat 5, dog 4); not used: 3 crowds'."""
         line = f'{self.used_images:,} of {self.images:,} images'
         if self.objects or self.classes:
             line += f', {self.used_objects:,} of {self.objects:,} objects'
         line += ' used'
+        if 0 < self.used_objects < self.objects:
+            line += f', {self.used_objects / self.objects:.1%}'
         if self.classes:
             line += f' ({shortened([f"{name} {count:,}" for name, count in self.classes.most_common()])})'
         return line + (f'; not used: {", ".join(self.reasons)}' if self.reasons else '')

@@ -149,7 +149,7 @@ class Use:
 
     def _read(self, path: str) -> tuple[dict, list[str]]:
         if self.mended:
-            return read_coco(path, self.boxes, self.merged)
+            return read_coco(path, self.boxes, self.merged, compact=True)
         mark = encoding_of(path)
         if mark != 'utf-8':
             raise DataError(f"{path}: it begins with a byte order mark ({mark}), which mmdet can't read.\n"

@@ -117,9 +117,13 @@ def other_json(root: str) -> dict[str, list[str]]:
     return found
 
 
-def read_coco(path: str) -> dict:
-    """Content of a COCO annotation file; raises DataError where its images, annotations or categories can't be used."""
-    content, _ = coco_files.read_coco(path)
+def read_coco(path: str, compact: bool = False) -> dict:
+    """Content of a COCO annotation file, `compact` as for `coco_files.read_coco`.
+
+    Raises:
+        DataError: its images, annotations or categories can't be used.
+    """
+    content, _ = coco_files.read_coco(path, compact=compact)
     if not content['images']:
         check_files(content)  # which says why
     wrong = next((c for c in content['categories'] if not isinstance(c, dict) or not isinstance(c.get('name'), str)),

@@ -182,11 +182,13 @@ def _for_testing(splits: dict) -> str:
 
 def _objects(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
     """What a folder of annotated objects holds."""
-    layout, files = find_objects(root, settings)
+    masks = "'with_mask': True" in str(cfg.train_dataloader)
+    layout, files = find_objects(root, settings, masks=masks)
     if layout != 'coco' and settings.get('boxes'):
         raise ConfigError(f'custom_data.boxes is for COCO files, and {root} is {layout}, whose boxes are of one kind')
     check_splits(root, files)
-    contents = {split: coco_folder.read_coco(osp.join(root, files[split])) for split in SPLITS if split in files}
+    contents = {split: coco_folder.read_coco(osp.join(root, files[split]), compact=True)
+                for split in SPLITS if split in files}
     notes = []
     if 'test' in contents and not contents['test'].get('annotations') and not settings.get('test'):
         del contents['test']
@@ -203,7 +205,7 @@ def _objects(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
                         f'{shortened(absent)} of metainfo.classes{did_you_mean(absent[0], known)}.\nTheir categories: '
                         f'{shortened(known, 20)}')
     annotations = contents['train'].get('annotations') or []
-    if "'with_mask': True" in str(cfg.train_dataloader) and annotations and not any(
+    if masks and annotations and not any(
             isinstance(a, dict) and a.get('segmentation') for a in annotations):
         raise DataError(f'{root}/{files["train"]}: it has boxes and no masks (segmentation), which this config '
                         'learns.\nTake faster_rcnn_mambavision_t_custom')
@@ -232,7 +234,8 @@ def _drawn(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
     """What a folder of outlined objects holds, drawn as maps."""
     _, files = find_objects(root, settings, maps=True)
     check_splits(root, files)
-    contents = {split: coco_folder.read_coco(osp.join(root, files[split])) for split in SPLITS if split in files}
+    contents = {split: coco_folder.read_coco(osp.join(root, files[split]), compact=True)
+                for split in SPLITS if split in files}
     if 'test' in contents and not contents['test'].get('annotations') and not settings.get('test'):
         del contents['test']
     train = contents['train']

@@ -13,28 +13,29 @@ OBJECTS = ('coco', *formats.FORMATS)
 """Layouts of objects, for detectors and, drawn as maps, for segmentors."""
 
 
-def find_objects(root: str, settings: dict, maps: bool = False) -> tuple[str, dict[str, str]]:
+def find_objects(root: str, settings: dict, maps: bool = False,
+                 masks: bool = False) -> tuple[str, dict[str, str]]:
     """As `seek_objects`; raises DataError where none is there.
 
     Args:
-        root, settings: see there.
+        root, settings, masks: see there.
         maps: whether masks would have done as well, for the message. Default: False.
     """
-    found = seek_objects(root, settings)
+    found = seek_objects(root, settings, masks)
     if found is None:
         raise DataError(_nothing_found(root, _wanted(root, settings), maps))
     return found
 
 
-def seek_objects(root: str, settings: dict) -> tuple[str, dict[str, str]] | None:
+def seek_objects(root: str, settings: dict, masks: bool = False) -> tuple[str, dict[str, str]] | None:
     """(one of `OBJECTS`, {split: its COCO annotation file or `formats.Source` by name}) of a folder; None without any.
 
-    What `mmvision-mamba split-dataset` has written comes first. COCO's files come before LabelMe's, from which they
-    were made.
+    What `mmvision-mamba split-dataset` has written comes first, see `preferred` for the rest.
 
     Args:
         root: the folder.
         settings: `format`, where the search should not decide, and what to take for 'train', 'val' and 'test'.
+        masks: whether objects need outlines or masks. Default: False.
 
     Raises:
         DataError: several are there.
@@ -46,8 +47,7 @@ def seek_objects(root: str, settings: dict) -> tuple[str, dict[str, str]] | None
             found[layout] = splits
             if any(path.startswith('splits/') for path in splits.values()):
                 return layout, splits
-    if 'coco' in found:
-        found.pop('labelme', None)
+    found = preferred(found, masks)
     if len(found) > 1:
         seen = '; '.join(f'{layout}: {shortened(sorted({*splits.values()}), 3)}' for layout, splits in found.items())
         raise DataError(f'{root}: annotations of several formats lie there ({seen}).\nChoose: set custom_data.format='
@@ -60,6 +60,26 @@ def _wanted(root: str, settings: dict) -> str | None:
     named = [source for split in SPLITS
              if (name := settings.get(split)) and (source := formats.source_of(osp.join(root, name)))]
     return settings.get('format') or (named[0].format if named else None)
+
+
+def preferred(found: dict[str, dict[str, str]], masks: bool = False) -> dict[str, dict[str, str]]:
+    """What is found in a folder without what else shows the same objects.
+
+    COCO's files come before LabelMe's, from which they were made; of Pascal VOC's, masks where they are needed, else
+    boxes, which more images have; labels alone after annotations that name their classes.
+
+    Args:
+        found: {one of `OBJECTS`: {split: its file or source by name}}.
+        masks: whether objects need outlines or masks. Default: False.
+    """
+    left = dict(found)
+    if 'coco' in left:
+        left.pop('labelme', None)
+    if {'voc', 'voc_instances'} <= left.keys():
+        left.pop('voc' if masks else 'voc_instances')
+    if len(left) > 1 and any(name.startswith('#') for name in left.get('yolo', {}).values()):
+        left.pop('yolo')
+    return left
 
 
 def _splits(root: str, layout: str, settings: dict, wanted: str | None) -> dict[str, str]:

@@ -2,18 +2,22 @@
 import os.path as osp
 import posixpath
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
-from ..datasets.folders import IMAGES, read_lines, walk
+from ..datasets.class_names import class_colours, class_names
+from ..datasets.colour_maps import are_coloured
+from ..datasets.folders import IMAGES, find_files, walk
 from ..datasets.image_mask_lists import pairs_of
-from ..datasets.json_numbers import is_integer, whole_number
+from ..datasets.mask_names import apart
+from ..datasets.mask_values import mask_values
 from ..datasets.split_names import SPLIT_NAMES, split_of, words
-from ..errors import ConfigError, DataError
-from ..printable import shown
+from ..errors import DataError
 from ..text import shortened
 
 LAYOUT = """Expected: images, and masks of the same names whose pixel values are class numbers:
   images/{train,val}/   masks/{train,val}/          or
   {train,val}/images/   {train,val}/masks/          or
+  {train,val}/ with x.jpg and x_mask.png            or
   images/   masks/   train.txt   val.txt (names without suffix)"""
 # Names of folders, and below them words in names; a mask's word counts before an image's.
 _NAMES = dict(mask=('masks', 'mask', 'annotations', 'annotation', 'labels', 'label', 'ann_dir', 'segmentationclass',
@@ -36,13 +40,20 @@ def find_image_mask(root: str, settings: dict | None = None) -> dict[str, dict]:
     """
     folders, lists = _contents(root)
     one_for_all = not any(('mask', split) in folders for split in SPLIT_NAMES)
+    have_own = any(kind == 'mask' for kind, _ in folders)
 
     def pair(split):
         images = folders.get(('image', split))
         masks = folders.get(('mask', None if one_for_all else split))
-        return dict(data_prefix=dict(img_path=images, seg_map_path=masks)) if images and masks else None
+        if not have_own and (images or split is None):
+            images = images or ''
+            masks = images if apart(find_files(osp.join(root, images)))[1] else None
+        return dict(data_prefix=dict(img_path=images, seg_map_path=masks)) \
+            if None not in (images, masks) else None
 
-    splits, whole = {}, pair(None)
+    splits = {}
+    by_list = have_own or lists or any((settings or {}).get(split) for split in SPLIT_NAMES)
+    whole = pair(None) if by_list or not any(('image', split) in folders for split in SPLIT_NAMES) else None
     for split in SPLIT_NAMES:
         if (given := (settings or {}).get(split)) and not osp.isfile(osp.join(root, given)):
             raise DataError(f'{osp.join(root, given)}: no such file (custom_data.{split})')
@@ -97,58 +108,6 @@ def _kind(folder: str) -> tuple[str | None, tuple]:
     return None, (2, len(parts))
 
 
-def class_names(root: str) -> tuple[str, ...] | None:
-    """The names in `root`/classes.txt, or class_names.txt or labelmap.txt, one a line; None without these files."""
-    for name in ('classes.txt', 'class_names.txt'):
-        if osp.isfile(path := osp.join(root, name)):
-            return tuple(line for line in read_lines(path) if line != '__ignore__')  # labelme's name for 255
-    return tuple(colours) if (colours := class_colours(root)) else None
-
-
-def class_colours(root: str, given: Mapping[str, Sequence[int]] | None = None) -> dict[str, tuple] | None:
-    """{class: (R, G, B)}, in order, of `root`/labelmap.txt (name:R,G,B:…) or class_dict.csv (name,R,G,B).
-
-    Args:
-        root: of the data.
-        given: the colours that the config gives, in the place of those. Default: none.
-
-    Raises:
-        DataError: a line is no name and colour, or two classes share either.
-        ConfigError: `given` is no mapping of names to colours.
-    """
-    if given:
-        found = [(name, colour, f'custom_data.colours.{name}') for name, colour in given.items()] \
-            if isinstance(given, Mapping) else [(None, None, 'custom_data.colours')]
-        error: type[Exception] = ConfigError
-    else:
-        path = next((path for name in ('labelmap.txt', 'class_dict.csv') if osp.isfile(path := osp.join(root, name))),
-                    None)
-        if path is None:
-            return None
-        lines = [line for line in read_lines(path) if not line.startswith('#')]
-        if path.endswith('.csv'):
-            parts = [line.rsplit(',', 3) for line in lines]
-            # A header has no numbers.
-            begin = int(bool(parts) and not any(isinstance(whole_number(part), int) for part in parts[0][1:]))
-            lines, parts = lines[begin:], parts[begin:]
-        else:
-            parts = [[line.partition(':')[0], *line.partition(':')[2].partition(':')[0].split(',')] for line in lines]
-        found = [(part[0].strip(), part[1:], f'{path}: {shown(line, 60)!r}') for line, part in zip(lines, parts)]
-        error = DataError
-    colours: dict[str, tuple] = {}
-    for name, colour, where in found:
-        values = [whole_number(value) for value in colour] if isinstance(colour, list | tuple) else []
-        if not isinstance(name, str) or not name or len(values) != 3 or not all(
-                is_integer(value) and 0 <= value <= 255 for value in values):
-            raise error(f'{where}: expected a class and its colour, three numbers from 0 to 255')
-        if name in colours or tuple(values) in colours.values():
-            raise error(f'{where}: another class has the same name or colour')
-        colours[name] = tuple(values)
-    if len(colours) > 255:
-        raise error(f'{root}: there are {len(colours)} colours, and mmseg takes 255 classes')
-    return colours or None
-
-
 def classes_of_values(root: str, mask_with: dict[int, str], names: Sequence[str] | None) -> tuple[tuple, tuple, tuple]:
     """(classes, pixel value of each, further values that count as unlabelled); 255 is a class only if it must be.
 
@@ -185,3 +144,47 @@ def classes_of_values(root: str, mask_with: dict[int, str], names: Sequence[str]
         raise DataError(f'{root}: the masks tell {len(names)} class from nothing else (pixel values '
                         f'{", ".join(map(str, present))}).\nGive the background a class of its own, such as 0')
     return tuple(names), tuple(values), ignored
+
+
+class Maps(NamedTuple):
+    """What the masks of a folder hold.
+
+    Attributes:
+        classes: their names.
+        settings: arguments for `ImageMaskDataset` in all splits: `values` and `ignored`, or `colours`.
+        named: whether a file names the classes.
+    """
+    classes: tuple[str, ...]
+    settings: dict[str, Any]
+    named: bool
+
+
+def read_masks(root: str, splits: Mapping[str, dict]) -> Maps:
+    """The classes of a folder of images and masks; reads all masks.
+
+    Args:
+        root: the folder.
+        splits: as `find_image_mask` returns them.
+
+    Raises:
+        DataError: the masks can't be used.
+    """
+    from ..datasets.image_mask import find_pairs  # imports mmseg
+    masks: dict[str, None] = {}
+    for dataset in splits.values():
+        folders = [osp.join(root, dataset['data_prefix'][key]) for key in ('img_path', 'seg_map_path')]
+        names_file = osp.join(root, dataset['ann_file']) if dataset.get('ann_file') else None
+        masks.update(dict.fromkeys(find_pairs(*folders, names_file).masks))
+    if not masks:
+        raise DataError(f'{root}: there are no masks for its images')
+    colours = class_colours(root)
+    if colours and are_coloured(next(iter(masks), '')):
+        return Maps(tuple(colours), dict(colours=[list(colour) for colour in colours.values()]), True)
+    found, names = mask_values([*masks]), class_names(root)
+    if found.broken:
+        path, problem = next(iter(found.broken.items()))
+        raise DataError(f'{path}: {problem}. Replace the file')
+    found.check_resampled()
+    found.check_lossy(names and len(names))
+    classes, values, ignored = classes_of_values(root, found.first, names)
+    return Maps(classes, dict(values=values, ignored=ignored), names is not None)

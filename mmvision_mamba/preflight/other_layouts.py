@@ -65,7 +65,7 @@ def _yolo(root: str) -> tuple[str, str] | None:
             return False
     label = _first(root, '.txt', is_label)
     return (f'these look like YOLO labels ({label})',
-            'Add a data.yaml with names, train and val: their classes and folders') if label else None
+            'Put their images beside them, or into images/ where these are in labels/') if label else None
 
 
 def _xml(root: str) -> tuple[str, str] | None:

@@ -53,6 +53,9 @@ class DatasetReport:
         notes: repairs of its annotation file.
         ignored: names of its categories that are no classes of the config.
         bands: what its images hold, where bands of them are loaded; `BandReport`. None: they are in colour.
+        sizes: {(width, height): images}, as the pipeline loads them.
+        span: (lowest, highest) value of these images. None: not known.
+        unlabelled: pixels of its maps that have no label.
         problems: list of `Problem`.
         tiles: the numbers of images and tiles, as a line. None: it has no tiles.
     """
@@ -63,6 +66,9 @@ class DatasetReport:
         self.ignored: list[str] = []
         self.tiles: str | None = None
         self.bands: BandReport | None = None
+        self.sizes: Counter = Counter()
+        self.span: tuple[float, float] | None = None
+        self.unlabelled = 0
 
     def count(self, level: str) -> int:
         return sum(KINDS[problem.kind].level == level for problem in self.problems)
@@ -73,7 +79,9 @@ class DatasetReport:
         return dict(
             where=self.where, type=self.type, path=self.path, images=contents.images, objects=contents.objects,
             crowds=contents.crowds, images_without_objects=contents.empty, classes=dict(contents.classes),
-            box_sides=self.box_sides(), tiles=self.tiles, repairs=self.notes, categories_ignored=self.ignored,
+            box_sides=self.box_sides(), image_sizes={f'{w}x{h}': n for (w, h), n in self.sizes.items()},
+            tiles=self.tiles, values=self.span, unlabelled_pixels=self.unlabelled, repairs=self.notes,
+            categories_ignored=self.ignored,
             **(dict(images_hold=self.bands.as_dict()) if self.bands else {}), used=self.usage and dict(
                 images=self.usage.used_images, objects=self.usage.used_objects, not_used=self.usage.reasons),
             problems=[
@@ -93,6 +101,9 @@ class DatasetReport:
         if sides:
             lines[-1] += f', {c.objects} objects ({c.crowds} crowds), {c.empty} images without objects'
             lines.append('  box sides, √(w · h) in pixels: ' + ', '.join(f'{k} {v:g}' for k, v in sides.items()))
+        if self.sizes:
+            lines.append(f'  pixels: {shortened(_sizes(self.sizes), 4)}' + (
+                f'; values {self.span[0]:g} to {self.span[1]:g}' if self.span else ''))
         if c.classes:
             total = max(1, sum(c.classes.values()))
             lines.append('  classes: ' + shortened([
@@ -102,6 +113,11 @@ class DatasetReport:
             lines.append(f'  {self.usage.line()}')
         if self.tiles:
             lines.append(f'  {self.tiles}')
+        if self.unlabelled:
+            share = self.unlabelled / (self.unlabelled + sum(c.classes.values()))
+            lines.append(f'  {share:.1%} of the pixels have no label, and count for nothing')
+        if absent := [name for name, count in c.classes.items() if not count and any(c.classes.values())]:
+            lines.append(f'  no {"object" if sides else "pixel"} of {shortened(absent)}')
         if self.ignored:
             number = len(self.ignored)
             lines.append(f'  {number} {"category" if number == 1 else "categories"} outside the config\'s classes '
@@ -117,6 +133,11 @@ class DatasetReport:
                     lines.append(f'    … and {len(problems) - most} more')
                 lines.append(f'    → {problems[0].way_out(self.path)}')
         return [shown(line, 2000) for line in (lines if self.problems else [*lines, '  no problems'])]
+
+
+def _sizes(sizes: Counter) -> list[str]:
+    return [f'{width} × {height}' + (f' ({count})' if len(sizes) > 1 else '')
+            for (width, height), count in sizes.most_common()]
 
 
 def check_config(cfg: Config, splits: Sequence[str], workers: int = 0, files: bool = True) -> list[DatasetReport]:
@@ -268,9 +289,11 @@ def _check_files(report: DatasetReport, files: list[_File], workers: int) -> Non
     loader = files[0].loader if files else None
     report.bands = BandReport(loader) if isinstance(loader, LoadBands) else None
     decoded = DataLoader(_DecodedFiles(files), batch_size=None, num_workers=workers)
-    for problems, counts, values, palette, image in decoded:
+    for problems, counts, values, palette, image, size, span in decoded:
         report.problems += [Problem(*problem) for problem in problems]
         labels.update(counts)
+        report.sizes.update([tuple(size)] if size else [])
+        report.span = _wider(report.span, span)
         ranges += [values] if values else []
         if report.bands and image:
             report.bands.add(*image)
@@ -289,6 +312,11 @@ def _check_files(report: DatasetReport, files: list[_File], workers: int) -> Non
         for label, count in labels.items():
             if label != 255:
                 report.contents.classes[names[label] if label < len(names) else str(label)] += count
+        report.unlabelled = labels[255]
+
+
+def _wider(one: tuple | None, other: tuple | None) -> tuple | None:
+    return (min(one[0], other[0]), max(one[1], other[1])) if one and other else one or other
 
 
 def _is_turned_unseen(content: bytes, image: np.ndarray, loader: CheckedLoadImageFromFile) -> bool:
@@ -303,14 +331,15 @@ class _DecodedFiles(list):
     """PyTorch data set that decodes a file for each item.
 
     An item is its problems, {label: pixels}, the range of its 16-bit values, the palette of its map as {value: (colour,
-    path)}, and of a loader of bands their statistics and the image's (height, width).
+    path)}, of a loader of bands their statistics and the image's (height, width), and of each image its size (width,
+    height) and, but for bands, the range of its values, as it is loaded.
     """
 
     def __getitem__(self, index: int) -> tuple[list[tuple], dict[int, int], tuple[int, int] | None, dict[int, tuple],
-                                               tuple | None]:
+                                               tuple | None, tuple[int, int] | None, tuple[float, float] | None]:
         file = super().__getitem__(index)
         problems, counts, palette = [], {}, {}
-        sizes, values, size, unlike, turned, seen = None, None, None, None, False, None
+        sizes, values, size, unlike, turned, seen, span = None, None, None, None, False, None, None
         if isinstance(file.loader, LoadBands):
             file.loader.fill = [np.nan] * len(file.loader.bands)  # what is missing is to be counted
         try:
@@ -329,6 +358,8 @@ class _DecodedFiles(list):
                         size = image.shape[1::-1]
                         if isinstance(file.loader, LoadBands):
                             seen = statistics_of(image), image.shape[:2]
+                        else:
+                            span = image.min().item(), image.max().item()
                     if not file.loader.color_type.startswith('unchanged'):
                         values = range_of_16_bits(content)
         except FileNotFoundError:
@@ -355,7 +386,7 @@ class _DecodedFiles(list):
         if file.read_map and file.read_map.info.get('shapes') is not None:
             problem, counts = self._check_drawn(file)
             problems += [('segmentation map', file.path, problem)] if problem else []
-        return problems, counts, values, palette, seen
+        return problems, counts, values, palette, seen, size, span
 
     def _check_drawn(self, file: _File) -> tuple[str | None, dict[int, int]]:
         try:

@@ -16,6 +16,7 @@ from ..errors import DataError
 from ..printable import shown
 from ..text import shortened
 from .coco_folder import find_coco, read_coco
+from .layouts import preferred
 from .mask_folder import find_image_mask
 
 
@@ -70,12 +71,13 @@ def divisible(root: str, into_folds: bool = False) -> Divisible:
     """
     coco, masks = find_coco(root), find_image_mask(root)
     if not coco and 'all' not in masks:
-        found = [splits for name in formats.FORMATS if (splits := formats.find(root, name))]
+        found = [*preferred({name: {split: str(source) for split, source in splits.items()}
+                             for name in formats.FORMATS if (splits := formats.find(root, name))}).values()]
         if len(found) > 1:
             one, other, *_ = (next(iter(splits.values())) for splits in found)
             raise DataError(f'{root}: annotations of several formats lie there, such as {one} and {other}.\n'
                             'Move those of all but one elsewhere')
-        coco = {split: str(source) for split, source in found[0].items()} if found else {}
+        coco = found[0] if found else {}
     if source := coco.get('train', coco.get('all')):
         return objects(osp.join(root, source))
     if 'all' in masks:

@@ -45,19 +45,69 @@ def test_masks(tool, tmp_path):
     np.testing.assert_array_equal(mask, written.label_map(written.objects('train', 0)))
 
 
+@pytest.mark.parametrize('target', ['coco', 'yolo', 'voc', 'masks'])
+@pytest.mark.parametrize('kind', ['grey', 'colours', 'pairs', 'beside'])
+def test_from_masks(kind, target, tool, tmp_path):
+    """Each connected area becomes an object, and the pixels come back as they were."""
+    import numpy as np
+    from PIL import Image
+    pytest.importorskip('mmseg')
+    make = written.masks_beside if kind == 'beside' else written.masks
+    make(tmp_path / 'in', 'end' if kind == 'beside' else kind)
+    result = tool('convert', tmp_path / 'in', tmp_path / 'out', '--to', target)
+    assert result.code == 0 and 'lost: nothing' in result.out, result.err + result.out
+    assert ('train: 4 images, 6 objects; val: 2 images, 2 objects' in result.out) == (target != 'masks')
+    last = tmp_path / 'out'
+    if target != 'masks':
+        last = tmp_path / 'back'
+        assert tool('convert', tmp_path / 'out', last, '--to', 'masks').code == 0
+    assert (last / 'classes.txt').read_text().split() == ['background', *written.NAMES]
+    for split, count in written.SPLITS.items():
+        for n in range(count):
+            mask = np.asarray(Image.open(last / f'masks/{split}/{split} {n}.png'))
+            np.testing.assert_array_equal(mask, written.label_map(written.objects(split, n)))
+
+
+def test_masks_without_names_and_labels(tool, tmp_path):
+    import numpy as np
+    from PIL import Image
+    pytest.importorskip('mmseg')
+    root = written.masks(tmp_path / 'in')
+    (root / 'classes.txt').unlink()
+    path = root / 'masks/train/train 3.png'
+    labels = np.zeros((written.HEIGHT, written.WIDTH), np.uint8)
+    labels[0, :5] = 255
+    Image.fromarray(labels).save(path)
+    result = tool('convert', root, tmp_path / 'coco', '--to', 'coco')
+    assert result.code == 0 and 'class_0 is taken for what no object covers' in result.out, result.err
+    assert 'lost: 5 pixels without a label, which are of no object' in result.out
+    result = tool('convert', root, tmp_path / 'masks', '--to', 'masks')
+    assert result.code == 0 and 'lost: nothing' in result.out, result.err
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / 'masks/masks/train/train 3.png')), labels)
+    Image.fromarray(labels[1:]).save(path)
+    result = tool('convert', root, tmp_path / 'none', '--to', 'coco')
+    assert result.code == 2 and 'train 3.png' in result.err and 'Traceback' not in result.err, result.err
+
+
 def test_what_is_lost_is_said(tool, tmp_path):
+    import numpy as np
+    from pycocotools import mask
     root = coco(tmp_path / 'in', {'train/a.json': 'train', 'val/a.json': 'val'}, masks='rle')
     path = root / 'train/a.json'
     content = json.loads(path.read_text())
     content['annotations'][0]['iscrowd'] = 1
     content['annotations'][1]['segmentation'] = [[35, 8, 59, 8, 59, 38], [35, 8, 40, 30, 35, 38]]
+    ring = np.zeros((64, 80), np.uint8, order='F')
+    ring[10:30, 10:30], ring[15:20, 15:20] = 1, 0
+    encoded = mask.encode(ring)
+    content['annotations'][2].update(segmentation=dict(encoded, counts=encoded['counts'].decode()))
     path.write_text(json.dumps(content))
     said = tool('convert', root, tmp_path / 'yolo', '--to', 'yolo').out
     assert '1 crowds, which are left out' in said and '1 objects of several outlines, joined to one' in said
-    assert '14 masks of pixels, written as the outlines' in said
+    assert '1 masks of pixels, written as the outlines' in said
     found = formats.read(f'{tmp_path}/yolo/data.yaml#yolo-train')['annotations']
     assert len(found) == 7 and found[0]['bbox'] == [35, 8, 24, 30]
-    assert '16 masks of several parts or of pixels' in tool('convert', root, tmp_path / 'voc', '--to', 'voc').out
+    assert '2 masks of several parts or of pixels' in tool('convert', root, tmp_path / 'voc', '--to', 'voc').out
 
 
 @pytest.mark.parametrize(('arguments', 'words'), [

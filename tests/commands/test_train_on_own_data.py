@@ -116,9 +116,10 @@ def test_segmentor(tool, config, tmp_path):
     assert 'decode_head.conv_seg.weight (2, 16, 1, 1) → (3, 16, 1, 1)' in log_of(tmp_path / 'wd2')
 
 
-TRAINED = [('faster_rcnn', name) for name in formats.FORMATS] + [
-    ('cascade_mask_rcnn', name) for name in ('yolo', 'voc', 'labelme')] + [
-    ('upernet', name) for name in ('coco', 'yolo', 'labelme', 'colours', '_mask', 'pairs')]
+TRAINED = [('faster_rcnn', name) for name in (*formats.FORMATS, 'yolo_classes', 'yolo_beside', 'darknet')] + [
+    ('cascade_mask_rcnn', name) for name in ('yolo', 'voc', 'labelme', 'voc_instances')] + [
+    ('upernet', name) for name in ('coco', 'yolo', 'labelme', 'voc_instances', 'grey', 'colours', 'palette', '_mask',
+                                   'pairs', 'beside')]
 
 
 @pytest.mark.slow
@@ -126,7 +127,10 @@ TRAINED = [('faster_rcnn', name) for name in formats.FORMATS] + [
 @pytest.mark.parametrize(('base', 'name'), TRAINED)
 def test_a_step_of_each_format(base, name, tool, config, tmp_path):
     data = tmp_path / 'my data'
-    root = formats.WRITERS[name](data) if name in formats.WRITERS else formats.masks(data, name)
+    if name == 'beside':
+        root = formats.masks_beside(data, 'end')
+    else:
+        root = formats.WRITERS[name](data) if name in formats.WRITERS else formats.masks(data, name)
     if base == 'upernet':
         model = ('decode_head=dict(in_channels=[16, 32, 64, 128], channels=16), auxiliary_head=dict(in_channels=64, '
                  'channels=16), data_preprocessor=dict(size=(64, 80))')

@@ -25,12 +25,12 @@ def box_of(polygon):
     return min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)
 
 
-def pictures(folder, split):
+def pictures(folder, split, suffix='.png'):
     """Write a split's images; yields (name, objects)."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(len(split))
     for number in range(SPLITS[split]):
-        name = f'{split} {number}.png'
+        name = f'{split} {number}{suffix}'
         Image.fromarray(random.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)).save(folder / name)
         yield name, objects(split, number)
 
@@ -68,6 +68,46 @@ def yolo(root, boxes=False, yaml='train: ../train/images\nval: ../val/images\nnc
     return root
 
 
+def yolo_classes(root):
+    """Without data.yaml: images/ and labels/, folders of splits in them, classes.txt."""
+    yolo(root)
+    for split in SPLITS:
+        for part in ('images', 'labels'):
+            (root / part).mkdir(exist_ok=True)
+            (root / split / part).rename(root / part / split)
+        (root / split).rmdir()
+    (root / 'data.yaml').unlink()
+    (root / 'classes.txt').write_text('\n'.join(NAMES) + '\n')
+    return root
+
+
+def yolo_beside(root):
+    """Labels beside the images of each split, with a list of classes in each folder."""
+    yolo(root)
+    for split in SPLITS:
+        for path in [*(root / split).glob('*/*')]:
+            path.rename(root / split / path.name)
+        for part in ('images', 'labels'):
+            (root / split / part).rmdir()
+        (root / split / 'classes.txt').write_text('\n'.join(NAMES) + '\n')
+    (root / 'data.yaml').unlink()
+    return root
+
+
+def darknet(root):
+    """obj.data, obj.names, and lists of images whose paths begin where darknet is started."""
+    yolo_beside(root)
+    names = {'train': 'train', 'val': 'valid'}
+    for split, key in names.items():
+        (root / split / 'classes.txt').unlink()
+        files = sorted(path.name for path in (root / split).glob('*.png'))
+        (root / f'{key}.txt').write_text(''.join(f'data/{split}/{file}\n' for file in files))
+    (root / 'obj.names').write_text('\n'.join(NAMES) + '\n')
+    (root / 'obj.data').write_text('classes = 3\n' + ''.join(
+        f'{key} = data/{key}.txt\n' for key in names.values()) + 'names = data/obj.names\nbackup = backup/\n')
+    return root
+
+
 def voc(root, lists=True):
     """With lists in ImageSets/Main, or in folders of splits, the images beside; with outlines, as some write them."""
     for split in SPLITS:
@@ -102,7 +142,29 @@ def labelme(root):
     return root
 
 
-WRITERS = dict(coco=coco, yolo=yolo, voc=voc, labelme=labelme)
+def voc_instances(root):
+    """Masks of objects and of classes, the upper edge of which is void."""
+    (root / 'ImageSets/Segmentation').mkdir(parents=True)
+    for folder in ('SegmentationObject', 'SegmentationClass'):
+        (root / folder).mkdir()
+    for split in SPLITS:
+        names = []
+        for name, found in pictures(root / 'JPEGImages', split):
+            numbers = np.zeros((HEIGHT, WIDTH), np.uint8)
+            for number, (label, polygon) in enumerate(found, 1):
+                numbers[label_map([(label, polygon)]) > 0] = number
+            border = np.zeros_like(numbers)
+            border[0] = 255
+            for folder, values in (('SegmentationObject', numbers), ('SegmentationClass', label_map(found))):
+                Image.fromarray(values | border).save(root / folder / name)
+            names.append(name.removesuffix('.png'))
+        (root / f'ImageSets/Segmentation/{split}.txt').write_text('\n'.join(names) + '\n')
+    (root / 'class_names.txt').write_text('\n'.join(('_background_', *NAMES)) + '\n')
+    return root
+
+
+WRITERS = dict(coco=coco, yolo=yolo, voc=voc, labelme=labelme, yolo_classes=yolo_classes, yolo_beside=yolo_beside,
+               darknet=darknet, voc_instances=voc_instances)
 
 
 def label_map(found):
@@ -137,6 +199,24 @@ def masks(root, kind='grey'):
     if kind in ('colours', 'palette'):
         (root / 'labelmap.txt').write_text('# label:color_rgb:parts:actions\n' + ''.join(
             f'{name}:{",".join(map(str, colour))}::\n' for name, colour in zip(names, COLOURS)))
+    else:
+        (root / 'classes.txt').write_text('\n'.join(names) + '\n')
+    return root
+
+
+def masks_beside(root, kind):
+    """Images and masks in one folder: 'end', x_mask.png, or 'suffix', x.png, of each split; 'lists', all in one."""
+    for split in SPLITS:
+        folder, names = root if kind == 'lists' else root / split, []
+        for name, found in pictures(folder, split, '.bmp'):
+            names.append(name.removesuffix('.bmp'))
+            Image.fromarray(label_map(found)).save(folder / f'{names[-1]}{"" if kind == "suffix" else "_mask"}.png')
+        if kind == 'lists':
+            (root / f'{split}.txt').write_text('\n'.join(names) + '\n')
+    names = ('background', *NAMES)
+    if kind == 'end':  # as an exporter writes it
+        (root / 'train/_classes.csv').write_text('Pixel Value, Class\n' + ''.join(
+            f' {i}, {name}\n' for i, name in enumerate(names)))
     else:
         (root / 'classes.txt').write_text('\n'.join(names) + '\n')
     return root

@@ -114,10 +114,11 @@ def test_lines_of_spaces_cost_no_more_than_others(tmp_path):
 
 @pytest.mark.timeout(60)
 def test_entries_that_say_the_same_are_looked_up_once(tmp_path, monkeypatch):
+    from mmvision_mamba.datasets.formats import yolo_yaml
     written.yolo(tmp_path)
     looked = []
-    real = formats.yolo.find_files
-    monkeypatch.setattr(formats.yolo, 'find_files', lambda *args: looked.append(args) or real(*args))
+    real = yolo_yaml.find_files
+    monkeypatch.setattr(yolo_yaml, 'find_files', lambda *args: looked.append(args) or real(*args))
     images = len(formats.read(f'{tmp_path}/data.yaml#yolo-train')['images'])
     looked.clear()
     text = (tmp_path / 'data.yaml').read_text().splitlines()

@@ -140,7 +140,7 @@ def test_words():
 
 
 @pytest.mark.parametrize(('files', 'seen'), [
-    ({'labels/0.txt': '0 0.5 0.5 0.25 0.25\n'}, r'these look like YOLO labels \(labels/0.txt\)(.|\n)*data\.yaml'),
+    ({'labels/0.txt': '0 0.5 0.5 0.25 0.25\n'}, r'these look like YOLO labels \(labels/0.txt\)(.|\n)*Put their images'),
     ({'labels/0.txt': '1 0.1 0.1 0.3 0.1 0.3 0.4\n'}, 'YOLO labels'),
     ({'cvat.xml': '<annotations><image/></annotations>'}, r'CVAT annotations \(cvat.xml\)'),
     ({'via.json': json.dumps(OTHERS['VIA'])}, 'VIA'),

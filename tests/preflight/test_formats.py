@@ -1,6 +1,10 @@
 """Data of one's own in other formats than COCO's: one data set gives one set of targets, whatever it is written in."""
+import json
+import re
+
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
@@ -28,7 +32,7 @@ def read(config, root, **options):
 
 
 def targets(cfg, split='train'):
-    """{image's name: (boxes, labels, masks) or map} out of the config's own loading steps."""
+    """{image's name without suffix: (boxes, labels, masks) or map} out of the config's own loading steps."""
     (_, dataset, _), = datasets_of(cfg, split)
     steps = [step for step in dataset['pipeline'] if step['type'].split('.')[-1] in
              ('LoadImageFromFile', 'LoadAnnotations', 'PackDetInputs', 'PackSegInputs')]
@@ -38,7 +42,7 @@ def targets(cfg, split='train'):
                                if cfg.default_scope == 'mmdet' else dict(dataset, pipeline=steps))
         for i in range(len(built)):
             sample = built[i]['data_samples']
-            name = sample.img_path.rpartition('/')[2]
+            name = sample.img_path.rpartition('/')[2].rpartition('.')[0]
             if cfg.default_scope == 'mmseg':
                 found[name] = [sample.gt_sem_seg.data.numpy()]
             else:
@@ -64,12 +68,75 @@ def reference(tmp_path_factory):
 
 
 @pytest.mark.parametrize('config', [MASKS, BOXES, SEGMENTOR])
-@pytest.mark.parametrize('name', formats.FORMATS[1:])
+@pytest.mark.parametrize('name', [*formats.FORMATS[1:], 'yolo_classes', 'yolo_beside', 'darknet'])
 def test_one_data_set_gives_the_same_targets_in_all_formats(name, config, tmp_path, reference):
     cfg = read(config, formats.WRITERS[name](tmp_path / 'my data'))
     for split in ('train', 'val'):
         same(targets(cfg, split), reference[config][split])
     assert sum(map(len, (targets(cfg, 'val')))) > 0 and 'custom_data' not in cfg
+
+
+def test_instances_of_voc(tmp_path, reference):
+    """Masks and labels are the same bit for bit; boxes are those around the pixels."""
+    root = formats.voc_instances(tmp_path)
+    cfg = read(MASKS, root)
+    assert cfg.train_dataloader.dataset.ann_file == '#voc_instances-train'
+    for split in ('train', 'val'):
+        for name, (boxes, labels, masks) in targets(cfg, split).items():
+            _, expected_labels, expected_masks = reference[MASKS][split][name]
+            np.testing.assert_array_equal(labels, expected_labels)
+            np.testing.assert_array_equal(masks, expected_masks)
+            for box, mask in zip(boxes, masks, strict=True):
+                rows, columns = np.nonzero(mask)
+                assert box.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    maps = read(SEGMENTOR, root)
+    assert maps.train_dataloader.dataset.data_prefix.seg_map_path == 'SegmentationClass'
+    for name, (labels,) in targets(maps).items():
+        np.testing.assert_array_equal(labels[:, 1:], reference[SEGMENTOR]['train'][name][0][:, 1:])
+        assert (labels[:, 0] == 255).all()
+
+
+def test_masks_or_boxes_of_voc_by_what_the_model_learns(tmp_path):
+    formats.voc_instances(tmp_path)
+    formats.voc(tmp_path)
+    assert read(MASKS, tmp_path).train_dataloader.dataset.ann_file == '#voc_instances-train'
+    assert read(BOXES, tmp_path).train_dataloader.dataset.ann_file == '#voc-train'
+
+
+def test_files_of_the_voc_database_give_the_boxes_of_mmdet(tmp_path):
+    """Which takes one from all four numbers, and cuts off what is behind the point."""
+    formats.voc(tmp_path)
+    for path in tmp_path.glob('Annotations/*.xml'):
+        text = path.read_text().replace('<size>', '<source><database>The VOC2012 Database</database></source><size>')
+        path.write_text(re.sub(r'<polygon>.*?</polygon>', '', text).replace('</ymax>', '.7</ymax>'))
+    cfg = read(BOXES, tmp_path)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        ours, theirs = (DATASETS.build(dict(kind, pipeline=[], test_mode=True, _scope_='mmdet')) for kind in (
+            cfg.train_dataloader.dataset, dict(
+                type='XMLDataset', data_root=str(tmp_path), ann_file='ImageSets/Main/train.txt',
+                data_prefix=dict(sub_data_root=''), metainfo=dict(classes=formats.NAMES))))
+    assert len(ours) == len(theirs) == formats.SPLITS['train']
+    for i in range(len(ours)):
+        found = [[(item['bbox'], item['bbox_label']) for item in dataset.get_data_info(i)['instances']]
+                 for dataset in (ours, theirs)]
+        assert found[0] == found[1]
+
+
+@pytest.mark.parametrize('kind', ['end', 'suffix', 'lists'])
+def test_masks_beside_their_images(kind, tmp_path, reference):
+    cfg = read(SEGMENTOR, formats.masks_beside(tmp_path, kind))
+    for split in ('train', 'val'):
+        same(targets(cfg, split), reference[SEGMENTOR][split])
+    assert cfg.train_dataloader.dataset.metainfo.classes == ('background', *formats.NAMES)
+
+
+def test_labels_of_numbers_alone(tmp_path, reference, capsys):
+    root = formats.yolo_classes(tmp_path)
+    (root / 'classes.txt').unlink()
+    cfg = read(BOXES, root)
+    assert cfg.train_dataloader.dataset.metainfo.classes == ('0', '1', '2')
+    assert 'the names of the classes are their numbers' in capsys.readouterr().out
+    same(targets(cfg), reference[BOXES]['train'])
 
 
 def test_boxes_alone(tmp_path, reference):
@@ -195,6 +262,21 @@ def test_check_dataset_counts_the_pixels_of_maps(kind, tool, tmp_path):
     pixels = np.bincount(np.concatenate([formats.label_map(formats.objects('train', n)).ravel() for n in range(4)]))
     for name, count in zip(('background', *formats.NAMES), pixels):
         assert f'{name} {count / pixels.sum():.1%}' in result.out
+    assert 'pixels: 80 × 64; values 0 to 255' in result.out and 'no pixel of' not in result.out
+
+
+def test_check_dataset_says_what_nothing_learns_from(tool, tmp_path):
+    root = formats.masks(tmp_path)
+    for path in root.glob('masks/train/*.png'):
+        labels = np.asarray(Image.open(path)).copy()
+        labels[:16], labels[labels == 3] = 255, 0  # a quarter; no eel
+        Image.fromarray(labels).save(path)
+    result = tool('check_dataset', SEGMENTOR, '--split', 'train', '--workers', '0', '--cfg-options',
+                  f'data_root={root}', '--json', tmp_path / 'report.json')
+    assert result.code == 0 and '  25.0% of the pixels have no label, and count for nothing\n  no pixel of eel\n' in \
+        result.out, result.out + result.err
+    report, = json.loads((tmp_path / 'report.json').read_text())['datasets']
+    assert report['unlabelled_pixels'] == 4 * 16 * formats.WIDTH and report['image_sizes'] == {'80x64': 4}
 
 
 def test_the_test_config_of_a_run_names_the_split(tmp_path):

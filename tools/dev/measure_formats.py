@@ -3,7 +3,8 @@
 
 The same generated images and outlines are written as COCO, YOLO and Pascal VOC. Each goes through the training pipeline
 of a detector; then a data set of many small images, seven outlines of 30 points in each, is read in a process of its
-own, which tells its peak memory.
+own, which tells its peak memory, and prepared in another as a run prepares it: classes found, annotations checked, the
+data set built.
 """
 import argparse
 import json
@@ -87,6 +88,22 @@ def peak(folder: Path, name: str) -> dict:
     return dict(images=len(dataset), seconds=time.process_time() - start, bytes_before=before, peak_bytes=_peak())
 
 
+def prepared(folder: Path, name: str) -> dict:
+    """Seconds and peak memory until a run has its training data set, measured in this process."""
+    from mmengine.registry import DATASETS, init_default_scope
+
+    from mmvision_mamba.datasets.coco_files import reading_once
+    from mmvision_mamba.preflight.check_data import check_datasets
+    from mmvision_mamba.preflight.read import read_config
+    start = time.process_time()
+    with reading_once():
+        cfg = read_config(CONFIG, {'data_root': str(folder), 'custom_data.train': name, 'custom_data.val': name})
+        init_default_scope(cfg.default_scope)
+        check_datasets(cfg, ('train', 'val'))
+        DATASETS.build(cfg.train_dataloader.dataset)
+    return dict(prepared_seconds=time.process_time() - start, prepared_peak_bytes=_peak())
+
+
 def _peak() -> int:
     """Peak memory of this process in bytes; `resource` would tell that of its parent, too."""
     line, = (line for line in Path('/proc/self/status').read_text().splitlines() if line.startswith('VmHWM:'))
@@ -98,12 +115,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('out', type=Path)
     parser.add_argument('--images', type=int, default=100, help='default: %(default)s')
     parser.add_argument('--many', type=int, default=50_000, help='default: %(default)s')
-    parser.add_argument('--peak', nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument('--peak', nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # as workers have it
     cv2.setNumThreads(0)
     if args.peak:
-        args.out.write_text(json.dumps(peak(Path(args.peak[0]), args.peak[1])))
+        step, folder, name = args.peak
+        args.out.write_text(json.dumps(dict(peak=peak, prepared=prepared)[step](Path(folder), name)))
         return 0
     from mmvision_mamba.datasets.formats.writing import Split, write
     found: dict = {}
@@ -118,8 +136,10 @@ def main(argv: list[str] | None = None) -> int:
                 if size == SIZE:
                     found[target] = measure(out, name)
                 else:
-                    subprocess.run([sys.executable, __file__, str(args.out), '--peak', str(out), name], check=True)
-                    found[target].update(json.loads(args.out.read_text()))
+                    for step in ('peak', 'prepared'):
+                        subprocess.run([sys.executable, __file__, str(args.out), '--peak', step, str(out), name],
+                                       check=True)
+                        found[target].update(json.loads(args.out.read_text()))
             print(target, found[target], flush=True)
     args.out.write_text(json.dumps(found, indent=1) + '\n')
     return 0

@@ -7,9 +7,11 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.device import get_device
+from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 
 from ...allocator import keep_freed_memory
+from ...datasets.coco_files import drop_kept
 from ...engine import MambaVisionRunner
 from ...engine.hooks.checked_loading import CheckedLoadingHook
 from ...evaluation.empty_results import ExplainEmptyResults
@@ -113,6 +115,13 @@ def add_hooks(cfg: Config, *hooks: dict) -> None:
     cfg.custom_hooks = present + [hook for hook in hooks if hook['type'] not in [h['type'] for h in present]]
 
 
+class _DropKeptHook(Hook):
+    """Frees what `reading_once` keeps of annotations once a run has built its data sets."""
+
+    def before_run(self, runner) -> None:
+        drop_kept()
+
+
 def build_runner(cfg: Config):
     """Build the config's runner: a MambaVisionRunner, or the `runner_type` that it names."""
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else MambaVisionRunner.from_cfg(cfg)
@@ -120,4 +129,5 @@ def build_runner(cfg: Config):
         runner.register_hook(CheckedLoadingHook())
     speed_up_on_cpus(runner.model)
     runner.logger.addFilter(ExplainEmptyResults(runner))
+    runner.register_hook(_DropKeptHook())
     return runner

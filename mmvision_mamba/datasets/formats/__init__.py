@@ -13,10 +13,12 @@ from ...errors import DataError
 from ...printable import shown
 from .content import Content
 
-FORMATS = ('yolo', 'voc', 'labelme')
+FORMATS = ('yolo', 'voc', 'voc_instances', 'labelme')
 """Their names: each has a module with `find(root) -> {split: PATH}`, of which 'all' is one that nothing splits, and
 `read(path, split) -> Content`."""
-LAYOUTS = dict(yolo='YOLO: a data.yaml with names, train and val', voc='Pascal VOC: .xml files of annotations',
+LAYOUTS = dict(yolo='YOLO: a data.yaml with names, train and val, or labels beside images or in labels/ for images/',
+               voc='Pascal VOC: .xml files of annotations',
+               voc_instances='Pascal VOC: masks in SegmentationObject and SegmentationClass',
                labelme='LabelMe: a .json file beside each image')
 _NAME = re.compile(rf'(.*)#({"|".join(FORMATS)})-(train|val|test|all)', re.DOTALL)
 

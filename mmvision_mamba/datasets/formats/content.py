@@ -31,10 +31,14 @@ class Content(dict):
         """The content as JSON takes it, without what COCO's files lack."""
         return dict(
             images=[{key: value for key, value in image.items() if key != 'source'} for image in self['images']],
-            annotations=[
-                {key: [polygon.tolist() for polygon in value] if key == 'segmentation' else value
-                 for key, value in annotation.items() if key != 'place'} for annotation in self['annotations']],
-            categories=self['categories'])
+            annotations=[_plain(annotation) for annotation in self['annotations']], categories=self['categories'])
+
+
+def _plain(annotation: dict) -> dict:
+    plain = {key: value for key, value in annotation.items() if key != 'place'}
+    if isinstance(mask := plain.get('segmentation'), list):
+        plain['segmentation'] = [polygon.tolist() for polygon in mask]
+    return plain
 
 
 class Builder:
@@ -58,7 +62,8 @@ class Builder:
         return image_id
 
     def add_object(self, category: int | str, place: str, box: Sequence[float] | None = None,
-                   polygons: list[list[float]] | None = None, crowd: bool = False) -> None:
+                   polygons: list[list[float]] | None = None, runs: dict | None = None, area: float | None = None,
+                   crowd: bool = False) -> None:
         """Add an object to the last image.
 
         Args:
@@ -66,6 +71,8 @@ class Builder:
             place: in the file of the image's annotations.
             box: x, y, width, height in pixels. Default: around the polygons.
             polygons: [x1, y1, x2, y2, …] in pixels. Default: none.
+            runs: COCO's run lengths, in the place of polygons; then with a box. Default: none.
+            area: pixels of it. Default: that of its polygons, or of its box.
             crowd: whether it is neither to be learned nor measured. Default: False.
         """
         if not self._named:
@@ -76,8 +83,10 @@ class Builder:
             polygons = [[round(value, _THOUSANDTHS) for value in polygon] for polygon in polygons]
             annotation['segmentation'] = [np.array(polygon, float) for polygon in polygons]  # a quarter of the memory
             box = box or mask_extent(polygons)
+        elif runs:
+            annotation['segmentation'] = runs
         annotation['bbox'] = [round(value, _THOUSANDTHS) for value in box or (float('nan'),) * 4]
-        area = (polygons and mask_area(polygons)) or annotation['bbox'][2] * annotation['bbox'][3]
+        area = area or (polygons and mask_area(polygons)) or annotation['bbox'][2] * annotation['bbox'][3]
         annotation['area'] = area if is_number(area) else 0.
         self.content['annotations'].append(annotation)
 

@@ -6,16 +6,18 @@ from ..folders import IMAGES, find_files, plain_name
 from ..image_sizes import upright_size
 from ..split_names import split_of
 
+_MASKS = {f'Segmentation{what}{how}' for what in ('Class', 'Object') for how in ('', 'PNG', 'Raw', 'Visualization')}
+
 
 class Images:
-    """The images below a folder.
+    """The images below a folder, but for Pascal VOC's masks.
 
     Args:
         root: the folder.
     """
 
     def __init__(self, root: str):
-        self.files = find_files(root, IMAGES)
+        self.files = [file for file in find_files(root, IMAGES) if _MASKS.isdisjoint(file.split('/')[:-1])]
         self._known = set(self.files)
         self._by_stem: dict[str, list[str]] = {}
         for file in self.files:

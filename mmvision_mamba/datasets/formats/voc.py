@@ -1,4 +1,5 @@
 """Pascal VOC: an XML file for each image, in folders by split or listed in ImageSets/Main."""
+import math
 import os.path as osp
 import posixpath
 from xml.etree.ElementTree import Element
@@ -25,13 +26,13 @@ def find(root: str) -> dict[str, str]:
     files = [file for file in files if _is_voc(osp.join(root, file))]
     if not files:
         return {}
-    splits = list(_lists(root)) or [split_of(posixpath.dirname(file)) or 'all' for file in files]
+    splits = list(lists_of(root, 'Main')) or [split_of(posixpath.dirname(file)) or 'all' for file in files]
     return dict.fromkeys(splits, '')
 
 
 def read(root: str, split: str) -> Content:
     """The annotations of a split: 'train', 'val', 'test' or 'all'."""
-    builder, images, lists, files = Builder(), Images(root), _lists(root), find_files(root, ('.xml',))
+    builder, images, lists, files = Builder(), Images(root), lists_of(root, 'Main'), find_files(root, ('.xml',))
     orphans: list[str] = []
     if lists:
         if split not in lists:
@@ -68,11 +69,15 @@ def _is_voc(path: str) -> bool:
         return False
 
 
-def _lists(root: str) -> dict[str, str]:
-    """{split: its list of names, relative to `root`}; raises DataError for the lists of several data sets."""
+def lists_of(root: str, kind: str) -> dict[str, str]:
+    """{split: its list of names in ImageSets/KIND, relative to `root`}.
+
+    Raises:
+        DataError: there are those of several data sets.
+    """
     found: dict[str, str] = {}
     for folder, names in walk(root, 3):
-        if f'/{folder}'.endswith('/ImageSets/Main'):
+        if f'/{folder}'.endswith(f'/ImageSets/{kind}'):
             if found and folder != posixpath.dirname(next(iter(found.values()))):
                 raise DataError(f'{root}: several data sets of Pascal VOC lie there, one of them with {folder}.\n'
                                 'Take the folder of one as data_root')
@@ -110,7 +115,7 @@ def _add(builder: Builder, root: str, file: str, images: Images, orphans: list[s
         orphans.append(file)
         return
     builder.add_image(image, *size, file)
-    offset = (page.findtext('source/database') or '').strip() in _FROM_ONE
+    database = (page.findtext('source/database') or '').strip() in _FROM_ONE
     for i, item in enumerate(objects, 1):
         try:
             label = (item.findtext('name') or '').strip()
@@ -118,7 +123,8 @@ def _add(builder: Builder, root: str, file: str, images: Images, orphans: list[s
                 raise Unreadable('it has no name')
             box = _texts(item.find('bndbox'))
             x1, y1, x2, y2 = (_number(box, corner) for corner in _CORNERS)
-            x1, y1 = x1 - offset, y1 - offset
+            if database and all(map(math.isfinite, (x1, y1, x2, y2))):
+                x1, y1, x2, y2 = (int(value) - 1 for value in (x1, y1, x2, y2))  # as mmdet's VOCDataset has them
             polygon = _polygon(item)
             builder.add_object(label, f'object {i}', (x1, y1, x2 - x1, y2 - y1), polygon and [polygon],
                                crowd=(item.findtext('difficult') or '').strip() == '1')

@@ -11,14 +11,13 @@ from xml.sax.saxutils import escape
 import cv2
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_mask
 
 from ...errors import DataError
 from ...files import read_bytes
 from ...limits import IMAGE_BYTES
 from ...naming import output_names, relative_paths
 from ...printable import shown
-from ..coco_masks import bitmaps_problem
+from ..coco_masks import bitmaps_problem, decoded_columns, mask_area, mask_extent
 from ..image_files import image_problem
 from ..map_drawing import classes_of_maps, draw, drawn_order
 from ..split import list_of
@@ -35,11 +34,13 @@ class Split:
         content: of a COCO annotation file, sound; see `coco_annotations.coco_problems`.
         folder: that the images' file names start from.
         lost: counts what the written format has no place for, {what: how often}.
+        load_map: gives the labels (H, W), uint8, of an image by its id, where the data are such. Default: none.
     """
 
-    def __init__(self, content: dict, folder: str, lost: Counter):
+    def __init__(self, content: dict, folder: str, lost: Counter,
+                 load_map: Callable[[int | str], np.ndarray] | None = None):
         content = content.plain() if isinstance(content, Content) else content
-        self.content, self.folder, self.lost = content, folder, lost
+        self.content, self.folder, self.lost, self.load_map = content, folder, lost, load_map
         ids = [category['id'] for category in content['categories']]
         self.classes = [category['name'] for category in content['categories']]
         self.label_of = {id_: label for label, id_ in enumerate(ids)}
@@ -102,7 +103,8 @@ def write(target: str, splits: Mapping[str, Split], out: Path, link: bool = Fals
             names = [f'  {i}: {json.dumps(name, ensure_ascii=False)}' for i, name in enumerate(classes)]
             _write_text(part / 'data.yaml', '\n'.join([*entries, 'names:', *names]) + '\n')
         elif target == 'masks':
-            _write_text(part / 'classes.txt', '\n'.join(classes_of_maps(classes)) + '\n')
+            names = classes if _are_maps(splits) else classes_of_maps(classes)
+            _write_text(part / 'classes.txt', '\n'.join(names) + '\n')
         if not out.exists():
             part.rename(out)
         else:  # it may be the current folder, or another file system
@@ -112,6 +114,10 @@ def write(target: str, splits: Mapping[str, Split], out: Path, link: bool = Fals
         raise DataError(f'{shown(error.filename or out)}: {error.strerror or error}') from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _are_maps(splits: Mapping[str, Split]) -> bool:
+    return all(split.load_map for split in splits.values())
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -135,9 +141,7 @@ def _yolo(name: str, split: Split, out: Path, link: bool, classes: list[str]) ->
     numbers = {label: classes.index(name) for label, name in enumerate(split.classes)}
     for image, new, objects in split.images(out / name / 'images', link):
         lines = []
-        runs = sum(isinstance(annotation.get('segmentation'), dict) for annotation in objects)
-        if problem := bitmaps_problem(runs, image['width'], image['height']):
-            raise DataError(f'{shown(image["file_name"])}: {problem}')
+        _check_bitmaps(image, objects)
         for annotation in objects:
             if annotation.get('iscrowd'):
                 split.lost['crowds, which are left out'] += 1
@@ -155,8 +159,9 @@ def _one_polygon(annotation: dict, image: dict, lost: Counter) -> list[float] | 
     """The outline of an object as one polygon; its parts are joined by lines there and back, which cover nothing."""
     mask = annotation.get('segmentation')
     if isinstance(mask, dict):
-        lost['masks of pixels, written as the outlines of their parts'] += 1
-        mask = _outlines(mask)
+        outlines = _outlines(mask)
+        lost['masks of pixels, written as the outlines of their parts'] += not _cover(outlines, mask)
+        mask = outlines
     parts = [polygon for polygon in mask or () if len(polygon) >= 6 and len(polygon) % 2 == 0]
     if not parts:
         return None
@@ -172,22 +177,41 @@ def _one_polygon(annotation: dict, image: dict, lost: Counter) -> list[float] | 
     return joined + parts[0][:2] if len(parts) > 1 else joined
 
 
+def _check_bitmaps(image: dict, objects: list[dict]) -> None:
+    """Raise DataError where an image has more masks of pixels than there is room to decode."""
+    widths = [_columns(a['segmentation'])[1] for a in objects if isinstance(a.get('segmentation'), dict)]
+    if problem := widths and bitmaps_problem(len(widths), sum(widths) / len(widths), image['height']):
+        raise DataError(f'{shown(image["file_name"])}: {problem}')
+
+
+def _cover(outlines: list[list[float]], rle: dict) -> bool:
+    """Whether the outline of a mask's only part is all there is to it: it has no holes."""
+    return len(outlines) == 1 and mask_area(outlines) == mask_area(rle)
+
+
 def _outlines(rle: dict) -> list[list[float]]:
     """Polygons along the edges of the pixels of a mask, without its holes."""
-    height, width = rle['size']
-    encoded = coco_mask.frPyObjects(rle, height, width) if isinstance(rle['counts'], list) else rle
-    x, y, w, h = map(int, coco_mask.toBbox(encoded))
+    left, width = _columns(rle)
+    if not width:
+        return []
     # OpenCV's contours go through pixels' centres; of a mask twice as large they tell the pixels' corners.
-    large = coco_mask.decode(encoded)[y:y + h, x:x + w].repeat(2, 0).repeat(2, 1)
+    large = decoded_columns(rle, left, width).repeat(2, 0).repeat(2, 1)
     contours, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    return [((contour.reshape(-1, 2) + 1) // 2 + (x, y)).reshape(-1).astype(float).tolist() for contour in contours
+    return [((contour.reshape(-1, 2) + 1) // 2 + (left, 0)).reshape(-1).astype(float).tolist() for contour in contours
             if len(contour) >= 3]
+
+
+def _columns(rle: dict) -> tuple[int, int]:
+    """(first, number) of the columns of an image that a mask lies in."""
+    x, _, width, _ = mask_extent(rle) or (0, 0, 0, 0)
+    return int(x), int(width)
 
 
 def _voc(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> None:
     names = []
     for image, new, objects in split.images(out / 'JPEGImages' / name, link):
         suffix = osp.splitext(image['file_name'])[1].lower()
+        _check_bitmaps(image, objects)
         lines = [f'<filename>{escape(osp.basename(new) + suffix)}</filename>',
                  f'<size><width>{image["width"]}</width><height>{image["height"]}</height><depth>3</depth></size>']
         for annotation in objects:
@@ -195,6 +219,8 @@ def _voc(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> 
             box = ''.join(f'<{key}>{round(value, 3)!r}</{key}>' for key, value in zip(
                 ('xmin', 'ymin', 'xmax', 'ymax'), (x, y, x + w, y + h)))
             mask = annotation.get('segmentation')
+            if isinstance(mask, dict) and _cover(outlines := _outlines(mask), mask):
+                mask = outlines
             outline = ''
             if isinstance(mask, list) and len(mask) == 1 and len(mask[0]) >= 6 and len(mask[0]) % 2 == 0:
                 outline = ''.join(f'<{"xy"[i % 2]}{i // 2 + 1}>{value!r}</{"xy"[i % 2]}{i // 2 + 1}>'
@@ -212,11 +238,14 @@ def _voc(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> 
 
 
 def _masks(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> None:
-    labels = {name: label for label, name in enumerate(classes_of_maps(classes))}
+    labels = {name: label for label, name in enumerate(() if split.load_map else classes_of_maps(classes))}
     for image, new, objects in split.images(out / 'images' / name, link):
-        shapes = drawn_order((labels[split.classes[split.label_of[a['category_id']]]], a) for a in objects)
-        split.lost['objects without an outline, or crowds, which are left out'] += len(objects) - len(shapes)
-        seg_map = draw(shapes, image['height'], image['width'])
+        if split.load_map:
+            seg_map = split.load_map(image['id'])
+        else:
+            shapes = drawn_order((labels[split.classes[split.label_of[a['category_id']]]], a) for a in objects)
+            split.lost['objects without an outline, or crowds, which are left out'] += len(objects) - len(shapes)
+            seg_map = draw(shapes, image['height'], image['width'])
         path = out / 'masks' / name / f'{new}.png'
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(seg_map).save(path)

@@ -1,69 +1,47 @@
-"""YOLO: a data.yaml, and for each image a text file with a line for each object, in fractions of the image.
+"""YOLO: for each image a text file with a line for each object, in fractions of the image.
 
-A line is the number of a class and a box (centre x, centre y, width, height) or a polygon (x1, y1, x2, y2, …).
+A line is the number of a class and a box (centre x, centre y, width, height) or a polygon (x1, y1, x2, y2, …). What
+images and classes there are, a data.yaml says (`yolo_yaml`), or what else lies there (`yolo_folders`).
 """
 import math
 import os.path as osp
-import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ...errors import DataError
 from ...limits import CATEGORIES, OBJECTS, POINTS
 from ...printable import shown
-from ...text import shortened
-from ..folders import IMAGES, find_files, plain_name, read_lines, walk
 from ..json_numbers import plain_float
+from . import yolo_folders, yolo_yaml
 from .content import Builder, Content
 from .images import size_of, stem_of
-from .reading import YAML_BYTES, Unreadable, read_label_text, read_yaml
+from .reading import Unreadable, read_label_text
+from .yolo_folders import NO_LABELS
+from .yolo_labels import Labels
 
-_KEYS = dict(train=('train',), val=('val', 'valid', 'validation'), test=('test',))
-_NO_LABELS = ('classes', 'obj', 'train', 'val', 'valid', 'test', 'notes', 'readme')  # other text files beside labels
-_DEEPEST = 8  # folders that the end of a path of another machine is taken to have
 _FARTHEST = 0.5  # sides of its image that a point may lie outside, before it is taken for pixels
 
 
 def find(root: str) -> dict[str, str]:
-    """{split: data.yaml, relative to `root`}.
+    """{split: data.yaml or obj.data, relative to `root`; '' for a folder without both}.
 
     Raises:
         DataError: several could be meant, or the only one is broken.
     """
-    files = [posixpath.join(folder, name) for folder, names in walk(root, 1) for name in names
-             if name.lower().endswith(('.yaml', '.yml'))]
-    files.sort(key=lambda file: (file.count('/'), file not in ('data.yaml', 'dataset.yaml'), file))
-    found, broken, left = {}, None, YAML_BYTES
-    for file in files:
-        path = osp.join(root, file)
-        left -= osp.getsize(path) if osp.isfile(path) else 0
-        if left < 0 and file != files[0]:
-            break  # what others keep there takes its time to be read: seconds for each of many
-        try:
-            content = read_yaml(path)
-        except DataError as error:
-            broken = broken or (error if file.startswith('data.') else None)
-            continue
-        if content.get('names') and any(_entries(content, split) for split in _KEYS):
-            found[file] = [split for split in _KEYS if _entries(content, split)]
-    if not found and broken:
-        raise broken
-    best = next(iter(found), None)
-    rivals = [file for file in found if file.count('/') == best.count('/')] if best else []
-    if len(rivals) > 1 and best not in ('data.yaml', 'dataset.yaml'):
-        raise DataError(f'{root}: several files could describe the data: {shortened(rivals)}.\nChoose: set '
-                        f'custom_data.train={best}#yolo-train and custom_data.val={best}#yolo-val')
-    return dict.fromkeys(found[best], best) if best else {}
+    return yolo_yaml.find(root) or yolo_folders.find(root)
 
 
 def read(path: str, split: str) -> Content:
-    """The annotations of a split: 'train', 'val' or 'test'."""
-    content = read_yaml(path)
-    builder, folder = Builder(_names(path, content)), osp.dirname(path)
-    keypoints = _keypoints(content)
-    images = _images(path, content, split)
-    known, labels = set(images), _Labels(folder)
+    """The annotations of a split: 'train', 'val', 'test', or 'all' of a folder that nothing splits.
+
+    Raises:
+        DataError: there are no images of that split, or what describes the data set is broken.
+    """
+    way = yolo_yaml if path.lower().endswith(('.yaml', '.yml')) and osp.isfile(path) else yolo_folders
+    names, images, keypoints = way.described(path, split)
+    builder, folder = Builder(names or ()), path if osp.isdir(path) else osp.dirname(path)
+    known, labels = set(images), Labels(folder)
     missing, unreadable, scores = [], [], 0
     for image in images:
         label = labels.of(image)
@@ -78,12 +56,24 @@ def read(path: str, split: str) -> Content:
         raise DataError(f'{path}: none of the {len(images)} images of {split} is there; looked for {shown(missing[0])}')
     builder.left_out(missing, f'{len(missing)} images that a list of {path} names are not there')
     builder.left_out(unreadable, f'{len(unreadable)} images cannot be read')
-    orphans = [label for label in labels.beside(known) if stem_of(label) not in _NO_LABELS]
+    orphans = [label for label in labels.beside(known) if stem_of(label) not in NO_LABELS]
     builder.left_out(orphans, f'{len(orphans)} label files have no image')
     if scores:
         builder.content.notes.append(f'{scores:,} boxes with a score, which is not used')
+    if names is None:
+        _name_by_number(path, builder.content)
     _outline_boxes(builder.content)
     return builder.finished()
+
+
+def _name_by_number(path: str, content: Content) -> None:
+    """Give classes that nothing names their numbers as names."""
+    numbers = sorted({annotation['category_id'] for annotation in content['annotations']})
+    if len(numbers) > CATEGORIES.value:
+        raise DataError(f'{path}: its labels have {len(numbers)} classes, and {CATEGORIES.value} are allowed '
+                        f'({CATEGORIES.way_out})')
+    content['categories'] = [dict(id=number, name=str(number)) for number in numbers]
+    content.notes.append('no classes.txt, obj.names or data.yaml: the names of the classes are their numbers')
 
 
 def _outline_boxes(content: Content) -> None:
@@ -96,143 +86,6 @@ def _outline_boxes(content: Content) -> None:
         x, y, w, h = annotation['bbox']
         annotation['segmentation'] = [np.array([x, y, x + w, y, x + w, y + h, x, y + h])]
     content.notes.append(f'{len(plain):,} boxes among polygons, taken for rectangles')
-
-
-def _names(path: str, content: dict) -> list[str]:
-    """The classes in the order of their numbers; a number without a name gets that as its name."""
-    names = content['names']
-    if isinstance(names, dict):
-        wrong = [key for key in names if not (key.isascii() and key.isdecimal() and len(key) < 9)]
-        if wrong:
-            raise DataError(f'{path}: names has the key {shown(wrong[0], 40)!r}, where the number of a class is '
-                            'expected')
-        numbers = {int(key): name for key, name in names.items()}
-        if max(numbers, default=0) >= CATEGORIES.value:
-            raise DataError(f'{path}: names has a class {max(numbers)}, and {CATEGORIES.value} classes are allowed '
-                            f'({CATEGORIES.way_out})')
-        names = [numbers.get(number, f'class_{number}') for number in range(max(numbers, default=-1) + 1)]
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise DataError(f'{path}: names is no list of names, and no names by number')
-    count = content.get('nc')
-    if isinstance(count, str) and count.strip().isdecimal() and count.strip() != str(len(names)):
-        raise DataError(f'{path}: nc is {shown(count, 20)}, and names has {len(names)}.\nCorrect one of the two')
-    return [name.strip() for name in names]
-
-
-def _keypoints(content: dict) -> int:
-    """Numbers behind a box that are keypoints."""
-    shape = content.get('kpt_shape')
-    if isinstance(shape, list) and len(shape) == 2 and all(
-            isinstance(n, str) and n.isascii() and n.isdecimal() and len(n) < 5 for n in shape):
-        return int(shape[0]) * int(shape[1])
-    return 0
-
-
-def _entries(content: dict, split: str) -> list[str]:
-    value = next((content[key] for key in _KEYS[split] if content.get(key)), None)
-    values = value if isinstance(value, list) else [value]
-    return [entry for entry in values if isinstance(entry, str) and entry not in ('', 'null', '~')]
-
-
-def _images(path: str, content: dict, split: str) -> list[str]:
-    """The images of a split, relative to the folder of data.yaml, in order."""
-    folder, entries = osp.dirname(path) or '.', _entries(content, split)
-    if not entries:
-        raise DataError(f'{path}: it has no {split}')
-    base = content.get('path') if isinstance(content.get('path'), str) else ''
-    found: dict[str, None] = {}
-    read = set()
-    for entry in dict.fromkeys(entries):
-        place = _resolved(entry, folder, base)
-        if place in read:
-            continue
-        read.add(place)
-        if place is None:
-            raise DataError(f'{path}: {split} is {shown(entry)!r}, and there is no such file or folder in {folder}.\n'
-                            'Expected: a folder of images, or a text file that lists them')
-        if osp.isdir(place):
-            files = [posixpath.join(place, file) for file in find_files(place, IMAGES)]
-            if not files:
-                raise DataError(f'{path}: {split} is {shown(entry)!r}, and there are no images in {place}')
-        else:
-            parent = osp.dirname(place)
-            files = [_resolved(line, parent, folder) or posixpath.join(parent, plain_name(line))
-                     for line in dict.fromkeys(read_lines(place)) if not line.startswith('#')]
-        found.update(dict.fromkeys(_relative(file, folder) for file in files))
-    return list(found)
-
-
-def _relative(file: str, folder: str) -> str:
-    try:
-        return osp.relpath(file, folder).replace(osp.sep, '/')
-    except ValueError:  # on another drive of Windows
-        return file
-
-
-def _resolved(entry: str, folder: str, base: str) -> str | None:
-    """Where an entry lies, which its writer's machine, or another folder than this, may have given its beginning."""
-    entry, base = entry.replace('\\', '/'), base.replace('\\', '/')
-    for candidate in _candidates(entry, folder, base):
-        if osp.exists(candidate):
-            return osp.normpath(candidate).replace(osp.sep, '/')
-    return None
-
-
-def _candidates(entry: str, folder: str, base: str) -> Iterator[str]:
-    inside = plain_name(entry)
-    while inside.startswith('../'):
-        inside = inside[3:]
-    if base:
-        yield osp.join(folder, base, entry)
-        yield osp.join(osp.dirname(osp.abspath(folder)), base, entry)
-    if inside != entry:  # '../train/images': some exporters mean the folder of data.yaml
-        yield osp.join(folder, inside.lstrip('/'))
-    yield osp.join(folder, entry)
-    parts = inside.strip('/').split('/')
-    for i in range(max(1, len(parts) - _DEEPEST), len(parts)):
-        yield posixpath.join(folder, *parts[i:])
-
-
-class _Labels:
-    """The label files for images: in a folder 'labels' instead of 'images', or beside them.
-
-    Args:
-        folder: that all names start from.
-    """
-
-    def __init__(self, folder: str):
-        self._folder, self._listed = folder, {}
-
-    def of(self, image: str) -> str | None:
-        stem = posixpath.splitext(image)[0]
-        for label in dict.fromkeys((f'{_labels_for(stem)}.txt', f'{stem}.txt')):
-            if label in self._files_in(posixpath.dirname(label)):
-                return label
-        return None
-
-    def _files_in(self, folder: str) -> set[str]:
-        if folder not in self._listed:
-            listed = next(iter(walk(osp.join(self._folder, folder), 0)), ('', []))[1] if osp.isdir(
-                osp.join(self._folder, folder)) else []
-            self._listed[folder] = {posixpath.join(folder, name) for name in listed if name.lower().endswith('.txt')}
-        return self._listed[folder]
-
-    def beside(self, images: set[str]) -> list[str]:
-        """The label files in the folders that were looked into which belong to none of the images, nor to others."""
-        stems = {posixpath.splitext(image)[0] for image in images}
-        used = {f'{_labels_for(stem)}.txt' for stem in stems} | {f'{stem}.txt' for stem in stems}
-        unused = sorted(set().union(*self._listed.values()) - used) if self._listed else []
-        others = {_labels_for(posixpath.splitext(file)[0]) for file in find_files(self._folder or '.', IMAGES)} \
-            if unused else set()
-        return [label for label in unused if posixpath.splitext(label)[0] not in others]
-
-
-def _labels_for(stem: str) -> str:
-    parts = stem.split('/')
-    for i in range(len(parts) - 2, -1, -1):
-        if parts[i] == 'images':
-            return '/'.join([*parts[:i], 'labels', *parts[i + 1:]])
-    return stem
 
 
 def _add_objects(builder: Builder, path: str, label: str, size: tuple[int, int], keypoints: int) -> int:
