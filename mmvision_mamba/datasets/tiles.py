@@ -120,7 +120,7 @@ class Tiled:
         elif info.get('shapes') is not None:
             for part in parts:
                 part['shapes'] = [shape for shape in info['shapes'] if meet(shape[1], part['tile'])]
-                yield part, not part['shapes']
+                yield part, all(label == self.ignore_index for label, _ in part['shapes'])
         else:
             yield from ((part, is_empty) for part, is_empty in zip(parts, self._unlabelled(parts)))
 

@@ -145,7 +145,7 @@ def test_pictures_of_one_tile_have_the_metrics_of_the_ordinary_test(kind, tool, 
     """With masks, to the last digit."""
     files, found = getattr(model_files, kind), {}
     for name, tile in dict(whole=[], in_one=['--tile', 64], by_tiles=['--tile', 40]).items():
-        options = ['--cfg-options', f'data_root={shapes}']
+        options = ['--cfg-options', f'data_root={shapes}', 'test_dataloader.batch_size=1']
         options += [f'test_evaluator.outfile_prefix={name}'] if kind == 'detector' else []
         found[name], _ = metrics(tool, files.config, files.checkpoint, *tile, *options)
     assert found['whole'] == found['in_one'] and found['by_tiles'].keys() == found['whole'].keys()
