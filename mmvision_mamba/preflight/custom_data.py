@@ -323,8 +323,9 @@ def _image_mask(cfg: Config, root: str, settings: dict, splits: dict[str, dict],
     for dataset in splits.values():
         dataset.update(values=codes, ignored=ignored, ann_file=dataset.get('ann_file', ''))
     unlabelled = sorted({*ignored, *({255} & {*values_of.first} - {*values})})
+    share = values_of.pixels[unlabelled].sum() / max(1, values_of.pixels.sum())
     notes[:0] = [f'pixel values {shortened(codes)}' + (
-        f', unlabelled: {", ".join(map(str, unlabelled))}' if unlabelled else ''),
+        f', unlabelled: {", ".join(map(str, unlabelled))} ({share:.1%} of the pixels)' if unlabelled else ''),
         *filter(None, [chosen and choice_note(chosen, known, 'unlabelled')])]
     return _Found(classes, splits, '; '.join(notes) + _for_testing(splits))
 

@@ -102,7 +102,8 @@ def test_segmentor(tool, config, tmp_path):
     assert result.code == 2 and 'exists: remove' in result.err
     result = tool('train', path, '--work-dir', tmp_path / 'wd', *options)
     assert result.code == 0, result.err[-3000:]
-    assert '2 classes (ground, roof); pixel values 0, 60, unlabelled: 255; train: 4 images; val: 1 images' in result.out
+    assert '2 classes (ground, roof); pixel values 0, 60, unlabelled: 255 (' in result.out
+    assert ' of the pixels); train: 4 images; val: 1 images' in result.out
     assert 'Scaling the original LR by 0.125' in log_of(tmp_path / 'wd')
     for trained in (path, tmp_path / 'wd' / path.name):
         result = tool('test', trained, tmp_path / 'wd/iter_2.pth', '--work-dir', tmp_path / 'test',
