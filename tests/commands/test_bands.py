@@ -118,3 +118,15 @@ def test_without_bands_a_file_of_many_is_named(tool, tmp_path):
     run = tool('train', path, '--work-dir', tmp_path / 'work', '--cfg-options', f'data_root={data}')
     assert run.code == 2 and '.tif: it has 12 bands, and red, green and blue are read' in run.err, run.err
     assert 'custom_data.bands' in run.err
+
+
+@pytest.mark.slow
+def test_training_and_tests_by_tiles(tool, tmp_path):
+    data, path = fields(tmp_path / 'data'), config(tmp_path / 'small.py')
+    run = tool('train', path, '--work-dir', tmp_path / 'work', '--cfg-options', f'data_root={data}',
+               'custom_data.bands=[2,12,1,5,6]', 'custom_data.tile=48')
+    assert run.code == 0, run.err[-3000:]
+    assert 'bands 2, 12, 1, 5, 6 of 12 (uint16); mean and std measured' in run.out and 'training on tiles' in run.out
+    run = tool('test', tmp_path / 'work/small.py', tmp_path / 'work/iter_2.pth', '--work-dir', tmp_path / 'test')
+    assert run.code == 0, run.err[-3000:]
+    assert json.loads((tmp_path / 'test/metrics.json').read_text())['mIoU'] >= 0
