@@ -2,8 +2,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmdet.models.data_preprocessors import DetDataPreprocessor
+
+from .band_normalisation import normalise_bands
 
 
 class BandPreprocessor(DetDataPreprocessor):
@@ -16,7 +17,4 @@ class BandPreprocessor(DetDataPreprocessor):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], **settings: Any):
         super().__init__(**settings)
-        # mmengine 0.10.7 has no seam here: its constructor refuses other numbers, and all else takes them.
-        for name, values in (('mean', mean), ('std', std)):
-            self.register_buffer(name, torch.tensor(values, dtype=torch.float32).view(-1, 1, 1), persistent=False)
-        self._enable_normalize = True
+        normalise_bands(self, mean, std)

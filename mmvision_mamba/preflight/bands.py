@@ -15,7 +15,8 @@ from .check_model_inputs import check_normalisation
 from .given import Given
 
 # Full paths, so that a config dumped into a work directory needs no import to find them.
-_PREPROCESSORS = {'DetDataPreprocessor': 'mmvision_mamba.datasets.band_preprocessor.BandPreprocessor'}
+_PREPROCESSORS = {'DetDataPreprocessor': 'mmvision_mamba.datasets.band_preprocessor.BandPreprocessor',
+                  'SegDataPreProcessor': 'mmvision_mamba.datasets.seg_band_preprocessor.SegBandPreprocessor'}
 _NAMES = 'custom_data.bands', 'custom_data.shown_bands'
 
 

@@ -94,7 +94,8 @@ def check_normalisation(where: str, model: Mapping, bands: int) -> None:
             raise ConfigError(f'{place}.{key} has {len(values)} values, and {takes}.\nGive {place}.mean and .std one '
                               'value for each band, in the order of the bands in the file')
     if bands not in (1, 3) and mean is not None and len(mean) != 1 and \
-            class_name(preprocessor.get('type')) not in ('SegDataPreProcessor', 'BandPreprocessor', ''):
+            class_name(preprocessor.get('type')) not in (
+                'SegDataPreProcessor', 'BandPreprocessor', 'SegBandPreprocessor', ''):
         raise ConfigError(f'{place}: {preprocessor["type"]} normalises one or three bands, and {takes}.\nSet '
                           f'{place}.type=mmvision_mamba.datasets.band_preprocessor.BandPreprocessor, which takes any '
                           'number of means')

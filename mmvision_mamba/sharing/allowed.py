@@ -36,6 +36,7 @@ _OWN = {  # this package's, which configs name by their path
     'mmvision_mamba.datasets.band_loading.LoadImageFromFile', 'mmvision_mamba.datasets.band_distortion.BandDistortion',
     'mmvision_mamba.datasets.band_padding.Pad',
     'mmvision_mamba.datasets.band_preprocessor.BandPreprocessor',
+    'mmvision_mamba.datasets.seg_band_preprocessor.SegBandPreprocessor',
     'mmvision_mamba.engine.hooks.band_pictures.BandVisualizationHook',
     'mmvision_mamba.evaluation.coco_metric.MendedCocoMetric', 'mmvision_mamba.evaluation.lvis_metric.LVISMetric',
     'mmvision_mamba.inference.tiled.loops.TiledValLoop', 'mmvision_mamba.inference.tiled.loops.TiledTestLoop'}

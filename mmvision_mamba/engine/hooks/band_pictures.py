@@ -1,4 +1,7 @@
 """Pictures of predictions during training and tests, where images have other bands than red, green and blue."""
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import mmcv
 import numpy as np
 from mmengine.hooks import Hook
@@ -6,7 +9,6 @@ from mmengine.registry import HOOKS
 
 from ...datasets.band_loading import LoadImageFromFile
 from ...errors import DataError
-from ...evaluation.digits import replaced
 
 
 class BandVisualizationHook(Hook):
@@ -22,15 +24,25 @@ class BandVisualizationHook(Hook):
         self.hook, self.loader = HOOKS.build(dict(type=kind, **settings)), LoadImageFromFile(**loader)
 
     def after_val_iter(self, *args, **kwargs) -> None:
-        with replaced(mmcv, 'imfrombytes', self._picture):
+        with self._reading():
             self.hook.after_val_iter(*args, **kwargs)
 
     def after_test_iter(self, *args, **kwargs) -> None:
-        with replaced(mmcv, 'imfrombytes', self._picture):
+        with self._reading():
             self.hook.after_test_iter(*args, **kwargs)
 
-    def _picture(self, content: bytes, channel_order: str = 'bgr', **_) -> np.ndarray:
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Within it, images that mmcv decodes are the bands that are shown."""
         # mmdet 3.3 and mmseg 1.2.2 have no seam here: their hooks decode the image's file by themselves.
+        decode = mmcv.imfrombytes
+        mmcv.imfrombytes = self._picture
+        try:
+            yield
+        finally:
+            mmcv.imfrombytes = decode
+
+    def _picture(self, content: bytes, channel_order: str = 'bgr', **_) -> np.ndarray:
         image, problem = self.loader.decode(content)
         if image is None:
             raise DataError(f'the image can not be drawn: {problem}')
