@@ -8,7 +8,7 @@ from torch import nn
 def normalise_bands(preprocessor: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
     """Have a data preprocessor that was built without mean and std normalise each band by its own.
 
-    mmengine 0.10.7 has no seam here: the constructor of its `ImgDataPreprocessor`, from which mmdet's and, in one of the
+    mmengine 0.10.7 has no seam here: the constructor of its `ImgDataPreprocessor`, from which mmdet's and, in one of
     two families of distributions, mmseg's are derived, takes one or three means alone; all else takes any number.
 
     Args:

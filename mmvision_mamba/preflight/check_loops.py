@@ -187,7 +187,8 @@ def check_sizes(cfg: Config, splits: Sequence[str], built: Mapping[str, BaseData
     Raises:
         ConfigError: the images have several sizes.
     """
-    if class_name((cfg.model.get('data_preprocessor') or {}).get('type')) != 'SegDataPreProcessor':
+    if class_name((cfg.model.get('data_preprocessor') or {}).get('type')) not in (
+            'SegDataPreProcessor', 'SegBandPreprocessor'):
         return
     for split in splits:
         size = (cfg.get(f'{split}_dataloader') or {}).get('batch_size', 1)
