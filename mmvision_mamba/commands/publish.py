@@ -10,7 +10,6 @@ loads it without running code. Needs a token, of `hf auth login` or HF_TOKEN.
 """
 import argparse
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -45,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _push(args: argparse.Namespace) -> str:
-    from ..sharing.loading import fetch
+    from ..sharing.loading import copied, fetch
     from ..sharing.push import push
     if args.out is not None:
         raise ConfigError('OUT is a file, and with --hub none is written: leave it out')
@@ -54,25 +53,10 @@ def _push(args: argparse.Namespace) -> str:
             raise ConfigError('--licence: a saved folder has a licence; Model.save(licence=…) gives it another')
         fetch(args.checkpoint)  # before anything is asked
         with tempfile.TemporaryDirectory() as folder:
-            return push(args.hub, lambda: _copied(args.checkpoint, Path(folder)), args.private, args.yes)
+            return push(args.hub, lambda: copied(args.checkpoint, Path(folder)), args.private, args.yes)
     config = config_of_run(args.checkpoint)
     with tempfile.TemporaryDirectory() as folder:
         return push(args.hub, lambda: _saved(args, config, Path(folder, 'model')), args.private, args.yes)
-
-
-def _copied(saved: str, folder: Path) -> Path:
-    """A copy of a saved folder, checked: what is pushed is what was checked, whatever is written there meanwhile."""
-    from ..sharing.folder import FILES
-    from ..sharing.loading import fetch
-    for name in FILES:
-        try:
-            shutil.copyfile(Path(saved, name), folder / name)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise ConfigError(f"'{shown(saved)}': {name} can not be copied: {error.strerror or error}") from None
-    fetch(folder)
-    return folder
 
 
 def _saved(args: argparse.Namespace, config: Path, folder: Path) -> Path:

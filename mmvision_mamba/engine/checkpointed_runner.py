@@ -99,12 +99,12 @@ class CheckpointedRunner(Runner):
     def settle(self) -> None:
         """Put in order what the folder holds of an earlier run, now that this one has shown that it can run.
 
-        The config is written; a test leaves that of a training which is under way as it is. A training that begins anew
-        takes the earlier run's pointer away.
+        The config is written; a test leaves one that is there, a training's mostly, as it is. A training that begins
+        anew takes the earlier run's pointer away.
         """
-        if not self._trains and record_of(self.work_dir):
-            return
         name = os.path.basename(self.cfg.filename) if self.cfg.filename else f'{self.timestamp}.py'
+        if not self._trains and (record_of(self.work_dir) or Path(self.work_dir, name).exists()):
+            return
         try:
             replace(Path(self.work_dir, name), partial(write_config, self.cfg))
         except OSError as error:

@@ -55,10 +55,11 @@ def _detection(name: str, evaluation, metric) -> Iterator[tuple[str, float]]:
     stats = evaluation.get_results() if hasattr(evaluation, 'get_results') else dict(zip(_COCO, evaluation.stats))
     for key, value in stats.items():
         yield (key if name == 'proposal' else f'{name}_{key}'), float(value)
-    precision = (evaluation.eval or {}).get('precision')  # (IoU, recall, class, area[, most detections])
+    precision = (evaluation.eval or {}).get('precision')  # (IoU, recall, class, area), pycocotools': (…, detections)
     if name != 'proposal' and precision is not None and hasattr(metric, '_coco_api'):
         for i, category in enumerate(metric.cat_ids):
-            values = precision[:, :, i, 0, -1]
+            values = precision[:, :, i, 0]
+            values = values[..., -1] if values.ndim > 2 else values
             if (values > -1).any():
                 yield f'{metric._coco_api.cats[category]["name"]}_precision', float(values[values > -1].mean())
 

@@ -87,7 +87,8 @@ def _write_package(what, path, inputs, free, metadata):
 def _write_torchscript(what, path, inputs, free, metadata):
     graph = Dynamic(what.graph, not {2, 3}.isdisjoint(free)).eval()
     traced = torch.jit.freeze(torch.jit.trace(graph, tuple(inputs), check_trace=False))
-    traced.save(str(path), _extra_files=_extra(metadata))
+    with open(path, 'wb') as file:  # TorchScript's own writer ends the process where the disk is full
+        torch.jit.save(traced, file, _extra_files=_extra(metadata))
 
 
 def _extra(metadata: Mapping[str, str]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 import argparse
 import json
 import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from torch import nn
 from ..backbones.weights import load_fitting
 from ..checkpoints.reading import read_checkpoint
 from ..errors import ConfigError, ExportError
+from ..made_beside import made_beside
 from ..preflight.pretrained import drop_pretrained
 from ..runtime import loaders
 from ..runtime.standalone import RuntimeInputError
@@ -98,9 +98,7 @@ class Export:
             if self.what.part == 'segmentor':
                 self.what.outputs = self.what.outputs[:1]
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = path.with_name(f'.{path.stem}.{os.getpid()}')
-        folder.mkdir()
-        try:
+        with made_beside(path) as folder:
             unfinished = folder / path.name
             formats.write(self.what, unfinished, args.format, self._example(inputs), self.free, self._metadata(),
                           args.opset, args.simplify)
@@ -116,8 +114,6 @@ class Export:
                 weights.unlink(missing_ok=True)  # those of the file that is replaced
             for file in sorted(folder.iterdir(), reverse=True):  # the weights before the graph
                 os.replace(file, path.with_name(file.name))
-        finally:
-            shutil.rmtree(folder)
         return rows
 
     def sizes(self) -> list[tuple[int, int]]:

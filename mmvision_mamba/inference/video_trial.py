@@ -53,12 +53,12 @@ def _watch(most: int, seconds: float) -> None:
     while True:
         if time.process_time() - _begun > seconds:
             os._exit(TIME)
-        if _memory() > most:
+        if memory() > most:
             os._exit(MEMORY)
         time.sleep(0.01)
 
 
-def _memory() -> int:
+def memory() -> int:
     """Bytes of this process in memory; 0 where the system doesn't say (Windows)."""
     try:
         with open('/proc/self/statm', encoding='ascii') as file:

@@ -1,4 +1,5 @@
 """`Model`: one object over train, test, infer and export, which calls the commands' own functions."""
+import hashlib
 import json
 import os
 import tempfile
@@ -28,8 +29,9 @@ from ..printable import shown
 from ..processes import print_once
 from ..published import WORD, published, published_weights
 from ..sharing import folder as shared_folder
+from ..sharing.bounds import bounded
 from ..sharing.licence import Licence, licence_of
-from ..sharing.loading import bounded, fetch
+from ..sharing.loading import fetch
 from ..sharing.picture import example
 from ..sharing.push import push
 from ..text import check_names, did_you_mean
@@ -151,12 +153,13 @@ class Model:
             settings.setdefault('load_from', self.weights)
         if batch is lr is None is not self._most_per_batch and 'train_dataloader.batch_size' not in settings:
             command.setdefault('auto_batch', self._most_per_batch)
-        before = self._pointer()
+        before, runner = self._pointer(), MessageHub.get_current_instance()
         try:
             call('train', config=str(config), work_dir=str(self.work_dir),
                  cfg_options={**self.cfg_options, **settings}, **command)
         finally:
-            if resumes or self._pointer() != before:  # else it saved nothing
+            began = MessageHub.get_current_instance() is not runner  # else what that says is of an earlier training
+            if began and (resumes or self._pointer() != before):  # else it saved nothing
                 self._adopt()
         return self
 
@@ -263,7 +266,7 @@ class Model:
 
         Args:
             path: the folder, or `hf://OWNER/REPO[@REVISION]`.
-            data, work_dir, cfg_options: see `Model`. The config goes to WORK_DIR/loaded.
+            data, work_dir, cfg_options: see `Model`. The config goes to a folder in WORK_DIR/loaded.
 
         Raises:
             ConfigError: the config says what no saved model's does, named by its key. CheckpointError: the weights
@@ -271,7 +274,8 @@ class Model:
         """
         shared, text, weights = fetch(path)
         folder = Path(work_dir or Path('work_dirs') / shared.name)
-        config = folder / 'loaded' / f'{shared.name}.py'
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]  # another version's of the same name has its own
+        config = folder / 'loaded' / digest / f'{shared.name}.py'
         replace(config, lambda temporary: temporary.write_text(text, encoding='utf-8'))
         model = cls(config, weights, None, folder, cfg_options)
         with bounded(weights):  # built before anything else of this config is

@@ -1,11 +1,14 @@
-"""Check that COCO's metrics have the images, classes and objects that their split loads."""
+"""Check that COCO's metrics have the images, classes and objects that their split loads, and LVIS's what they need."""
 import os.path as osp
 from collections.abc import Sequence
 from typing import Protocol
 
 from mmengine import Config
 
-from ..errors import ConfigError
+from ..datasets.lvis_annotations import lvis_problem
+from ..errors import ConfigError, DataError
+from ..printable import shown
+from ..text import class_name
 from .annotation_files import Annotations, is_coco_evaluation, is_remote, mends, metrics_in, reads_coco
 from .check_classes import check_classes
 
@@ -25,7 +28,7 @@ def metrics_of(cfg: Config, split: str) -> list[dict]:
 
 
 def check_evaluators(cfg: Config, split: str, datasets: Sequence[_Data], annotations: Annotations) -> None:
-    """Check COCO's metrics of a split.
+    """Check COCO's and LVIS's metrics of a split.
 
     Args:
         cfg: of the run.
@@ -35,8 +38,13 @@ def check_evaluators(cfg: Config, split: str, datasets: Sequence[_Data], annotat
 
     Raises:
         ConfigError: a metric has not the images, by id and name, that the data sets load, or nothing to compare with.
-        DataError: a metric numbers classes otherwise than the data sets, see `check_classes`.
+        DataError: a metric numbers classes otherwise than the data sets, see `check_classes`; a file for LVIS's metric
+            lacks what that needs.
     """
+    for metric in metrics_of(cfg, split):
+        if class_name(metric.get('type')) == 'LVISMetric' and (problem := lvis_problem(metric['ann_file'])):
+            raise DataError(f"{shown(metric['ann_file'])}: {problem}, which LVIS's evaluation needs.\nTake a file in "
+                            "LVIS's format, or CocoMetric")
     for metric in metrics_in(cfg.get(f'{split}_evaluator')):
         if not is_coco_evaluation(metric):
             continue

@@ -9,6 +9,7 @@ type, too (`ema_type`, `policy`), and so no text has a dot but file names of the
 refused: what a registry makes of a single word is registered, or nothing (`registration.py`).
 """
 import inspect
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -74,6 +75,8 @@ _WORDS = re.compile(r'[\w +-]*', re.ASCII)  # names of options, classes, metrics
 _STORAGE = ('backend_args', 'file_client_args')  # where files lie: some reach other machines, or import modules
 _KEY = re.compile(r'[\w ./+-]+', re.ASCII)  # mmengine writes keys as they are, between quotes
 _LOADED = ('.pkl', '.pickle', '.py', '.pth', '.pt', '.npy', '.npz', '.bin', '.so', '.yml', '.yaml')
+_LARGEST = 10**7  # whole number in a model: lists of so many items are made
+_VIEWS = 1000  # of test-time augmentation, each a pipeline that is built
 _FORMATS = ('pkl', 'pickle', 'yml', 'yaml')  # that run code; mmengine reads a file of such a name as one, without a dot
 
 
@@ -94,6 +97,8 @@ def check_allowed(config: Mapping[str, Any], where: str = 'config') -> None:
     for key, value in config.items():
         if key in _MODELS and not isinstance(value, Mapping):
             raise ConfigError(f"{where}.{key} is '{shown(value)}': expected an object")
+        if (views := _views(value)) > _VIEWS:
+            raise ConfigError(f'{where}.{key}: TestTimeAug makes {views} views, and {_VIEWS} are allowed')
         _check(value, f'{where}.{key}', scope, key, key)
 
 
@@ -120,6 +125,19 @@ def _check(value: Any, where: str, scope: str, part: str, name: str) -> None:
             _check(item, f'{where}.{i}', scope, part, name)
     elif isinstance(value, str):
         _check_text(value, where, part in _MODELS, name)
+    elif isinstance(value, int) and abs(value) > _LARGEST and part in _MODELS:
+        raise ConfigError(f'{where} is {shown(value)}: whole numbers of a model are at most {_LARGEST}')
+
+
+def _views(value: Any) -> int:
+    """Pipelines that the lists of a TestTimeAug make together, of the largest one in a value."""
+    if isinstance(value, Mapping):
+        lists = value.get('transforms')
+        inner = max(map(_views, value.values()), default=1)
+        if str(value.get('type')).endswith('TestTimeAug') and isinstance(lists, list | tuple):
+            return inner * math.prod(len(one) for one in lists if isinstance(one, list | tuple))
+        return inner
+    return max(map(_views, value), default=1) if isinstance(value, list | tuple) else 1
 
 
 def _scope(value: Mapping, where: str, scope: str) -> str:

@@ -1,8 +1,6 @@
 """The folder of a shared model: written whole or not at all, and read back as data that has passed all checks."""
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from ..export.pipeline import input_channels, pipeline_settings
 from ..files import read_text
 from ..inference.inferencer import Inferencer
 from ..limits import CATEGORIES, NAME
+from ..made_beside import OLD, made_beside
 from ..preflight.datasets import SPLITS, datasets_of
 from ..printable import is_name, shown
 from ..version import __version__
@@ -31,7 +30,7 @@ FILES = (CONFIG, WEIGHTS, CARD, PICTURE)
 LIBRARY = 'mmvision_mamba'  # the folder's `library_name`
 FORMAT = 1
 _METRICS = 10_000  # at most
-LARGEST = 2**22  # bytes of config.json; that of the largest published model has 40,000
+LARGEST = 2**22  # bytes of config.json, of which that of the largest published model has 40,000, or of the card
 
 
 def save(folder: str | os.PathLike, inferencer: Inferencer, name: str,
@@ -59,13 +58,9 @@ def save(folder: str | os.PathLike, inferencer: Inferencer, name: str,
     shared = describe(inferencer, name, metrics or {}, licence)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f'.{target.name[:40]}.', dir=target.parent))
-        try:
-            _write(part, shared, inferencer.model, picture)
-            part.chmod(0o755)
-            _put(part, target)
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        with made_beside(target) as new:
+            _write(new, shared, inferencer.model, picture)
+            _put(new, target)
     except OSError as error:
         raise DataError(f"'{shown(folder)}' can not be written: {error.strerror or error}") from error
     return target
@@ -154,26 +149,25 @@ def _write(folder: Path, shared: Shared, model: torch.nn.Module, picture: np.nda
     (folder / CONFIG).write_text(text + '\n', encoding='utf-8')
     weights = {key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
     save_file(weights, str(folder / WEIGHTS), metadata=dict(format='pt'))
+    (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors' own keeps others from reading it
     if picture is not None:
         (folder / PICTURE).write_bytes(card.jpeg(picture))
     number = sum(parameter.numel() for parameter in model.parameters())
     (folder / CARD).write_text(card.text(shared, number, PICTURE if picture is not None else None), encoding='utf-8')
 
 
-def _put(part: Path, target: Path) -> None:
-    """Give a finished folder its name; an earlier one goes when the new one is there."""
+def _put(new: Path, target: Path) -> None:
+    """Give the finished folder its name; an earlier one goes when the new one is there."""
     if not target.exists():
-        os.replace(part, target)
+        os.replace(new, target)
         return
-    old = Path(tempfile.mkdtemp(prefix=f'.{target.name[:40]}.', dir=target.parent))
-    os.replace(target, old / 'old')
+    old = new.with_name(OLD)
+    os.replace(target, old)
     try:
-        os.replace(part, target)
+        os.replace(new, target)
     except OSError:
-        os.replace(old / 'old', target)
+        os.replace(old, target)
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def read(path: str | os.PathLike) -> Shared:

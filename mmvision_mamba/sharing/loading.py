@@ -1,19 +1,20 @@
 """A shared model loaded from its folder or the Hub: the text of an ordinary config, and the file of its weights."""
-import contextlib
-import math
 import os
-from collections.abc import Iterator
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmengine import Config
 from mmengine.registry import DefaultScope
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..checkpoints import hub
 from ..configs import PREFIX
+from ..datasets.image_files import image_problem
 from ..errors import CheckpointError, ConfigError
+from ..files import open_file, read_bytes
 from ..installation import needing
+from ..limits import IMAGE_BYTES
+from ..made_beside import clear
 from ..preflight.datasets import SPLITS, datasets_of
 from ..preflight.own_data import as_text
 from ..printable import shown
@@ -22,7 +23,6 @@ from .allowed import check_allowed
 from .shared import Shared
 
 _RUNTIMES = dict(mmdet='_base_/mmdet_runtime.py', mmseg='_base_/mmseg_runtime.py')
-_BESIDES = 2**28  # bytes that a model may hold besides its weights: anchors, tables of positions
 
 
 class Loaded(NamedTuple):
@@ -48,6 +48,7 @@ def fetch(path: str | os.PathLike) -> Loaded:
     if hub.is_reference(path):
         config, weights = _from_hub(str(path))
     else:
+        clear(Path(path).absolute())  # of a save that was killed
         config, weights = Path(path, folder.CONFIG), Path(path, folder.WEIGHTS)
         if not config.is_file():
             raise ConfigError(f"'{shown(path)}': no folder of a saved model: it has no {folder.CONFIG}")
@@ -88,37 +89,35 @@ def _text(shared: Shared, scope: str) -> str:
     return as_text({key: cfg[key] for key in cfg}, PREFIX + _RUNTIMES[scope])
 
 
-@contextlib.contextmanager
-def bounded(weights: Path) -> Iterator[None]:
-    """Within it, a model may be built of about as many numbers as its file of weights holds.
+def copied(saved: str | os.PathLike, target: Path) -> Path:
+    """A copy of a saved folder, checked: what is pushed is what was checked, whatever is written there meanwhile.
 
-    A config of some bytes can ask for layers that no memory holds; the file shows how large the model really is.
+    Args:
+        saved: the folder. No file in it may be a link, which can lead to one that nobody means to give away.
+        target: an empty folder.
+
+    Returns:
+        The target.
 
     Raises:
-        CheckpointError: it takes far more.
+        ConfigError: a file is none of a saved model; see `fetch`.
     """
-    bound = _Bounded(4 * os.path.getsize(weights) + _BESIDES)
-    try:
-        with bound:
-            yield
-    except CheckpointError:
-        if bound.left >= 0:
-            raise
-        raise CheckpointError(f"'{shown(weights)}': the config beside it is of a far larger model than these weights "
-                              'are') from None
-
-
-class _Bounded(TorchDispatchMode):
-    _MADE = ('empty', 'empty_strided', 'full', 'new_empty', 'new_full', 'new_ones', 'new_zeros', 'ones', 'rand',
-             'randn', 'repeat', 'zeros')  # operators whose first list is the size of what they make
-
-    def __init__(self, most: int):
-        super().__init__()
-        self.left = most
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func._schema.name.partition('::')[2] in self._MADE:
-            self.left -= 4 * math.prod(next((arg for arg in args if isinstance(arg, list | tuple)), ()))
-            if self.left < 0:
-                raise CheckpointError('too large')  # the libraries that build the model put words of theirs before it
-        return func(*args, **(kwargs or {}))
+    for name in folder.FILES:
+        path = Path(saved, name)
+        if path.is_symlink():
+            raise ConfigError(f"'{shown(path)}' is a link: a folder to push has its files in it. Copy the file there")
+        most = dict.fromkeys((folder.CONFIG, folder.CARD), folder.LARGEST).get(name)
+        try:
+            with open_file(path) as source, open(target / name, 'wb') as copy:
+                if most is not None and os.fstat(source.fileno()).st_size > most:
+                    raise ConfigError(f"'{shown(path)}' has more than {most} bytes, and is of no saved model")
+                shutil.copyfileobj(source, copy)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise ConfigError(f"'{shown(path)}' can not be copied: {error.strerror or error}") from None
+    fetch(target)
+    picture = target / folder.PICTURE
+    if picture.is_file() and (problem := image_problem(read_bytes(picture, IMAGE_BYTES.value), quick=False)):
+        raise ConfigError(f"'{shown(Path(saved, folder.PICTURE))}': {problem}")
+    return target

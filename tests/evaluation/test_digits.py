@@ -50,6 +50,18 @@ def test_coco():
     assert measured(CocoMetric(**options)) == rounded, 'only what was asked to'
 
 
+def test_lvis_has_no_axis_of_most_detections():
+    """The package is not installed in every environment: its evaluation in the form that it has, 0.5.3."""
+    from types import SimpleNamespace
+
+    from mmvision_mamba.evaluation.digits import _detection
+    precision = np.full((10, 101, 2, 4), -1.)
+    precision[:, :, 1] = 0.25
+    evaluation = SimpleNamespace(get_results=lambda: dict(AP=0.25), eval=dict(precision=precision))
+    metric = SimpleNamespace(cat_ids=[1, 2], _coco_api=SimpleNamespace(cats={1: dict(name='a'), 2: dict(name='b')}))
+    assert dict(_detection('bbox', evaluation, metric)) == dict(bbox_AP=0.25, b_precision=0.25)
+
+
 def test_voc():
     from mmdet.evaluation import VOCMetric
     metric = VOCMetric(iou_thrs=[0.5])

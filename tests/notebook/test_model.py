@@ -110,6 +110,23 @@ def test_a_failed_training_leaves_weights_and_config_as_they_are(trained):
     assert model.weights == before and (model.work_dir / 'segmentor.py').read_text() == text
 
 
+def test_a_test_leaves_the_config_of_the_training(trained):
+    model = trained['segmentor']
+    path = model.work_dir / 'segmentor.py'
+    before = path.read_text()
+    model.test(**{'model.data_preprocessor.mean': [0., 0., 0.]})
+    assert path.read_text() == before and model.cfg.model.data_preprocessor.mean != [0., 0., 0.]
+
+
+def test_a_resumed_training_that_ends_before_it_begins_takes_no_other_models_weights(trained):
+    first, last = trained.values()  # of the process: what mmengine keeps of a run is the last one's
+    for model in (first, last):
+        before = model.weights
+        with pytest.raises(ConfigError, match='lrr'):
+            model.train(resume=True, **{'optim_wrapper.optimizer.lrr': 1})
+        assert model.weights == before and model.weights.startswith(str(model.work_dir))
+
+
 @pytest.mark.parametrize(('call', 'message'), [
     (lambda m: m.train(epochs=0), r'^epochs is 0: expected a whole number above 0'),
     (lambda m: m.train(batch='two'), r'^batch is two: expected a whole number'),

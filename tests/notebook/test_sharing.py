@@ -16,6 +16,7 @@ from mmvision_mamba import Model
 from mmvision_mamba.checkpoints import hub as hub_module
 from mmvision_mamba.commands import main
 from mmvision_mamba.errors import CheckpointError, ConfigError, DataError, UserError
+from mmvision_mamba.made_beside import made_beside
 from mmvision_mamba.sharing import folder as folder_module
 
 from ..helpers.hub_server import hub, use
@@ -203,7 +204,7 @@ def preprocessor(content, **settings):
     (lambda c: c.update(config=3), 'config: expected an object'),
     (lambda c: c['config'].update(custom_imports=dict(imports=['antigravity'])), "the key 'custom_imports'"),
     (lambda c: c['config']['model']['decode_head'].update(type='os.system'), r"decode_head\.type is 'os\.system'"),
-    (lambda c: c['config']['model']['decode_head'].update(channels=2**24), 'of a far larger model'),
+    (lambda c: c['config']['model']['decode_head'].update(channels=2**23), 'of a far larger model'),
     (lambda c: c['config']['model']['decode_head'].update(channels=10**30), r'decode_head\.channels is '),
     (lambda c: c['config']['test_dataloader']['dataset']['pipeline'][0].update(backend_args=dict(backend='http')),
      r"backend_args is '\{'backend': 'http'}': a shared config reads files of this machine alone"),
@@ -361,3 +362,47 @@ def test_the_command_pushes_a_run_and_a_saved_folder(trained, saved, server, cap
         with pytest.raises(SystemExit) as stopped:
             main('publish', arguments)
         assert stopped.value.code == 2 and 'error: ' in capsys.readouterr().err
+
+
+def test_a_folder_with_links_to_other_files_is_not_pushed(saved, server, capsys, tmp_path):
+    (tmp_path / 'key').write_text('secret')
+    for name, target in (('README.md', tmp_path / 'key'), ('example.jpg', Path('/dev/zero')), ('example.jpg', None)):
+        folder = shutil.copytree(saved['detector'], tmp_path / 'given', dirs_exist_ok=True)
+        (folder / name).unlink()
+        if target is None:
+            (folder / name).write_text('secret')
+        else:
+            (folder / name).symlink_to(target)
+        with pytest.raises(SystemExit) as stopped:
+            main('publish', [folder, '--hub', 'someone/folder'])
+        message = capsys.readouterr().err
+        assert stopped.value.code == 2 and name in message and ('is a link' in message) == (target is not None)
+        shutil.rmtree(folder)
+    assert server.files('someone/folder') == {}
+
+
+def test_a_save_that_was_killed_between_its_renames_loses_nothing(trained, saved, tmp_path):
+    target = shutil.copytree(saved['segmentor'], tmp_path / 'model.of.one')
+    other = shutil.copytree(saved['segmentor'], tmp_path / 'model')
+    with made_beside(target) as new:
+        name = new.parent.name
+    left = tmp_path / name
+    left.mkdir()
+    target.rename(left / 'old')
+    (left / 'new').mkdir()
+    assert Model.load(target, work_dir=tmp_path / 'work').name
+    assert {*tmp_path.iterdir()} == {target, other, tmp_path / 'work'}
+    shutil.copytree(target, left / 'new')  # killed while it wrote
+    trained['segmentor'].save(target, picture=False)
+    assert {*tmp_path.iterdir()} == {target, other, tmp_path / 'work'}
+    assert len({path.stat().st_mode for path in target.iterdir()}) == 1
+
+
+def test_two_versions_of_a_model_are_loaded_side_by_side(saved, tmp_path):
+    def other_way_round(content):
+        content['classes'].reverse()
+    first = Model.load(saved['segmentor'], work_dir=tmp_path / 'work')
+    classes = first.inferencer().classes
+    last = Model.load(hostile(saved, tmp_path, other_way_round), work_dir=tmp_path / 'work')
+    assert first.name == last.name and first.cfg.test_dataloader.dataset.metainfo.classes == tuple(classes)
+    assert list(first.inferencer(device='cpu').classes) == list(classes) == [*last.inferencer().classes][::-1]

@@ -2,8 +2,10 @@
 import pytest
 from mmengine import ConfigDict
 
-from mmvision_mamba.errors import ConfigError
+from mmvision_mamba.errors import ConfigError, DataError
+from mmvision_mamba.preflight.annotation_files import Annotations
 from mmvision_mamba.preflight.check_data import check_datasets
+from mmvision_mamba.preflight.check_evaluators import check_evaluators
 
 from ..helpers.tiny_datasets import change_json
 
@@ -38,3 +40,22 @@ def test_several_files_need_ids_of_their_own(coco):
     check_datasets(coco, ('val',))
     coco.val_evaluator.ann_file = f'{coco.data_root}/annotations/val.json'
     refused(coco, r'val_evaluator.ann_file is .*val.json, and val_dataloader loads the images of .*train.json: 4 of 4')
+
+
+@pytest.mark.parametrize(('change', 'match'), [
+    (lambda c: c['images'][1].pop('neg_category_ids'), r'images\[1] has no neg_category_ids, a list of ids'),
+    (lambda c: c['images'][0].update(not_exhaustive_category_ids=''), r'images\[0] has no not_exhaustive_category_ids'),
+    (lambda c: c['categories'][0].update(frequency='q'), r"categories\[0] has no frequency, one of 'r', 'c' and 'f'"),
+    (lambda c: c.pop('categories'), 'no list of images, or none of categories')])
+def test_lvis_needs_more_than_coco(coco, change, match):
+    def as_lvis(content):
+        for image in content['images']:
+            image.update(neg_category_ids=[], not_exhaustive_category_ids=[])
+        for category in content['categories']:
+            category['frequency'] = 'c'
+    change_json(coco, 'val', as_lvis)
+    cfg = dict(val_evaluator=dict(type='LVISMetric', ann_file=coco.val_evaluator.ann_file))
+    check_evaluators(cfg, 'val', [], Annotations({}))
+    change_json(coco, 'val', change)
+    with pytest.raises(DataError, match=match):
+        check_evaluators(cfg, 'val', [], Annotations({}))

@@ -1,0 +1,49 @@
+"""Files and folders made beside the name they are to have, so that what is there stays until the new is whole."""
+import contextlib
+import glob
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import ConfigError
+from .work_dirs import hold
+
+OLD = 'old'  # what the name had before, in the yielded folder's parent, while it is replaced
+
+
+@contextlib.contextmanager
+def made_beside(target: Path) -> Iterator[Path]:
+    """An empty folder on the target's disk to make it in, gone afterwards; what killed processes left there goes first.
+
+    Args:
+        target: a file or folder, whose own folder is there.
+
+    Raises:
+        OSError: nothing can be made there.
+    """
+    clear(target)
+    holder = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
+    try:
+        with hold(holder):
+            (holder / 'new').mkdir(0o755)
+            yield holder / 'new'
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def clear(target: Path) -> None:
+    """Remove what killed processes left beside a target; what it replaces comes back where the new did not come."""
+    for left in target.parent.glob(glob.escape(_prefix(target)) + '*'):
+        with contextlib.suppress(OSError, ConfigError):  # another process makes the target now, or it can't be changed
+            with hold(left, wait=0):
+                if (left / OLD).exists() and not os.path.lexists(target):
+                    os.replace(left / OLD, target)
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _prefix(target: Path) -> str:
+    """What the names of these folders begin with, of this target alone and short, however long its own name is."""
+    return f'.{target.stem[:40]}.{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]}.'
