@@ -51,8 +51,9 @@ def run(args: argparse.Namespace) -> None:
     with reading_once():
         cfg = load_config(args, 'train_dataloader')
         with removing_failed_start(cfg.work_dir, alone=True) as start:
-            _prepare(cfg, args)
+            begin_from = _prepare(cfg, args)
             start.runner = build_runner(cfg)
+            start.runner.begin_from = begin_from
             with naming_images(start.runner):
                 start.runner.train()
     if from_folder:
@@ -80,8 +81,8 @@ def _use_folder(args: argparse.Namespace) -> bool:
     return True
 
 
-def _prepare(cfg, args: argparse.Namespace) -> None:
-    """Change the config as the options say, and check it and its data."""
+def _prepare(cfg, args: argparse.Namespace) -> str | None:
+    """Change the config as the options say, and check it and its data; returns what `use_resume` does."""
     from ..engine.vis_backends import use_vis_backends
     from ..preflight.pretrained import drop_pretrained
     from .steps.auto_batch import use_largest_batch
@@ -96,7 +97,7 @@ def _prepare(cfg, args: argparse.Namespace) -> None:
         drop_pretrained(cfg.model)
     if args.deterministic:
         make_deterministic(cfg)
-    use_resume(cfg, args.resume)
+    begin_from = use_resume(cfg, args.resume)
     cfg.setdefault('default_hooks', {}).setdefault('checkpoint', dict(type='CheckpointHook')) \
         .setdefault('save_best', 'auto')
     add_hooks(cfg, dict(type='DivergenceHook'), dict(type='PreemptionHook'),
@@ -108,3 +109,4 @@ def _prepare(cfg, args: argparse.Namespace) -> None:
     prepare_data(cfg, ('train', 'val'), args.skip_bad_images)
     if args.auto_batch is not None:
         use_largest_batch(cfg, args.auto_batch or None)
+    return begin_from

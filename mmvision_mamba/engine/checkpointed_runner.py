@@ -25,6 +25,7 @@ from ..work_dirs import ANEW, RUN, hold, make_work_dir, note, record_of
 from .changed_settings import changes, lines
 from .config_files import write_config
 from .data_loader import ResumableDataLoader
+from .hooks.checkpoint_fit import CheckpointFitHook
 from .hooks.safe_checkpoint import SafeCheckpointHook
 from .loops import Resumable
 from .models import bare_model
@@ -40,10 +41,12 @@ class CheckpointedRunner(Runner):
     Attributes:
         save_problem: why the last checkpoint could not be saved; None if it was. Set in the main process alone.
         sharded: whether parameters are sharded over the processes.
+        begin_from: checkpoint whose weights to begin with where there is none to resume from. Default: none.
         whole_state: state dicts of model and optimiser with whole tensors, while a sharded run saves a checkpoint.
     """
     save_problem: str | None = None
     sharded: bool = False
+    begin_from: str | None = None
     whole_state: dict | None = None
     _random_state: dict | None = None  # of the resumed checkpoint, until the loop begins
     _loaded_state: dict | None = None  # `resume_state` of the checkpoint loaded last
@@ -202,10 +205,17 @@ class CheckpointedRunner(Runner):
         if self._resume and self._load_from is None and not self._has_loaded:
             self._load_from = self.newest_checkpoint()
             if self._load_from is None:
-                self.logger.info(f'No checkpoint in {self.work_dir} to resume from: training from the start.')
+                where = f'with the weights of {self.begin_from}' if self.begin_from else 'from the start'
+                self.logger.info(f'No checkpoint in {self.work_dir} to resume from: training {where}.')
                 self._resume = False
-                return
-            self.logger.info(f'Auto resumed from the latest checkpoint {self._load_from}.')
+                if not self.begin_from:
+                    return
+                self._load_from = self.begin_from
+                for hook in self.hooks:
+                    if isinstance(hook, CheckpointFitHook):  # as without --resume
+                        hook.strict = False
+            else:
+                self.logger.info(f'Auto resumed from the latest checkpoint {self._load_from}.')
         self._begins = True
         super().load_or_resume()
         self._begins = False

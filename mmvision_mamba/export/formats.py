@@ -1,4 +1,5 @@
 """Writes graphs as ONNX files, torch.export programs, AOTInductor packages and TorchScript."""
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,7 +70,9 @@ def _program(what, inputs, free):
 
 
 def _write_program(what, path, inputs, free, metadata):
-    torch.export.save(_program(what, inputs, free), str(path), extra_files=_extra(metadata))
+    content = io.BytesIO()  # torch's own writer ends the process where the disk is full, as TorchScript's
+    torch.export.save(_program(what, inputs, free), content, extra_files=_extra(metadata))
+    path.write_bytes(content.getbuffer())
 
 
 def _write_package(what, path, inputs, free, metadata):
@@ -87,8 +90,9 @@ def _write_package(what, path, inputs, free, metadata):
 def _write_torchscript(what, path, inputs, free, metadata):
     graph = Dynamic(what.graph, not {2, 3}.isdisjoint(free)).eval()
     traced = torch.jit.freeze(torch.jit.trace(graph, tuple(inputs), check_trace=False))
-    with open(path, 'wb') as file:  # TorchScript's own writer ends the process where the disk is full
-        torch.jit.save(traced, file, _extra_files=_extra(metadata))
+    content = io.BytesIO()
+    torch.jit.save(traced, content, _extra_files=_extra(metadata))
+    path.write_bytes(content.getbuffer())
 
 
 def _extra(metadata: Mapping[str, str]) -> dict[str, str]:

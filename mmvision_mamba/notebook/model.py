@@ -118,7 +118,7 @@ class Model:
 
     def train(self, epochs: int | None = None, batch: int | None = None, lr: float | None = None,
               **options: Any) -> 'Model':
-        """Train, from the present weights where there are some; `resume=True` goes on with the last training.
+        """Train, from the present weights where there are some; `resume=True` goes on with the last training, if any.
 
         Args:
             epochs: passes through the data; schedules are stretched or shrunk alike. Default: the config's length.
@@ -149,17 +149,16 @@ class Model:
             settings.update({'auto_scale_lr.enable': False} if read_config(
                 config, self.cfg_options, find_data=False).get('auto_scale_lr') else {})
         resumes = bool(command.get('resume') or settings.get('resume'))
-        if self.weights is not None and not resumes:
+        if self.weights is not None and not settings.get('resume'):  # where --resume finds nothing, too
             settings.setdefault('load_from', self.weights)
         if batch is lr is None is not self._most_per_batch and 'train_dataloader.batch_size' not in settings:
             command.setdefault('auto_batch', self._most_per_batch)
-        before, runner = self._pointer(), MessageHub.get_current_instance()
+        before = self._pointer()
         try:
             call('train', config=str(config), work_dir=str(self.work_dir),
                  cfg_options={**self.cfg_options, **settings}, **command)
         finally:
-            began = MessageHub.get_current_instance() is not runner  # else what that says is of an earlier training
-            if began and (resumes or self._pointer() != before):  # else it saved nothing
+            if resumes or self._pointer() != before:  # else it saved nothing
                 self._adopt()
         return self
 

@@ -52,6 +52,9 @@ def test_what_a_restarted_job_resumes_from(tmp_path, monkeypatch):
 
     pointer = tmp_path / 'last_checkpoint'
     pointer.write_text('iter_9.pth')
+    for asked, begins in (('auto', 'pretrained.pth'), ('other.pth', None), (None, None)):
+        cfg = Config(dict(work_dir=str(tmp_path), load_from='pretrained.pth'))
+        assert use_resume(cfg, asked) == begins, 'where there turns out to be none'
     for asked, cfg in (('auto', {}), ('other.pth', {}), (None, dict(resume=True))):
         resumed(asked, **cfg)
         assert pointer.exists()

@@ -1,4 +1,6 @@
 """Files of each format: what can not be in them."""
+import os
+
 import pytest
 import torch
 
@@ -34,3 +36,13 @@ def test_a_package_of_aot_inductor_without_a_compiler(tmp_path):
     what = Exportable('backbone', torch.nn.Sigmoid(), ('images',), ('out',))
     with config.patch('cpp.cxx', (None, 'no-such-compiler')), pytest.raises(ConfigError, match='install one'):
         formats.write(what, tmp_path / 'm.pt2', 'aot-inductor', [torch.ones(1, 3, 32, 32)])
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs a device that is always full')
+@pytest.mark.parametrize('format', ['torchscript', 'torch-export'])
+def test_a_full_disk_is_an_error(tmp_path, format):
+    """torch's own writers would end the process."""
+    (tmp_path / 'm.pt').symlink_to('/dev/full')
+    what = Exportable('backbone', torch.nn.Sigmoid(), ('images',), ('out',))
+    with pytest.raises(OSError, match='No space left'):
+        formats.write(what, tmp_path / 'm.pt', format, [torch.ones(1, 3, 32, 32)])

@@ -3,9 +3,11 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from mmengine import Config
 
 from mmvision_mamba import Inferencer, Model
+from mmvision_mamba.checkpoints.reading import read_checkpoint
 from mmvision_mamba.errors import CheckpointError, ConfigError, DataError, UserError
 
 from ..helpers.small_configs import DETECTOR, SEGMENTOR
@@ -108,6 +110,17 @@ def test_a_failed_training_leaves_weights_and_config_as_they_are(trained):
     with pytest.raises(ConfigError, match=r'would do nothing|no key'):
         model.train(lernrate=1)
     assert model.weights == before and (model.work_dir / 'segmentor.py').read_text() == text
+
+
+def test_resuming_where_there_is_nothing_begins_with_the_given_weights(trained, own_data, tmp_path):
+    given = trained['segmentor'].weights
+    (tmp_path / 'again.py').write_text(SEGMENTOR)
+    model = Model(tmp_path / 'again.py', given, own_data / 'masks', tmp_path / 'new')
+    model.train(batch=2, resume=True, lr=1e-12, **{'train_cfg.max_iters': 1, 'train_cfg.val_interval': 9,
+                                          'default_hooks.checkpoint.interval': 1})
+    before, after = (read_checkpoint(path)['state_dict'] for path in (given, model.weights))
+    key = 'decode_head.conv_seg.weight'
+    assert model.weights != given and torch.allclose(before[key], after[key], atol=1e-6)
 
 
 def test_a_test_leaves_the_config_of_the_training(trained):

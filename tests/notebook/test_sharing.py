@@ -205,6 +205,13 @@ def preprocessor(content, **settings):
     (lambda c: c['config'].update(custom_imports=dict(imports=['antigravity'])), "the key 'custom_imports'"),
     (lambda c: c['config']['model']['decode_head'].update(type='os.system'), r"decode_head\.type is 'os\.system'"),
     (lambda c: c['config']['model']['decode_head'].update(channels=2**23), 'of a far larger model'),
+    (lambda c: c['config']['model'].update(auxiliary_head=dict(type='FCNHead', in_channels=8, channels=1, num_classes=3,
+                                                               num_convs=10**6)), 'of a far larger model'),
+    (lambda c: c['config']['model'].update(backbone=dict(
+        type='mmdet.SwinTransformer', embed_dims=8, depths=[1] * 4, num_heads=[1] * 4, window_size=300)),
+     'of a far larger model'),
+    (lambda c: c['config']['test_dataloader']['dataset']['pipeline'].append(dict(
+        type='TestTimeAug', transforms=[[dict(type='RandomFlip', prob=1.)] * 10] * 7)), 'TestTimeAug makes 10000000'),
     (lambda c: c['config']['model']['decode_head'].update(channels=10**30), r'decode_head\.channels is '),
     (lambda c: c['config']['test_dataloader']['dataset']['pipeline'][0].update(backend_args=dict(backend='http')),
      r"backend_args is '\{'backend': 'http'}': a shared config reads files of this machine alone"),

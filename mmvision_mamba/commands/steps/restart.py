@@ -15,7 +15,7 @@ from ...processes import warn_once, was_restarted
 from ...work_dirs import ANEW, note, record_of
 
 
-def use_resume(cfg: Config, resume: str | None) -> None:
+def use_resume(cfg: Config, resume: str | None) -> str | None:
     """Have the run resume as --resume says, or from its newest checkpoint where it was started again.
 
     A run that begins anew in the folder of an earlier one notes that, until the pointer is no longer the earlier run's:
@@ -24,6 +24,9 @@ def use_resume(cfg: Config, resume: str | None) -> None:
     Args:
         cfg: changed in place; its work_dir is set.
         resume: path of a checkpoint, 'auto' for the newest, or None for a new run.
+
+    Returns:
+        The checkpoint to begin with where there is none to resume from: the config's `load_from`.
 
     Raises:
         DivergenceError: the run had stopped because it diverged, and would diverge again.
@@ -35,9 +38,12 @@ def use_resume(cfg: Config, resume: str | None) -> None:
             resume = 'auto'
     else:
         note(folder, **{ANEW: resume is None and not cfg.get('resume')})
-    if resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if resume == 'auto' else resume
+    if resume is None:
+        return None
+    begin_from = cfg.get('load_from') if resume == 'auto' else None
+    cfg.resume = True
+    cfg.load_from = None if resume == 'auto' else resume
+    return begin_from
 
 
 def _check_not_diverged(folder: Path) -> None:
