@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import MessageHub
 
 from ..checkout import CONFIGS
 from ..checkpoints.local_files import is_remote
@@ -153,12 +154,13 @@ class Model:
             settings.setdefault('load_from', self.weights)
         if batch is lr is None is not self._most_per_batch and 'train_dataloader.batch_size' not in settings:
             command.setdefault('auto_batch', self._most_per_batch)
-        before = self._pointer()
+        before, runner = self._pointer(), MessageHub.get_current_instance()
         try:
             call('train', config=str(config), work_dir=str(self.work_dir),
                  cfg_options={**self.cfg_options, **settings}, **command)
         finally:
-            if resumes or self._pointer() != before:  # else it saved nothing
+            began = MessageHub.get_current_instance() is not runner  # else what that says is of an earlier training
+            if began and (resumes or self._pointer() != before):  # else it saved nothing
                 self._adopt()
         return self
 
