@@ -135,7 +135,7 @@ MAP = (ROOT / 'docs/architecture.md').read_text()
 PACKAGE = ROOT / 'mmvision_mamba'
 ROOMS = sorted(path.parent.name for path in PACKAGE.glob('*/__init__.py'))
 GROUND = ('allocator', 'bridges', 'checkout', 'configs', 'downloads', 'errors', 'files', 'installation', 'lazy',
-          'limits', 'naming', 'printable', 'processes', 'published', 'text', 'version', 'work_dirs')
+          'limits', 'made_beside', 'naming', 'printable', 'processes', 'published', 'text', 'version', 'work_dirs')
 
 
 def test_the_map_names_every_room():
