@@ -172,7 +172,7 @@ def test_a_folder_with_a_space(check, tmp_path):
     (('nowhere.py',), 'config file not found: nowhere.py'),
     (('{config}', '--split', 'training'), '--split takes train, val, test'),
     (('{config}', '--workers', '-1'), 'take numbers from 0 up'),
-    (('{config}', '--workers', str(2**63)), 'MMVISION_MAMBA_MAX_WORKERS=NUMBER in the environment allows more'),
+    (('{config}', '--workers', str(2**62)), 'MMVISION_MAMBA_MAX_WORKERS=NUMBER in the environment allows more'),
     (('{config}', '--split', 'test'), 'no data set of mmengine in test')])
 def test_wrong_usage(options, message, tool, tmp_path):
     cfg = coco_dataset(tmp_path)
