@@ -66,11 +66,8 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
             an annotation file, a text file of names, or a data set's name as in `formats`; `fold` takes those of a
             fold, see `use_fold`. `classes` chooses, see `chosen_classes`; `size` is that of images, see `use_size`;
             `boxes` says what the boxes of COCO files are, see `convert_boxes`; `colours` which colours of masks stand
-            for the classes; `tile` and the others of `tiles.KEYS`, how pictures are cut.
-            fold, see `use_fold`. `classes` chooses, see `chosen_classes`; `boxes` says what the boxes of COCO files
-            are, see `convert_boxes`; `colours` which colours of masks stand for the classes; `bands` which bands of
-            images are read, `shown_bands` which of them pictures show; `tile` and the others of `tiles.KEYS`, how
-            pictures are cut.
+            for the classes; `bands` which bands of images are read, `shown_bands` which of them pictures show; `tile`
+            and the others of `tiles.KEYS`, how pictures are cut.
         refuse_broken: raise for broken masks now, rather than leave them to later checks. Default: False.
         builds_model: whether the model is to be built, for which bands are measured; see `use_bands`. Default: True.
 
