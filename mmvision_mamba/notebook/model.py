@@ -78,7 +78,7 @@ class Model:
         if os.path.isdir(config) and not is_config(config):
             if data is not None:
                 raise ConfigError(f"data is set, and '{shown(config)}' is a folder of data itself: leave one out")
-            planned = plan(config, cfg_options, work_dir=work_dir)
+            planned = plan(config, cfg_options, work_dir=work_dir, resume=True)  # nothing begins here
             print_once(f'{shown(config)}: {planned.found}')
             config, cfg_options, work_dir = planned.config, planned.options, planned.work_dir
             self._most_per_batch = planned.most_per_batch

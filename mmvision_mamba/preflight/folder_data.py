@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..datasets import formats
+from ..datasets.json_numbers import is_number
 from ..errors import ConfigError, DataError
 from ..printable import shown
 from ..text import check_names
@@ -101,7 +102,7 @@ def _of_objects(root: str, files: dict[str, str], task: str | None) -> FolderDat
     _check_task(root, task, possible)
     what = TASKS[task] if task else 'outlines' if shaped and outlined >= len(annotations) / 2 else 'boxes'
     sides = [min(image['width'], image['height']) for image in content['images']
-             if isinstance(image.get('width'), int | float) and isinstance(image.get('height'), int | float)]
+             if is_number(image.get('width')) and is_number(image.get('height'))]
     few = f', {outlined} of them with outlines' if 0 < outlined < len(annotations) else ''
     return FolderData(
         what, len(content['images']), _median(sides), None if 'val' in files or ('train' not in files and

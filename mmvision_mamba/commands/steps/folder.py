@@ -1,4 +1,5 @@
 """`mmvision-mamba train FOLDER`: the config, the settings and the options that a folder of data stands for."""
+import contextlib
 import os
 import os.path as osp
 import re
@@ -13,6 +14,7 @@ from mmengine.logging import MessageHub
 from ...checkpoints.newest import pointed
 from ...configs import config_of_run
 from ...datasets.split import FOLDER, fold_folder
+from ...datasets.tile_grid import DEFAULT_OVERLAP, Tiling
 from ...errors import ConfigError, DataError, UserError
 from ...files import read_text, replace
 from ...preflight.folder_data import look_at
@@ -20,7 +22,7 @@ from ...preflight.splitting import divide
 from ...preflight.training_defaults import CONFIGS, training_defaults
 from ...printable import is_name, shown
 from ...processes import print_once
-from ...work_dirs import make_work_dir
+from ...work_dirs import hold, make_work_dir
 
 _VAL = 0.2  # set aside where there is no validation split
 
@@ -51,12 +53,12 @@ def plan(folder: str | os.PathLike, options: Mapping[str, Any] | None = None, ta
         options: settings that the user has chosen, by dotted keys: they stay, and others follow from them.
         task: 'detect', 'instances' or 'semantic'. Default: by what lies in the folder.
         work_dir: the run's folder. Default: work_dirs/FOLDER_NAME, with the fold behind it where one is chosen.
-        resume: whether a run goes on: with the validation split that it has. Default: False.
+        resume: whether a run goes on, or none begins: with the validation split that is there. Default: False.
 
     Raises:
         ConfigError, DataError: the folder, its data or an option can't be used.
     """
-    given = dict(options or {})
+    given = _flat(options or {})
     root = osp.abspath(osp.expanduser(os.fspath(folder)))
     if not osp.isdir(root):
         raise DataError(f'{shown(folder)}: no such folder')
@@ -76,18 +78,28 @@ def plan(folder: str | os.PathLike, options: Mapping[str, Any] | None = None, ta
     if data.unsplit is not None:
         division = divide(data.unsplit, _VAL)
         paths = {name: osp.abspath(osp.join(work_dir, FOLDER, name)) for name in division.parts}
-        if not (resume and all(map(osp.isfile, paths.values()))):
-            make_work_dir(osp.join(work_dir, FOLDER))
-            for name, text in division.texts():
-                replace(Path(paths[name]), lambda temporary, text=text: temporary.write_text(text, encoding='utf-8'))
         chosen.update({f'custom_data.{Path(name).stem}': path for name, path in paths.items()})
+        if 'custom_data.format' in given and all(path.endswith('.json') for path in paths.values()):
+            given['custom_data.format'] = 'coco'  # which the parts are in, whatever the whole is
         train, val = (division.count(name) for name in division.parts)
         images = train
-        found = (f'{data.images:,} images, {data.note}\nNo validation split: {val:,} images, chosen at random, are set '
-                 f'aside to validate with ({osp.join(work_dir, FOLDER)}).\nWhere images belong together, such as '
-                 f'those of one scene: mmvision-mamba split-dataset {shlex.quote(os.fspath(folder))} --groups FILE')
-    gpu = get_device() != 'cpu'
-    defaults = training_defaults(data.what, images, data.side, _cores(), gpu, given)
+        if resume and all(map(osp.isfile, paths.values())):
+            found = f'{data.images:,} images, {data.note}\nThe validation split in {osp.join(work_dir, FOLDER)} is kept'
+        else:
+            make_work_dir(osp.join(work_dir, FOLDER))
+            # No other run's are written over. Of a job of several processes all write the same.
+            with hold(work_dir) if os.environ.get('WORLD_SIZE', '1') == '1' else contextlib.nullcontext():
+                for name, text in division.texts():
+                    replace(Path(paths[name]), lambda part, text=text: part.write_text(text, encoding='utf-8'))
+            found = (f'{data.images:,} images, {data.note}\nNo validation split: {val:,} images, chosen at random, are '
+                     f'set aside to validate with ({osp.join(work_dir, FOLDER)}).\nWhere images belong together, such '
+                     f'as those of one scene: mmvision-mamba split-dataset {shlex.quote(os.fspath(folder))} --groups '
+                     'FILE')
+    gpu, side = get_device() != 'cpu', data.side
+    if (tile := settings.get('tile')) is not None and side is not None:
+        tiling = Tiling(tile, settings.get('tile_overlap') or DEFAULT_OVERLAP)
+        images, side = images * tiling.number(side) ** 2, min(side, tile)  # as if pictures were square
+    defaults = training_defaults(data.what, images, side, _cores(), gpu, given)
     chosen.update({key: value for key, value in defaults.options.items()
                    if not any(key.startswith(f'{other}.') for other in given)})
     return Plan(CONFIGS[data.what], {**chosen, **given}, work_dir, defaults.most_per_batch, found)
@@ -138,13 +150,19 @@ def tell(plan: Plan, folder: str, arguments: Mapping[str, Any]) -> None:
     print_once(f'{shown(folder)}: {plan.found}\nThis trains as\n  {command_of(plan, arguments)}')
 
 
+def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of which those of `custom_data` have keys of their own, which others can be put beside."""
+    given = dict(options)
+    whole = given.pop('custom_data', None)
+    if isinstance(whole, Mapping):
+        given = {**{f'custom_data.{key}': value for key, value in whole.items()}, **given}
+    return given
+
+
 def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """The user's settings of `custom_data`, one level deep."""
-    whole = given.get('custom_data')
-    settings = dict(whole) if isinstance(whole, Mapping) else {}
-    settings.update({key.split('.')[1]: value for key, value in given.items()
-                     if key.startswith('custom_data.') and key.count('.') == 1})
-    return settings
+    return {key.split('.')[1]: value for key, value in given.items()
+            if key.startswith('custom_data.') and key.count('.') == 1}
 
 
 def _check_is_own(work_dir: str, root: str, config: str) -> None:
