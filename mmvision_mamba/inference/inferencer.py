@@ -19,7 +19,7 @@ from ..configs import config_of_run, is_checkpoint
 from ..datasets.pipelines import check_packed
 from ..datasets.tile_grid import DEFAULT_OVERLAP, Tiling
 from ..errors import ConfigError, DataError
-from ..preflight.read import read_config
+from ..preflight.read import one_at_a_time, read_config
 from ..printable import shown
 from ..published import WORD, published, published_weights
 from .calls import Call, Calls
@@ -80,6 +80,7 @@ class Inferencer:
         CheckpointError: the checkpoint is broken, unsafe, or doesn't fit the config; names the keys.
     """
 
+    @one_at_a_time
     def __init__(self,
                  model: str | os.PathLike | Config,
                  weights: str | os.PathLike | None = None,

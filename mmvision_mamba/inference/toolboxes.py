@@ -1,6 +1,5 @@
 """The toolbox of a config, mmdet or mmseg: its model, test pipeline and visualiser."""
 import copy
-import threading
 import warnings
 
 from mmengine.config import Config
@@ -16,7 +15,6 @@ from ..text import class_name
 from .scopes import in_scope
 from .toolbox_base import ToolboxBase
 
-_building = threading.RLock()  # registries build by the process's scope, and libraries' loaders keep state of it
 VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer')
 SCALING_VISUALIZERS = dict(mmdet='mmvision_mamba.inference.det_toolbox.ScalingDetVisualizer',
                            mmseg='mmvision_mamba.inference.seg_toolbox.ScalingSegVisualizer')
@@ -63,7 +61,7 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
         drop_pretrained(cfg.model)  # they would be loaded only to be replaced
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='.*save_dir.*')
-        with _building, in_scope(scope):
+        with in_scope(scope):
             return Toolbox(cfg, weights, device, scope)
 
 
