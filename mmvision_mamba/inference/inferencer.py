@@ -80,7 +80,7 @@ class Inferencer:
         CheckpointError: the checkpoint is broken, unsafe, or doesn't fit the config; names the keys.
     """
 
-    @one_at_a_time
+    @one_at_a_time()
     def __init__(self,
                  model: str | os.PathLike | Config,
                  weights: str | os.PathLike | None = None,

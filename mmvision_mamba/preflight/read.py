@@ -1,8 +1,8 @@
 """Read the config of an experiment: apply overrides, check its keys, find custom data."""
-import functools
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
@@ -25,20 +25,18 @@ from .value_types import check_override_types
 _BUILDING = threading.RLock()
 
 
-def one_at_a_time(function):
-    """Have a function that reads a config, or builds by one, run in one thread at a time.
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """For functions that read a config, or build by one: they run in one thread at a time.
 
     mmengine's default scope, by which types are looked up, is the process's, and looking one up changes it for a while.
     """
-    @functools.wraps(function)
-    def call(*args, **kwargs):
-        with _BUILDING:
-            return function(*args, **kwargs)
-    return call
+    with _BUILDING:
+        yield
 
 
 @explaining('reading a config')  # a toolbox is imported; it asserts, for example, that it takes mmcv's version
-@one_at_a_time
+@one_at_a_time()
 def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: Sequence[str] = ('model',),
                 find_data: bool = True, refuse_broken: bool = False) -> Config:
     """Read the config of an experiment, and import its toolbox.
