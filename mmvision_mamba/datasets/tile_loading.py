@@ -26,11 +26,13 @@ class Decoded:
     def clear(self) -> None:
         self._arrays.clear()
 
-    def get(self, kind: str, path: str, decode: Callable[[], np.ndarray]) -> np.ndarray:
-        """The array of a kind that a file holds; must not be changed."""
+    def get(self, kind: str, path: str, decode: Callable[[], np.ndarray | None]) -> np.ndarray | None:
+        """The array of a kind that a file holds; must not be changed. None, of which nothing is kept, is `decode`'s."""
         key = kind, path
         if key not in self._arrays:
-            self._arrays[key] = decode()
+            if (array := decode()) is None:
+                return None
+            self._arrays[key] = array
         self._arrays.move_to_end(key)
         kept = sum(array.nbytes for array in self._arrays.values())
         while len(self._arrays) > 1 and kept > KEPT:
@@ -63,20 +65,23 @@ class LoadTile(BaseTransform):
         image = load_window(path, window, shape) if load_window else None
         if image is None:
             whole = self.decoded.get('image', path, lambda: self.whole(results))
-            if whole.shape[:2] != shape:
-                raise DataError(f'{path}: the image is {whole.shape[1]} × {whole.shape[0]} pixels, its tiles are for '
-                                f'{shape[1]} × {shape[0]}')
+            if whole is None:
+                return None
+            _check_shape(path, 'image', whole, shape)
             image = whole[y:y + height, x:x + width].copy()
         results['img'] = image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
 
-    def whole(self, results: dict) -> np.ndarray:
-        """The picture of an item."""
+    def whole(self, results: dict) -> np.ndarray | None:
+        """The picture of an item, of its `picture_shape`; None where the loader has none, as with `ignore_empty`."""
         item = dict(img_path=results['img_path'])
         if 'instances' in results:  # an image may be turned as its annotations say; see `annotated_size`
             item.update(instances=[None], height=results['picture_shape'][0], width=results['picture_shape'][1])
-        return self.step(item)['img']
+        if (loaded := self.step(item)) is None:
+            return None
+        _check_shape(item['img_path'], 'image', loaded['img'], results['picture_shape'])
+        return loaded['img']
 
     def __repr__(self) -> str:
         return repr(self.step)
@@ -90,7 +95,7 @@ class LoadTileMap(BaseTransform):
         decoded: where maps are kept.
 
     Raises:
-        DataError: see the loader.
+        DataError: see the loader; or the map has another size than `picture_shape`, (height, width).
     """
 
     def __init__(self, step: BaseTransform, decoded: Decoded):
@@ -110,6 +115,7 @@ class LoadTileMap(BaseTransform):
             return found
         whole = self.decoded.get('map', path, lambda: self.step(dict(
             results, tile=None, ori_shape=results['picture_shape'], seg_fields=[]))['gt_seg_map'])
+        _check_shape(path, 'segmentation map', whole, results['picture_shape'])
         return whole[y:y + height, x:x + width].copy()
 
     def _window(self, results: dict) -> np.ndarray | None:
@@ -130,6 +136,13 @@ class LoadTileMap(BaseTransform):
 
     def __repr__(self) -> str:
         return repr(self.step)
+
+
+def _check_shape(path: str, what: str, array: np.ndarray, shape: tuple[int, int]) -> None:
+    """Raise DataError for an image or a map of another shape than tiles were cut for, (height, width)."""
+    if array.shape[:2] != tuple(shape):
+        size = ' × '.join(map(str, array.shape[1::-1]))
+        raise DataError(f'{path}: the {what} is {size} pixels, its tiles are for {shape[1]} × {shape[0]}')
 
 
 def _label_of_values(results: dict) -> np.ndarray:

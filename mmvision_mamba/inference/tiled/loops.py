@@ -15,7 +15,7 @@ from ...datasets.pipelines import check_packed
 from ...datasets.tile_grid import DEFAULT_OVERLAP, Grid, Tiling
 from ...datasets.tile_loading import Decoded, LoadTile, LoadTileMap, shape_of, use_tile_loading
 from ...engine.models import bare_model
-from ...errors import ConfigError
+from ...errors import ConfigError, DataError
 from .instances import Instance
 from .pictures import Picture
 from .segmentor import LabelFile, LabelStrips, label_maker
@@ -169,9 +169,16 @@ class _Steps:
         shape = height, width = shape_of(info, self.loader)
         info = dict(info, picture_shape=shape)
         if max(shape) <= tile:
-            whole = self.loader.whole(info)
-            return Picture(*whole.shape[:2], lambda x, y, w, h: whole[y:y + h, x:x + w])
-        return Picture(height, width, lambda *window: self.loader(dict(info, tile=window))['img'])
+            whole = self._loaded(info, self.loader.whole(info))
+            return Picture(height, width, lambda x, y, w, h: whole[y:y + h, x:x + w])
+        return Picture(height, width, lambda *window: self._loaded(info, self.loader(dict(info, tile=window)))['img'])
+
+    @staticmethod
+    def _loaded(info: dict, found):
+        """What a loader gave; one with `ignore_empty` gives None, and a picture can't be left out of an evaluation."""
+        if found is None:
+            raise DataError(f'{info["img_path"]}: the image cannot be loaded')
+        return found
 
     def prepared(self, window: np.ndarray, about: dict) -> dict:
         """A window as the model takes it."""
