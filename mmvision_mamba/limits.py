@@ -47,6 +47,7 @@ POINTS = Limit('MMVISION_MAMBA_MAX_POINTS', 1_000_000)  # of an object's polygon
 # Pixels along the polygons of an object, and of an image's objects together: pycocotools takes 40 bytes for each.
 OUTLINE = Limit('MMVISION_MAMBA_MAX_OUTLINE', 20_000_000)
 TILES = Limit('MMVISION_MAMBA_MAX_TILES', 1_000_000)  # that an image is cut into for training
+PARTS = Limit('MMVISION_MAMBA_MAX_PARTS', 2_000_000)  # of an image's objects, in all of its tiles
 CATEGORIES = Limit('MMVISION_MAMBA_MAX_CATEGORIES', 100_000)  # of an annotation file
 IMAGE_BYTES = Limit('MMVISION_MAMBA_MAX_IMAGE_BYTES', 2**30)  # of an image, in a file or at a URL
 IMAGE_SECONDS = Limit('MMVISION_MAMBA_IMAGE_SECONDS', 120)  # until all of an image at a URL is there

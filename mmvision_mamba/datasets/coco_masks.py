@@ -10,7 +10,7 @@ from ..printable import shown
 from .json_numbers import as_written, is_integer
 
 _REACH = 10  # sides of its image that a polygon may lie away
-_BROKEN = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError)
+_BROKEN = (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError, ZeroDivisionError)
 
 
 def mask_area(mask) -> float | None:

@@ -1,9 +1,12 @@
 """Objects and outlines cut to the windows of their picture: boxes, polygons and run lengths, without decoding masks."""
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ..errors import DataError
+from ..limits import OBJECTS, PARTS
 from .coco_masks import mask_area, mask_extent, runs_of
 
 Window = tuple[int, int, int, int]  # x, y, width, height
@@ -20,20 +23,29 @@ def cut_objects(objects: Sequence[dict], windows: Sequence[Window], least: float
 
     Args:
         objects: mmdet's `instances`: `bbox` (x1, y1, x2, y2), `ignore_flag`, and perhaps `mask`, polygons or run
-            lengths.
+            lengths, which are sound.
         windows: of the picture.
         least: share of an object, 0 to 1.
 
     Returns:
         For each window its objects, in their order, as in `objects`, with coordinates from the window's corner.
             Polygons are clipped, run lengths cropped; the box of a cut object with a mask is that around what is left.
+
+    Raises:
+        DataError: there are more objects, or they have more parts, than `limits` allows; without the file's name.
     """
+    if len(objects) > OBJECTS.value:
+        raise DataError(f'it has {len(objects)} objects, and {OBJECTS.value} are allowed ({OBJECTS.way_out})')
     found: list[list[dict]] = [[] for _ in windows]
-    corners = np.array([(x, y, x + width, y + height) for x, y, width, height in windows], float).reshape(-1, 4)
+    corners = corners_of(windows)
+    allowed = Parts()
     for one in objects:
-        area = mask_area(one['mask']) if one.get('mask') else None
-        parts = [(index, *cut) for index in _meeting(one['bbox'], corners)
-                 if (cut := _cut(one, area, windows[index])) is not None]
+        mask = one.get('mask') or None
+        area = mask_area(mask) if mask else None
+        if isinstance(mask, dict):
+            mask = Runs.of(mask)
+        met = allowed.count(meeting(one['bbox'], corners))
+        parts = [(index, *cut) for index in met if (cut := _cut(one, mask, area, windows[index])) is not None]
         most = max((share for _, share, _ in parts), default=0.)
         enough = least if most >= least else least * most
         for index, share, part in parts:
@@ -43,23 +55,47 @@ def cut_objects(objects: Sequence[dict], windows: Sequence[Window], least: float
     return found
 
 
-def _meeting(box: Sequence[float], corners: np.ndarray) -> Iterator[int]:
-    """The windows, by their corners (x1, y1, x2, y2), that a box has a part in."""
+class Parts:
+    """Counts the parts that a picture's objects have in its windows, which a small file may make many."""
+
+    def __init__(self) -> None:
+        self.number, self.most = 0, PARTS.value
+
+    def count(self, met: list[int]) -> list[int]:
+        """The windows of another object, as they are.
+
+        Raises:
+            DataError: the parts are more than `limits.PARTS`; without the file's name.
+        """
+        self.number += len(met)
+        if self.number > self.most:
+            raise DataError(f'its objects have more than {self.most} parts in its tiles ({PARTS.way_out}): take larger '
+                            'tiles, or less overlap')
+        return met
+
+
+def corners_of(windows: Sequence[Window]) -> np.ndarray:
+    """The corners (x1, y1, x2, y2) of windows, ``(n, 4)``."""
+    return np.array([(x, y, x + width, y + height) for x, y, width, height in windows], float).reshape(-1, 4)
+
+
+def meeting(box: Sequence[float], corners: np.ndarray) -> list[int]:
+    """The indices of the windows, by their corners, that a box (x1, y1, x2, y2) has a part in."""
     x1, y1, x2, y2 = box
     met = (corners[:, 0] < x2) & (corners[:, 1] < y2) & (corners[:, 2] > x1) & (corners[:, 3] > y1)
-    yield from np.flatnonzero(met).tolist()
+    return np.flatnonzero(met).tolist()
 
 
-def _cut(one: dict, area: float | None, window: Window) -> tuple[float, dict] | None:
+def _cut(one: dict, mask: 'list | Runs | None', area: float | None, window: Window) -> tuple[float, dict] | None:
     """(visible share, the object in a window); None where its mask has nothing there."""
     x, y, width, height = window
     x1, y1, x2, y2 = (value - offset for value, offset in zip(one['bbox'], (x, y, x, y)))
     whole = x1 >= 0 and y1 >= 0 and x2 <= width and y2 <= height
     box = [max(x1, 0.), max(y1, 0.), min(x2, width), min(y2, height)]
-    if not area:  # no mask, or one that is broken, which the loader tells
+    part = mask.cropped(window) if isinstance(mask, Runs) else cut_mask(mask or [], window)
+    if not area:  # no mask, or one without a pixel
         share = (box[2] - box[0]) * (box[3] - box[1]) / ((x2 - x1) * (y2 - y1))
-        return share, dict(one, bbox=box)
-    part = cut_mask(one['mask'], window)
+        return share, dict(one, bbox=box, **({} if mask is None else dict(mask=part)))
     left = mask_area(part) if part else None
     if not left:
         return None
@@ -99,21 +135,44 @@ def cropped(rle: dict, window: Window) -> dict | list:
     """The run lengths of a mask in a window of its picture, without decoding it; `[]` where it has no pixel there.
 
     Args:
-        rle: COCO's run-length encoding, its counts a list or compressed.
+        rle: COCO's run-length encoding, its counts a list or compressed; a sound one, see `coco_masks.rle_problem`.
         window: (x, y, width, height), in the picture.
 
     Returns:
         COCO's compressed run-length encoding, of the window's size.
-
-    Raises:
-        OverflowError, TypeError, ValueError and the like: it is broken.
     """
+    return Runs.of(rle).cropped(window)
+
+
+class Runs(NamedTuple):
+    """A mask's runs of object pixels, numbered along the columns of its picture: decoded once, for many windows.
+
+    Attributes:
+        starts, ends: of each run, ``(n,)``, in ascending order, an end being the pixel behind it.
+        tall: the picture's height.
+    """
+    starts: np.ndarray
+    ends: np.ndarray
+    tall: int
+
+    @classmethod
+    def of(cls, rle: dict) -> 'Runs':
+        """Those of a sound run-length encoding."""
+        edges = np.cumsum(np.asarray(runs_of(rle), np.int64))
+        starts, ends = edges[:-1:2], edges[1::2]
+        return cls(starts[ends > starts], ends[ends > starts], int(rle['size'][0]))
+
+    def cropped(self, window: Window) -> dict | list:
+        """As `cropped`."""
+        x, _, width, _ = window
+        left, right = x * self.tall, (x + width) * self.tall
+        kept = slice(np.searchsorted(self.ends, left, 'right'), np.searchsorted(self.starts, right))
+        return _encoded(np.maximum(self.starts[kept], left), np.minimum(self.ends[kept], right), self.tall, window)
+
+
+def _encoded(starts: np.ndarray, ends: np.ndarray, tall: int, window: Window) -> dict | list:
+    """The run lengths in a window of runs that lie in its columns."""
     x, y, width, height = window
-    tall = int(rle['size'][0])
-    ends = np.cumsum(np.asarray(runs_of(rle), np.int64))
-    starts, ends = ends[:-1:2], ends[1::2]
-    kept = (ends > x * tall) & (starts < (x + width) * tall) & (ends > starts)
-    starts, ends = np.maximum(starts[kept], x * tall), np.minimum(ends[kept], (x + width) * tall)
     first, last = starts // tall, (ends - 1) // tall  # columns that a run lies in
     repeats = last - first + 1
     columns = np.repeat(first, repeats) + np.arange(repeats.sum()) - np.repeat(np.cumsum(repeats) - repeats, repeats)

@@ -7,7 +7,7 @@ from pycocotools import mask as coco_mask
 from ..errors import DataError
 from .class_names import BACKGROUND
 from .coco_masks import mask_area, mask_extent, masks_problem
-from .cutting import Window, cropped
+from .cutting import Window, corners_of, cropped, meeting
 
 _MOST = 255  # classes of a map: the number behind them is that of pixels without a label
 
@@ -53,7 +53,7 @@ def draw(shapes: Sequence[tuple[int, list | dict]], height: int, width: int, win
     _, _, wide, high = window or (0, 0, width, height)
     seg_map = np.full((high, wide), uncovered, np.uint8)
     for label, mask in shapes:
-        if window and not meet(mask, window):
+        if window and not windows_met(mask, corners_of([window])):
             continue
         if isinstance(mask, list):
             polygons = [polygon for polygon in mask if len(polygon) >= 6 and len(polygon) % 2 == 0]
@@ -68,9 +68,10 @@ def draw(shapes: Sequence[tuple[int, list | dict]], height: int, width: int, win
     return seg_map
 
 
-def meet(mask: list | dict, window: Window) -> bool:
-    """Whether a segmentation may have pixels in a window: its extent, with a pixel around, does."""
+def windows_met(mask: list | dict, corners: np.ndarray) -> list[int]:
+    """The indices of the windows, see `cutting.corners_of`, that a segmentation may have pixels in: its extent, with a
+    pixel around, does."""
     if (extent := mask_extent(mask)) is None:
-        return True
-    (x, y, width, height), (left, top, wide, high) = extent, window
-    return x - 1 < left + wide and y - 1 < top + high and x + width + 1 > left and y + height + 1 > top
+        return [*range(len(corners))]
+    x, y, width, height = extent
+    return meeting((x - 1, y - 1, x + width + 1, y + height + 1), corners)

@@ -8,8 +8,12 @@ from mmengine.logging import print_log
 
 from ..errors import ConfigError, DataError
 from ..limits import TILES
-from .cutting import Window, cut_objects
-from .map_drawing import BACKGROUND, meet
+from ..printable import shown
+from .class_names import is_background
+from .coco_masks import masks_problem
+from .cutting import Parts, Window, corners_of, cut_objects
+from .loading import CheckedAnnotations
+from .map_drawing import windows_met
 from .tile_grid import DEFAULT_OVERLAP, Grid, Tiling
 from .tile_loading import Decoded, LoadTile, LoadTileMap, shape_of, use_tile_loading
 
@@ -25,8 +29,8 @@ class Tiled:
     its own size.
 
     A tile is empty if it has no object to learn; of a segmentation map, if all of its pixels are unlabelled, or of a
-    class with the name background. The share of these that is used is chosen by their images' names and places, and is
-    the same in each epoch and run.
+    class that stands for the background. The share of these that is used is chosen by their images' names and places,
+    and is the same in each epoch and run.
 
     Args:
         *args: as for the data set.
@@ -41,7 +45,8 @@ class Tiled:
 
     Raises:
         ConfigError: one of these is out of range.
-        DataError: no tile is left.
+        DataError: no tile is left; or objects can't be cut, or are too many. A mask that can't be decoded is an error
+            where the pipeline loads masks; elsewhere the object's box is cut alone.
     """
 
     def __init__(self, *args, tile: int | None = None, tile_overlap: float = DEFAULT_OVERLAP,
@@ -111,29 +116,60 @@ class Tiled:
                               "or data_prefix's seg")
         if 'instances' in info:
             try:
-                cut = cut_objects(info['instances'], windows, self.min_visible)
+                cut = cut_objects(self._sound_objects(info['instances'], shape), windows, self.min_visible)
+            except DataError as error:
+                raise DataError(f'{info["img_path"]}: {error}') from None
             except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
                 raise DataError(f'{info["img_path"]}: an object can not be cut to tiles ({error})') from error
             for part, objects in zip(parts, cut):
                 part['instances'] = objects
                 yield part, all(one.get('ignore_flag') for one in objects)
         elif info.get('shapes') is not None:
-            for part in parts:
-                part['shapes'] = [shape for shape in info['shapes'] if meet(shape[1], part['tile'])]
-                yield part, all(label == self.ignore_index for label, _ in part['shapes'])
+            shown_in: list[list] = [[] for _ in parts]
+            corners, allowed = corners_of(windows), Parts()
+            for outline in info['shapes']:
+                try:
+                    met = allowed.count(windows_met(outline[1], corners))
+                except DataError as error:
+                    raise DataError(f'{info["img_path"]}: {error}') from None
+                for index in met:
+                    shown_in[index].append(outline)
+            without = self._without_object()
+            for part, outlines in zip(parts, shown_in):
+                part['shapes'] = outlines
+                yield part, all(label in without for label, _ in outlines)
         else:
             yield from ((part, is_empty) for part, is_empty in zip(parts, self._unlabelled(parts)))
+
+    def _sound_objects(self, objects: list[dict], shape: tuple[int, int]) -> list[dict]:
+        """An image's objects, those whose mask can't be decoded without it where none is learned."""
+        learned = any(getattr(getattr(step.step, 'loader', step.step), 'with_mask', False)
+                      for step in self._steps() if isinstance(step, LoadTileMap))
+        found = []
+        for one in objects:
+            if one.get('mask') and (problem := masks_problem([one['mask']], *shape, as_bitmaps=False)):
+                if learned:
+                    raise DataError(f'an object, its box (x1, y1, x2, y2) {shown(one["bbox"], 100)}: {problem}')
+                one = {key: value for key, value in one.items() if key != 'mask'}
+            found.append(one)
+        return found
+
+    def _without_object(self) -> set[int]:
+        """The labels of maps that stand for no object."""
+        return {self.ignore_index, *(label for label, name in enumerate(self.metainfo.get('classes') or ())
+                                     if is_background(name))}
 
     def _unlabelled(self, tiles: list[dict]) -> list[bool]:
         """Whether tiles of a map have no pixel to learn but of the background; where that can't be told, they have."""
         loader = next((step for step in self._steps() if isinstance(step, LoadTileMap)), None)
         if loader is None or self.empty_tiles == 1 or not tiles[0].get('seg_map_path'):
             return [False] * len(tiles)
-        without = [self.ignore_index, *(label for label, name in enumerate(self.metainfo.get('classes') or ())
-                                        if name.casefold() == BACKGROUND)]
+        if not isinstance(loader.step, CheckedAnnotations):  # training makes it one later
+            loader = LoadTileMap(CheckedAnnotations(loader.step), self._decoded)
+        without = [*self._without_object()]
         try:
             return [bool(np.isin(loader.labels(one), without).all()) for one in tiles]
-        except (DataError, OSError, KeyError, ValueError):  # loading the tile tells what is wrong
+        except Exception:  # Pillow may raise anything; loading the tile tells what is wrong
             return [False] * len(tiles)
 
     def _steps(self) -> list:

@@ -8,6 +8,7 @@ from pycocotools import mask as coco_mask
 from mmvision_mamba.datasets.coco_masks import mask_area
 from mmvision_mamba.datasets.cutting import cropped, cut_mask, cut_objects
 from mmvision_mamba.datasets.tile_grid import Grid, Tiling
+from mmvision_mamba.errors import DataError
 
 
 def box(x1, y1, x2, y2, **more):
@@ -138,3 +139,28 @@ def test_a_mask_that_does_not_reach_a_window_leaves_nothing_there():
     found = cut_objects([box(0, 0, 64, 64, mask=[diagonal])], windows, 0.)
     assert [len(parts) for parts in found] == [1, 0, 1, 1]
     assert cut_mask([[0, 0, 5, 5]], (0, 0, 32, 32)) == []  # two points
+
+
+@pytest.mark.parametrize(('variable', 'objects', 'message'), [
+    ('OBJECTS', 6, 'it has 6 objects, and 5 are allowed'), ('PARTS', 2, 'more than 5 parts in its tiles')])
+def test_objects_and_their_parts_are_bounded(variable, objects, message, monkeypatch):
+    monkeypatch.setenv(f'MMVISION_MAMBA_MAX_{variable}', '5')
+    with pytest.raises(DataError, match=f'{message} .MMVISION_MAMBA_MAX_{variable}=NUMBER'):
+        cut_objects([box(0, 0, 64, 64)] * objects, windows_of(64, 64), 0.)
+    assert len(cut_objects([box(0, 0, 64, 64)], windows_of(64, 64), 0.)) == 4
+
+
+@pytest.mark.parametrize('mask', [encoded(np.zeros((32, 64))), [rectangle(3, 3, 40, 3)]])
+def test_a_mask_without_a_pixel_has_its_windows_coordinates(mask):
+    _, right = cut_objects([box(0, 0, 64, 32, mask=mask)], windows_of(32, 64), 0.)
+    assert [one['bbox'] for one in right] == [[0, 0, 32, 32]]
+    assert all(0 <= value <= 32 for polygon in right[0]['mask'] for value in polygon)
+
+
+def test_run_lengths_are_decoded_once_for_all_windows(monkeypatch):
+    from mmvision_mamba.datasets import cutting
+    asked = []
+    monkeypatch.setattr(cutting, 'runs_of', lambda rle: asked.append(1) or rle['counts'])
+    mask = encoded(np.ones((64, 96)), compressed=False)
+    found = cut_objects([box(0, 0, 96, 64, mask=mask)], windows_of(64, 96), 0.)
+    assert len(asked) == 1 and [mask_area(one['mask']) for parts in found for one in parts] == [1024] * 6

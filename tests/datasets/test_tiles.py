@@ -1,6 +1,7 @@
 """Data sets of tiles: what they hold of their pictures, through the toolboxes' own pipelines."""
 import json
 import pickle
+import zlib
 
 import cv2
 import numpy as np
@@ -140,6 +141,30 @@ def test_a_picture_of_another_size_than_annotated_is_named(coco, tmp_path):
         tiles[0]
 
 
+HALF = dict(size=[30, 50], counts=[0, 1500])
+TO_AND_FRO = dict(size=[HEIGHT, WIDTH], counts=[0, *[5000, -5000] * 500, HEIGHT * WIDTH])
+
+
+@pytest.mark.parametrize(('mask', 'problem'), [(HALF, r'size is \[30, 50\]'), (TO_AND_FRO, 'runs that are no lengths')])
+def test_a_mask_that_can_not_be_decoded_is_named_or_left_alone(mask, problem, coco, tmp_path):
+    content = json.loads((tmp_path / 'a.json').read_text())
+    content['annotations'][0]['segmentation'] = mask
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    with pytest.raises(DataError, match=rf'1\.(png|tif): an object, its box .* \[2.*13.*\]: .*{problem}'):
+        coco(tile=32)
+    tiles = coco(masks=False, tile=32, tile_overlap=0, empty_tiles=0)
+    boxes = {tuple(sample.tile_offset): sample.gt_instances.bboxes.tensor.tolist()
+             for sample in (tiles[i]['data_samples'] for i in range(len(tiles)))}
+    assert [2, 3, 22, 13] in boxes[0, 0]
+
+
+def test_an_image_that_a_loader_leaves_out_is_left_out(coco, tmp_path):
+    pipeline = [dict(type='LoadImageFromFile', ignore_empty=True), dict(type='PackDetInputs')]
+    for file in (tmp_path / 'images').iterdir():
+        file.write_bytes(b'nothing')
+    assert coco(tile=32, pipeline=pipeline).prepare_data(0) is None
+
+
 def test_sizes_that_are_none_are_refused_at_once(coco, tmp_path):
     content = json.loads((tmp_path / 'a.json').read_text())
     content['images'][0].update(width=2**30, height=2**30)
@@ -213,9 +238,30 @@ def test_tiles_of_background_and_unlabelled_pixels_are_empty(maps, suffix):
     assert len(maps(suffix, tile=32, tile_overlap=0, empty_tiles=0)) == 3 * 2
     named = maps(suffix, tile=32, tile_overlap=0, empty_tiles=0, classes=('road', 'b', 'c'))
     assert len(named) == 3 * 4
+    assert len(maps(suffix, tile=32, tile_overlap=0, empty_tiles=0, classes=('_background_', 'b', 'c'))) == 3 * 2
 
 
-def test_outlines_are_drawn_in_a_tile_as_in_the_whole(tmp_path):
+@pytest.mark.parametrize('broken', ['small', 'chunk'])
+def test_tiles_of_a_broken_map_are_kept_and_loading_one_names_it(broken, maps, tmp_path):
+    maps()
+    path = tmp_path / 'masks/a.png'
+    if broken == 'small':
+        write(path, np.zeros((40, 40), np.uint8))
+    else:  # half of the pixels, and no chunk behind them: Pillow raises SyntaxError
+        content = path.read_bytes()
+        place = content.index(b'IDAT')
+        half = int.from_bytes(content[place - 4:place], 'big') // 2
+        data = content[place:place + 4 + half]
+        path.write_bytes(content[:place - 4] + half.to_bytes(4, 'big') + data + zlib.crc32(data).to_bytes(4, 'big')
+                         + bytes([0, 0, 0, 9]) + bytes(30))
+    tiles = maps(tile=32, tile_overlap=0, empty_tiles=0)
+    assert len(tiles) == 3 * 4
+    if broken == 'small':
+        with pytest.raises(DataError, match=r'a\.png: the segmentation map is 40 × 40 pixels, its tiles are for 101'):
+            tiles[0]
+
+
+def test_outlines_are_drawn_in_a_tile_as_in_the_whole(tmp_path, monkeypatch):
     init_default_scope('mmseg')
     rng = np.random.default_rng(1)
     write(tmp_path / 'images/a.png', picture())
@@ -226,10 +272,10 @@ def test_outlines_are_drawn_in_a_tile_as_in_the_whole(tmp_path):
         images=[dict(id=1, file_name='a.png', width=WIDTH, height=HEIGHT)], annotations=annotations,
         categories=[dict(id=i, name=name) for i, name in ((1, 'a'), (2, 'b'))])))
 
-    def build(**settings):
+    def build(classes=('background', 'a', 'b'), **settings):
         return DATASETS.build(dict(
             type='mmvision_mamba.datasets.drawn_maps.DrawnMapDataset', data_root=str(tmp_path), ann_file='a.json',
-            data_prefix=dict(img_path='images', seg_map_path=''), metainfo=dict(classes=('background', 'a', 'b')),
+            data_prefix=dict(img_path='images', seg_map_path=''), metainfo=dict(classes=classes),
             pipeline=[LOAD, dict(type='mmvision_mamba.datasets.map_loading.LoadAnnotations'),
                       dict(type='PackSegInputs')], _scope_='mmseg', **settings))
     whole, tiles = build()[0]['data_samples'].gt_sem_seg.data, build(tile=32, empty_tiles=1)
@@ -237,6 +283,18 @@ def test_outlines_are_drawn_in_a_tile_as_in_the_whole(tmp_path):
     for one in (tiles[i]['data_samples'] for i in range(len(tiles))):
         x, y = one.tile_offset
         assert np.array_equal(one.gt_sem_seg.data, whole[:, y:y + 32, x:x + 32])
+    for annotation in annotations:
+        annotation.update(category_id=1, segmentation=[[2, 2, 12, 2, 12, 12, 2, 12]])
+    annotations[0].update(category_id=2, segmentation=[[80, 53, 90, 53, 90, 60, 80, 60]])
+    content = json.loads((tmp_path / 'a.json').read_text()) | dict(annotations=annotations)
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    assert len(build(tile=32, tile_overlap=0, empty_tiles=0)) == 2
+    content['categories'][0]['name'] = '__background__'
+    (tmp_path / 'a.json').write_text(json.dumps(content))
+    assert len(build(('__background__', 'b'), tile=32, tile_overlap=0, empty_tiles=0)) == 1
+    monkeypatch.setenv('MMVISION_MAMBA_MAX_PARTS', '1')
+    with pytest.raises(DataError, match=r'a\.png: its objects have more than 1 parts'):
+        build(('__background__', 'b'), tile=32)
 
 
 def test_a_broken_picture_is_one_tile_whose_error_names_it(maps, tmp_path):
