@@ -36,13 +36,21 @@ class BandVisualizationHook(Hook):
         """Within it, images that mmcv decodes are the bands that are shown."""
         # mmdet 3.3 and mmseg 1.2.2 have no seam here: their hooks decode the image's file by themselves.
         decode = mmcv.imfrombytes
-        mmcv.imfrombytes = self._picture
+
+        def picture(content: bytes, channel_order: str = 'bgr', **_) -> np.ndarray:
+            mmcv.imfrombytes = decode  # by which the loader reads all that is no TIFF
+            try:
+                return self._picture(content, channel_order)
+            finally:
+                mmcv.imfrombytes = picture
+
+        mmcv.imfrombytes = picture
         try:
             yield
         finally:
             mmcv.imfrombytes = decode
 
-    def _picture(self, content: bytes, channel_order: str = 'bgr', **_) -> np.ndarray:
+    def _picture(self, content: bytes, channel_order: str) -> np.ndarray:
         image, problem = self.loader.decode(content)
         if image is None:
             raise DataError(f'the image can not be drawn: {problem}')
