@@ -57,10 +57,10 @@ class LoadImageFromFile(CheckedLoadImageFromFile):
         if kind != expected:
             raise DataError(f'it has {kind}, and the other images have {expected}')
 
-    def read(self, path: str | os.PathLike) -> np.ndarray:
-        """The image in a file, as the pipeline has it; raises DataError, which names the file."""
-        image = self.transform(dict(img_path=os.fspath(path)))
-        return image['img']  # type: ignore[index]
+    def read(self, path: str | os.PathLike) -> np.ndarray | None:
+        """The image in a file, as the pipeline has it; DataError names a broken one; None: `ignore_empty`."""
+        results = self.transform(dict(img_path=os.fspath(path)))
+        return None if results is None else results['img']
 
     def window(self, tiff: TiffWindows, x: int, y: int, width: int, height: int) -> np.ndarray:
         """A window of a TIFF that was opened with `bands`, as the pipeline would have it: ``(height, width, n)``."""

@@ -2,9 +2,11 @@
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmvision_mamba.datasets import bands
 from mmvision_mamba.datasets.band_loading import LoadImageFromFile
+from mmvision_mamba.datasets.tile_loading import Decoded, LoadTile
 from mmvision_mamba.errors import ConfigError, DataError
 
 from ..helpers.bands import write_tiff
@@ -63,6 +65,18 @@ def test_tiles_that_a_file_lacks_have_no_data(tmp_path):
         counts.overwrite([0, *counts.value[1:]])
     values, _, _ = bands.read_bands(path.read_bytes(), [5])
     assert (values[:32, :32] == 3).all() and (values[32:] == 9).all()
+
+
+def test_a_loader_that_may_leave_out_broken_files_gives_none_of_them(tmp_path):
+    path = tmp_path / 'a.png'
+    path.write_bytes(b'x' * 99)
+    loader = LoadImageFromFile([1], ignore_empty=True)
+    assert loader.read(path) is None
+    tiles = LoadTile(loader, Decoded())
+    item = dict(img_path=str(path), tile=(0, 0, 8, 8), picture_shape=(20, 30))
+    assert tiles(dict(item)) is None
+    Image.fromarray(image(np.uint8, 1, (20, 30))[..., 0]).save(path)
+    assert tiles(dict(item))['img'].shape == (8, 8, 1), 'it was not kept that there is none'
 
 
 @pytest.mark.parametrize(('stored', 'options', 'message'), [
