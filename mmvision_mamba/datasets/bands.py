@@ -69,6 +69,8 @@ def read_bands(content: bytes, numbers: Sequence[int]) -> tuple[np.ndarray, floa
         return tiff.read(0, 0, tiff.width, tiff.height), tiff.nodata, Kind(tiff.bands, tiff.dtype)
     image = decoded(content, 'unchanged')
     image = image[..., None] if image.ndim == 2 else image
+    if known.name == 'PNG' and content[25] == 4:  # grey and alpha, of which OpenCV has the grey thrice
+        image = image[..., [0, 3]]
     kind = Kind(image.shape[2], image.dtype.name)
     if kind.dtype not in BAND_TYPES:
         raise DataError(f'its values are {kind.dtype}, and bands of {", ".join(BAND_TYPES)} are read: save it so')

@@ -651,7 +651,10 @@ def _bands(image, bands: dict) -> np.ndarray:
         _check_values(picture, len(bands['numbers']))
         if any('16' in str(tile[3]) for tile in getattr(picture, 'tile', None) or ()) and len(picture.getbands()) > 1:
             raise ValueError('its colours have 16 bits, of which Pillow reads 8: save it as a TIFF or a .npy file')
-        picture = picture.convert('RGB') if picture.mode in ('P', '1') else picture
+        if picture.mode == '1':
+            picture = picture.convert('L')
+        elif picture.mode == 'P' or (picture.mode == 'RGB' and 'transparency' in picture.info):
+            picture = picture.convert('RGBA' if 'transparency' in picture.info else 'RGB')
         values = np.array(picture)
         values = values.astype(np.uint16) if values.dtype == np.int32 else values
         values = values[..., None] if values.ndim == 2 else values

@@ -43,6 +43,15 @@ def test_other_files_have_red_first(suffix, stored, tmp_path):
     assert kind.bands == count and np.array_equal(values, expected[..., ::-1])
 
 
+def test_grey_and_alpha_are_two_bands(tmp_path):
+    stored = image(np.uint8, 2)
+    Image.fromarray(stored).save(tmp_path / 'a.png')
+    values, _, kind = bands.read_bands((tmp_path / 'a.png').read_bytes(), [2, 1])
+    assert kind.bands == 2 and np.array_equal(values, stored[..., ::-1])
+    with pytest.raises(DataError, match='it has 2 bands, and band 4 is to be read'):
+        bands.read_bands((tmp_path / 'a.png').read_bytes(), [1, 4])
+
+
 def test_what_is_missing_takes_the_fill(tmp_path):
     stored = image(np.float32, 2)
     stored[0, 0, 0], stored[1, 1, 1], stored[2, 2] = np.nan, np.inf, -9999

@@ -74,6 +74,22 @@ def test_other_files_are_read_as_in_training(tmp_path):
     compared(tmp_path, a_config([3, 1, 2]), tmp_path / 'b.png')
 
 
+@pytest.mark.parametrize(('mode', 'transparency', 'count'), [
+    ('LA', None, 2), ('1', None, 1), ('P', None, 3), ('P', 3, 4), ('RGB', (3, 4, 5), 4), ('L', 3, 1)])
+def test_a_png_has_the_bands_that_training_took(mode, transparency, count, tmp_path):
+    colours = RNG.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    picture = Image.fromarray(colours).convert('L' if mode == 'LA' else mode)
+    if mode == 'LA':
+        picture = Image.merge('LA', [picture, Image.fromarray(colours[..., 0])])
+    more = {} if transparency is None else dict(transparency=transparency)
+    picture.save(tmp_path / 'a.png', **more)
+    for number in range(1, count + 1):
+        cfg = a_config([number], file_bands=count, dtype='uint8')
+        found, expected = (np.asarray(runtime.read_image(tmp_path / 'a.png', 1, a_model(tmp_path, cfg).bands)),
+                           Compose(cfg.test_pipeline[:1])(dict(img_path=str(tmp_path / 'a.png')))['img'])
+        assert np.array_equal(found, expected)
+
+
 def test_a_file_of_another_kind_is_named(tmp_path):
     model = a_model(tmp_path, a_config(file_bands=6, dtype='uint16'))
     write_tiff(tmp_path / 'a.tif', np.ones((40, 50, 6), np.uint8))
