@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     from ..preflight.read import read_config
 
     _check_options(args)
-    cfg = read_config(args.config, args.cfg_options)
+    cfg = read_config(args.config, args.cfg_options, trained=True)
     part = _part(args, cfg.default_scope)
     path = args.out or Path('work_dirs') / Path(args.config).stem / f'{part}{FORMATS[args.format]}'
     _check_part_options(args, part, path)

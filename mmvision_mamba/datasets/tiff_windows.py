@@ -60,7 +60,7 @@ class TiffWindows:
     """
 
     def __init__(self, file, name: str, numbers: Sequence[int] | None = None):
-        require('reading windows of a TIFF', 'geo', 'tifffile')
+        require('reading windows of a TIFF' if numbers is None else 'bands of a TIFF', 'geo', 'tifffile')
         import tifffile
         self.name, self.numbers = name, numbers
         try:

@@ -94,7 +94,8 @@ class Inferencer:
                 model, weights = config_of_run(model), model
             elif weights == WORD or (weights is None and published(model)):
                 weights = published_weights(model)
-        cfg = model if isinstance(model, Config) else read_config(model, cfg_options, ('model', 'test_dataloader'))
+        cfg = model if isinstance(model, Config) else read_config(
+            model, cfg_options, ('model', 'test_dataloader'), trained=weights is not None)
         if isinstance(model, Config) and cfg_options:
             cfg = cfg.copy()
             cfg.merge_from_dict(cfg_options)

@@ -209,7 +209,8 @@ class Model:
         if key not in self._inferencers:
             self._inferencers.clear()  # one model in memory
             with raising_user_errors():
-                self._inferencers[key] = Inferencer(self.cfg, weights, show_progress=False, **options)
+                cfg = read_config(self._written(), self._overrides(), trained=True)
+                self._inferencers[key] = Inferencer(cfg, weights, show_progress=False, **options)
         return self._inferencers[key]
 
     def export(self, format: str = 'onnx', out: str | os.PathLike | None = None, **options: Any) -> Path:

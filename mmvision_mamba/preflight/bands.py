@@ -6,7 +6,7 @@ from mmengine import Config
 from ..backbones.family import resolve_arch, with_channels
 from ..datasets.band_loading import positions_of
 from ..datasets.bands import Kind, checked_numbers
-from ..errors import ConfigError, DataError, require
+from ..errors import ConfigError, DataError
 from ..printable import shown
 from ..text import class_name
 from .band_measures import image_paths, kind_of, measure
@@ -25,17 +25,15 @@ def check_bands(settings: dict) -> None:
 
     Raises:
         ConfigError: `bands` are no numbers of bands, or `shown_bands` not among them.
-        MissingExtraError: tifffile is not installed.
     """
     numbers, pictured = settings.get('bands'), settings.get('shown_bands')
     if numbers is None and pictured is not None:
         raise ConfigError(f'{_NAMES[1]} is {shown(pictured, 100)}, and {_NAMES[0]} names no bands: set both')
     if numbers is not None:
         positions_of(checked_numbers(numbers, _NAMES[0]), pictured, _NAMES[1])
-        require(_NAMES[0], 'geo', 'tifffile')
 
 
-def use_bands(cfg: Config, settings: dict, given: Given, measured: bool, strict: bool) -> str:
+def use_bands(cfg: Config, settings: dict, given: Given, measured: bool, strict: bool, trained: bool = False) -> str:
     """Have a config load the bands of `custom_data.bands`, normalise them, and take as many.
 
     Mean and deviation are those that the user has set in the data preprocessor; without these they are measured.
@@ -47,20 +45,28 @@ def use_bands(cfg: Config, settings: dict, given: Given, measured: bool, strict:
         measured: whether mean and deviation are needed. False: the model is not to be built.
         strict: raise for training images that can't be read or are of another kind than the others; else these are left
             to later checks.
+        trained: whether a checkpoint is to be loaded, whose training had a mean and deviation that must be given.
+            Default: False.
 
     Returns:
         A phrase for the user, '' where the config names no bands.
 
     Raises:
-        ConfigError: a backbone of another package; `mean` or `std` of another length; a transform that knows three
-            colours alone.
+        ConfigError: a backbone of another package; `mean` or `std` of another length, or none for a trained model; a
+            transform that knows three colours alone.
         DataError: an image that can't be read, or of another kind; no values of a band at all.
+        MissingExtraError: a TIFF, without tifffile.
     """
     if settings.get('bands') is None:
         return ''
     numbers = checked_numbers(settings['bands'], _NAMES[0])
     _use_backbone(cfg, len(numbers))
     mean, std = _given_normalisation(cfg, given, len(numbers))
+    if mean is None and measured and trained:
+        place, _ = _preprocessor(cfg)
+        raise ConfigError(f'{_NAMES[0]}: the config has no mean and std of the bands, and measured anew they may '
+                          "differ from those that the checkpoint was trained with.\nTake the config in its training's "
+                          f'work directory, which has them, or set {place}.mean and .std')
     paths = image_paths(cfg, 'train')
     if not paths:
         raise DataError(f'{cfg.data_root}: its training set has no images whose bands could be looked at')

@@ -54,7 +54,8 @@ class _Found(NamedTuple):
     merged: Merged | None = None
 
 
-def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool = True) -> str | None:
+def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool = True,
+                    trained: bool = False) -> str | None:
     """Replace `cfg.custom_data` by the classes and paths of the data below `cfg.data_root`.
 
     A value of the data sets, evaluators and heads stays if the user has set it, in the config or on the command line;
@@ -70,6 +71,7 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
             and the others of `tiles.KEYS`, how pictures are cut.
         refuse_broken: raise for broken masks now, rather than leave them to later checks. Default: False.
         builds_model: whether the model is to be built, for which bands are measured; see `use_bands`. Default: True.
+        trained: whether a checkpoint is to be loaded into it; see `use_bands`. Default: False.
 
     Returns:
         Lines that sum up the data, for the user; None if the config has no `custom_data`.
@@ -135,7 +137,8 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
             head['loss_cls']['class_weight'] = [1.0] * len(found.classes) + [0.1]
     if settings.get('size') is not None:
         use_size(cfg, settings['size'], given)
-    note = found.note + use_bands(cfg, settings, given, builds_model, refuse_broken) + use_tiles(cfg, settings, given)
+    note = found.note + use_bands(cfg, settings, given, builds_model, refuse_broken, trained)
+    note += use_tiles(cfg, settings, given)
     cfg.data_root = root
     cfg.pop('custom_data')
     number = len(found.classes)

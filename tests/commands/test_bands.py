@@ -1,6 +1,7 @@
 """Bands through the commands: trained on, tested, inferred, exported and run, with the same results; and said of."""
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 
 from mmvision_mamba.runtime.standalone import main as run_exported
 
-from ..helpers.bands import config, fields, objects, write_tiff
+from ..helpers.bands import config, fields, objects, scans, write_tiff
 
 pytest.importorskip('tifffile')
 DATA = dict(upernet=(fields, 'images/val', [12, 2, 1, 4, 6, 8, 10, 3, 5, 7, 9, 11]),
@@ -71,6 +72,21 @@ def check_arrays_and_videos(path, checkpoint, image, bands):
     (image.parent / 'a.mp4').write_bytes(b'x' * 100)
     with pytest.raises(DataError, match='videos and cameras have red, green and blue'):
         inferencer(str(image.parent / 'a.mp4'))
+
+
+def test_pngs_train_without_tifffile_are_drawn_and_a_trained_model_is_not_measured_anew(tool, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tifffile', None)
+    data, path, work = scans(tmp_path / 'data'), config(tmp_path / 'small.py'), tmp_path / 'work'
+    options = ('--cfg-options', f'data_root={data}', 'custom_data.bands=[1]')
+    drawn = ('default_hooks.visualization.draw=True', 'default_hooks.visualization.interval=1')
+    run = tool('train', path, '--work-dir', work, *options, *drawn)
+    assert run.code == 0, run.err[-3000:]
+    pictures = [np.asarray(Image.open(file)) for file in work.glob('*/vis_data/vis_image/*')]
+    assert pictures and all(picture.std() > 10 for picture in pictures)
+    checkpoint = work / 'iter_2.pth'
+    for command, *more in (('test',), ('infer', data / 'images/val'), ('export', '--shape', 64, 64)):
+        run = tool(command, path, checkpoint, *more, *options)
+        assert run.code == 2 and "Take the config in its training's work directory" in run.err, run.err[-3000:]
 
 
 def test_check_and_browse_say_what_the_images_hold(tool, tmp_path):

@@ -61,6 +61,22 @@ def fields(root: Path, bands: int = 12, dtype=np.uint16, count: int = 3) -> Path
     return root
 
 
+def scans(root: Path, count: int = 2) -> Path:
+    """Grey PNGs of 16 bits, and masks of two classes that show in them."""
+    rng = np.random.default_rng(2)
+    for split in ('train', 'val'):
+        for folder in ('images', 'masks'):
+            (root / folder / split).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            mask = np.zeros((66, 84), np.uint8)
+            mask[10 + i:40, 5:45] = 1
+            image = rng.normal(1000, 30, mask.shape) + 60 * mask
+            Image.fromarray(image.astype(np.uint16)).save(root / f'images/{split}/{i}.png')
+            Image.fromarray(mask).save(root / f'masks/{split}/{i}.png')
+    (root / 'classes.txt').write_text('tissue\nlesion\n')
+    return root
+
+
 def objects(root: Path, bands: int = 4, count: int = 3) -> Path:
     """Images of floats, some NaN, no two of a size, and boxes and masks in COCO's format."""
     rng = np.random.default_rng(1)

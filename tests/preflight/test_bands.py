@@ -1,11 +1,12 @@
 """A config that names bands gets the loader, normalisation and backbone for them; what can't be is named."""
 import shutil
+import sys
 
 import numpy as np
 import pytest
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 
-from mmvision_mamba.errors import ConfigError, DataError
+from mmvision_mamba.errors import ConfigError, DataError, MissingExtraError
 from mmvision_mamba.preflight.check_model import check_model
 from mmvision_mamba.preflight.datasets import datasets_of
 from mmvision_mamba.preflight.read import read_config
@@ -23,9 +24,9 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def read(data, tmp_path):
-    def reading(base='upernet', root=data, needs=('model',), **options):
+    def reading(base='upernet', root=data, needs=('model',), trained=False, **options):
         return read_config(config(tmp_path / f'{base}.py', base), {
-            'data_root': str(root), 'custom_data.bands': BANDS, **options}, needs, refuse_broken=True)
+            'data_root': str(root), 'custom_data.bands': BANDS, **options}, needs, refuse_broken=True, trained=trained)
     return reading
 
 
@@ -79,6 +80,19 @@ def test_a_tool_that_builds_no_model_measures_nothing(read):
     cfg = read(needs=())
     assert cfg.model.data_preprocessor.mean == [123.675, 116.28, 103.53]
     assert datasets_of(cfg, 'val')[0][1].pipeline[0].fill is None
+
+
+def test_tiffs_without_tifffile_name_the_extra(read, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tifffile', None)
+    with pytest.raises(MissingExtraError, match='bands of a TIFF needs'):
+        read()
+
+
+def test_of_a_trained_model_mean_and_std_are_given(read):
+    own = {f'model.data_preprocessor.{key}': [2.] * 5 for key in ('mean', 'std')}
+    assert read(trained=True, **own).model.data_preprocessor.mean == [2.] * 5
+    with pytest.raises(ConfigError, match=r'or set model\.data_preprocessor\.mean and \.std'):
+        read(trained=True)
 
 
 @pytest.mark.parametrize(('options', 'error', 'message'), [

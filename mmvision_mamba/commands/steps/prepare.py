@@ -41,7 +41,8 @@ def load_config(args: argparse.Namespace, dataloader: str) -> Config:
     """
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options, ('model', dataloader),
-                      refuse_broken=not getattr(args, 'skip_bad_images', False))
+                      refuse_broken=not getattr(args, 'skip_bad_images', False),
+                      trained=getattr(args, 'checkpoint', None) is not None)
     check_outputs(args, cfg)
     check_containers(cfg)
     cfg.launcher = args.launcher
