@@ -73,7 +73,7 @@ def command(name: str, root: Path, data: str, rng: random.Random) -> Try:
         return Try([*argv, config, '--no-memory', '--size', '64'])
     if name == 'models':
         return Try([*argv, 'cascade'])
-    assert name == 'config'
+    assert name in ('config', 'measure-bands')
     return Try([*argv, config])
 
 
