@@ -10,6 +10,7 @@ from mmengine import Config
 from ..errors import ConfigError
 from ..text import class_name
 from .datasets import SPLITS
+from .image_scale import steps_in
 
 _LOADER = 'mmvision_mamba.datasets.band_loading.LoadImageFromFile'
 _DISTORTION = 'mmvision_mamba.datasets.band_distortion.BandDistortion'
@@ -111,14 +112,5 @@ def _problem(step: dict, bands: int) -> str | None:
 
 def _steps(cfg: Config) -> Iterator[tuple[str, dict]]:
     """(place, dict) of everything in the data loaders and in `tta_pipeline` that has a type, at any depth."""
-    def walk(node: Any, where: str) -> Iterator[tuple[str, dict]]:
-        if isinstance(node, dict):
-            if isinstance(node.get('type'), str | type):
-                yield where, node
-            for key, item in node.items():
-                yield from walk(item, f'{where}.{key}')
-        elif isinstance(node, list | tuple):
-            for i, item in enumerate(node):
-                yield from walk(item, f'{where}.{i}')
     for key in (*(f'{split}_dataloader' for split in SPLITS), 'tta_pipeline'):
-        yield from walk(cfg.get(key), key)
+        yield from steps_in(cfg.get(key), key)

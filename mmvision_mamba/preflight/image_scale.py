@@ -32,13 +32,13 @@ def use_size(cfg: Config, size: object, given: Callable[[str], object]) -> None:
         raise ConfigError(f'custom_data.size is {shown(size)}: expected the short side of images in pixels, a '
                           f'multiple of {UNIT}')
     steps = [step for split in SPLITS for where, dataset, _ in datasets_of(cfg, split)
-             for step in _steps(dataset.get('pipeline'), f'{where}.pipeline')]
+             for step in steps_in(dataset.get('pipeline'), f'{where}.pipeline')]
     before = next((min(step['scale']) for where, step in steps if where.startswith('test_')
                    and class_name(step.get('type')) == 'Resize' and _is_pair(step.get('scale'))), None)
     if before is None:
         raise ConfigError('custom_data.size: the test pipeline has no Resize with a scale, which it would set')
     ratio, done = size / before, set()  # several data sets may share a pipeline
-    for where, step in [*steps, *_steps(cfg.get('tta_pipeline'), 'tta_pipeline')]:
+    for where, step in [*steps, *steps_in(cfg.get('tta_pipeline'), 'tta_pipeline')]:
         keys = _SIZES.get(class_name(step.get('type')), ()) if id(step) not in done else ()
         done.add(id(step))
         for key in keys:
@@ -49,16 +49,16 @@ def use_size(cfg: Config, size: object, given: Callable[[str], object]) -> None:
         preprocessor['size'] = _scaled(preprocessor['size'], ratio)
 
 
-def _steps(value, where: str) -> Iterator[tuple[str, dict]]:
-    """(place, transform) of a pipeline, at any depth."""
+def steps_in(value, where: str) -> Iterator[tuple[str, dict]]:
+    """(place, dict) of everything in a pipeline or a data loader that has a type, at any depth."""
     if isinstance(value, dict):
-        if 'type' in value:
+        if isinstance(value.get('type'), str | type):
             yield where, value
         for key, item in value.items():
-            yield from _steps(item, f'{where}.{key}')
+            yield from steps_in(item, f'{where}.{key}')
     elif isinstance(value, list | tuple):
         for i, item in enumerate(value):
-            yield from _steps(item, f'{where}.{i}')
+            yield from steps_in(item, f'{where}.{i}')
 
 
 def _is_pair(value) -> bool:
