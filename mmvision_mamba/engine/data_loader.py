@@ -1,5 +1,6 @@
 """A data loader that resumes in the middle of an epoch and replaces workers that die."""
 import contextlib
+import inspect
 import logging
 import multiprocessing.connection
 import random
@@ -18,6 +19,7 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.logging import print_log
 from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torch.utils.data._utils import signal_handling
 
 from ..errors import ConfigError
 from ..printable import shown
@@ -113,13 +115,8 @@ class ResumableDataLoader(DataLoader):
         if self._iterator is None:
             self._inside = DataLoader(_SeededDataset(self.dataset), batch_sampler=self._numbered,
                                       generator=self.generator, **_settings(self))
-        # torch's SIGCHLD handler raises in the middle of whatever code runs when a worker dies, so the earlier handler
-        # is put back. Without torch's, the loader notices a death while it waits for a batch, within five seconds.
-        torch_sets_handler = self.num_workers > 0 and threading.current_thread() is threading.main_thread()
-        handler = signal.getsignal(signal.SIGCHLD)
         iterator = iter(self._inside)
-        if torch_sets_handler:
-            signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
+        _take_out_torch_handler()
         if self.persistent_workers:
             self._iterator = iterator
         return iterator
@@ -172,6 +169,20 @@ def _settings(loader: DataLoader) -> dict:
     names = ('num_workers', 'collate_fn', 'pin_memory', 'timeout', 'worker_init_fn', 'multiprocessing_context',
              'prefetch_factor', 'persistent_workers', 'pin_memory_device')
     return {name: getattr(loader, name) for name in names}
+
+
+def _take_out_torch_handler() -> None:
+    """Put back what answered SIGCHLD before torch's handler, which torch sets once, with a process's first workers.
+
+    It raises in the middle of whatever code runs when a worker dies. Without it a loader notices a death while it waits
+    for a batch, within five seconds.
+    """
+    handler = signal.getsignal(signal.SIGCHLD)
+    # torch 2.11 has no seam here: what it replaced is known to its handler alone.
+    ours = threading.current_thread() is threading.main_thread()
+    if ours and inspect.isfunction(handler) and handler.__module__ == signal_handling.__name__:
+        earlier = inspect.getclosurevars(handler).nonlocals.get('previous_handler')
+        signal.signal(signal.SIGCHLD, earlier or signal.SIG_DFL)
 
 
 def _worker_died(iterator: Iterator, error: Exception) -> bool:

@@ -131,6 +131,22 @@ def test_killed_workers_are_replaced(tmp_path, sampler):
     assert (tmp_path / 'mark').exists()
 
 
+def test_the_handler_of_an_earlier_loader_is_taken_out(tmp_path, monkeypatch):
+    heard = []
+
+    def own(signum, frame):
+        heard.append(signum)
+    before = signal.signal(signal.SIGCHLD, own)
+    try:
+        monkeypatch.setattr(torch.utils.data._utils.signal_handling, '_SIGCHLD_handler_set', False)
+        next(iter(DataLoader(NoisyPoints(), num_workers=1, collate_fn=list)))
+        assert signal.getsignal(signal.SIGCHLD) is not own, "torch's own is there first"
+        test_killed_workers_are_replaced(tmp_path, 'DefaultSampler')
+        assert heard and signal.getsignal(signal.SIGCHLD) is own
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 @pytest.mark.parametrize('error', [EOFError(), ConnectionResetError('reset by peer'), FileNotFoundError('socket')])
 def test_a_worker_that_dies_while_it_hands_over_is_replaced_too(tmp_path, monkeypatch, error):
     fine = batches(loader(2), 5)
