@@ -4,6 +4,7 @@ Writes logs, checkpoints and the config to WORK_DIR. In the place of a config a 
 chooses the model and the settings; they are printed as a command, and what you set yourself stays.
 """
 import argparse
+import contextlib
 import os
 
 from ..configs import is_config
@@ -47,8 +48,9 @@ def run(args: argparse.Namespace) -> None:
     from .steps.named_images import naming_images
     from .steps.prepare import build_runner, load_config
 
-    from_folder = _use_folder(args)
-    with reading_once():
+    with contextlib.ExitStack() as held:
+        from_folder = _use_folder(args, held)
+        held.enter_context(reading_once())
         cfg = load_config(args, 'train_dataloader')
         with removing_failed_start(cfg.work_dir, alone=True) as start:
             begin_from = _prepare(cfg, args)
@@ -62,15 +64,19 @@ def run(args: argparse.Namespace) -> None:
             print_once(lines)
 
 
-def _use_folder(args: argparse.Namespace) -> bool:
-    """Put what a folder stands for in the place of it, and print that; False where `args.config` is a config."""
+def _use_folder(args: argparse.Namespace, held: contextlib.ExitStack) -> bool:
+    """Put what a folder stands for in the place of it, and print that; False where `args.config` is a config.
+
+    A run's folder into which a validation split is written stays held on `held`.
+    """
     if not os.path.isdir(args.config) or is_config(args.config):
         if args.task is not None:
             raise ConfigError(f"--task is for folders of data, and '{shown(args.config)}' is none")
         return False
     from .steps.folder import plan, tell
     folder, task = args.config, args.task
-    planned = plan(folder, args.cfg_options, task, args.work_dir, args.resume is not None or was_restarted())
+    resume = args.resume is not None or was_restarted()
+    planned = plan(folder, args.cfg_options, task, args.work_dir, resume, held)
     args.config, args.cfg_options, args.work_dir, args.task = planned.config, planned.options, planned.work_dir, None
     if args.auto_batch is None:
         args.auto_batch = planned.most_per_batch

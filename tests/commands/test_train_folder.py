@@ -1,8 +1,12 @@
 """`train FOLDER`: what is found, the command it stands for, and a run of it."""
+import contextlib
 import json
 import math
+import multiprocessing
+import os
 import re
 import shlex
+import time
 
 import pytest
 
@@ -19,6 +23,7 @@ from mmvision_mamba.preflight import training_defaults
 from ..helpers import ROOT, formats
 from ..helpers.custom_folders import coco, image_mask
 
+FORK = multiprocessing.get_context('fork')
 SMALL = '''
 _base_ = '{root}/configs/upernet_mambavision_t_custom.py'
 model = dict(
@@ -209,3 +214,39 @@ def test_the_tasks_are_those_of_the_folder():
     parser = __import__('argparse').ArgumentParser()
     train.add_options(parser)
     assert next(action.choices for action in parser._actions if action.dest == 'task') == list(TASKS)
+
+
+def _plan_and_wait(root, rank, ready):
+    os.environ.update(WORLD_SIZE='2', RANK=str(rank))
+    with contextlib.ExitStack() as held:
+        planned = plan(root, held=held)
+        ready.send(planned.options)
+        time.sleep(60)
+
+
+def test_a_split_is_written_once_for_all_processes_and_not_over_another_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = coco(tmp_path / 'data', {'all.json': 'images'}, count=5, masks=None)
+    receiver, sender = FORK.Pipe(duplex=False)
+    processes = [FORK.Process(target=_plan_and_wait, args=(root, rank, sender)) for rank in (1, 0)]
+    try:
+        for process in processes:
+            process.start()
+        assert receiver.poll(50) and receiver.recv() == receiver.recv()
+        splits = [*(tmp_path / 'work_dirs/data/splits').iterdir()]
+        assert {path.name for path in splits} == {'train.json', 'val.json'}
+        written = {path: (path.read_bytes(), path.stat().st_ino) for path in splits}
+        monkeypatch.setattr(folder, '_WAIT', 0.2)
+        for size, rank in ((1, 0), (2, 0), (2, 1)):  # other runs, which start while the job goes on
+            monkeypatch.setenv('WORLD_SIZE', str(size))
+            monkeypatch.setenv('RANK', str(rank))
+            content = json.loads((root / 'all.json').read_text())
+            (root / 'all.json').write_text(json.dumps(dict(content, images=content['images'][::-1])))
+            with pytest.raises(ConfigError, match=f'a run is writing to this folder, process {processes[1].pid} '):
+                plan(root)
+            (root / 'all.json').write_text(json.dumps(content))
+        assert {path: (path.read_bytes(), path.stat().st_ino) for path in splits} == written
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()

@@ -4,7 +4,8 @@ import os
 import os.path as osp
 import re
 import shlex
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,15 +17,16 @@ from ...configs import config_of_run
 from ...datasets.split import FOLDER, fold_folder
 from ...datasets.tile_grid import DEFAULT_OVERLAP, Tiling
 from ...errors import ConfigError, DataError, UserError
-from ...files import read_text, replace
+from ...files import read_bytes, read_text, replace
 from ...preflight.folder_data import look_at
 from ...preflight.splitting import divide
 from ...preflight.training_defaults import CONFIGS, training_defaults
 from ...printable import is_name, shown
-from ...processes import print_once
+from ...processes import is_first_process, print_once
 from ...work_dirs import hold, make_work_dir
 
 _VAL = 0.2  # set aside where there is no validation split
+_WAIT = 20  # seconds in which the processes of a job that starts are through with its validation split
 
 
 class Plan(NamedTuple):
@@ -45,7 +47,8 @@ class Plan(NamedTuple):
 
 
 def plan(folder: str | os.PathLike, options: Mapping[str, Any] | None = None, task: str | None = None,
-         work_dir: str | os.PathLike | None = None, resume: bool = False) -> Plan:
+         work_dir: str | os.PathLike | None = None, resume: bool = False,
+         held: contextlib.ExitStack | None = None) -> Plan:
     """Look at a folder, and decide how to train on it. A validation split that it lacks goes into the run's folder.
 
     Args:
@@ -54,9 +57,11 @@ def plan(folder: str | os.PathLike, options: Mapping[str, Any] | None = None, ta
         task: 'detect', 'instances' or 'semantic'. Default: by what lies in the folder.
         work_dir: the run's folder. Default: work_dirs/FOLDER_NAME, with the fold behind it where one is chosen.
         resume: whether a run goes on, or none begins: with the validation split that is there. Default: False.
+        held: on which the run's folder stays held once the split is written, so that no other run writes one over it.
+            Default: it is let go.
 
     Raises:
-        ConfigError, DataError: the folder, its data or an option can't be used.
+        ConfigError, DataError: the folder, its data or an option can't be used, or another run holds the run's folder.
     """
     given = _flat(options or {})
     root = osp.abspath(osp.expanduser(os.fspath(folder)))
@@ -86,11 +91,8 @@ def plan(folder: str | os.PathLike, options: Mapping[str, Any] | None = None, ta
         if resume and all(map(osp.isfile, paths.values())):
             found = f'{data.images:,} images, {data.note}\nThe validation split in {osp.join(work_dir, FOLDER)} is kept'
         else:
-            make_work_dir(osp.join(work_dir, FOLDER))
-            # No other run's are written over. Of a job of several processes all write the same.
-            with hold(work_dir) if os.environ.get('WORLD_SIZE', '1') == '1' else contextlib.nullcontext():
-                for name, text in division.texts():
-                    replace(Path(paths[name]), lambda part, text=text: part.write_text(text, encoding='utf-8'))
+            with contextlib.ExitStack() as own:
+                _write_split(work_dir, ((paths[name], text) for name, text in division.texts()), held or own)
             found = (f'{data.images:,} images, {data.note}\nNo validation split: {val:,} images, chosen at random, are '
                      f'set aside to validate with ({osp.join(work_dir, FOLDER)}).\nWhere images belong together, such '
                      f'as those of one scene: mmvision-mamba split-dataset {shlex.quote(os.fspath(folder))} --groups '
@@ -103,6 +105,37 @@ def plan(folder: str | os.PathLike, options: Mapping[str, Any] | None = None, ta
     chosen.update({key: value for key, value in defaults.options.items()
                    if not any(key.startswith(f'{other}.') for other in given)})
     return Plan(CONFIGS[data.what], {**chosen, **given}, work_dir, defaults.most_per_batch, found)
+
+
+def _write_split(work_dir: str, texts: Iterator[tuple[str, str]], held: contextlib.ExitStack) -> None:
+    """Write the files of a split, (path, content), that are not there already; the job's first process holds the folder.
+
+    All processes of a job have the same contents at hand, and the machines of one may have disks of their own: whoever
+    comes first writes, and the others find it done.
+    """
+    make_work_dir(osp.join(work_dir, FOLDER))
+    is_job = os.environ.get('WORLD_SIZE', '1') != '1'
+    if is_first_process():
+        held.enter_context(hold(work_dir, wait=_WAIT if is_job else 1))
+    end = time.monotonic() + _WAIT
+    for path, text in texts:
+        while not _has(path, text):
+            try:
+                with hold(work_dir, wait=0):
+                    replace(Path(path), lambda part, text=text: part.write_text(text, encoding='utf-8'))
+            except ConfigError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
+
+
+def _has(path: str, text: str) -> bool:
+    """Whether a file has this content."""
+    content = text.encode()
+    try:
+        return read_bytes(path, len(content)) == content
+    except OSError:
+        return False
 
 
 def command_of(plan: Plan, arguments: Mapping[str, Any]) -> str:
