@@ -83,9 +83,15 @@ def test_yolo_lines(tmp_path):
     assert boxes == [[10, 5, 20, 10], [4, 2, 16, 16], [16, 8, 8, 4]]
     assert [len(annotation['segmentation'][0]) for annotation in content['annotations']] == [8, 6, 8]
     assert '1 boxes with a score' in content.notes[0] and '2 boxes among polygons' in content.notes[1]
-    content = yolo(tmp_path, ['0 0.5 0.5 0.5 0.5 0.1 0.2 2 0.3 0.4 1'],
-                   'train: train/images\nnames: [cat]\nkpt_shape: [2, 3]\n')
-    assert content['annotations'][0]['bbox'] == [10, 5, 20, 10] and 'segmentation' not in content['annotations'][0]
+
+
+@pytest.mark.parametrize(('number', 'of'), [(17, 3), (5, 3), (4, 3), (2, 2), (1, 3), (1, 2)])
+@pytest.mark.parametrize('score', ['', ' 0.9'])
+def test_yolo_keypoints_are_passed_over(number, of, score, tmp_path):
+    content = yolo(tmp_path, ['0 0.5 0.5 0.5 0.5' + ' 0.1 0.2 2'[:8 if of == 2 else None] * number + score] * 2,
+                   f'train: train/images\nnames: [cat]\nkpt_shape: [{number}, {of}]\n')
+    assert not content.problems
+    assert [(a['bbox'], 'segmentation' in a) for a in content['annotations']] == [([10, 5, 20, 10], False)] * 2
 
 
 def test_images_without_labels_and_turned_ones_are_there(tmp_path):

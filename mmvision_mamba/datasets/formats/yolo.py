@@ -104,9 +104,7 @@ def _add_objects(builder: Builder, path: str, label: str, size: tuple[int, int],
             continue
         place = f'line {number}'
         try:
-            category, values = _numbers(line)
-            if keypoints and len(values) == 4 + keypoints:
-                values = values[:4]
+            category, values = _numbers(line, keypoints)
             if len(values) == 5:
                 values, scores = values[:4], scores + 1
             _check_range(values)
@@ -123,8 +121,8 @@ def _add_objects(builder: Builder, path: str, label: str, size: tuple[int, int],
     return scores
 
 
-def _numbers(line: str) -> tuple[int, list[float]]:
-    """(class, coordinates) of a line; raises Unreadable."""
+def _numbers(line: str, keypoints: int) -> tuple[int, list[float]]:
+    """(class, coordinates and maybe a score) of a line, without so many numbers of keypoints; raises Unreadable."""
     first, *rest = line.split()
     if len(rest) > 2 * POINTS.value:
         raise Unreadable(f'it has {len(rest)} numbers, and {POINTS.value} points are allowed ({POINTS.way_out})')
@@ -134,6 +132,8 @@ def _numbers(line: str) -> tuple[int, list[float]]:
         raise Unreadable(f'expected numbers, got {shown(line, 60)!r}') from None
     if not 0 <= category < 2**31 or category % 1:
         raise Unreadable(f'the class is {shown(first, 40)}, where a whole number from 0 is expected')
+    if keypoints and len(values) in (4 + keypoints, 5 + keypoints):
+        values = values[:4] + values[4 + keypoints:]
     if len(values) not in (4, 5) and (len(values) < 6 or len(values) % 2):
         raise Unreadable(f'{len(values)} numbers behind the class: a box has 4, a polygon 6 or more, in pairs')
     return int(category), values
