@@ -67,7 +67,7 @@ def read_bands(content: bytes, numbers: Sequence[int]) -> tuple[np.ndarray, floa
         if tiff.problem:
             raise DataError(tiff.problem)
         return tiff.read(0, 0, tiff.width, tiff.height), tiff.nodata, Kind(tiff.bands, tiff.dtype)
-    image = decoded(content, 'unchanged')
+    image = decoded(content, 'color' if known.name == 'GIF' else 'unchanged')  # a palette, even of grey or of 1 bit
     image = image[..., None] if image.ndim == 2 else image
     if known.name == 'PNG' and content[25] == 4:  # grey and alpha, of which OpenCV has the grey thrice
         image = image[..., [0, 3]]

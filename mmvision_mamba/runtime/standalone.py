@@ -649,9 +649,11 @@ def _bands(image, bands: dict) -> np.ndarray:
     else:
         picture = image if isinstance(image, Image.Image) else _picture(image)
         _check_values(picture, len(bands['numbers']))
-        if any('16' in str(tile[3]) for tile in getattr(picture, 'tile', None) or ()) and len(picture.getbands()) > 1:
+        if _has_16_bits(picture) and len(picture.getbands()) > 1:
             raise ValueError('its colours have 16 bits, of which Pillow reads 8: save it as a TIFF or a .npy file')
-        if picture.mode == '1':
+        if picture.format == 'GIF':  # a palette, even of grey or of 1 bit; one of its colours may be transparent
+            picture = picture.convert('RGB')
+        elif picture.mode == '1':
             picture = picture.convert('L')
         elif picture.mode == 'P' or (picture.mode == 'RGB' and 'transparency' in picture.info):
             picture = picture.convert('RGBA' if 'transparency' in picture.info else 'RGB')
@@ -664,6 +666,15 @@ def _bands(image, bands: dict) -> np.ndarray:
         expected = f'{bands.get("file_bands") or max(bands["numbers"])} of {bands.get("dtype") or "/".join(BAND_TYPES)}'
         raise ValueError(f'it has {count} bands of {dtype}, and the model is for images of {expected}')
     return _without_gaps(values[..., [number - 1 for number in bands['numbers']]], nodata, bands['fill'])
+
+
+def _has_16_bits(picture: Image.Image) -> bool:
+    """Whether the values of an image that is not decoded yet have 16 bits in its file."""
+    for tile in getattr(picture, 'tile', None) or ():
+        form = tile[3][0] if isinstance(tile[3], tuple) else tile[3]  # behind it positions, sizes and the like
+        if '16' in str(form):
+            return True
+    return False
 
 
 def _without_gaps(values: np.ndarray, nodata: float | None, fill: Sequence[float]) -> np.ndarray:

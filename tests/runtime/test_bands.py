@@ -83,11 +83,30 @@ def test_a_png_has_the_bands_that_training_took(mode, transparency, count, tmp_p
         picture = Image.merge('LA', [picture, Image.fromarray(colours[..., 0])])
     more = {} if transparency is None else dict(transparency=transparency)
     picture.save(tmp_path / 'a.png', **more)
+    has_bands(tmp_path / 'a.png', count)
+
+
+def has_bands(path, count):
     for number in range(1, count + 1):
         cfg = a_config([number], file_bands=count, dtype='uint8')
-        found, expected = (np.asarray(runtime.read_image(tmp_path / 'a.png', 1, a_model(tmp_path, cfg).bands)),
-                           Compose(cfg.test_pipeline[:1])(dict(img_path=str(tmp_path / 'a.png')))['img'])
+        found, expected = (np.asarray(runtime.read_image(path, 1, a_model(path.parent, cfg).bands)),
+                           Compose(cfg.test_pipeline[:1])(dict(img_path=str(path)))['img'])
         assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize('mode', ['1', 'L', 'P', 'RGB'])
+@pytest.mark.parametrize('more', [{}, dict(transparency=1)], ids=str)
+def test_a_gif_has_three_bands_whatever_its_palette_holds(mode, more, tmp_path):
+    Image.fromarray(RNG.integers(0, 256, (60, 80, 3), dtype=np.uint8)).convert(mode).save(
+        tmp_path / 'a.gif', **({} if mode == 'RGB' else more))
+    has_bands(tmp_path / 'a.gif', 3)
+
+
+@pytest.mark.parametrize(('mode', 'count'), [('L', 1), ('RGB', 3), ('RGBA', 4)])
+def test_a_jpeg_2000_file_has_the_bands_that_training_took(mode, count, tmp_path):
+    for size in range(60, 70):  # the length of the file once stood for the bits of its values
+        Image.fromarray(RNG.integers(0, 256, (size, 80, 4), dtype=np.uint8)).convert(mode).save(tmp_path / 'a.jp2')
+        has_bands(tmp_path / 'a.jp2', count)
 
 
 def test_a_file_of_another_kind_is_named(tmp_path):

@@ -108,7 +108,7 @@ def plan(folder: str | os.PathLike, options: Mapping[str, Any] | None = None, ta
 
 
 def _write_split(work_dir: str, texts: Iterator[tuple[str, str]], held: contextlib.ExitStack) -> None:
-    """Write the files of a split, (path, content), that are not there already; the job's first process holds the folder.
+    """Write those files of a split, (path, content), that are not there yet; the job's first process holds the folder.
 
     All processes of a job have the same contents at hand, and the machines of one may have disks of their own: whoever
     comes first writes, and the others find it done.
