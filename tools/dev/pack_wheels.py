@@ -101,7 +101,9 @@ def pack(args: argparse.Namespace) -> list[Path]:
         for name, version in SOURCES.items():
             pip('download', '--no-deps', '--no-build-isolation', '--no-binary', name, '--dest', folder / 'files',
                 f'{name}=={version}')
-        for old in [*args.out.glob('*.whl'), *args.out.glob('*.tar.gz')]:
+        # What `tools/dev/gpu_check --compile-ahead` left there stays: it says itself what it is for.
+        for old in [*args.out.glob('*.whl'), *(old for name in SOURCES for old in args.out.glob(
+                f'{name.replace("-", "_")}-*.tar.gz'))]:
             old.unlink()
         return [Path(shutil.move(path, args.out / path.name)) for path in sorted((folder / 'files').iterdir())]
     finally:

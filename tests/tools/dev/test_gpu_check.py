@@ -1,9 +1,11 @@
 """tools/dev/gpu_check, walked on a CPU: every part at small sizes, and what runs, times and ends the parts."""
+import io
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from pathlib import Path
@@ -20,7 +22,7 @@ from ...helpers import ROOT
 TOOL = ROOT / 'tools' / 'dev' / 'gpu_check'
 sys.path.insert(0, str(TOOL.parent))
 pytest.importorskip('triton', minversion='3.3')
-from gpu_check import command, lanes, models, page, publish, scan_build, worker  # noqa: E402
+from gpu_check import command, compile_ahead, lanes, models, page, publish, scan_build, worker  # noqa: E402
 from gpu_check.stages import BENCHMARKS, PARTS, STAGES, Part, Place  # noqa: E402
 
 # They walk the same lines as others, in other settings, or take long on a CPU.
@@ -240,6 +242,35 @@ def test_results_without_the_versions_go_there_too(tmp_path):
     assert {path.stem for path in files} == {'peers', 'kernels', 'targets'}
 
 
+def make_archive(path, made_for):
+    """An archive of kernels with one of them."""
+    with tarfile.open(path, 'w:gz') as archive:
+        for name, content in {compile_ahead.MADE_FOR: made_for,
+                              'KEY/__grp__kernel.json': dict(child_paths={'kernel.cubin': '/elsewhere/kernel.cubin'}),
+                              'KEY/kernel.cubin': {}}.items():
+            data = json.dumps(content).encode()
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def test_carried_kernels_name_their_files_where_they_lie_now(tmp_path):
+    archive = make_archive(tmp_path / 'kernels.tar.gz', compile_ahead.made_for(90))
+    assert compile_ahead.unpack(archive, tmp_path / 'cache', 90) == 1
+    group = json.loads((tmp_path / 'cache/KEY/__grp__kernel.json').read_text())
+    assert Path(group['child_paths']['kernel.cubin']) == tmp_path / 'cache/KEY/kernel.cubin'
+
+
+@pytest.mark.parametrize('other', [dict(triton='3.0.0 abc'), dict(kernels='abc'), dict(capability='80')])
+def test_kernels_that_triton_would_not_find_are_refused_by_what_differs(other, tmp_path):
+    archive = make_archive(tmp_path / 'kernels.tar.gz', compile_ahead.made_for(90) | other)
+    (name, value), = other.items()
+    with pytest.raises(compile_ahead.OtherKernelsError, match=f'^{name} {value}, here [^;]*$'):
+        compile_ahead.unpack(archive, tmp_path / 'cache', 90)
+    assert not (tmp_path / 'cache').exists()
+
+
 @pytest.mark.slow
 def test_kernels_compiled_ahead_are_found_again(tmp_path):
     """In another folder, by another process: nothing is compiled twice."""
@@ -250,10 +281,12 @@ from gpu_check import compile_ahead as ahead
 if __name__ == '__main__':
     folder, cache = map(Path, sys.argv[1:])
     if not cache.exists():
-        ahead.unpack(ahead.compile_ahead(folder, 90, 'convolution float32'.__eq__), cache)
+        ahead.compile_ahead(folder, 90, 'convolution float32'.__eq__)
+        ahead.unpack(ahead.compile_ahead(folder, 90, 'convolution bfloat16'.__eq__), cache, 90)  # keeps the others
     else:
         os.environ['TRITON_CACHE_DIR'] = str(cache)
-        ahead._do('convolution', ('float32',), 90)
+        for dtype in ('float32', 'bfloat16'):
+            ahead._do('convolution', (dtype,), 90)
     print(sorted(path.name for path in cache.iterdir()))
 """
     script = tmp_path / 'script.py'
@@ -264,7 +297,7 @@ if __name__ == '__main__':
                            capture_output=True, text=True) for _ in range(2)]
     assert said[1].returncode == 0, said[0].stderr + said[1].stderr
     assert said[0].stdout.splitlines()[-1] == said[1].stdout.splitlines()[-1] and len(list(
-        (tmp_path / 'cache').iterdir())) >= 6
+        (tmp_path / 'cache').iterdir())) >= 12
 
 
 def test_the_readme_gets_its_speed(tmp_path, monkeypatch):
@@ -362,27 +395,56 @@ def test_a_demo_that_did_not_end_tells_how_far_it_came(tmp_path):
         ['segmentor, iteration 30', 'loss 0.500', '0.040 s an iteration'], ['mIoU', '0.812', 'aim: 0.85']]
 
 
-def test_the_scan_to_compare_with_appears_when_it_is_whole(tmp_path, monkeypatch):
-    import tarfile
-
+@pytest.fixture
+def scan_sources(tmp_path, monkeypatch):
+    """Small sources of mamba-ssm's scan; `compiled` names the files of each compilation."""
     import torch.utils.cpp_extension
     source = tmp_path / 'mamba_ssm-1'
     for name, text in {'mamba_ssm/__init__.py': 'raise ImportError', 'mamba_ssm/ops/__init__.py': '',
-                       'mamba_ssm/ops/selective_scan_interface.py': '',
+                       'mamba_ssm/ops/selective_scan_interface.py': 'from mamba_ssm.stand_in import selective_scan_fn',
                        'csrc/selective_scan/a.cu': '', 'csrc/selective_scan/a.cpp': '',
                        'csrc/selective_scan/a.h': ''}.items():
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text(text)
-    with tarfile.open(tmp_path / 'mamba_ssm-1.tar.gz', 'w:gz') as archive:
+    path = tmp_path / 'wheels' / 'mamba_ssm-1.tar.gz'
+    path.parent.mkdir()
+    with tarfile.open(path, 'w:gz') as archive:
         archive.add(source, 'mamba_ssm-1')
-    calls = []
+    compiled = []
 
     def load(name, sources, build_directory, **options):
-        calls.append([Path(path).name for path in sources])
-        assert not any((tmp_path / 'built').iterdir())
+        compiled.append([Path(path).name for path in sources])
+        assert not (tmp_path / 'built').exists() or not any((tmp_path / 'built').iterdir())
         Path(build_directory, f'{name}.so').write_text('')
+        Path(build_directory, 'mamba_ssm', 'stand_in.py').write_text('selective_scan_fn = None')
     monkeypatch.setattr(torch.utils.cpp_extension, 'load', load)
-    monkeypatch.setattr(scan_build, 'compilers', dict)
-    scan_build.main(str(tmp_path / 'mamba_ssm-1.tar.gz'), str(tmp_path / 'built'))
-    assert calls == [['a.cpp', 'a.cu']]
+    monkeypatch.setattr(torch.cuda, 'get_device_capability', lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '')
+    monkeypatch.setattr(scan_build, 'compilers', lambda capability: dict(ASKED_FOR=capability))
+    monkeypatch.setattr(scan_build, 'WHEELS_SECONDS', 0)
+    return path, compiled
+
+
+def test_the_scan_to_compare_with_appears_when_it_is_whole(scan_sources, tmp_path):
+    sources, compiled = scan_sources
+    scan_build.main(str(sources), str(tmp_path / 'built'))
+    assert compiled == [['a.cpp', 'a.cu']]
+    assert {path.name for path in (tmp_path / 'built').iterdir()} == {'mamba_ssm', 'selective_scan_cuda.so'}
+
+
+@pytest.mark.parametrize('broken', [False, True])
+def test_a_scan_that_was_compiled_ahead_is_compiled_again_only_if_it_does_not_run(scan_sources, tmp_path, broken):
+    sources, compiled = scan_sources
+    archive = scan_build.ahead(sources, tmp_path / 'work', 90)
+    assert compiled == [['a.cpp', 'a.cu']] and os.environ['ASKED_FOR'] == '9.0'
+    with tarfile.open(archive) as file:
+        file.extractall(tmp_path / 'again', filter='data')
+    if broken:
+        (tmp_path / 'again' / 'mamba_ssm' / 'stand_in.py').write_text('raise ImportError')
+    with tarfile.open(archive, 'w:xz') as file:
+        for path in (tmp_path / 'again').iterdir():
+            file.add(path, path.name)
+    scan_build.main(str(sources), str(tmp_path / 'built'))
+    assert len(compiled) == 1 + broken
     assert {path.name for path in (tmp_path / 'built').iterdir()} == {'mamba_ssm', 'selective_scan_cuda.so'}

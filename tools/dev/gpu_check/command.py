@@ -17,7 +17,6 @@ OUT gets a .json file a stage, written as its parts end, page.md with all tables
 import argparse
 import os
 import sys
-import tarfile
 import tempfile
 import time
 from dataclasses import replace as changed
@@ -27,12 +26,13 @@ from mmvision_mamba.benchmark.report import git_commit
 from mmvision_mamba.errors import UserError
 from mmvision_mamba.text import as_text
 
-from . import BEGUN, ROOT, worker
+from . import BEGUN, ROOT, scan_build, worker
 from .compile_ahead import ARCHIVE, compile_ahead, unpack
 from .lanes import Lane, Process, read_result, run_lanes
 from .page import draw, parts_of, stage_files, target_columns
 from .stages import PARTS, SO_FAR, STAGES, Part, Stage
 
+SOURCES = 'mamba_ssm-*.tar.gz'
 MARGIN = 10  # seconds of a call that are kept for its end
 AGAIN_SECONDS = 110  # of the parts that are measured again
 DRY_RUN_SECONDS = 30  # a part's seconds count so many times in a dry run: the CPU is shared
@@ -119,19 +119,29 @@ class Check:
         return all(part['passed'] for part in parts.values())
 
     def _prepare(self, stages: list[str]) -> None:
-        """Start what runs beside the stages: the wheels' installation, the build of mamba-ssm's scan, data."""
-        if self.args.wheels and (self.args.wheels / ARCHIVE).exists():
-            try:
-                print(f'{unpack(self.args.wheels / ARCHIVE, self.work / "triton")} kernels are compiled', flush=True)
-            except (OSError, ValueError, KeyError, tarfile.TarError) as error:  # then they are compiled here
-                print(f'{ARCHIVE}: {error}', flush=True)
-        wheels = sorted(self.args.wheels.resolve().glob('*.whl')) if self.args.wheels else []
-        sources = sorted(self.args.wheels.resolve().glob('mamba_ssm-*.tar.gz')) if self.args.wheels else []
+        """Start what runs beside the stages: the wheels' installation, mamba-ssm's scan, kernels, data."""
+        wheels, sources, kernels = (sorted(self.args.wheels.resolve().glob(pattern)) if self.args.wheels else []
+                                    for pattern in ('*.whl', SOURCES, ARCHIVE))
         if wheels and not self.installed.exists():
             self._begin('wheels', '-m', 'pip', '--disable-pip-version-check', 'install', '-q', '--no-index',
                         '--no-deps', '--no-compile', '--no-cache-dir', '--upgrade', '--target', self.site, *wheels)
         if sources and not self.dry_run and not (self.built / 'mamba_ssm').exists():
             self._begin('mamba_ssm', '-m', 'gpu_check.scan_build', sources[-1], self.built)
+        if kernels:
+            self._take_kernels(kernels[0])
+
+    def _take_kernels(self, archive: Path) -> None:
+        """Give the kernels that are compiled to Triton; where they are of another Triton, compile them beside."""
+        cache, capability = self.work / 'triton', self.args.capability
+        if not self.dry_run:
+            import torch
+            capability = int('{}{}'.format(*torch.cuda.get_device_capability()))
+        try:
+            print(f'{unpack(archive, cache, capability)} kernels are compiled', flush=True)
+        except Exception as error:  # whatever it is, the check goes on
+            print(f'{archive.name}: {type(error).__name__}: {error}', flush=True)
+            if not self.dry_run:
+                self._begin('kernels', '-m', 'gpu_check.compile_ahead', cache, capability)
 
     def _begin(self, name: str, *command) -> None:
         self.beside[name] = Process([sys.executable, *command], self.logs / f'{name}.log', self.environment, ROOT)
@@ -224,6 +234,17 @@ class Check:
                                                                             else '') + f'\nresults: {self.out}')
 
 
+def compile_all(args: argparse.Namespace) -> None:
+    """Compile what --compile-ahead asks for; what was compiled before an interruption is not compiled again."""
+    print(compile_ahead(args.compile_ahead, args.capability), flush=True)
+    sources = sorted(args.compile_ahead.glob(SOURCES))
+    if not sources or scan_build.nvcc_home() is None:
+        print("mamba-ssm's scan is left for that machine: " + (
+            'no nvcc here' if sources else 'tools/dev/pack_wheels.py packs its sources'))
+        return
+    print(scan_build.ahead(sources[-1].resolve(), args.work_dir.resolve() / 'scan', args.capability))
+
+
 def main(argv=None) -> int:
     args = parse_args(argv)
     try:
@@ -233,7 +254,7 @@ def main(argv=None) -> int:
             draw_pages(parts_of(stage_files(*args.publish)))
             return 0
         if args.compile_ahead:
-            print(compile_ahead(args.compile_ahead, args.capability))
+            compile_all(args)
             return 0
     except UserError as error:
         print(f'error: {error}', file=sys.stderr)

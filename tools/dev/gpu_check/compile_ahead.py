@@ -3,13 +3,18 @@
 A kernel takes up to ten seconds of a core, all parts have hundreds of them. Triton finds a kernel again by its source,
 its constants, the GPU's capability and Triton's own files: it must be of the version, and for the Python, of the other
 machine. What it does not find there it compiles.
+
+    python -m gpu_check.compile_ahead CACHE CAPABILITY     over there, where an archive's kernels are of another Triton
 """
 import concurrent.futures
 import contextlib
+import functools
+import hashlib
 import importlib
 import json
 import multiprocessing
 import os
+import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,7 +23,10 @@ from unittest.mock import patch
 
 from mmvision_mamba.files import replace
 
+from . import ROOT
+
 ARCHIVE = 'kernels.tar.gz'
+MADE_FOR = 'made_for.json'
 # Of the backbone: size, windows ('': the arch's), padding, precision, in the order of their worth.
 BACKBONES = [(224, 224, '14,7', 'zeros', 'bf16'), (800, 1344, '112,56', 'fit', 'bf16'),
              (800, 1344, '112,56', 'zeros', 'bf16'), (512, 512, '64,32', 'fit', 'bf16'),
@@ -38,10 +46,15 @@ def backbone(height: int, width: int, windows: str, padding: str, amp: str) -> N
     import torch
 
     from mmvision_mamba import MambaVision
+    from mmvision_mamba.backbones.mixers import MambaVisionMixer
     from mmvision_mamba.benchmark.variants import mean_of, precision
-    model = MambaVision('tiny', window_padding=padding, window_size=tuple(map(int, windows.split(','))))
+    # A mixer a stage: the others have the same kernels. All else in float32: CPUs are slow in halves.
+    model = MambaVision('tiny', depths=(1, 1, 2, 2), window_padding=padding,
+                        window_size=tuple(map(int, windows.split(','))))
+    for mixer in (module for module in model.modules() if isinstance(module, MambaVisionMixer)):
+        mixer.forward = precision(torch.device('cpu'), amp)(mixer.forward)
     for training in (True, False):
-        with torch.set_grad_enabled(training), precision(torch.device('cpu'), amp):
+        with torch.set_grad_enabled(training):
             out = model.train(training)(torch.zeros(1, 3, height, width))
         if training:
             mean_of(out).backward()
@@ -164,41 +177,84 @@ def _name(name: str, arguments: tuple) -> str:
 
 
 def compile_ahead(folder: Path, capability: int, only: Callable[[str], bool] = lambda name: True) -> Path:
-    """Compile all kernels into FOLDER/kernels.tar.gz. Returns that file.
+    """Compile all kernels into FOLDER/kernels.tar.gz, those left out that it has. Returns that file.
 
     Args:
         folder: that of the wheels.
         capability: of the GPU, times ten.
         only: of the works, by their names.
     """
+    archive = folder / ARCHIVE
     with tempfile.TemporaryDirectory() as cache:
-        os.environ |= dict(TRITON_CACHE_DIR=cache, TRITON_STORE_BINARY_ONLY='1', OMP_NUM_THREADS='1')
-        os.environ.pop('TRITON_INTERPRET', None)
-        with concurrent.futures.ProcessPoolExecutor(
-                os.cpu_count(), multiprocessing.get_context('spawn'), max_tasks_per_child=1) as pool:
-            waiting = [pool.submit(_do, *work, capability) for work in works() if only(_name(*work))]
-            for done in concurrent.futures.as_completed(waiting):
-                error = done.exception()
-                print(f'{type(error).__name__}: {error}' if error else done.result(), flush=True)
-                _pack(Path(cache), folder)  # each time: this takes many minutes, and can be ended before
-    return folder / ARCHIVE
+        with contextlib.suppress(FileNotFoundError, OtherKernelsError, tarfile.TarError):
+            print(f'{unpack(archive, Path(cache), capability)} kernels are compiled already', flush=True)
+        # Packed each time: this takes many minutes, and can be ended before.
+        compile_into(Path(cache), capability, only, lambda: _pack(Path(cache), archive, capability))
+    return archive
 
 
-def _pack(cache: Path, folder: Path) -> None:
+def compile_into(cache: Path, capability: int, only: Callable[[str], bool] = lambda name: True,
+                 note: Callable[[], None] = lambda: None) -> None:
+    """Compile the works that `only` names into a folder of Triton's, several at a time; `note` is called after each."""
+    os.environ |= dict(TRITON_CACHE_DIR=str(cache), TRITON_STORE_BINARY_ONLY='1', OMP_NUM_THREADS='1')
+    os.environ.pop('TRITON_INTERPRET', None)
+    with concurrent.futures.ProcessPoolExecutor(
+            os.cpu_count(), multiprocessing.get_context('spawn'), max_tasks_per_child=1) as pool:
+        waiting = [pool.submit(_do, *work, capability) for work in works() if only(_name(*work))]
+        for done in concurrent.futures.as_completed(waiting):
+            error = done.exception()
+            print(f'{type(error).__name__}: {error}' if error else done.result(), flush=True)
+            note()
+
+
+class OtherKernelsError(ValueError):
+    """An archive's kernels are of another version of Triton or of this code, or for another GPU."""
+
+
+@functools.cache
+def made_for(capability: int) -> dict[str, str]:
+    """What kernels must have been compiled for, to be found: Triton's files, with Python's version in them; the
+    kernels' sources; the GPU."""
+    import triton
+    for module in ('triton.runtime.cache', 'triton.compiler.compiler'):  # the second before Triton 3.6
+        if key := getattr(importlib.import_module(module), 'triton_key', None):
+            break
+    sources = b''.join((ROOT / 'mmvision_mamba' / 'ops' / f'triton_{name}.py').read_bytes()
+                       for name in ('kernels', 'conv'))
+    return dict(triton=f'{triton.__version__} {hashlib.sha256(key().encode()).hexdigest()[:16]}',
+                kernels=hashlib.sha256(sources).hexdigest()[:16], capability=str(capability))
+
+
+def _pack(cache: Path, archive: Path, capability: int) -> None:
     """Archive the kernels that are whole."""
     def write(temporary: Path) -> None:
-        with tarfile.open(temporary, 'w:gz') as archive:
+        with tarfile.open(temporary, 'w:gz') as file:
+            file.add(cache / MADE_FOR, MADE_FOR)
             for group in sorted(cache.glob('*/__grp__*')):
-                archive.add(group.parent, group.parent.name)
-    replace(folder / ARCHIVE, write)
+                file.add(group.parent, group.parent.name)
+    (cache / MADE_FOR).write_text(json.dumps(made_for(capability)))
+    replace(archive, write)
 
 
-def unpack(archive: Path, cache: Path) -> int:
-    """Make `cache` Triton's, with the archive's kernels. Returns their number."""
+def unpack(archive: Path, cache: Path, capability: int) -> int:
+    """Make `cache` Triton's, with the archive's kernels. Returns their number.
+
+    Raises:
+        OtherKernelsError: Triton would find none of them.
+    """
     with tarfile.open(archive) as file:
+        theirs = json.load(file.extractfile(MADE_FOR)) if MADE_FOR in file.getnames() else {}
+        ours = made_for(capability)
+        if theirs != ours:
+            raise OtherKernelsError('; '.join(f'{name} {theirs.get(name, "?")}, here {value}'
+                                              for name, value in ours.items() if theirs.get(name) != value))
         file.extractall(cache, filter='data')
     groups = list(cache.glob('*/__grp__*'))
     for group in groups:  # which name files by their whole paths
         names = json.loads(group.read_text())['child_paths']
         group.write_text(json.dumps(dict(child_paths={name: str(group.parent / name) for name in names})))
     return len(groups)
+
+
+if __name__ == '__main__':
+    compile_into(Path(sys.argv[1]), int(sys.argv[2]))

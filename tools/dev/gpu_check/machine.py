@@ -51,10 +51,12 @@ def tests(place: Place) -> dict:
     report, tests = place.folder / 'tests.xml', TESTS[:1] if place.small else TESTS
     options = ['--collect-only'] if place.small else ['-n', str(PROCESSES), '--timeout=100']
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get('PYTHONPATH'), str(ROOT / 'tools' / 'dev'))))
-    done = subprocess.run([sys.executable, '-m', 'pytest', '-m', 'gpu', '-p', 'gpu_check.after_faults',
-                           '-p', 'no:cacheprovider', f'--junitxml={report}', *options, *tests], cwd=ROOT,
-                          env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': path}, capture_output=True,
-                          text=True)
+    # That machine may have plugins which do not go with the pytest that the wheels bring.
+    plugins = ('xdist', 'timeout', 'gpu_check.after_faults', 'no:cacheprovider')
+    done = subprocess.run([sys.executable, '-m', 'pytest', '-m', 'gpu', *(f'-p{name}' for name in plugins),
+                           f'--junitxml={report}', *options, *tests], cwd=ROOT,
+                          env={**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': path,
+                               'PYTEST_DISABLE_PLUGIN_AUTOLOAD': '1'}, capture_output=True, text=True)
     print(done.stdout[-20000:], done.stderr[-5000:], sep='\n', flush=True)
     if place.small:
         found = re.search(r'(\d+)(?:/\d+)? tests? collected', done.stdout)
