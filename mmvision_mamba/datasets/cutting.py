@@ -111,24 +111,58 @@ def cut_mask(mask: list | dict, window: Window) -> list | dict:
     if isinstance(mask, dict):
         return cropped(mask, window)
     x, y, width, height = window
-    clipped = (_clipped(np.asarray(polygon, float).reshape(-1, 2) - (x, y), width, height) for polygon in mask
-               if len(polygon) >= _FEWEST and len(polygon) % 2 == 0)
-    return [polygon.ravel().tolist() for polygon in clipped if 2 * len(polygon) >= _FEWEST]
-
-
-def _clipped(points: np.ndarray, width: float, height: float) -> np.ndarray:
-    """The part of a polygon ``(n, 2)`` from (0, 0) to (width, height): Sutherland and Hodgman's, edge after edge."""
+    found = [np.asarray(polygon, float).reshape(-1, 2) - (x, y) for polygon in mask
+             if len(polygon) >= _FEWEST and len(polygon) % 2 == 0]
     for axis, bound, inwards in ((0, 0., 1), (1, 0., 1), (0, width, -1), (1, height, -1)):
-        inside = (points[:, axis] - bound) * inwards
-        if (inside >= 0).all():
-            continue
-        following, further = np.roll(points, -1, 0), np.roll(inside, -1)
-        crosses = (inside >= 0) != (further >= 0)
-        with np.errstate(divide='ignore', invalid='ignore'):
-            crossings = points + (following - points) * (inside / (inside - further))[:, None]
-        crossings[:, axis] = bound
-        points = np.stack([points, crossings], 1)[np.stack([inside >= 0, crosses], 1)]
-    return points
+        found = [part for polygon in found for part in _clipped(polygon, axis, bound, inwards)]
+    return [polygon.ravel().tolist() for polygon in found]
+
+
+def _clipped(points: np.ndarray, axis: int, bound: float, inwards: int) -> list[np.ndarray]:
+    """The parts of a polygon ``(n, 2)`` on one side of a line, each a polygon with an area.
+
+    Where the polygon passes the line several times, parts are apart: joined along the line, as Sutherland and Hodgman
+    leave them, they would reach to where nothing is.
+    """
+    inside = (points[:, axis] - bound) * inwards
+    if (inside >= 0).all():
+        return [points]
+    kept = inside > 0  # what merely touches the line has no area behind it
+    enters = ~kept & np.roll(kept, -1)
+    if not enters.any():
+        return []
+    points, inside, kept, enters = (np.roll(values, -enters.argmax(), 0) for values in (points, inside, kept, enters))
+    following, further = np.roll(points, -1, 0), np.roll(inside, -1)
+    crosses = kept != (further > 0)
+    with np.errstate(divide='ignore', invalid='ignore'):
+        crossings = points + (following - points) * (inside / (inside - further))[:, None]
+    crossings[:, axis] = bound
+    ways = np.stack([points, crossings], 1)[np.stack([kept, crosses], 1)]
+    starts = np.cumsum(kept.astype(int) + crosses)[enters] - 1
+    return _joined(np.split(ways, starts[1:]), 1 - axis)
+
+
+def _joined(ways: list[np.ndarray], axis: int) -> list[np.ndarray]:
+    """Polygons of directed ways that begin and end on a line along an axis, closed between neighbours on the line."""
+    if len(ways) == 1:
+        return ways
+    ends = [way[at, axis] for way in ways for at in (0, -1)]
+    follows, unpaired = {}, []
+    for end in np.argsort(ends, kind='stable').tolist():  # an even one begins a way, an odd one ends it
+        if unpaired and (unpaired[-1] ^ end) & 1:
+            begins, leaves = sorted((unpaired.pop(), end), key=lambda one: one & 1)
+            follows[leaves // 2] = begins // 2
+        else:
+            unpaired.append(end)
+    found = []
+    while follows:
+        start, way = follows.popitem()
+        part = [ways[start]]
+        while way != start:
+            part.append(ways[way])
+            way = follows.pop(way)
+        found.append(np.concatenate(part))
+    return found
 
 
 def cropped(rle: dict, window: Window) -> dict | list:

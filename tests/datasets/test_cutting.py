@@ -101,6 +101,36 @@ def test_the_box_of_a_cut_object_is_that_of_the_mask_that_is_left(mask, tight):
     assert part['bbox'][3] - part['bbox'][1] == pytest.approx(tight, abs=1)
 
 
+@settings(deadline=None, max_examples=150)
+@given(radii=st.lists(st.integers(8, 60), min_size=3, max_size=40), x=st.integers(0, 100), y=st.integers(0, 100),
+       tile=st.sampled_from([16, 32, 50]))
+def test_the_box_of_a_cut_outline_reaches_to_where_something_is_seen(radii, x, y, tile):
+    """Stars with arms of any length, which enter windows in several places."""
+    angles = np.arange(len(radii)) * 2 * np.pi / len(radii)
+    star = np.stack([60 + radii * np.cos(angles), 60 + radii * np.sin(angles)], 1).round()
+    polygon = star.ravel().tolist()
+    pixels = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([polygon], 160, 160)))[y:y + tile, x:x + tile]
+    found, = cut_objects([box(*star.min(0), *star.max(0), mask=[polygon])], [(x, y, tile, tile)], 0.)
+    seen = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(found[0]['mask'], tile, tile))) if found else 0
+    assert np.abs(np.subtract(seen, pixels, dtype=int)).sum() <= 2 * len(radii)  # those that an edge goes through
+    fine = coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects([(star.ravel() * 8).tolist()], 1280, 1280)))
+    rows, columns = np.nonzero(fine[y * 8:(y + tile) * 8, x * 8:(x + tile) * 8])
+    if found:  # within a pixel and a half, the tip of an arm that is thinner than an eighth of a pixel
+        extent = np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]) / 8
+        assert np.abs(found[0]['bbox'] - extent).max() <= 1.5
+
+
+def test_outlines_that_pass_a_window_beside_it_or_along_its_border_do_not_reach_into_it():
+    passing = [-20, -20, 60, -20, 60, -5, -10, -5, -10, 20, 9, 20, 9, 25, -20, 25]  # on its left and above it: one foot
+    along = [-20, -20, 0, -20, 0, 20, 9, 20, 9, 25, -20, 25]
+    for polygon in (passing, along):
+        assert [sorted(set(part[0::2]) | set(part[1::2])) for part in cut_mask([polygon], (0, 0, 32, 32))] == [
+            [0, 9, 20, 25]]
+    comb = [-5, 2, 9, 2, 9, 4, -5, 4, -5, 12, 7, 12, 7, 14, -9, 14, -9, 2]
+    assert sorted((min(part[1::2]), max(part[0::2])) for part in cut_mask([comb], (0, 0, 32, 32))) == [(2, 9), (12, 7)]
+    assert cut_mask([[-20, 0, 0, 0, 0, 32, -20, 32]], (0, 0, 32, 32)) == []
+
+
 def test_what_is_hardly_seen_is_ignored():
     windows = [(0, 0, 32, 32), (32, 0, 32, 32)]
     ten_to_thirty = box(29, 0, 69, 10)  # 3 of 40 columns in the first
