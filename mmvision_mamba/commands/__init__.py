@@ -23,9 +23,9 @@ from .errors import closed_output, interruptions, printable_output, raising_user
 
 # In the order of the help.
 COMMANDS = ('train', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset', 'convert',
-            'repair-annotations', 'measure-bands', 'make-shapes', 'plot-curves', 'confusion', 'attention-maps',
-            'model-info', 'batch-infer', 'benchmark', 'ablate', 'demo', 'demo-app', 'config', 'models', 'publish',
-            'doctor', 'setup-mmcv')
+            'repair-annotations', 'measure-bands', 'make-shapes', 'plot-curves', 'report', 'confusion',
+            'attention-maps', 'model-info', 'batch-infer', 'benchmark', 'ablate', 'demo', 'demo-app', 'config',
+            'models', 'publish', 'doctor', 'setup-mmcv')
 
 
 class Parser(argparse.ArgumentParser):

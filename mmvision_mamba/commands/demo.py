@@ -1,6 +1,7 @@
 """Do the main job on generated data: make Shapes, train and test a detector and a segmentor, draw predictions.
 
-Every step runs a command that COCO or ADE20K would need too: make-shapes, train, test.
+Every step runs a command that COCO or ADE20K would need too: make-shapes, train, test. It ends with a report on each
+model, which says in words which class is the worst and why.
 """
 import argparse
 import json
@@ -172,6 +173,7 @@ class Demo:
         print(f'{"total":20} {_minutes(self.total):>7}   detector and segmentor side by side')
         print('-' * 72)
         files = {'data': self.data, **{model: self.work_dir / model for model in CONFIGS}, 'picture': self.picture,
+                 **{f'{model} report': self.work_dir / model / 'report/index.html' for model in CONFIGS},
                  'summary': self.work_dir / 'summary.json', 'logs': self.work_dir / 'logs'}
         for name, path in files.items():
             print(f'{name:20} {os.path.relpath(path)}')
@@ -179,7 +181,14 @@ class Demo:
                    'total_seconds': self.total, 'training': self.speed, 'files': {k: str(v) for k, v in files.items()},
                    'machine': f'{platform.machine()}, {os.cpu_count()} cores'}
         (self.work_dir / 'summary.json').write_text(json.dumps(summary, indent=2) + '\n')
+        for model in CONFIGS:
+            self._say_findings(model)
         return passed or self.quick
+
+    def _say_findings(self, model: str) -> None:
+        """Print what the report of a model says in words."""
+        report = json.loads((self.work_dir / model / 'report/report.json').read_text())
+        print('-' * 72, f'{model}, from its report:', *(f'- {sentence}' for sentence in report['findings']), sep='\n')
 
     def _details(self, step: str) -> str:
         model, _, phase = step.partition(' ')

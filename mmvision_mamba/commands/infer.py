@@ -17,8 +17,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add_model_and_inputs(parser, "image, video, folder (searched recursively), pattern ('data/**/*.jpg'), http(s) URL, "
                          "or a camera's index")
     parser.add_argument('--out-dir', default='outputs', help='where results are written; default: outputs')
-    parser.add_argument('--score-thr', type=float, default=0.3,
-                        help='instances with a lower score are not drawn; the predictions hold all; default: 0.3')
+    parser.add_argument('--score-thr', type=number_or_auto, default=0.3, metavar='SCORE|auto',
+                        help='instances with a lower score are not drawn; the predictions hold all; auto: the best '
+                        'threshold of each class, from the report beside the checkpoint; default: 0.3')
     parser.add_argument('--classes', nargs='+', metavar='NAME', help='keep these classes alone; default: all')
     parser.add_argument('--batch-size', type=int, default=1, help='images per forward; default: 1')
     parser.add_argument('--tile', type=int, metavar='N', help='read images of any size by windows of N × N pixels, and '
@@ -35,6 +36,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--wait-time', type=float, default=0,
                         help='seconds a picture is shown; default: until a key is pressed')
     add_cfg_options(parser)
+
+
+def number_or_auto(text: str) -> float | str:  # argparse's errors quote this name
+    return text if text == 'auto' else float(text)
 
 
 def run(args: argparse.Namespace) -> int | None:

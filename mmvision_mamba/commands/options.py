@@ -171,6 +171,12 @@ def add_dtype(parser: argparse.ArgumentParser, default: str | None = 'float32') 
                         'instructions for it, or on GPUs fp16; default: float32')
 
 
+def add_no_report(parser: argparse.ArgumentParser) -> None:
+    """The option --no-report, of train and test."""
+    parser.add_argument('--no-report', action='store_true',
+                        help='keep nothing for a report, and make none; default: WORK_DIR/report/index.html at the end')
+
+
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """The option --cfg-options; see `read_config`."""
     parser.add_argument('--cfg-options', nargs='+', action=_Overrides, metavar='KEY=VALUE',

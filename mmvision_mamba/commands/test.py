@@ -5,7 +5,7 @@ Prints the metrics and writes them to WORK_DIR/metrics.json.
 import argparse
 
 from .errors import removing_failed_start
-from .options import CHECKPOINT, add_common_options, add_dtype
+from .options import CHECKPOINT, add_common_options, add_dtype, add_no_report
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--overlap', type=float, metavar='SHARE', help='with --tile: of neighbouring windows, 0 to '
                         '0.5; default: 0.2')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation: scales and flips, masks merged too')
+    add_no_report(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -35,6 +36,7 @@ def _test(args: argparse.Namespace) -> None:
     from ..engine.models import bare_model
     from ..inference.precision import compute_in
     from .steps.prepare import add_hooks, build_runner, load_config, prepare_data, prepare_device
+    from .steps.reporting import record, report
     from .steps.testing import (
         check_out,
         draw_predictions,
@@ -64,4 +66,8 @@ def _test(args: argparse.Namespace) -> None:
         if args.out:
             keep_predictions(cfg, start.runner, args.out)
         draw_predictions(cfg, start.runner, args.show, args.show_dir, args.wait_time)
+        if not args.no_report:
+            record(start.runner)
         measure(start.runner, cfg.work_dir)
+    if not args.no_report:
+        report(cfg.work_dir)

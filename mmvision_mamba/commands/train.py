@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from ..printable import shown
 from ..processes import print_once, was_restarted
 from .errors import removing_failed_start
-from .options import add_common_options
+from .options import add_common_options, add_no_report
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -41,12 +41,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help='where curves go, comma-separated: tensorboard, wandb; local: scalars.json alone; none: '
                         "nothing. A failing backend doesn't stop training. Default: tensorboard, where installed, and "
                         "what the config's visualizer names")
+    add_no_report(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     from ..datasets.coco_files import reading_once
     from .steps.named_images import naming_images
     from .steps.prepare import build_runner, load_config
+    from .steps.reporting import record, report
 
     with contextlib.ExitStack() as held:
         from_folder = _use_folder(args, held)
@@ -56,8 +58,12 @@ def run(args: argparse.Namespace) -> None:
             begin_from = _prepare(cfg, args)
             start.runner = build_runner(cfg)
             start.runner.begin_from = begin_from
+            if not args.no_report:
+                record(start.runner)
             with naming_images(start.runner):
                 start.runner.train()
+        if not args.no_report:
+            report(cfg.work_dir)
     if from_folder:
         from .steps.folder import how_to_use
         if lines := how_to_use(cfg.work_dir):

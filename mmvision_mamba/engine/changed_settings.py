@@ -51,7 +51,7 @@ def changes(checkpoint: Mapping, name: str, config: str, groups: Sequence[Mappin
         CheckpointError: its optimiser's state is another class's.
     """
     meta = checkpoint.get('meta') or {}
-    saved, now = (_read(text) for text in (meta.get('cfg') or meta.get('config'), config))
+    saved, now = (read_values(text) for text in (meta.get('cfg') or meta.get('config'), config))
     found = []
     state = checkpoint.get('optimizer')
     if groups is not None and isinstance(state, Mapping) and isinstance(state.get('param_groups'), Sequence):
@@ -139,7 +139,7 @@ def _named(key: str, value: Any) -> Any:
     return class_name(value) if key == 'type' and isinstance(value, str) else value
 
 
-def _read(text: Any) -> dict[str, Any]:
+def read_values(text: Any) -> dict[str, Any]:
     """The top-level settings of a config's text, without running it; what is no plain value is `_UNKNOWN`."""
     try:
         lines = ast.parse(text).body

@@ -2,7 +2,7 @@
 import contextlib
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -155,8 +155,8 @@ def detection_confusion(dataset: BaseDataset, predictions: list[dict], score_thr
     """
     from mmdet.structures.bbox import bbox_overlaps
 
-    background = len(dataset.metainfo['classes'])
-    counts = np.zeros((background + 1, background + 1), np.int64)
+    side = len(dataset.metainfo['classes']) + 1
+    counts = np.zeros((side, side), np.int64)
     for instances, prediction in _truth_and_prediction(dataset, predictions):
         detected = prediction['pred_instances']
         confident = detected['scores'] >= score_thr
@@ -165,22 +165,38 @@ def detection_confusion(dataset: BaseDataset, predictions: list[dict], score_thr
         crowds = [i['bbox'] for i in instances if i.get('ignore_flag')]
         true_labels = [i['bbox_label'] for i in objects]
         overlaps = bbox_overlaps(torch.tensor([i['bbox'] for i in objects]).reshape(-1, 4), boxes)
-        matched_objects, matched_detections = set(), set()
-        for pair in overlaps.flatten().argsort(descending=True, stable=True).tolist():
-            t, d = divmod(pair, len(boxes))
-            if overlaps[t, d] < iou_thr:
-                break
-            if t not in matched_objects and d not in matched_detections:
-                matched_objects.add(t)
-                matched_detections.add(d)
-                counts[true_labels[t], labels[d]] += 1
-        for t in set(range(len(objects))) - matched_objects:
-            counts[true_labels[t], background] += 1
         on_crowds = bbox_overlaps(boxes, torch.tensor(crowds).reshape(-1, 4), mode='iof')
-        for d in set(range(len(boxes))) - matched_detections:
-            if not crowds or on_crowds[d].max() < iou_thr:
-                counts[background, labels[d]] += 1
+        crowded = (on_crowds >= iou_thr).any(dim=1).numpy() if crowds else np.zeros(len(boxes), bool)
+        count_pairs(counts, true_labels, labels, overlaps.numpy(), crowded, iou_thr)
     return counts
+
+
+def count_pairs(counts: np.ndarray, true_labels: Sequence[int], labels: Sequence[int], overlaps: np.ndarray,
+                on_crowd: np.ndarray, iou_thr: float) -> None:
+    """Add an image to a confusion matrix, see `detection_confusion`.
+
+    Args:
+        counts: `(classes + 1, classes + 1)`, changed in place.
+        true_labels, labels: of m objects and n detections.
+        overlaps: `(m, n)`, their IoUs.
+        on_crowd: bool `(n,)`, detections that do not count where they have no object.
+        iou_thr: least IoU of a match.
+    """
+    background = len(counts) - 1
+    matched_objects, matched_detections = set(), set()
+    for pair in np.argsort(-overlaps, axis=None, kind='stable').tolist():
+        t, d = divmod(pair, len(labels))
+        if overlaps[t, d] < iou_thr:
+            break
+        if t not in matched_objects and d not in matched_detections:
+            matched_objects.add(t)
+            matched_detections.add(d)
+            counts[true_labels[t], labels[d]] += 1
+    for t in set(range(len(true_labels))) - matched_objects:
+        counts[true_labels[t], background] += 1
+    for d in set(range(len(labels))) - matched_detections:
+        if not on_crowd[d]:
+            counts[background, labels[d]] += 1
 
 
 def average_precisions(dataset: BaseDataset, predictions: list[dict]) -> dict[str, list[float]]:

@@ -33,6 +33,7 @@ from .kept_classes import keep_labels, labels_of, to_draw
 from .precision import check_dtype, compute_in
 from .prediction import Prediction
 from .progress import progress_bar
+from .report_thresholds import AUTO, ScoreThr, above, report_thresholds
 from .results import Results, UnwritableError
 from .scopes import in_scope
 from .sources import Source, find_sources
@@ -59,6 +60,8 @@ class Inferencer:
         show_progress: whether to show a progress bar on stderr. Default: True.
         dtype: what the model computes in: 'float32', 'bf16' or, on GPUs, 'fp16'; see `compute_in`. Predictions are
             float32. Default: 'float32'.
+        score_thr: instances are drawn whose score is higher, where a call says nothing else; 'auto': the threshold of
+            each class that the report beside the checkpoint recommends, see `report_thresholds`. Default: 0.3.
 
     Attributes:
         classes: names of the model's classes, in the order of its labels.
@@ -88,7 +91,8 @@ class Inferencer:
                  cfg_options: dict | None = None,
                  classes: Sequence[str] | None = None,
                  show_progress: bool = True,
-                 dtype: str = 'float32'):
+                 dtype: str = 'float32',
+                 score_thr: ScoreThr = 0.3):
         if not isinstance(model, Config):
             if weights is None and is_checkpoint(model):
                 model, weights = config_of_run(model), model
@@ -109,6 +113,9 @@ class Inferencer:
         self.kept = labels_of(classes, self.classes)
         self.reduce_zero_label = reduces_zero_label(cfg)
         self.show_progress = show_progress
+        self.checkpoint = None if weights is None else str(weights)
+        self.score_thr = score_thr
+        self._check_score_thr(score_thr)
         self.lock, self._calls = threading.RLock(), Calls()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -133,6 +140,22 @@ class Inferencer:
     def ids(self) -> ResultIds:
         """The ids of images and categories in results; reads the annotation file of the config's test data set."""
         return result_ids(self.cfg, self.classes)
+
+    @cached_property
+    def report_thresholds(self) -> list[float]:
+        """The score threshold of each class that the report beside the checkpoint recommends.
+
+        Raises:
+            ConfigError: there is no such report, or it recommends none.
+        """
+        return report_thresholds(self.checkpoint, self.classes)
+
+    def _check_score_thr(self, score_thr: ScoreThr | None) -> None:
+        if score_thr == AUTO:
+            if self.scope == 'mmdet':
+                _ = self.report_thresholds
+        elif isinstance(score_thr, str):
+            raise ConfigError(f"score_thr is '{shown(score_thr)}': expected a number, or 'auto'")
 
     @torch.no_grad()
     def predict(self, images: ImageLike | Sequence[ImageLike], batch_size: int = 1) -> list[BaseDataElement]:
@@ -186,7 +209,8 @@ class Inferencer:
             return data['inputs'], tuple(new / old for new, old in zip(meta['img_shape'], meta['ori_shape']))
         return data['inputs'], (float(factor[1]), float(factor[0]))
 
-    def draw(self, image: ImageLike, sample: BaseDataElement, score_thr: float = 0.3, side: int = 0) -> np.ndarray:
+    def draw(self, image: ImageLike, sample: BaseDataElement, score_thr: ScoreThr | None = None,
+             side: int = 0) -> np.ndarray:
         """The prediction over its image: uint8 ``(H, W, 3)``, **RGB**.
 
         mmdet's and mmseg's visualisers draw as `ScalingVisualizer` does, others in their own way.
@@ -194,14 +218,18 @@ class Inferencer:
         Args:
             image: as for `predict`.
             sample: what `predict` returned for it.
-            score_thr: instances are drawn whose score is higher. Default: 0.3.
+            score_thr: instances are drawn whose score is higher; 'auto': see `Inferencer`. Default: the Inferencer's.
             side: an image whose longer side has fewer pixels is enlarged, by a whole factor. Default: 0, never.
         """
         return self.draw_on(self.picture(image), sample, score_thr, side)
 
-    def draw_on(self, picture: np.ndarray, sample: BaseDataElement, score_thr: float = 0.3,
+    def draw_on(self, picture: np.ndarray, sample: BaseDataElement, score_thr: ScoreThr | None = None,
                 side: int = 0) -> np.ndarray:
         """As `draw`, over a picture, uint8 ``(H, W, 3)``, **BGR**, as `picture` returns it."""
+        score_thr = self.score_thr if score_thr is None else score_thr
+        self._check_score_thr(score_thr)
+        if score_thr == AUTO and self.scope == 'mmdet':
+            sample, score_thr = above(sample, self.report_thresholds), 0.
         image, sample = enlarge(np.ascontiguousarray(picture[..., ::-1]), sample, side)
         visualizer = self.toolbox.visualizer
         options = dict(pred_score_thr=score_thr) if self.scope == 'mmdet' else {}
@@ -229,7 +257,7 @@ class Inferencer:
             inputs: Any,
             batch_size: int = 1,
             out_dir: str | os.PathLike = '',
-            score_thr: float = 0.3,
+            score_thr: ScoreThr | None = None,
             no_save_vis: bool = False,
             no_save_pred: bool = False,
             return_vis: bool = False,
@@ -244,7 +272,8 @@ class Inferencer:
             inputs: see `find_sources`.
             batch_size: frames per forward. Default: 1.
             out_dir: folder for `vis/` (pictures, videos) and `preds/` (see `Results`). Default: nothing is written.
-            score_thr: instances with a lower score are not drawn; predictions hold all. Default: 0.3.
+            score_thr: instances with a lower score are not drawn; predictions hold all. 'auto': see `Inferencer`.
+                Default: the Inferencer's.
             no_save_vis, no_save_pred: write no pictures, or no predictions. Default: False.
             return_vis: yield pictures also where they are not written or shown. Default: False.
             show: show pictures in a window; 'q' there ends the run. Default: False.
@@ -268,6 +297,7 @@ class Inferencer:
         if polygons and (tiling is None or self.scope != 'mmseg'):
             raise ConfigError('polygons are written of segmentors by tiles (--tile); those of detectors by tiles '
                               'always are, where the picture is a GeoTIFF')
+        self._check_score_thr(score_thr)
         if show:
             check_display('look at the pictures in the output folder')
         sources = self._find(inputs, batch_size, out_dir or None)  # before a folder is made: there may be no inputs

@@ -179,13 +179,14 @@ class Model:
         self.metrics = Metrics(json.loads(read_text(self.work_dir / 'metrics.json')))
         return self.metrics
 
-    def predict(self, images: ImageLike | Sequence[ImageLike], batch_size: int = 1, score_thr: float = 0.3,
-                **options: Any) -> Predictions:
+    def predict(self, images: ImageLike | Sequence[ImageLike], batch_size: int = 1,
+                score_thr: float | str = 0.3, **options: Any) -> Predictions:
         """What the `Inferencer` predicts: a data sample for each image.
 
         Args:
             images, batch_size: as for `Inferencer.predict`.
-            score_thr: in a notebook, instances with a lower score are not drawn. Default: 0.3.
+            score_thr: in a notebook, instances with a lower score are not drawn; 'auto': the best threshold of each
+                class, from the report beside the weights. Default: 0.3.
             options: device, dtype and classes of the `Inferencer`.
 
         Raises:

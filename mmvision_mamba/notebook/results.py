@@ -31,11 +31,11 @@ class Predictions(list[BaseDataElement]):
         samples: the data samples.
         images: the images that they are of.
         inferencer: that made them, and draws them.
-        score_thr: instances with a lower score are not drawn. Default: 0.3.
+        score_thr: instances with a lower score are not drawn; 'auto', see `Model.predict`. Default: 0.3.
     """
 
     def __init__(self, samples: Iterable[BaseDataElement], images: Sequence[ImageLike], inferencer: Inferencer,
-                 score_thr: float = 0.3):
+                 score_thr: float | str = 0.3):
         super().__init__(samples)
         self.images, self.inferencer, self.score_thr = images, inferencer, score_thr
 

@@ -150,7 +150,7 @@ def draw_curves(out: str | os.PathLike, runs: Sequence[Run], keys: Sequence[str]
     Raises:
         ConfigError: no run has one of the keys, or there are more panels than one can look at.
     """
-    panels = _panels(runs) if keys is None else [(key, [key]) for key in keys]
+    panels = panels_of(runs) if keys is None else [(key, [key]) for key in keys]
     known = sorted({key for run in runs for key in (*run.train, *run.val)})
     missing = [key for _, names in panels for key in names if key not in known] if keys else []
     if missing:
@@ -173,8 +173,8 @@ def draw_curves(out: str | os.PathLike, runs: Sequence[Run], keys: Sequence[str]
     save(figure, out)
 
 
-def _panels(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
-    """(name, keys) of the panels to draw if no keys are given."""
+def panels_of(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """(name, keys) of the panels that show the runs best."""
     train = dict.fromkeys(key for run in runs for key in run.train)
     val = dict.fromkeys(key for run in runs for key in run.val)
     panels = [('loss', ['loss'])] if 'loss' in train else []
