@@ -18,7 +18,7 @@ class Line(NamedTuple):
 
     Attributes:
         name: for the legend.
-        points: (x, y); NaN leaves a gap.
+        points: (x, y); a y that is None or NaN leaves a gap, a point without x is left out.
         dotted: draw dots at the points, too.
     """
     name: str
@@ -39,7 +39,7 @@ def line_chart(title: str, lines: Sequence[Line], x_label: str, y_label: str,
         marks: (x, y) of points with a ring around.
         diagonal: draw the line y = x, too.
     """
-    lines = [line._replace(points=_thinned([(x, y) for x, y in line.points])) for line in lines[:_MOST_LINES]]
+    lines = [line._replace(points=_thinned([point for point in line.points if _is_number(point[0])])) for line in lines[:_MOST_LINES]]
     xs = [x for line in lines for x, y in line.points if _is_number(y)]
     ys = [y for line in lines for _, y in line.points if _is_number(y)]
     x_range, y_range = x_range or _range(xs), y_range or _range(ys)

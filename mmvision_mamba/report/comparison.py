@@ -10,10 +10,12 @@ from .curves_section import curve_charts
 from .findings import where
 from .gathering import Gathered
 from .html import page, table, text, words
+from .sections import MEASURES
 
 _MEASURE = dict(detection='ap', segmentation='iou', classification='accuracy')
 _MOST_DIFFERENCES = 500
 _MISSING = '(not set)'
+_AT_BEST = dict(score_thr='best score threshold', precision='precision there', recall='recall there', f1='F1 there')
 
 
 def comparison_page(runs: Sequence[Gathered]) -> tuple[str, dict[str, Any]]:
@@ -78,14 +80,14 @@ def _values(run: Gathered) -> dict[str, float | None]:
     found: dict[str, float | None] = {}
     if run.analysis is not None:
         overall = run.analysis['overall']
-        found |= {key: value for key, value in overall.items() if not isinstance(value, dict)}
-        found |= overall.get('best') or {}
+        found |= {MEASURES[key]: value for key, value in overall.items() if key in MEASURES}
+        found |= {_AT_BEST[key]: value for key, value in (overall.get('best') or {}).items() if key in _AT_BEST}
     if run.curves is not None:
         found |= {f'{key} (last validation)': points[-1][1] for key, points in run.curves.val.items()
                   if key not in ('time', 'data_time') and abs(points[-1][1]) < 1e15}
     found |= {f'{key} (test)': value for key, value in (run.metrics or {}).items()}
     if run.run is not None:
-        found |= {'seconds of training': run.run['seconds'], 'iterations': float(run.run['iteration'])}
+        found |= {'seconds of training': round(run.run['seconds']), 'iterations': run.run['iteration']}
     return found
 
 

@@ -84,9 +84,8 @@ def _why(worst: dict[str, Any], run: Gathered) -> str:
     costs = [(cost, kind) for cost, kind in costs if cost > 0.005][:2]
     if costs:
         parts.append('What costs it most: objects ' + ', then '.join(
-            f'{error_words(kind)}{_confused(worst, run, kind)} ({cost:.3f} of AP at IoU 0.5, where it has {worst["ap50"]:.3f})'
-            if i == 0 else f'{error_words(kind)}{_confused(worst, run, kind)} ({cost:.3f})'
-            for i, (cost, kind) in enumerate(costs)) + '.')
+            f'{error_words(kind)}{_confused(worst, run, kind)} ({cost:.3f})' for cost, kind in costs)
+                     + f', of AP at IoU 0.5, where it has {worst["ap50"]:.3f}.')
     elif (worst['ap50'] or 0) - worst['ap'] > 0.1:
         parts.append(f'At IoU 0.5 its AP is {worst["ap50"]:.3f}: it is found, but its outline is not exact.')
     if worst['objects'] < _FEW:

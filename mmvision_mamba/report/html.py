@@ -26,7 +26,9 @@ figure{margin:0;min-width:0}.chart,.picture{background:var(--card);border:1px so
 padding:.6rem}.chart svg[role]{width:100%;height:auto;display:block}
 .legend{display:flex;flex-wrap:wrap;gap:.1rem .8rem;font-size:.8rem}
 .wide{overflow-x:auto;max-width:100%}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
-caption{text-align:left;padding:.2rem 0}th,td{padding:.25rem .6rem;border-bottom:1px solid var(--edge);text-align:right;
+caption{text-align:left;padding:.2rem 0}
+caption span{display:inline-block;max-width:calc(100vw - 2rem);position:sticky;left:0}th,td{padding:.25rem .6rem;
+border-bottom:1px solid var(--edge);text-align:right;
 vertical-align:top;overflow-wrap:normal}
 th:first-child,td.text{text-align:left;overflow-wrap:break-word;max-width:22rem}thead th{vertical-align:bottom}
 .matrix td{text-align:center;padding:.25rem .4rem}.bar{background:rgba(var(--bar),.75);height:.7rem;min-width:1px;
@@ -92,7 +94,7 @@ def table(caption: str, titles: Sequence[str], rows: Iterable[Sequence[object]],
         f'<td{" class=text" if i in left else ""}>{cell(value)}</td>' for i, value in enumerate(row)) + '</tr>'
         for row in rows)
     return (f'<div class="wide" tabindex="0" role="region" aria-label="{text(caption)}"><table class="{kind}">'
-            f'<caption>{text(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+            f'<caption><span>{text(caption)}</span></caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
 
 
 class Html(str):
@@ -126,5 +128,5 @@ def matrix(caption: str, counts: Sequence[Sequence[int]], names: Sequence[str]) 
             f'{f"{100 * count / total:.0f}" if count else ""}</td>' if total else '<td></td>' for count in row)
         rows.append(f'<tr><th scope="row">{text(name, 40)}</th>{cells}<td>{total:,}</td></tr>')
     return (f'<div class="wide" tabindex="0" role="region" aria-label="{text(caption)}"><table class="matrix"><caption>'
-            f'{text(caption)}</caption><thead><tr><th scope="col">true \\ predicted</th>{head}'
+            f'<span>{text(caption)}</span></caption><thead><tr><th scope="col">true \\ predicted</th>{head}'
             f'<th scope="col">number</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div>')

@@ -123,11 +123,18 @@ def _fits(value: Any, spec: Any) -> bool:
 
 
 def _is_whole(analysis: dict) -> bool:
-    """Whether lists are as long as others of the same analysis, and there is a class and an image."""
+    """Whether lists are as long as others of the same analysis, there is a class and an image, and what is measured of
+    a class is measured of all together."""
     number, matrix = len(analysis['classes']), analysis['confusion']
     sides = {number + (analysis['kind'] == 'detection')}
     sound = number > 0 and analysis['images'] > 0 and (matrix is None or (
         {len(matrix), *map(len, matrix)} == sides and min(map(min, matrix)) >= 0))
+    keys = dict(detection=('ap', 'ap50'), segmentation=('iou', 'accuracy'), classification=('accuracy',))[
+        analysis['kind']]
+    if any(one[keys[0]] is not None for one in analysis['classes']):
+        sound &= None not in [analysis['overall'][key] for key in keys]
+        sound &= analysis['kind'] != 'detection' or all(
+            one['ap50'] is not None for one in analysis['classes'] if one['ap'] is not None)
     if 'calibration' in analysis:
         sound &= len({len(analysis['calibration'][key]) for key in ('counts', 'scores', 'right')}) == 1
     if 'curves' in analysis:

@@ -1,22 +1,23 @@
 """What a page shows of an evaluation: tables, charts and pictures, by task."""
 from typing import Any
 
+from ..evaluation.error_kinds import KINDS
 from .charts import Line, line_chart
-from .findings import class_threshold, error_words
+from .findings import class_threshold
 from .html import Html, bar, matrix, table, text
 
 _MOST_SHOWN = 30  # classes in a matrix
 _MOST_LINES = 8  # classes with a curve: the worst
 _MOST_PAIRS = 30  # confusions that are listed where there is no matrix
+MEASURES = dict(ap='AP (IoU 0.5 to 0.95)', ap50='AP50', ap75='AP75', iou='mean IoU', accuracy='accuracy',
+                mean_accuracy='mean accuracy of classes', boundary_iou='mean boundary IoU',
+                top5='accuracy of the top 5')
 _ROLES = dict(worst='Worst images', best='Best images', random='Random images')
 
 
 def overall(analysis: dict[str, Any], metrics: dict[str, float | None] | None) -> str:
     """All that is measured over all classes."""
-    titles = dict(ap='AP (IoU 0.5 to 0.95)', ap50='AP50', ap75='AP75', iou='mean IoU', accuracy='accuracy',
-                  mean_accuracy='mean accuracy of classes', boundary_iou='mean boundary IoU',
-                  top5='accuracy of the top 5')
-    rows = [(titles[key], value) for key, value in analysis['overall'].items() if key in titles and not (
+    rows = [(MEASURES[key], value) for key, value in analysis['overall'].items() if key in MEASURES and not (
         key == 'top5' and value is None)]
     on = f', of {analysis["measured_on"]}' if 'measured_on' in analysis else ''
     numbers = ', '.join(f'{analysis[key]:,} {key}' for key in ('images', 'objects', 'pixels') if key in analysis)
@@ -85,7 +86,7 @@ def errors(analysis: dict[str, Any]) -> str:
     """What each kind of errors costs, over all and of each class."""
     kinds = sorted(analysis['errors'], key=lambda kind: -(analysis['errors'][kind]['cost'] or 0))
     most = max(analysis['errors'][kind]['cost'] or 0 for kind in kinds) or 1
-    rows = [(f'{kind}: {error_words(kind)}', analysis['errors'][kind]['count'], analysis['errors'][kind]['cost'],
+    rows = [(f'{kind}: {KINDS[kind]}', analysis['errors'][kind]['count'], analysis['errors'][kind]['cost'],
              bar((analysis['errors'][kind]['cost'] or 0) / most)) for kind in kinds]
     parts = ['<p>What the mean AP at IoU 0.5 would gain without the errors of one kind, after TIDE (arXiv 2008.08115). '
              'Detections of all scores count.</p>',

@@ -69,6 +69,8 @@ def command(name: str, root: Path, data: str, rng: random.Random) -> Try:
         return Try([*argv, root / data, run / 'converted', '--to', rng.choice(['coco', 'yolo', 'voc', 'masks'])])
     if name == 'plot-curves':
         return Try([*argv, root / f'{data}_run', '--out', run / 'curves.png'])
+    if name == 'report':
+        return Try([*argv, root / f'{data}_run', '--out-dir', run / 'report'])
     if name == 'model-info':
         return Try([*argv, config, '--no-memory', '--size', '64'])
     if name == 'models':

@@ -119,6 +119,7 @@ def _warm(base: Path) -> None:
         run('config', config)
         run('publish', checkpoint, 'warm/published.pth')
     run('plot-curves', base / 'det_run', '--out', 'warm/curves.png')
+    run('report', base / 'det_run', base / 'det_run', '--out-dir', 'warm/comparison')
     shutil.rmtree(base / 'warm')
     shutil.rmtree(base / 'work_dirs', ignore_errors=True)
     for name in ('det', 'seg'):
