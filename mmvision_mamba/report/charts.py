@@ -39,7 +39,8 @@ def line_chart(title: str, lines: Sequence[Line], x_label: str, y_label: str,
         marks: (x, y) of points with a ring around.
         diagonal: draw the line y = x, too.
     """
-    lines = [line._replace(points=_thinned([point for point in line.points if _is_number(point[0])])) for line in lines[:_MOST_LINES]]
+    lines = [line._replace(points=_thinned([point for point in line.points if _is_number(point[0])]))
+             for line in lines[:_MOST_LINES]]
     xs = [x for line in lines for x, y in line.points if _is_number(y)]
     ys = [y for line in lines for _, y in line.points if _is_number(y)]
     x_range, y_range = x_range or _range(xs), y_range or _range(ys)

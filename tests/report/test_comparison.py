@@ -27,8 +27,7 @@ def test_runs_of_different_classes_are_not_compared(runs, tmp_path):
     content = json.loads(path.read_text())
     content['analysis']['classes'][0]['name'] = 'disc'
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match='are runs of different classes.*detection alone has circle; other alone has '
-                                        'disc'):
+    with pytest.raises(DataError, match='detection alone has circle; other alone has disc'):
         make_comparison([runs['detection'], other], tmp_path / 'out')
     assert not (tmp_path / 'out').exists()
 

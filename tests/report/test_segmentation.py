@@ -9,7 +9,7 @@ from ..helpers.evaluations import CLASSES, evaluated, segmentations
 
 def test_iou_and_accuracy_are_those_of_mmseg():
     from mmseg.evaluation import IoUMetric
-    dataset, samples = segmentations()
+    _, samples = segmentations()
     metric = IoUMetric(iou_metrics=['mIoU'])
     metric.dataset_meta = dict(classes=CLASSES)
     metric.process({}, samples)
