@@ -47,7 +47,7 @@ def test_no_report_keeps_nothing(tool, configs, shapes, tmp_path):
     result = tool('train', configs.segmentor, '--work-dir', tmp_path / 'wd', '--no-report', '--cfg-options',
                   f'data_root={shapes}', 'train_cfg.max_iters=1', 'train_cfg.val_interval=1')
     assert result.code == 0, result.err[-3000:]
-    assert not (tmp_path / 'wd/report').exists() and 'report' not in result.out
+    assert not (tmp_path / 'wd/report').exists() and 'index.html' not in result.out
 
 
 def test_a_report_that_fails_is_a_line_and_fails_no_training(tool, configs, shapes, tmp_path):
