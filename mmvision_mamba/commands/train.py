@@ -38,7 +38,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--deterministic', action='store_true',
                         help="the same weights bit for bit each time; the seed is the config's randomness.seed, or 0")
     parser.add_argument('--vis', metavar='LIST',
-                        help='where curves go, comma-separated: tensorboard, wandb; local: scalars.json alone; none: '
+                        help='where curves go, comma-separated: tensorboard, wandb, mlflow, clearml, dvclive, aim, '
+                        'neptune, comet; local: scalars.json alone; none: '
                         "nothing. A failing backend doesn't stop training. Default: tensorboard, where installed, and "
                         "what the config's visualizer names")
     add_no_report(parser)

@@ -13,13 +13,14 @@ from .hooks.early_stopping import ResumableEarlyStoppingHook
 from .hooks.preemption import PreemptionHook
 from .hooks.safe_checkpoint import SafeCheckpointHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
+from .loggers import CometVisBackend
 from .loops import ResumableEpochBasedTrainLoop, ResumableIterBasedTrainLoop
 from .runner import MambaVisionRunner
 from .vis_backends import GuardedVisBackend, NonBlockingWandbVisBackend
 
 mmengine_loader.register()
 
-__all__ = ['CPUAmpOptimWrapper', 'CheckpointFitHook', 'DivergenceHook', 'GuardedAmpOptimWrapper', 'GuardedOptimWrapper',
-           'GuardedSteps', 'GuardedVisBackend', 'LayerDecayOptimWrapperConstructor', 'MambaVisionRunner',
-           'NonBlockingWandbVisBackend', 'PreemptionHook', 'ResumableEarlyStoppingHook',
+__all__ = ['CPUAmpOptimWrapper', 'CheckpointFitHook', 'CometVisBackend', 'DivergenceHook', 'GuardedAmpOptimWrapper',
+           'GuardedOptimWrapper', 'GuardedSteps', 'GuardedVisBackend', 'LayerDecayOptimWrapperConstructor',
+           'MambaVisionRunner', 'NonBlockingWandbVisBackend', 'PreemptionHook', 'ResumableEarlyStoppingHook',
            'ResumableEpochBasedTrainLoop', 'ResumableIterBasedTrainLoop', 'SafeCheckpointHook']

@@ -19,7 +19,12 @@ from ..errors import ConfigError
 from ..text import class_name
 from .config_files import write_config
 
-CHOICES = dict(local='LocalVisBackend', tensorboard='TensorboardVisBackend', wandb='NonBlockingWandbVisBackend')
+CHOICES = dict(local='LocalVisBackend', tensorboard='TensorboardVisBackend', wandb='NonBlockingWandbVisBackend',
+               mlflow='SafeMLflowVisBackend', clearml='SafeClearMLVisBackend', dvclive='SafeDVCLiveVisBackend',
+               aim='SafeAimVisBackend', neptune='SafeNeptuneVisBackend', comet='CometVisBackend')
+# The backends of mmengine that those stand for: one that a config names keeps its settings.
+_PLAIN = {'NonBlockingWandbVisBackend': 'WandbVisBackend', **{
+    f'Safe{name}VisBackend': f'{name}VisBackend' for name in ('MLflow', 'ClearML', 'DVCLive', 'Aim', 'Neptune')}}
 
 
 def use_vis_backends(cfg: Config, chosen: str | None = None) -> None:
@@ -46,8 +51,7 @@ def use_vis_backends(cfg: Config, chosen: str | None = None) -> None:
         if unknown or ('none' in names and len(names) > 1):
             raise ConfigError(f'--vis {chosen}: expected none, or some of {", ".join(CHOICES)}, with commas between')
         types = [] if names == ['none'] else list(dict.fromkeys(CHOICES[name] for name in ['local', *names]))
-        if 'wandb' in names and 'WandbVisBackend' in present:  # keep the config's backend and its settings
-            types[types.index(CHOICES['wandb'])] = 'WandbVisBackend'
+        types = [_PLAIN[t] if _PLAIN.get(t) in present else t for t in types]
     cfg.visualizer.vis_backends = [present.get(t, dict(type=t)) for t in types]
 
 
@@ -144,7 +148,7 @@ class GuardedVisBackend(BaseVisBackend):
             return
         try:
             getattr(self._backend, method)(*args, **kwargs)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # some packages end the process where they can't go on
             if not isinstance(self._backend, LocalVisBackend):
                 self._switch_off(error)
             elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -1,4 +1,4 @@
-"""Curves in TensorBoard and W&B, which may be missing, offline or broken: training goes on."""
+"""Curves in TensorBoard, W&B and others, which may be missing, offline or broken: training goes on."""
 import copy
 import errno
 import json
