@@ -12,7 +12,8 @@ mmengine        the backbones; file backends; where mmcv is installed too, runne
                 the configs of this package, as bases of others
 mmcv            the loading transforms; classification
 mmdet           test-time augmentation of masks, once mmdet has all that it derives from; data set, loading and metric
-                of COCO's panoptic files, in the place of its own, once mmdet's registries are searched
+                of COCO's panoptic files, in the place of its own, once mmdet's registries are searched; COCO's
+                evaluation by faster-coco-eval, where that is installed
 ==============  =================================================================================================
 
 The backbones are in mmengine's root registry, where mmdet, mmseg and mmpretrain find them too.
@@ -20,6 +21,7 @@ The backbones are in mmengine's root registry, where mmdet, mmseg and mmpretrain
 A library that can't be imported, or beside which parts can't be registered, costs a warning: neither the import of this
 package nor that of another library fails for it.
 """
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -30,7 +32,7 @@ from types import ModuleType
 from typing import Any
 
 from . import bridges, mmcv_ops
-from .installation import WITHOUT_PARTS, explain, folder, installed
+from .installation import WITHOUT_PARTS, distributions, explain, folder, installed
 from .lazy import find_by_others, put_finder
 
 
@@ -124,12 +126,23 @@ def _with_mmdet_registry() -> None:
             registry._locations.append(name)
 
 
+def _with_mmdet_metric() -> None:
+    """Have mmdet's CocoMetric use faster-coco-eval, where a version is installed that gives the same numbers."""
+    if os.environ.get('MMVISION_MAMBA_COCO_EVAL') != 'pycocotools' and any(
+            version.startswith(_SAME_NUMBERS) for version in distributions('faster_coco_eval').values()):
+        from mmdet.evaluation.metrics import coco_metric
+
+        from .evaluation.fast_coco import FastCOCOeval
+        coco_metric.COCOeval = FastCOCOeval  # mmdet 3.3.0 has no seam here
+
+
+_SAME_NUMBERS = ('1.8.',)  # versions with which tests/evaluation/test_fast_coco.py passes
 _DEPENDENCIES = 'mmpretrain.utils.dependency'  # nothing is registered with mmpretrain, see `bridges`
 # Library, or the module of it that is imported when all that the parts need is -> function that registers the parts.
 # While mmdet.models is being imported, it may import this package, through the operators of mmcv.
 _PARTS: dict[str, Callable[[], None]] = {
     'timm': _with_timm, 'mmengine': _with_mmengine, 'mmcv': _with_mmcv, 'mmdet.models.test_time_augs': _with_mmdet,
-    'mmdet.registry': _with_mmdet_registry,
+    'mmdet.registry': _with_mmdet_registry, 'mmdet.evaluation.metrics.coco_metric': _with_mmdet_metric,
     _DEPENDENCIES: bridges.without_multimodal}
 
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Time COCO's evaluation beside the model: tools/dev/measure_evaluation.py OUT.json [--images N].
 
-Pasting masks into images, encoding them as RLE, COCOeval of boxes and of masks, on synthetic results. OUT.json is a
-table of docs/performance.md.
+Pasting masks into images, encoding them as RLE, COCOeval of boxes and of masks, on synthetic results; where
+faster-coco-eval is installed, COCOeval by that too, of which the numbers have to be the same. OUT.json is a table of
+docs/performance.md.
 """
 import argparse
+import copy
 import json
 import shlex
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 import torch
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
+from pycocotools.cocoeval import COCOeval
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run from anywhere, installed or not
 
@@ -22,6 +25,7 @@ from mmvision_mamba.benchmark.report import machine, number, write
 
 HEIGHT, WIDTH, OBJECTS, CLASSES, SIDE = 480, 640, 7, 80, 28
 STEPS = ('pasting', 'encoding', 'COCOeval, boxes', 'COCOeval, masks')
+FAST = ('faster-coco-eval, boxes', 'faster-coco-eval, masks')
 
 
 def random_boxes(count: int) -> torch.Tensor:
@@ -59,24 +63,28 @@ def detections(boxes: torch.Tensor, labels: torch.Tensor, count: int) -> tuple[I
             ellipse + torch.randn(count, 1, SIDE, SIDE))
 
 
-def measure(images: int, count: int) -> dict[str, float]:
-    """Seconds of each of `STEPS` for so many images with `count` detections each."""
+def measure(images: int, count: int, distinct: int) -> dict[str, float]:
+    """Seconds of each of `STEPS` for so many images with `count` detections each.
+
+    After `distinct` images the same come again, whose masks are there: these alone are pasted and encoded.
+    """
     from mmdet.evaluation import CocoMetric
+    from mmdet.evaluation.metrics import coco_metric
     from mmdet.models.roi_heads.mask_heads import FCNMaskHead
     head = FCNMaskHead(num_convs=0, in_channels=1, num_classes=CLASSES, class_agnostic=True)
     meta, settings = dict(ori_shape=(HEIGHT, WIDTH), scale_factor=(1., 1.)), ConfigDict(mask_thr_binary=0.5)
-    seconds = dict.fromkeys(STEPS, 0.)
+    seconds = dict.fromkeys(STEPS, 0.)  # those of `FAST` come where they can be measured
 
     def timed(step, function, *args, **kwargs):
         start = time.perf_counter()
         result = function(*args, **kwargs)
-        seconds[step] += time.perf_counter() - start
+        seconds[step] = seconds.get(step, 0.) + time.perf_counter() - start
         return result
     torch.manual_seed(0)
-    truth = [(random_boxes(OBJECTS), torch.randint(CLASSES, (OBJECTS,))) for _ in range(images)]
+    truth = [(random_boxes(OBJECTS), torch.randint(CLASSES, (OBJECTS,))) for _ in range(min(images, distinct))]
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         file = Path(folder) / 'annotations.json'
-        file.write_text(json.dumps(annotations(truth)))
+        file.write_text(json.dumps(annotations([truth[i % len(truth)] for i in range(images)])))
         metrics = {kind: CocoMetric(ann_file=str(file), metric=kind) for kind in ('bbox', 'segm')}
         for metric in metrics.values():
             metric.dataset_meta = dict(classes=tuple(map(str, range(CLASSES))))
@@ -85,9 +93,20 @@ def measure(images: int, count: int) -> dict[str, float]:
             found, = timed('pasting', head.predict_by_feat, (logits,), [found], [meta], settings, rescale=True)
             timed('encoding', metrics['segm'].process, {}, [dict(
                 img_id=image, ori_shape=(HEIGHT, WIDTH), pred_instances=found.to_dict())])
+        once = metrics['segm'].results
+        for image in range(len(once), images):
+            truth_, found_ = once[image % len(truth)]
+            metrics['segm'].results.append((dict(truth_, img_id=image), dict(found_, img_id=image)))
         metrics['bbox'].results = metrics['segm'].results
-        for step, metric in zip(STEPS[2:], metrics.values()):
-            timed(step, metric.compute_metrics, metric.results)
+        fast = coco_metric.COCOeval
+        for step, fast_step, metric in zip(STEPS[2:], FAST, metrics.values()):
+            # Each judges copies, for it leaves masks encoded; mmdet's data of truth is read anew.
+            coco_metric.COCOeval = COCOeval
+            results = [timed(step, metric.compute_metrics, copy.deepcopy(metric.results))]
+            if fast is not COCOeval:
+                coco_metric.COCOeval, metric._coco_api = fast, type(metric._coco_api)(str(file))
+                results.append(timed(fast_step, metric.compute_metrics, metric.results))
+                assert results[0] == results[1], results
     return seconds
 
 
@@ -95,15 +114,21 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('out', type=Path)
     parser.add_argument('--images', type=int, default=5000, help='default: %(default)s')
+    parser.add_argument('--distinct', type=int, metavar='N', help='images that differ, pasted and encoded once; '
+                        'default: all')
     parser.add_argument('--detections', type=int, default=100, help='of an image; default: %(default)s')
     args = parser.parse_args(argv)
-    seconds = measure(args.images, args.detections)
-    rows = [[step, f'{number(time_)} s', f'{number(1e3 * time_ / args.images)} ms'] for step, time_ in [
-        *seconds.items(), ('together', sum(seconds.values()))]]
+    distinct = min(args.distinct or args.images, args.images)
+    seconds = measure(args.images, args.detections, distinct)
+    if distinct == args.images:
+        seconds['together, without faster-coco-eval'] = sum(map(seconds.__getitem__, STEPS))
+    else:  # these were not done for all
+        seconds = {step: time_ for step, time_ in seconds.items() if step not in STEPS[:2]}
+    rows = [[step, f'{number(time_)} s', f'{number(1e3 * time_ / args.images)} ms'] for step, time_ in seconds.items()]
     for row in rows:
         print(' | '.join(row))
     command = ['tools/dev/measure_evaluation.py', str(args.out), '--images', str(args.images), '--detections',
-               str(args.detections)]
+               str(args.detections), *(['--distinct', str(distinct)] if distinct < args.images else [])]
     write(args.out, dict(command=shlex.join(command), machine=machine(torch.device('cpu')), seconds=seconds,
                          table=[['work', f'{args.images:,} images', 'an image'], rows]))
     return 0
