@@ -22,7 +22,7 @@ from ..version import __version__
 from .errors import closed_output, interruptions, printable_output, raising_user_errors, user_errors
 
 # In the order of the help.
-COMMANDS = ('train', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset', 'convert',
+COMMANDS = ('train', 'tune', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset', 'convert',
             'repair-annotations', 'measure-bands', 'make-shapes', 'plot-curves', 'report', 'confusion',
             'attention-maps', 'model-info', 'batch-infer', 'benchmark', 'ablate', 'demo', 'demo-app', 'config',
             'models', 'publish', 'doctor', 'setup-mmcv')

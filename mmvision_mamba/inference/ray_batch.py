@@ -1,37 +1,15 @@
 """Batch inference by many processes or machines, with Ray Data. Needs the extra `ray`."""
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 from ..allocator import keep_freed_memory
-from ..checkout import import_path
 from ..errors import DataError, MissingExtraError
 from ..text import shortened
 from .batch import BatchJob
 from .inferencer import Inferencer
+from .ray_cluster import cluster
 
 RETRIES = 3  # of a task whose worker died
-
-# Ends processes when its standard input ends, as it does with the driver, by SIGKILL too. By handles, not by numbers:
-# those of processes that ended long ago may be others' by now.
-_GUARD = '''
-import os, signal, sys
-handles = []
-for number in sys.argv[1:]:
-    try:
-        handles.append(os.pidfd_open(int(number)))
-    except OSError:
-        pass
-sys.stdin.buffer.read()
-for handle in handles:
-    try:
-        signal.pidfd_send_signal(handle, signal.SIGKILL)
-    except OSError:
-        pass
-'''
 
 
 class Worker:
@@ -74,24 +52,11 @@ def run_on_ray(job: BatchJob, model: dict, tasks: Sequence[int], batch_size: int
         MissingExtraError: Ray is not installed.
         DataError: there is no cluster at `address`; workers died at one task each time.
     """
-    try:
-        os.environ['RAY_USAGE_STATS_ENABLED'] = '0'  # no reports to Ray's authors; read at the import
-        os.environ.setdefault('RAY_worker_niceness', '0')  # Ray's default, 15, gives way to every other process
-        import ray
-        import ray.data
-    except ImportError:
-        raise MissingExtraError('inference on Ray', 'ray') from None
-
-    options = dict(runtime_env=dict(env_vars=dict(import_path(), RAY_USAGE_STATS_ENABLED='0')),
-                   log_to_driver=False, logging_level='ERROR', configure_logging=True)
-    if address == 'local':  # one CPU more for Ray Data's tasks; little memory, as only numbers are sent
-        options.update(num_cpus=workers + 1, include_dashboard=False, object_store_memory=128 * 2**20)
-    others = _children()
-    try:
-        ray.init(address=address, **options)
-    except (ConnectionError, ValueError) as error:
-        raise DataError(f'no Ray cluster at {address!r} ({str(error).splitlines()[0]})') from None
-    with _guarded(_children() - others if address == 'local' else set()):
+    with cluster(address, workers, 'inference on Ray') as ray:
+        try:
+            import ray.data
+        except ImportError:
+            raise MissingExtraError('inference on Ray', 'ray') from None
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
@@ -110,29 +75,3 @@ def run_on_ray(job: BatchJob, model: dict, tasks: Sequence[int], batch_size: int
             raise DataError(f'a worker died {RETRIES + 1} times at one shard, as it does at an image that crashes a '
                             f'decoder, or where memory runs out; not done: {shortened(sorted(left))}.\nThe other parts '
                             'are kept. The same command goes on with these, without Ray in this process') from None
-
-
-def _children() -> set[int]:
-    """Numbers of the processes that this one has started, and of those that they have."""
-    import psutil  # Ray brings it
-    return {child.pid for child in psutil.Process().children(recursive=True)}
-
-
-@contextmanager
-def _guarded(daemons: set[int]) -> Iterator[None]:
-    """Shut Ray down at the end; on Linux, have its daemons end with this process, if that is killed.
-
-    Most of them do so by themselves, but two agents stay for a minute or so.
-    """
-    import ray
-    guard = None
-    if daemons and hasattr(os, 'pidfd_open'):
-        guard = subprocess.Popen([sys.executable, '-c', _GUARD, *map(str, daemons)], stdin=subprocess.PIPE,
-                                 start_new_session=True)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-        if guard is not None:
-            guard.kill()
-            guard.communicate()

@@ -31,14 +31,23 @@ def use_size(cfg: Config, size: object, given: Callable[[str], object]) -> None:
     if isinstance(size, bool) or not isinstance(size, int) or size % UNIT or not 0 < size <= _MOST:
         raise ConfigError(f'custom_data.size is {shown(size)}: expected the short side of images in pixels, a '
                           f'multiple of {UNIT}')
-    steps = [step for split in SPLITS for where, dataset, _ in datasets_of(cfg, split)
-             for step in steps_in(dataset.get('pipeline'), f'{where}.pipeline')]
-    before = next((min(step['scale']) for where, step in steps if where.startswith('test_')
+    before = next((min(step['scale']) for where, step in _steps(cfg) if where.startswith('test_')
                    and class_name(step.get('type')) == 'Resize' and _is_pair(step.get('scale'))), None)
     if before is None:
         raise ConfigError('custom_data.size: the test pipeline has no Resize with a scale, which it would set')
-    ratio, done = size / before, set()  # several data sets may share a pipeline
-    for where, step in [*steps, *steps_in(cfg.get('tta_pipeline'), 'tta_pipeline')]:
+    scale_images(cfg, size / before, given)
+
+
+def scale_images(cfg: Config, ratio: float, given: Callable[[str], object] = lambda place: None) -> None:
+    """Scale all sides that a config's pipelines and its data preprocessor name, each to a multiple of 32 pixels.
+
+    Args:
+        cfg: changed in place.
+        ratio: of the new sides to the old ones.
+        given: see `Given`; what the user has set stays. Default: everything is scaled.
+    """
+    done = set()  # several data sets may share a pipeline
+    for where, step in [*_steps(cfg), *steps_in(cfg.get('tta_pipeline'), 'tta_pipeline')]:
         keys = _SIZES.get(class_name(step.get('type')), ()) if id(step) not in done else ()
         done.add(id(step))
         for key in keys:
@@ -47,6 +56,12 @@ def use_size(cfg: Config, size: object, given: Callable[[str], object]) -> None:
     preprocessor = cfg.model.get('data_preprocessor') or {}
     if preprocessor.get('size') is not None and given('model.data_preprocessor.size') is None:
         preprocessor['size'] = _scaled(preprocessor['size'], ratio)
+
+
+def _steps(cfg: Config) -> list[tuple[str, dict]]:
+    """(place, dict) of all steps of the data sets' pipelines."""
+    return [step for split in SPLITS for where, dataset, _ in datasets_of(cfg, split)
+            for step in steps_in(dataset.get('pipeline'), f'{where}.pipeline')]
 
 
 def steps_in(value, where: str) -> Iterator[tuple[str, dict]]:

@@ -39,6 +39,8 @@ def command(name: str, root: Path, data: str, rng: random.Random) -> Try:
         argv += [config, '--vis', 'none', '--work-dir', run / 'wd',
                  *(['--skip-bad-images'] if rng.random() < 0.3 else [])]
         return Try(argv)
+    if name == 'tune':  # its trials are trainings, which `train` is tried with
+        return Try([*argv, config, '--dry-run', '--work-dir', run / 'wd'])
     if name == 'resume':
         longer = dict(det='train_cfg.max_epochs=2', seg='train_cfg.max_iters=2')[data]
         return Try(['train', config, '--vis', 'none', '--work-dir', run / 'wd', '--resume', checkpoint,

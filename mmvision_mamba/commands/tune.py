@@ -1,0 +1,141 @@
+"""Search the best settings of a config: trials, which are whole trainings, by optuna.
+
+Trials go to WORK_DIR/trial_0000, …; the first is the config as it is. The best comes out as WORK_DIR/best.py, a config
+that train takes. The same command goes on with a study that was stopped, and, at the same time, helps with one that
+runs: each process trains trials of the study in WORK_DIR until that has as many as --trials says.
+"""
+import argparse
+import os
+from pathlib import Path
+
+from ..errors import ConfigError
+from ..limits import check_workers
+from ..printable import shown
+from ..work_dirs import make_work_dir
+from .options import add_cfg_options
+
+_OWN = ('--work-dir', '--cfg-options', '--resume', '--launcher', '--local-rank', '--local_rank', '--task')
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('config', metavar='CONFIG', help='config file; its search_space, if it has one, says what is '
+                        'varied: {KEY: [VALUE, …]} or {KEY: dict(low=…, high=…, log=True)}')
+    parser.add_argument('--trials', type=int, default=30, metavar='N', help='that the study is to have in all, those '
+                        'of earlier calls among them; default: %(default)s')
+    parser.add_argument('--work-dir', metavar='DIR', help='of the study; default: work_dirs/CONFIG_NAME_tune')
+    parser.add_argument('--params', nargs='+', metavar='NAME', help='vary these of the search space alone; default: '
+                        'all of it. Without a search_space in the config there are lr, weight_decay, layer_decay, '
+                        'drop_path, scale and batch, as far as the config has them')
+    parser.add_argument('--metric', metavar='NAME', help="of the validations, as the log has it; default: the config's "
+                        'save_best, or else the first')
+    parser.add_argument('--length', type=int, metavar='N', help='epochs or iterations of a trial, whichever the config '
+                        "counts; its schedules shrink alike. best.py has the config's. Default: the config's")
+    parser.add_argument('--pruner', choices=['median', 'halving', 'none'], default='median',
+                        help='which trials end early: those worse than half of the others at the same validation; '
+                        'those that successive halving drops; none. Default: %(default)s')
+    parser.add_argument('--seed', type=int, metavar='N', help='of the choice of values; default: another one each time')
+    parser.add_argument('--engine', choices=['local', 'ray'], default='local',
+                        help='where trials run: on this machine, or on a Ray cluster, whose machines all see the work '
+                        'directory and the data. Default: %(default)s')
+    parser.add_argument('--ray-address', metavar='ADDRESS', help='with --engine ray; auto: the cluster that this '
+                        'machine is part of; default: RAY_ADDRESS, or else a cluster on this machine alone')
+    parser.add_argument('--workers', type=int, metavar='N', help='trials at a time, each with a GPU of its own where '
+                        'there are some; default: 1')
+    parser.add_argument('--keep-checkpoints', action='store_true', help="keep each trial's best checkpoint; default: "
+                        "the best trial's alone")
+    parser.add_argument('--dry-run', action='store_true', help='print what would be varied and how a trial is trained, '
+                        'and write nothing')
+    add_cfg_options(parser)
+    parser.add_argument('--train-options', nargs=argparse.REMAINDER, metavar='OPTION',
+                        help='the last one: all behind it are options of `mmvision-mamba train` for each trial, as in '
+                        'mmvision-mamba tune CONFIG --trials 30 --train-options --amp')
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..preflight.read import read_config
+    from ..preflight.schedule import set_length, unit_of
+    from ..tuning import report
+    from ..tuning.loop import Plan, run_trials
+    from ..tuning.space import space_of
+    from ..tuning.study import Study, goal_of, optuna
+
+    train_options = list(args.train_options or ())
+    _check_options(args, train_options)
+    cfg = read_config(args.config, args.cfg_options, ('model', 'train_dataloader', 'val_dataloader', 'train_cfg',
+                                                      'optim_wrapper'), refuse_broken=True)
+    space, goal = space_of(cfg, args.params), goal_of(cfg, args.metric)
+    if args.length is not None:
+        unit_of(cfg)
+    options = (*train_options, *([] if any(option.startswith('--vis') for option in train_options)
+                                 else ['--vis', 'local']))
+    work_dir = Path(args.work_dir if args.work_dir is not None else
+                    Path('work_dirs') / f'{Path(args.config).stem}_tune')
+    if args.dry_run:
+        _print_plan(args, space, goal, work_dir, options)
+        return
+    optuna()
+
+    def shorten(trial_cfg) -> None:
+        if args.length is not None:
+            set_length(trial_cfg, args.length)
+            interval = trial_cfg.train_cfg.get('val_interval')
+            if isinstance(interval, int) and interval > args.length:
+                trial_cfg.train_cfg.val_interval = args.length
+
+    make_work_dir(work_dir)
+    study = Study(work_dir, cfg, space, goal, dict(length=args.length, options=' '.join(train_options)),
+                  args.pruner, args.seed)
+    _print_space(space)
+    if begun := study.count():
+        print(f'The study in {shown(work_dir)} has {begun} trials; it goes on', flush=True)
+    plan = Plan(cfg, space, args.trials, options, shorten, args.keep_checkpoints)
+    with _workers(args) as (workers, environment):
+        run_trials(study, plan, workers, environment, lambda line: print(line, flush=True))
+    report.write(study, cfg, space)
+    print(report.summary(study, space, train_options, report.draw(study, space)))
+
+
+def _check_options(args: argparse.Namespace, train_options: list[str]) -> None:
+    for name in ('trials', 'length', 'workers'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ConfigError(f'--{name}: a number above 0, got {value}')
+    if args.seed is not None and not 0 <= args.seed < 2**32:
+        raise ConfigError(f'--seed: 0 to 4294967295, got {args.seed}')
+    if args.engine == 'local':
+        if args.ray_address is not None:
+            raise ConfigError('--ray-address needs --engine ray')
+        check_workers(args.workers or 1, '--workers')
+    for option in train_options:
+        if option.partition('=')[0] in _OWN:
+            raise ConfigError(f'--train-options {shown(option)}: each trial has its own; give it to tune itself')
+    if ('none' in train_options and '--vis' in train_options) or '--vis=none' in train_options:
+        raise ConfigError('--train-options --vis none: a study reads the curves of its trials; leave it out')
+
+
+def _workers(args: argparse.Namespace):
+    """A context with the workers by their numbers, and the environment of each one's trainings."""
+    if args.engine == 'ray':
+        from ..tuning.ray_workers import workers_on_ray
+        return workers_on_ray(args.workers or 1, args.ray_address or os.environ.get('RAY_ADDRESS') or 'local')
+    from ..tuning.local_workers import workers_here
+    return workers_here(args.workers or 1)
+
+
+def _print_space(space) -> None:
+    for parameter in space:
+        now = '' if parameter.now is None else f'; the config: {parameter.now}'
+        print(f'  {shown(parameter.name)}: {shown(str(parameter))}{shown(now)}', flush=True)
+
+
+def _print_plan(args: argparse.Namespace, space, goal, work_dir: Path, options) -> None:
+    import shlex
+
+    from ..tuning.loop import trial_folder
+    from ..tuning.training import command_of
+    what = 'the first metric of a validation' if goal.metric == 'auto' else shown(goal.metric)
+    print(f'{args.trials} trials for the {"highest" if goal.greater else "lowest"} {what} vary')
+    _print_space(space)
+    folder = trial_folder(work_dir, 0)
+    config = folder / f'{Path(args.config).stem}.py'
+    print('Each trains as\n  ' + shown(shlex.join(command_of(config, ['--work-dir', str(folder), *options])), 2000))
