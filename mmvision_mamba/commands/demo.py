@@ -187,7 +187,10 @@ class Demo:
 
     def _say_findings(self, model: str) -> None:
         """Print what the report of a model says in words."""
-        report = json.loads((self.work_dir / model / 'report/report.json').read_text())
+        path = self.work_dir / model / 'report/report.json'
+        if not path.exists():  # the test's log says why
+            return
+        report = json.loads(path.read_text())
         print('-' * 72, f'{model}, from its report:', *(f'- {sentence}' for sentence in report['findings']), sep='\n')
 
     def _details(self, step: str) -> str:

@@ -59,6 +59,8 @@ class Recorder(BaseMetric):
                 try:
                     samples = self._of(sample)
                     kept = samples and samples.take(sample, None if labels is None else int(labels[i]))
+                    if kept and sample.get('tile_offset') is not None:
+                        kept['offset'] = tuple(map(int, sample['tile_offset'][:2]))
                 except Exception as error:
                     self._fail(error)
             self.results.append(kept)
@@ -102,7 +104,11 @@ class Recorder(BaseMetric):
 
     def _pictures(self, one: dict, threshold: float) -> dict[str, str | None]:
         try:
-            image = reduced(np.ascontiguousarray(self.read(one['path'])[..., ::-1]))
+            image = self.read(one['path'])
+            if 'offset' in one:  # of a tile in its picture
+                (x, y), (height, width) = one['offset'], one['size']
+                image = image[y:y + height, x:x + width]
+            image = reduced(np.ascontiguousarray(image[..., ::-1]))
             truth, prediction = self._samples.draw(image, one, threshold)
         except Exception as error:
             return dict(truth=None, prediction=None, problem=shown(error, 200) or type(error).__name__)

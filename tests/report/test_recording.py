@@ -48,6 +48,20 @@ def test_an_image_that_can_not_be_read_has_no_picture():
     assert all(one['truth'] is None and one['problem'] for one in record.content['pictures'])
 
 
+def test_tiles_of_a_picture_are_told_apart_and_shown():
+    dataset, samples = detections(images=4)
+    for i, (info, sample) in enumerate(zip(dataset.infos, samples)):
+        place = (48 * (i % 2), 48 * (i // 2))
+        info.update(img_id=0, img_path='/data/a.png', tile=(*place, 48, 48))
+        sample.update(img_id=0, img_path='/data/a.png', tile_offset=place, ori_shape=(48, 48))
+    record = recorder(dataset)
+    record.process({}, samples)
+    record.evaluate(4)
+    assert record.content['analysis']['objects'] == sum(len(info['instances']) for info in dataset.infos)
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(record.content['pictures'][0]['truth']), np.uint8), 1)
+    assert picture.shape == (288, 288, 3), 'six times as large as a tile'
+
+
 def test_pictures_are_bounded():
     for one in evaluated('detection').content['pictures']:
         for key in ('truth', 'prediction'):
