@@ -278,10 +278,16 @@ def test_kernels_compiled_ahead_are_found_again(tmp_path):
 import json, os, sys
 from pathlib import Path
 from gpu_check import compile_ahead as ahead
+from mmvision_mamba.errors import UserError
 if __name__ == '__main__':
     folder, cache = map(Path, sys.argv[1:])
     if not cache.exists():
-        ahead.compile_ahead(folder, 90, 'convolution float32'.__eq__)
+        ahead.works = lambda: [('convolution', ('float32',)), ('convolution', ('bfloat16',)), ('nothing', ())]
+        try:
+            ahead.compile_ahead(folder, 90, lambda name: name != 'convolution bfloat16')
+            sys.exit('nothing failed')
+        except UserError as error:
+            assert str(error).endswith('what failed: nothing')
         ahead.unpack(ahead.compile_ahead(folder, 90, 'convolution bfloat16'.__eq__), cache, 90)  # keeps the others
     else:
         os.environ['TRITON_CACHE_DIR'] = str(cache)

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
 
+from mmvision_mamba.errors import UserError
 from mmvision_mamba.files import replace
 
 from . import ROOT
@@ -46,10 +47,11 @@ def backbone(height: int, width: int, windows: str, padding: str, amp: str) -> N
     import torch
 
     from mmvision_mamba import MambaVision
+    from mmvision_mamba.backbones import FAMILY
     from mmvision_mamba.backbones.mixers import MambaVisionMixer
     from mmvision_mamba.benchmark.variants import mean_of, precision
     # A mixer a stage: the others have the same kernels. All else in float32: CPUs are slow in halves.
-    model = MambaVision('tiny', depths=(1, 1, 2, 2), window_padding=padding,
+    model = MambaVision(FAMILY['tiny'] | dict(depths=(1, 1, 2, 2)), window_padding=padding,
                         window_size=tuple(map(int, windows.split(','))))
     for mixer in (module for module in model.modules() if isinstance(module, MambaVisionMixer)):
         mixer.forward = precision(torch.device('cpu'), amp)(mixer.forward)
@@ -164,12 +166,11 @@ def _only_compiling(capability: int) -> Iterator[None]:
         yield
 
 
-def _do(name: str, arguments: tuple, capability: int) -> str:
+def _do(name: str, arguments: tuple, capability: int) -> None:
     import torch
     torch.set_num_threads(1)
     with _only_compiling(capability):
         globals()[name](*arguments)
-    return _name(name, arguments)
 
 
 def _name(name: str, arguments: tuple) -> str:
@@ -183,28 +184,37 @@ def compile_ahead(folder: Path, capability: int, only: Callable[[str], bool] = l
         folder: that of the wheels.
         capability: of the GPU, times ten.
         only: of the works, by their names.
+
+    Raises:
+        UserError: some failed; the others' kernels are in the file.
     """
     archive = folder / ARCHIVE
     with tempfile.TemporaryDirectory() as cache:
         with contextlib.suppress(FileNotFoundError, OtherKernelsError, tarfile.TarError):
             print(f'{unpack(archive, Path(cache), capability)} kernels are compiled already', flush=True)
         # Packed each time: this takes many minutes, and can be ended before.
-        compile_into(Path(cache), capability, only, lambda: _pack(Path(cache), archive, capability))
+        failed = compile_into(Path(cache), capability, only, lambda: _pack(Path(cache), archive, capability))
+    if failed:
+        raise UserError(f'{archive}: not all kernels are compiled; what failed: {"; ".join(failed)}')
     return archive
 
 
 def compile_into(cache: Path, capability: int, only: Callable[[str], bool] = lambda name: True,
-                 note: Callable[[], None] = lambda: None) -> None:
-    """Compile the works that `only` names into a folder of Triton's, several at a time; `note` is called after each."""
+                 note: Callable[[], None] = lambda: None) -> list[str]:
+    """Compile the works that `only` names into a folder of Triton's, several at a time; `note` is called after each.
+
+    Returns the names of those that failed.
+    """
     os.environ |= dict(TRITON_CACHE_DIR=str(cache), TRITON_STORE_BINARY_ONLY='1', OMP_NUM_THREADS='1')
     os.environ.pop('TRITON_INTERPRET', None)
     with concurrent.futures.ProcessPoolExecutor(
             os.cpu_count(), multiprocessing.get_context('spawn'), max_tasks_per_child=1) as pool:
-        waiting = [pool.submit(_do, *work, capability) for work in works() if only(_name(*work))]
+        waiting = {pool.submit(_do, *work, capability): _name(*work) for work in works() if only(_name(*work))}
         for done in concurrent.futures.as_completed(waiting):
             error = done.exception()
-            print(f'{type(error).__name__}: {error}' if error else done.result(), flush=True)
+            print(waiting[done] + (f': {type(error).__name__}: {error}' if error else ''), flush=True)
             note()
+    return [name for done, name in waiting.items() if done.exception()]
 
 
 class OtherKernelsError(ValueError):
