@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from torch import nn
 
+from ..preflight.tiles import tile_of
 from ..runtime.standalone import padded, read_image, resized
 from .reference import Reference
 
@@ -20,14 +21,17 @@ SAME = 0.999  # share of pixels of the same label that is worth no warning
 def warn_of_shape(model: nn.Module, part: str, cfg: Config, settings: dict, shape: tuple[int, int],
                   photos: Sequence[tuple[str, Path]], channels: int = 3) -> None:
     """Log one warning, in numbers, if images become smaller in `shape` than the config's test pipeline makes them, or
-    if filling them up to it changes what is found in the photos.
+    if filling them up to it changes what is found in the photos. Where the config tests by tiles these are the images.
 
     Args:
         model, part, cfg, settings, channels: as for `Reference`.
         shape: height and width of the exported input.
         photos: (name, path) of photos; what is found in them is counted in both sizes.
     """
-    sizes = [read_image(path, channels, settings.get('bands')).shape[:2] for _, path in photos]
+    if tile := tile_of(cfg, 'test'):
+        sizes, photos = [(tile, tile)], ()
+    else:
+        sizes = [read_image(path, channels, settings.get('bands')).shape[:2] for _, path in photos]
     if not sizes and not (settings['scale'] or settings['scale_factor']):
         return
     wanted = [_input_size(size, settings) for size in sizes or TYPICAL]
@@ -38,12 +42,13 @@ def warn_of_shape(model: nn.Module, part: str, cfg: Config, settings: dict, shap
     if not smaller and (part == 'backbone' or not sizes or set(wanted) == {shape}):
         return
     same, found = _measured(model, part, cfg, settings, shape, photos, channels)
-    picture = f'one of {size[0]} × {size[1]} pixels (height × width) is'
+    kind, one = ('tiles', 'a tile') if tile else ('images', 'one')
+    picture = f'{one} of {size[0]} × {size[1]} pixels (height × width) is'
     if smaller:
         largest = max(height for height, _ in wanted), max(width for _, width in wanted)
-        text = (f'is smaller than the images that the config tests on: {picture} {tested[0]} × {tested[1]} there and '
+        text = (f'is smaller than the {kind} that the config tests on: {picture} {tested[0]} × {tested[1]} there and '
                 f'{exported[0]} × {exported[1]} in this file, so small objects get lost{found}.')
-        way_out = [f'--shape {largest[0]} {largest[1]} holds {"these" if sizes else "such"} images whole']
+        way_out = [f'--shape {largest[0]} {largest[1]} holds {"these" if sizes else "such"} {kind} whole']
     elif same:
         return
     else:

@@ -64,8 +64,8 @@ def test_the_commands_of_the_page(tool, folder):
         labels = page.asarray()
     areas = json.loads((folder / 'results/preds/2.geojson').read_text())
     assert 'EPSG::32633' in str(areas['crs'])
-    assert {one['properties']['category'] for one in areas['features']} == {
-        ('background', 'wheat', 'maize')[label] for label in np.unique(labels)}
+    assert {(one['properties']['category'], one['properties']['pixel_value']) for one in areas['features']} == {
+        (('background', 'wheat', 'maize')[label], label) for label in np.unique(labels)}
     x, y = np.concatenate([np.array(ring) for one in areas['features'] for ring in one['geometry']['coordinates']]).T
     assert (x.min(), x.max(), y.min(), y.max()) == (500_300, 500_450, 4_999_900, 5_000_000)
     found = json.loads((folder / 'objects/preds/2.geojson').read_text())

@@ -72,10 +72,11 @@ def write_geojson(path: Path, instances: Sequence[Instance], categories: Sequenc
 
 
 def write_label_geojson(path: Path, labels: LabelFile, categories: Sequence[dict], left_out: Sequence[int],
-                        georeference: Georeference | None) -> None:
+                        georeference: Georeference | None, reduce_zero_label: bool = False) -> None:
     """Write the areas of a label map as polygons, as `write_geojson` writes instances.
 
-    Some rows are in memory at a time.
+    Besides its category, whose ids count from 1, an area has the `pixel_value` by which the map's file has it. Some
+    rows are in memory at a time.
 
     Args:
         path: of the GeoJSON.
@@ -83,11 +84,14 @@ def write_label_geojson(path: Path, labels: LabelFile, categories: Sequence[dict
         categories: see `write_geojson`.
         left_out: labels without polygons.
         georeference: of the picture; None: it has none.
+        reduce_zero_label: see `datasets.label_maps.segment_map`. Default: False.
     """
     height, width = labels.shape
+    values = pixel_values(np.arange(len(categories)), len(categories), reduce_zero_label).tolist()
     rows = max(_PIXELS // width, 1)
     areas = label_polygons((labels.rows(top, top + rows) for top in range(0, height, rows)), width, left_out)
-    write_features(path, ((_category(categories[label]), [rings]) for label, rings in areas), georeference)
+    write_features(path, ((dict(_category(categories[label]), pixel_value=values[label]), [rings])
+                          for label, rings in areas), georeference)
 
 
 def write_features(path: Path, features: Iterable[tuple[dict, list[list[np.ndarray]]]],

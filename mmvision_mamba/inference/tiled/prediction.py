@@ -77,7 +77,7 @@ class TiledPrediction:
         if results.polygons:
             categories, left_out = results.ids.categories, [IGNORED] if len(results.classes) <= IGNORED else []
             replace(results.out_dir / 'preds' / f'{self.source.output}.geojson', lambda to: write_label_geojson(
-                to, labels, categories, left_out, georeference))
+                to, labels, categories, left_out, georeference, results.reduce_zero_label))
 
     @property
     def sample(self) -> BaseDataElement:

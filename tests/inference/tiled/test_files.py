@@ -49,16 +49,18 @@ def test_no_instances_are_a_file_all_the_same(tmp_path):
 
 
 @pytest.mark.parametrize('placed', [True, False])
-def test_the_areas_of_a_map_are_polygons(tmp_path, placed):
+def test_the_areas_of_a_map_are_polygons_with_the_value_of_their_pixels(tmp_path, placed):
     """In ground coordinates, or in pixels where the picture has none."""
     labels = LabelFile(tmp_path / 'labels', (3, 4), np.uint8)
     labels.write(0, np.array([[1, 1, 1, 255], [1, 0, 1, 255], [1, 1, 1, 255]], np.uint8))
     place = Georeference({SCALE: (2., 2., 0.), TIEPOINTS: (0., 0., 0., 100., 50., 0.),
                           KEYS: (1, 1, 0, 1, 3072, 0, 1, 32633)}) if placed else None
-    write_label_geojson(tmp_path / 'a.geojson', labels, [dict(id=4, name='x'), dict(id=5, name='y')], [255], place)
+    write_label_geojson(tmp_path / 'a.geojson', labels, [dict(id=4, name='x'), dict(id=5, name='y')], [255], place,
+                        reduce_zero_label=not placed)
     content = json.loads((tmp_path / 'a.geojson').read_text())
     hole, around = content['features']
-    assert ('crs' in content) == placed and hole['properties'] == dict(category_id=4, category='x')
+    assert ('crs' in content) == placed and hole['properties'] == dict(
+        category_id=4, category='x', pixel_value=0 if placed else 1)
     outer, inner = around['geometry']['coordinates']
     corners = {(100, 50), (106, 50), (106, 44), (100, 44)} if placed else {(0, 0), (3, 0), (3, 3), (0, 3)}
     assert {tuple(point) for point in outer} == corners and len(inner) == 5
