@@ -8,6 +8,7 @@ from ..printable import shown
 from .folders import plain_name, read_lines
 
 _TITLES = ('image', 'images', 'file', 'filename', 'file_name', 'name', 'path', 'image_id')  # of a first column
+_DEPTH = 64  # parts of a path that its ends have
 
 
 class Groups(NamedTuple):
@@ -26,8 +27,9 @@ class Groups(NamedTuple):
 def read_groups(path: str, images: Iterable[str]) -> Groups:
     """Read a file whose lines are an image and its group, with a comma, a semicolon, a tab or white space between.
 
-    An image is named by its path or the end of it, with or without suffix. Lines that begin with `#`, and a first line
-    of titles, say nothing.
+    An image is named by its path from the folder of images, or by the end of it, with or without suffix; what is the
+    path of an image names no other, and of ends the longest counts. Lines that begin with `#`, and a first line of
+    titles, say nothing.
 
     Args:
         path: of the file.
@@ -38,12 +40,12 @@ def read_groups(path: str, images: Iterable[str]) -> Groups:
             or no line names an image.
     """
     images = list(images)
-    known = _by_name(images)
+    paths, ends = _by_name(images)
     groups, unknown = {}, []
     lines = [line for line in read_lines(path) if not line.startswith('#')]
     for number, line in enumerate(lines):
         name, group = _parts(path, line)
-        found = next((known[key] for key in _keys(name) if key in known), [])
+        found = next((images for key in _ends(name) for images in (paths.get(key), ends.get(key)) if images), [])
         if not found:
             if number or name.lower() not in _TITLES:
                 unknown.append(name)
@@ -67,17 +69,21 @@ def _parts(path: str, line: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
-def _by_name(images: list[str]) -> dict[str, list[str]]:
-    """{a name: the images it fits}."""
-    known: dict[str, list[str]] = {}
+def _by_name(images: list[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """{a path, with or without suffix: the images it fits} and {the end of one: the images it fits}."""
+    paths: dict[str, list[str]] = {}
+    ends: dict[str, list[str]] = {}
     for image in images:
-        for key in _keys(image):
-            known.setdefault(key, []).append(image)
-    return known
+        whole, plain, *others = _ends(image)
+        for keys, known in (((whole, plain), paths), (others, ends)):
+            for key in dict.fromkeys(keys):
+                known.setdefault(key, []).append(image)
+    return paths, ends
 
 
-def _keys(name: str) -> list[str]:
-    """The names that fit an image, the longest first: its path, the file's name, both without suffix."""
-    name = plain_name(name)
-    base = posixpath.basename(name)
-    return list(dict.fromkeys((name, posixpath.splitext(name)[0], base, posixpath.splitext(base)[0])))
+def _ends(name: str) -> list[str]:
+    """A path and its ends, the longest first, each with and without suffix."""
+    parts = plain_name(name).split('/')
+    starts = dict.fromkeys((0, *range(max(len(parts) - _DEPTH, 0), len(parts))))
+    ends = ['/'.join(parts[start:]) for start in starts]
+    return [key for end in ends for key in (end, posixpath.splitext(end)[0])]

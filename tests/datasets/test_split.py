@@ -98,6 +98,20 @@ def test_groups_in_files_of_many_kinds(text, tmp_path):
     assert groups.unknown == (['c/9.jpg'] if 'c/9' in text else [])
 
 
+@given(st.permutations(['x.jpg', 'a/x.jpg', 'b/a/x.jpg', 'x.png', 'c/y.jpg', f'{"d/" * 99}z.jpg']))
+def test_the_path_of_an_image_names_no_other(tmp_path_factory, images):
+    path = tmp_path_factory.mktemp('groups') / 'groups'
+    for root in ('', './', '/data/images/'):
+        path.write_text(''.join(f'{root}{image},{i}\n' for i, image in enumerate(images)))
+        assert read_groups(path, images).of == {image: str(i) for i, image in enumerate(images)}
+    path.write_text('x.jpg,1\ny,2\nq/b/a/x,3\nz.jpg,4\n')
+    assert read_groups(path, images).of == {'x.jpg': '1', 'c/y.jpg': '2', 'b/a/x.jpg': '3', images[[
+        image.endswith('z.jpg') for image in images].index(True)]: '4'}
+    path.write_text('x,1\n')
+    with pytest.raises(DataError, match=r"'x,1' fits 2 images, x\.(jpg|png) and x\.(jpg|png): give"):
+        read_groups(path, images)
+
+
 def test_white_space_in_names(tmp_path):
     (tmp_path / 'groups').write_text('b/my 3.png the_group\n')
     assert read_groups(tmp_path / 'groups', IMAGES).of == {'b/my 3.png': 'the_group'}
