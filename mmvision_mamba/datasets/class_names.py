@@ -1,6 +1,6 @@
 """Names of the classes of masks, and their colours, as files beside them give them."""
 import os.path as osp
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import ConfigError, DataError
 from ..printable import shown
@@ -15,6 +15,11 @@ _TABLES = ('_classes.csv', 'train/_classes.csv')  # of an exporter: number, name
 def is_background(name: str) -> bool:
     """Whether a class of masks is what tools call pixels that no object covers."""
     return name.strip('_').lower() == BACKGROUND
+
+
+def background_of(names: Iterable[str]) -> str:
+    """The class of pixels that no object covers: the first of these that is called so, else a name that is none."""
+    return next(filter(is_background, names), BACKGROUND)
 
 
 def class_names(root: str) -> tuple[str, ...] | None:

@@ -4,9 +4,10 @@ import os.path as osp
 from mmseg.datasets import BaseSegDataset
 
 from ..errors import DataError
+from .class_names import is_background
 from .coco_annotations import check_files
 from .coco_files import read_coco
-from .map_drawing import BACKGROUND, drawn_order
+from .map_drawing import drawn_order
 from .merged_classes import Merged
 from .tiles import Tiled
 
@@ -18,8 +19,8 @@ class DrawnMapDataset(Tiled, BaseSegDataset):
     stay visible; crowds, and objects without an outline or of other classes, are not drawn.
 
     Args:
-        merged: which categories become one class, see `merge_categories`; 'background' among them is what no object
-            covers, and all that no class stands for is unlabelled. Default: each is one of its own.
+        merged: which categories become one class, see `merge_categories`; a background among them, see `is_background`, is
+            what no object covers, and all that no class stands for is unlabelled. Default: each is one of its own.
         ann_file: as for `coco_files.read_coco`.
         **settings: as for `BaseSegDataset` and `Tiled`; the first of `metainfo['classes']` is the background, unless
             a category has its name.
@@ -39,7 +40,8 @@ class DrawnMapDataset(Tiled, BaseSegDataset):
         other, uncovered = None, 0
         if self.merged is not None:
             other = self.ignore_index
-            uncovered = next((labels[class_] for class_, names in self.merged if BACKGROUND in names), other)
+            uncovered = next((labels[class_] for class_, names in self.merged if any(map(is_background, names))),
+                             other)
         label_of = {c['id']: labels.get(c['name'], other) for c in content['categories']}
         objects: dict[int | str, list[tuple]] = {}
         for annotation in content.get('annotations') or ():

@@ -5,7 +5,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from ..errors import DataError
-from .class_names import BACKGROUND
+from .class_names import background_of
 from .coco_masks import mask_area, mask_extent, masks_problem
 from .cutting import Window, corners_of, cropped, meeting
 
@@ -15,10 +15,14 @@ _MOST = 255  # classes of a map: the number behind them is that of pixels withou
 def classes_of_maps(names: Iterable[str]) -> tuple[str, ...]:
     """The classes of maps on which objects of these classes are drawn: first that of pixels that no object covers.
 
+    That is the one of these that `is_background` knows, or 'background'.
+
     Raises:
         DataError: there are more than 255.
     """
-    classes = (BACKGROUND, *(name for name in names if name != BACKGROUND))
+    names = list(names)
+    background = background_of(names)
+    classes = (background, *(name for name in names if name != background))
     if len(classes) > _MOST:
         raise DataError(f'there are {len(classes)} classes with the background, and maps have numbers for {_MOST}: '
                         'leave some out')

@@ -11,8 +11,9 @@ from typing import NamedTuple
 from mmengine import Config
 
 from ..datasets import formats
+from ..datasets.class_names import BACKGROUND, background_of, is_background
 from ..datasets.colour_maps import are_coloured, count_colours
-from ..datasets.map_drawing import BACKGROUND, classes_of_maps
+from ..datasets.map_drawing import classes_of_maps
 from ..datasets.merged_classes import Merged
 from ..errors import ConfigError, DataError
 from ..printable import shown
@@ -244,11 +245,12 @@ def _drawn(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
                         'Take faster_rcnn_mambavision_t_custom')
     names = tuple(category['name'] for category in train['categories'])
     classes = _given_classes(cfg, given) or ()
-    known = dict.fromkeys((BACKGROUND, *(c['name'] for content in contents.values() for c in content['categories'])))
+    known = dict.fromkeys(c['name'] for content in contents.values() for c in content['categories'])
+    known = dict.fromkeys((background_of(known), *known))
     chosen = chosen_for_maps(settings.get('classes'), known, bool(classes))
     if chosen:
         classes = tuple(class_ for class_, _ in chosen)
-    elif classes and classes[0] in names and classes[0] != BACKGROUND:
+    elif classes and classes[0] in names and not is_background(classes[0]):
         raise ConfigError(f"metainfo.classes begins with '{shown(classes[0])}', a class of objects: put the one of "
                           f"pixels that no object covers before it, such as '{BACKGROUND}'")
     try:
@@ -273,19 +275,17 @@ def _drawn(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
 def _image_mask(cfg: Config, root: str, settings: dict, splits: dict[str, dict], given: Given,
                 refuse_broken: bool) -> _Found:
     """What a folder of images and masks holds."""
-    from ..datasets.image_mask import find_pairs  # imports mmseg
-    from ..datasets.mask_values import mask_values
     check_splits(root, {split: dataset['data_prefix']['img_path'] for split, dataset in splits.items()})
     pairs, notes = {}, []
     for split in SPLITS:
         if split not in splits:
             continue
         dataset = splits[split]
-        folders = [osp.join(root, dataset['data_prefix'][key]) for key in ('img_path', 'seg_map_path')]
-        found = find_pairs(*folders, osp.join(root, dataset['ann_file']) if 'ann_file' in dataset else None)
+        found = mask_folder.pairs_in(root, dataset)
         if not found.masks:
-            check_present(dataset.get('ann_file', folders[0]), [image for image, _ in found.pairs])
-            check_present(folders[1], [mask for _, mask in found.pairs], 'masks')
+            images, masks = (osp.join(root, dataset['data_prefix'][key]) for key in ('img_path', 'seg_map_path'))
+            check_present(dataset.get('ann_file', images), [image for image, _ in found.pairs])
+            check_present(masks, [mask for _, mask in found.pairs], 'masks')
         pairs[split] = found
         notes.append(f'{split}: {len(found.pairs)} images')
         notes += found.notes
@@ -303,27 +303,20 @@ def _image_mask(cfg: Config, root: str, settings: dict, splits: dict[str, dict],
         use_map_loader(cfg)
         notes[:0] = ['masks by colour', *filter(None, [chosen and choice_note(chosen, colours, 'unlabelled')])]
         return _Found(classes, splits, '; '.join(notes) + _for_testing(splits))
-    values_in = {split: mask_values(list(dict.fromkeys(found.masks))) for split, found in pairs.items()}
-    first, *others = values_in.values()
-    values_of = sum(others, first)
-    if refuse_broken and values_of.broken:
-        path, problem = next(iter(values_of.broken.items()))
-        raise DataError(f'{path}: {problem}. Replace the file, or leave such files out with --skip-bad-images')
-    values_of.check_resampled()
-    names = named or mask_folder.class_names(root)
-    values_of.check_lossy(names and len(names))
-    known, values, ignored = mask_folder.classes_of_values(root, values_of.first, names)
+    read = mask_folder.read_values(root, pairs, named or mask_folder.class_names(root), (
+        'Replace the file, or leave such files out with --skip-bad-images') if refuse_broken else None)
+    known, values, ignored = read.classes, read.values, read.ignored
     chosen = chosen_for_maps(settings.get('classes'), known, bool(named))
     counts = {split: {name: int(found.pixels[value]) for name, value in zip(known, values)}
-              for split, found in values_in.items()}
+              for split, found in read.of.items()}
     _check_labels(root, splits, chosen or [(name, [name]) for name in known], counts, {
-        split: list(found.first) for split, found in values_in.items()})
+        split: list(found.first) for split, found in read.of.items()})
     classes, codes, left = codes_of(chosen, known, values)
     ignored = (*ignored, *left)
     for dataset in splits.values():
         dataset.update(values=codes, ignored=ignored, ann_file=dataset.get('ann_file', ''))
-    unlabelled = sorted({*ignored, *({255} & {*values_of.first} - {*values})})
-    share = values_of.pixels[unlabelled].sum() / max(1, values_of.pixels.sum())
+    unlabelled = sorted({*ignored, *({255} & {*read.found.first} - {*values})})
+    share = read.found.pixels[unlabelled].sum() / max(1, read.found.pixels.sum())
     notes[:0] = [f'pixel values {shortened(codes)}' + (
         f', unlabelled: {", ".join(map(str, unlabelled))} ({share:.1%} of the pixels)' if unlabelled else ''),
         *filter(None, [chosen and choice_note(chosen, known, 'unlabelled')])]

@@ -124,12 +124,9 @@ def _has_shape(annotation: dict) -> bool:
 
 def _of_masks(root: str, masks: dict[str, dict]) -> FolderData:
     """The data of a folder of images and masks, as `find_image_mask` returns it."""
-    from ..datasets.image_mask import find_pairs  # imports mmseg
     split = next((split for split in ('train', 'all') if split in masks), next(iter(masks)))
     dataset = masks[split]
-    folders = [osp.join(root, dataset['data_prefix'][key]) for key in ('img_path', 'seg_map_path')]
-    names_file = osp.join(root, dataset['ann_file']) if dataset.get('ann_file') else None
-    pairs = find_pairs(*folders, names_file).pairs
+    pairs = mask_folder.pairs_in(root, dataset).pairs
     found = map(sizes_of, [image for image, _ in pairs[::max(len(pairs) // _SAMPLE, 1)][:_SAMPLE]])
     return FolderData('maps', len(pairs), _median([min(sizes.upright) for sizes in found if sizes]),
                       None if 'val' in masks else masked(root, dataset, split == 'all'),

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from ..datasets.class_names import class_colours, class_names
 from ..datasets.colour_maps import are_coloured
 from ..datasets.folders import IMAGES, find_files, walk
-from ..datasets.image_mask_lists import pairs_of
+from ..datasets.image_mask_lists import Pairs, pairs_of
 from ..datasets.mask_names import apart
-from ..datasets.mask_values import mask_values
+from ..datasets.mask_values import MaskValues, mask_values
 from ..datasets.split_names import SPLIT_NAMES, split_of, words
 from ..errors import DataError
 from ..text import shortened
@@ -146,6 +146,52 @@ def classes_of_values(root: str, mask_with: dict[int, str], names: Sequence[str]
     return tuple(names), tuple(values), ignored
 
 
+def pairs_in(root: str, dataset: Mapping) -> Pairs:
+    """The images and masks of a split, as `find_image_mask` returns it."""
+    from ..datasets.image_mask import find_pairs  # imports mmseg
+    folders = [osp.join(root, dataset['data_prefix'][key]) for key in ('img_path', 'seg_map_path')]
+    return find_pairs(*folders, osp.join(root, dataset['ann_file']) if dataset.get('ann_file') else None)
+
+
+class Values(NamedTuple):
+    """What the grey masks of a folder hold.
+
+    Attributes:
+        classes, values, ignored: as `classes_of_values` returns them.
+        found: the values of the masks of all splits.
+        of: {split: the values of its masks}.
+    """
+    classes: tuple[str, ...]
+    values: tuple[int, ...]
+    ignored: tuple[int, ...]
+    found: MaskValues
+    of: dict[str, MaskValues]
+
+
+def read_values(root: str, splits: Mapping[str, Pairs], names: Sequence[str] | None,
+                way_out: str | None) -> Values:
+    """The pixel values of all masks, and the classes that they stand for.
+
+    Args:
+        root: of the data.
+        splits: {split: its images and masks}.
+        names: of the classes, see `classes_of_values`.
+        way_out: of a mask that is broken, for the error. None: it is passed over.
+
+    Raises:
+        DataError: the masks can't be used.
+    """
+    of = {split: mask_values(list(dict.fromkeys(pairs.masks))) for split, pairs in splits.items()}
+    first, *others = of.values()
+    found = sum(others, first)
+    if way_out is not None and found.broken:
+        path, problem = next(iter(found.broken.items()))
+        raise DataError(f'{path}: {problem}. {way_out}')
+    found.check_resampled()
+    found.check_lossy(names and len(names))
+    return Values(*classes_of_values(root, found.first, names), found, of)
+
+
 class Maps(NamedTuple):
     """What the masks of a folder hold.
 
@@ -169,22 +215,13 @@ def read_masks(root: str, splits: Mapping[str, dict]) -> Maps:
     Raises:
         DataError: the masks can't be used.
     """
-    from ..datasets.image_mask import find_pairs  # imports mmseg
-    masks: dict[str, None] = {}
-    for dataset in splits.values():
-        folders = [osp.join(root, dataset['data_prefix'][key]) for key in ('img_path', 'seg_map_path')]
-        names_file = osp.join(root, dataset['ann_file']) if dataset.get('ann_file') else None
-        masks.update(dict.fromkeys(find_pairs(*folders, names_file).masks))
-    if not masks:
+    pairs = {split: pairs_in(root, dataset) for split, dataset in splits.items()}
+    first = next((mask for found in pairs.values() for mask in found.masks), None)
+    if first is None:
         raise DataError(f'{root}: there are no masks for its images')
     colours = class_colours(root)
-    if colours and are_coloured(next(iter(masks), '')):
+    if colours and are_coloured(first):
         return Maps(tuple(colours), dict(colours=[list(colour) for colour in colours.values()]), True)
-    found, names = mask_values([*masks]), class_names(root)
-    if found.broken:
-        path, problem = next(iter(found.broken.items()))
-        raise DataError(f'{path}: {problem}. Replace the file')
-    found.check_resampled()
-    found.check_lossy(names and len(names))
-    classes, values, ignored = classes_of_values(root, found.first, names)
-    return Maps(classes, dict(values=values, ignored=ignored), names is not None)
+    names = class_names(root)
+    read = read_values(root, pairs, names, 'Replace the file')
+    return Maps(read.classes, dict(values=read.values, ignored=read.ignored), names is not None)

@@ -17,7 +17,7 @@ from ..printable import shown
 from ..text import shortened
 from .coco_folder import find_coco, read_coco
 from .layouts import preferred
-from .mask_folder import find_image_mask
+from .mask_folder import find_image_mask, pairs_in
 
 
 class Divisible(NamedTuple):
@@ -118,12 +118,10 @@ def masked(root: str, dataset: dict, whole: bool = False) -> Divisible:
         dataset: as `find_image_mask` returns it.
         whole: whether its folders are not named after splits, so that names are enough in a list. Default: False.
     """
-    from ..datasets.image_mask import find_pairs  # imports mmseg
-    folders = [osp.join(root, dataset['data_prefix'][key]) for key in ('img_path', 'seg_map_path')]
-    names_file = osp.join(root, dataset['ann_file']) if dataset.get('ann_file') else None
+    folder = osp.join(root, dataset['data_prefix']['img_path'])
     pairs: dict[str, list[tuple[str, ...]]] = {}  # a.jpg and a.png share a mask: both go into one part
-    for image, mask in find_pairs(*folders, names_file).pairs:
-        name = osp.splitext(osp.relpath(image, folders[0]))[0].replace(os.sep, '/')
+    for image, mask in pairs_in(root, dataset).pairs:
+        name = osp.splitext(osp.relpath(image, folder))[0].replace(os.sep, '/')
         pairs.setdefault(name, []).append(tuple(osp.relpath(path, root).replace(os.sep, '/') for path in (image, mask)))
 
     def text(names: list[str]) -> str:

@@ -204,11 +204,16 @@ def test_nothing_is_there(tmp_path):
     assert all(words in str(error.value) for words in ('COCO', 'YOLO', 'VOC', 'LabelMe'))
 
 
-def test_the_first_class_of_drawn_maps_is_what_no_object_covers(tmp_path, reference):
-    yaml = 'train: train/images\nval: val/images\nnames: [cat, dog, background]\n'
+@pytest.mark.parametrize('name', ['background', 'Background', '_background_', '__BACKGROUND__'])
+def test_the_first_class_of_drawn_maps_is_what_no_object_covers(name, tmp_path, reference):
+    yaml = f'train: train/images\nval: val/images\nnames: [cat, dog, {name}]\n'
     root = formats.yolo(tmp_path, yaml=yaml)
     cfg = read(SEGMENTOR, root)
-    assert cfg.train_dataloader.dataset.metainfo.classes == ('background', 'cat', 'dog')
+    assert cfg.train_dataloader.dataset.metainfo.classes == (name, 'cat', 'dog')
+    chosen = read(SEGMENTOR, root, **{'custom_data.classes': {'nothing': name, 'animal': ['dog', 'cat']}})
+    for file, (labels,) in targets(chosen).items():
+        expected, = reference[SEGMENTOR]['train'][file]
+        np.testing.assert_array_equal(labels, np.isin(expected, [1, 2]))
     for name, (labels,) in targets(cfg).items():
         expected, = reference[SEGMENTOR]['train'][name]
         np.testing.assert_array_equal(labels, np.where(expected == 3, 0, expected))
