@@ -34,8 +34,8 @@ _GOOD = b'BM' + struct.pack('<IIIIiiHHIIiiII', 58, 0, 54, 40, 1, 1, 1, 24, 0, 4,
 
 
 def annotated_size(info: dict) -> tuple | None:
-    """(height, width) that an item's annotations are made for; None where it has no objects, or no size."""
-    if info.get('instances') and info.get('height') and info.get('width'):
+    """(height, width) that an item's objects or outlines are made for; None where it has none, or no size."""
+    if (info.get('instances') or info.get('shapes')) and info.get('height') and info.get('width'):
         return info['height'], info['width']
     return None
 

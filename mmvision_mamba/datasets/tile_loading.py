@@ -76,7 +76,8 @@ class LoadTile(BaseTransform):
     def whole(self, results: dict) -> np.ndarray | None:
         """The picture of an item, of its `picture_shape`; None where the loader has none, as with `ignore_empty`."""
         item = dict(img_path=results['img_path'])
-        if 'instances' in results:  # an image may be turned as its annotations say; see `annotated_size`
+        # An image may be turned as its annotations say; see `annotated_size`.
+        if 'instances' in results or results.get('shapes') is not None:
             item.update(instances=[None], height=results['picture_shape'][0], width=results['picture_shape'][1])
         if (loaded := self.step(item)) is None:
             return None

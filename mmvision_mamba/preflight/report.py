@@ -256,8 +256,8 @@ def _check_built(report: DatasetReport, cfg: Config, dataset: dict, cls: type) -
                 label = instance['bbox_label']
                 contents.add_box(names[label] if label < len(names) else str(label), x2 - x1, y2 - y1)
                 contents.crowds += bool(instance.get('ignore_flag'))
-        size = (info['width'], info['height']) if instances and info.get('width') and info.get('height') else None
-        files.append(_File(path, size, load_map and _MapReader(load_map, info), info.get('seg_map_path'),
+        size = annotated_size(info)
+        files.append(_File(path, size and size[::-1], load_map and _MapReader(load_map, info), info.get('seg_map_path'),
                            image_loader(dataset), known_labels(cfg) if load_map else None))
     return files
 

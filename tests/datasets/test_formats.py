@@ -277,3 +277,86 @@ def test_round_trips(target, name, objects, outlined, tmp_path_factory):
             assert 'segmentation' not in other
     several = sum(len(a.get('segmentation', ())) > 1 for a in content['annotations'])
     assert sum(lost.values()) == several
+
+
+def voc_file(path, name, size=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    said = '' if size is None else f'<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>'
+    path.write_text(f'<annotation><filename>{name}</filename>{said}<object><name>cat</name><bndbox><xmin>1</xmin><ymin>2'
+                    '</ymin><xmax>11</xmax><ymax>12</ymax></bndbox></object></annotation>')
+
+
+def labelme_file(path, name, size=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    said = {} if size is None else dict(imageWidth=size[0], imageHeight=size[1])
+    path.write_text(json.dumps(dict(said, imagePath=name, shapes=[dict(
+        label='cat', shape_type='rectangle', points=[[1, 2], [11, 12]])])))
+
+
+ONE_EACH = dict(voc=('.xml', voc_file), labelme=('.json', labelme_file))
+
+
+@pytest.mark.parametrize('kind', ONE_EACH)
+def test_the_size_is_that_which_the_annotations_are_for(kind, tmp_path):
+    suffix, write_file = ONE_EACH[kind]
+    sizes = [None, (0, 0), ('', None), (40, 20), (400, 200), (20, 40), ('400.0', '200')]
+    for i, size in enumerate(sizes):
+        picture(tmp_path / f'{i}.jpg')
+        write_file(tmp_path / f'{i}{suffix}', f'{i}.jpg', size)
+    content = formats.read(f'{tmp_path}#{kind}-all')
+    assert [(image['width'], image['height']) for image in content['images']] == [
+        (40, 20)] * 4 + [(400, 200), (20, 40), (400, 200)]
+
+
+@pytest.mark.parametrize('kind', ONE_EACH)
+def test_an_image_beside_its_annotations_is_theirs_whatever_they_call_it(kind, tmp_path):
+    suffix, write_file = ONE_EACH[kind]
+    for i in range(3):
+        picture(tmp_path / f'{i}.jpg')
+        write_file(tmp_path / f'{i}{suffix}', '1.jpg')
+    picture(tmp_path / '2.png')
+    write_file(tmp_path / f'2{suffix}', '2.png')
+    write_file(tmp_path / f'other{suffix}', '1.jpg')
+    content = formats.read(f'{tmp_path}#{kind}-all')
+    assert [image['file_name'] for image in content['images']] == ['0.jpg', '1.jpg', '2.png', '1.jpg']
+    assert any('1 images have annotations in several files' in note and '1.jpg' in note for note in content.notes)
+
+
+@pytest.mark.parametrize('kind', ['voc', 'labelme', 'yolo_folders'])
+def test_what_lies_in_folders_of_no_split_is_said(kind, tmp_path):
+    for folder in ('train', 'val', 'more'):
+        for i in range(3):
+            picture(tmp_path / folder / f'{i}.jpg')
+            if kind == 'yolo_folders':
+                (tmp_path / folder / f'{i}.txt').write_text('0 0.5 0.5 0.5 0.5')
+            else:
+                suffix, write_file = ONE_EACH[kind]
+                write_file(tmp_path / folder / f'{i}{suffix}', f'{i}.jpg')
+    name = kind.removesuffix('_folders')
+    assert [*formats.find(str(tmp_path), name)] in (['train', 'val'], ['val', 'train'])
+    train, val = (formats.read(f'{tmp_path}#{name}-{split}') for split in ('train', 'val'))
+    assert len(train['images']) == 3
+    assert next(problem.detail for problem in train.problems).startswith(
+        '3 annotated images lie in folders named after no split, where others are: more/0')
+    assert not val.problems
+
+
+def test_a_list_of_training_and_validation_alone_is_trained_on(tmp_path):
+    for i in range(3):
+        picture(tmp_path / f'JPEGImages/{i}.jpg')
+        voc_file(tmp_path / f'Annotations/{i}.xml', f'{i}.jpg')
+    (tmp_path / 'ImageSets/Main').mkdir(parents=True)
+    (tmp_path / 'ImageSets/Main/trainval.txt').write_text('0\n1\n')
+    (tmp_path / 'ImageSets/Main/test.txt').write_text('2\n')
+    assert len(formats.read(f'{tmp_path}#voc-train')['images']) == 2
+    (tmp_path / 'ImageSets/Main/train.txt').write_text('0\n')
+    assert len(formats.read(f'{tmp_path}#voc-train')['images']) == 1
+
+
+@pytest.mark.parametrize('kind', ONE_EACH)
+def test_of_several_images_of_a_name_the_one_of_the_size_is_meant(kind, tmp_path):
+    suffix, write_file = ONE_EACH[kind]
+    picture(tmp_path / 'images/0.jpg')
+    picture(tmp_path / 'a_thumbs/0.jpg', (10, 5))
+    write_file(tmp_path / f'annotations/0{suffix}', '0.jpg', (40, 20))
+    assert [image['file_name'] for image in formats.read(f'{tmp_path}#{kind}-all')['images']] == ['images/0.jpg']

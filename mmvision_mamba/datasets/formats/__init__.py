@@ -53,10 +53,14 @@ def file_of(name: str) -> str:
 def find(root: str, wanted: str) -> dict[str, Source]:
     """{split: source, relative to `root`} of a folder in a format; empty where it is in another.
 
+    'all' stands for what no folder or list splits; beside 'train' that is left out, and `read` says how much it is.
+
     Raises:
         DataError: it is in that format, and broken.
     """
-    return {split: Source(path, wanted, split) for split, path in _module(wanted).find(root).items()}
+    found = _module(wanted).find(root)
+    return {split: Source(path, wanted, split) for split, path in found.items()
+            if split != 'all' or 'train' not in found}
 
 
 def read(name: str | os.PathLike) -> Content:

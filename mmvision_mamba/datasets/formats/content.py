@@ -1,4 +1,5 @@
 """The one form in memory that annotations of every format are read into: what a COCO annotation file holds."""
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -99,8 +100,16 @@ class Builder:
         if files:
             self.content.problems.append(Problem('files left out', 'annotations', f'{what}: {shortened(files, 3)}'))
 
+    def in_no_split(self, files: Sequence[str]) -> None:
+        """Note annotated images, or files of annotations, in folders named after no split, where others are."""
+        self.left_out(files, f'{len(files)} annotated images lie in folders named after no split, where others are')
+
     def finished(self) -> Content:
         """The content, its classes in order."""
+        times = Counter(image['file_name'] for image in self.content['images'])
+        if twice := [name for name, count in times.items() if count > 1]:
+            self.content.notes.append(f'{len(twice)} images have annotations in several files, and come as often: '
+                                      f'{shortened(twice, 3)}')
         if not self._named:
             order = {name: index for index, name in enumerate(sorted(self._ids))}
             new = {old: order[name] for name, old in self._ids.items()}

@@ -12,7 +12,7 @@ from ..folders import find_files, walk
 from ..json_numbers import is_number
 from ..split_names import split_of
 from .content import Builder, Content
-from .images import Images, size_of
+from .images import Images, announced_size, size_of
 from .reading import Unreadable, read_label_json
 
 _BACKGROUND = ('_background_', '__background__', '__ignore__')  # its names for what is no object
@@ -33,8 +33,11 @@ def find(root: str) -> dict[str, str]:
 def read(root: str, split: str) -> Content:
     """The annotations of a split: 'train', 'val', 'test' or 'all'."""
     builder, images, orphans, others = Builder(), Images(root), [], Counter()
+    unused: list[str] = []
     for file in find_files(root, ('.json',)):
         if split != 'all' and (split_of(posixpath.dirname(file)) or 'all') != split:
+            if split == 'train' and split_of(posixpath.dirname(file)) is None and _is_labelme(osp.join(root, file)):
+                unused.append(file)
             continue
         try:
             page = read_label_json(osp.join(root, file))
@@ -44,7 +47,8 @@ def read(root: str, split: str) -> Content:
         if not isinstance(page, dict) or not isinstance(page.get('shapes'), list):
             continue  # another program's
         name = page.get('imagePath')
-        image = images.of(file, [name] if isinstance(name, str) else [])
+        said = announced_size(page.get('imageWidth'), page.get('imageHeight'))
+        image = images.of(file, [name] if isinstance(name, str) else [], said)
         size = image and size_of(osp.join(root, image))
         if not size:
             orphans.append(file)
@@ -53,9 +57,10 @@ def read(root: str, split: str) -> Content:
             builder.refuse(file, f'it has {len(page["shapes"])} shapes, and {OBJECTS.value} are allowed '
                            f'({OBJECTS.way_out})')
             continue
-        builder.add_image(image, *size, file)
+        builder.add_image(image, *(said or size), file)
         _add_shapes(builder, file, page['shapes'], others)
     builder.left_out(orphans, f'{len(orphans)} annotation files have no image')
+    builder.in_no_split(unused)
     for kind, count in others.items():
         builder.content.notes.append(f'{count:,} shapes of the type {shown(kind, 40)}, left out')
     if not builder.content['images'] and not builder.content.problems:

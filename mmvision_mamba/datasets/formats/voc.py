@@ -12,7 +12,7 @@ from ..folders import find_files, read_lines, walk
 from ..json_numbers import plain_float
 from ..split_names import SPLIT_NAMES, split_of
 from .content import Builder, Content
-from .images import Images, size_of, stem_of
+from .images import Images, announced_size, size_of, stem_of
 from .reading import Unreadable, read_xml
 
 _FROM_ONE = ('The VOC2007 Database', 'The VOC2012 Database')  # whose pixels are numbered from 1
@@ -50,6 +50,9 @@ def read(root: str, split: str) -> Content:
         for file in files:
             if split == 'all' or (split_of(posixpath.dirname(file)) or 'all') == split:
                 _add(builder, root, file, images, orphans)
+        if split == 'train':
+            builder.in_no_split([file for file in files if split_of(posixpath.dirname(file)) is None
+                                 and _is_voc(osp.join(root, file))])
     builder.left_out(orphans, f'{len(orphans)} annotation files have no image')
     return builder.finished()
 
@@ -85,6 +88,9 @@ def lists_of(root: str, kind: str) -> dict[str, str]:
                 for name in names:
                     if name.lower().endswith('.txt') and stem_of(name).lower() in words:
                         found.setdefault(split, posixpath.join(folder, name))
+            both = next((name for name in names if name.lower() == 'trainval.txt'), None)
+            if both and found.keys().isdisjoint(('train', 'val')):  # as VOC2007 is kept beside its tests
+                found['train'] = posixpath.join(folder, both)
     return found
 
 
@@ -109,12 +115,13 @@ def _add(builder: Builder, root: str, file: str, images: Images, orphans: list[s
         builder.refuse(file, str(error))
         return
     name = page.findtext('filename')
-    image = images.of(file, [name] if name and len(name) < NAME else [])
+    said = announced_size(*(page.findtext(f'size/{side}', '').strip() for side in ('width', 'height')))
+    image = images.of(file, [name] if name and len(name) < NAME else [], said)
     size = image and size_of(osp.join(root, image))
     if not size:
         orphans.append(file)
         return
-    builder.add_image(image, *size, file)
+    builder.add_image(image, *(said or size), file)
     database = (page.findtext('source/database') or '').strip() in _FROM_ONE
     for i, item in enumerate(objects, 1):
         try:

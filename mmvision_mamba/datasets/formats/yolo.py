@@ -39,7 +39,7 @@ def read(path: str, split: str) -> Content:
         DataError: there are no images of that split, or what describes the data set is broken.
     """
     way = yolo_yaml if path.lower().endswith(('.yaml', '.yml')) and osp.isfile(path) else yolo_folders
-    names, images, keypoints = way.described(path, split)
+    names, images, keypoints, unused = way.described(path, split)
     builder, folder = Builder(names or ()), path if osp.isdir(path) else osp.dirname(path)
     known, labels = set(images), Labels(folder)
     missing, unreadable, scores = [], [], 0
@@ -56,6 +56,7 @@ def read(path: str, split: str) -> Content:
         raise DataError(f'{path}: none of the {len(images)} images of {split} is there; looked for {shown(missing[0])}')
     builder.left_out(missing, f'{len(missing)} images that a list of {path} names are not there')
     builder.left_out(unreadable, f'{len(unreadable)} images cannot be read')
+    builder.in_no_split(unused)
     orphans = [label for label in labels.beside(known) if stem_of(label) not in NO_LABELS]
     builder.left_out(orphans, f'{len(orphans)} label files have no image')
     if scores:

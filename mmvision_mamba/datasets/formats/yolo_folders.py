@@ -35,7 +35,8 @@ def described(path: str, split: str) -> Described:
     if osp.isdir(path):
         folders = _Folders(path)
         names = _class_file(path, folders.text_files)
-        return Described(names and _read_names(osp.join(path, names)), folders.images(split))
+        return Described(names and _read_names(osp.join(path, names)), folders.images(split),
+                         unused=folders.unused if split == 'train' else [])
     content = _read_darknet(path)
     names = resolved(content['names'], osp.dirname(path) or '.')
     if names is None:
@@ -113,6 +114,7 @@ class _Folders:
     Attributes:
         text_files: below it, but for label files of images.
         splits: that folders of such images are named after, or lists; or 'all' alone.
+        unused: images with labels in folders that are named after no split, where others are.
     """
 
     def __init__(self, root: str):
@@ -131,6 +133,8 @@ class _Folders:
                     lists.update({split: name for split, words in SPLIT_NAMES.items() if stem in words})
         named = [split_of(folder) for folder in self._images]
         self._lists = lists if self._images and not any(named) and 'train' in lists else {}
+        self.unused = [image for folder, images in self._images.items() if any(named) and split_of(folder) is None
+                       for image in images]
         self.splits = [*self._lists] or list(dict.fromkeys(split or 'all' for split in named))
 
     def images(self, split: str) -> list[str]:

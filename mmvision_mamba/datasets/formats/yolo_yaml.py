@@ -1,7 +1,7 @@
 """YOLO's data.yaml: the classes of a data set, and the images of its splits."""
 import os.path as osp
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ...errors import DataError
@@ -22,10 +22,12 @@ class Described(NamedTuple):
         names: of the classes. None: nothing names them.
         images: relative to the data set's folder; there may be no such file.
         keypoints: numbers behind a box that are keypoints. Default: 0.
+        unused: images with labels that are of no split. Default: none.
     """
     names: list[str] | None
     images: list[str]
     keypoints: int = 0
+    unused: Sequence[str] = ()
 
 
 def find(root: str) -> dict[str, str]:
