@@ -62,6 +62,13 @@ class LoadImageFromFile(CheckedLoadImageFromFile):
         results = self.transform(dict(img_path=os.fspath(path)))
         return None if results is None else results['img']
 
+    def check_tiff(self, tiff: TiffWindows) -> None:
+        """Raise DataError, with the file's name, for a TIFF that is of another kind than those trained on."""
+        try:
+            self.check(Kind(tiff.bands, tiff.dtype))
+        except DataError as error:
+            raise DataError(f'{tiff.name}: {error}') from None
+
     def window(self, tiff: TiffWindows, x: int, y: int, width: int, height: int) -> np.ndarray:
         """A window of a TIFF that was opened with `bands`, as the pipeline would have it: ``(height, width, n)``."""
         return filled(tiff.read(x, y, width, height), tiff.nodata, self.fill)

@@ -101,7 +101,8 @@ def _whole(source: Source, georeference: Georeference | None) -> Picture:
 
 @contextmanager
 def _in_bands(tiff: TiffWindows, bands: BandImages) -> Iterator[Picture]:
-    """The picture of a TIFF whose bands are read."""
+    """The picture of a TIFF whose bands are read; raises DataError where it has others than the model is for."""
+    bands.loader.check_tiff(tiff)
     yield Picture(tiff.height, tiff.width, lambda *window: bands.loader.window(tiff, *window), tiff.georeference)
 
 

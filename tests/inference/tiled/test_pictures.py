@@ -81,3 +81,8 @@ def test_windows_of_bands_are_those_of_the_whole_file(count, tmp_path):
         assert picture.georeference.epsg == 32633
     with open_picture(source, 1024, bands) as picture:
         assert np.array_equal(picture.read(0, 0, 90, 70), whole)
+    for expected in (dict(file_bands=count + 1, dtype='float32'), dict(file_bands=count, dtype='uint16')):
+        bands = BandImages(LoadImageFromFile([1], fill=[7.], **expected))
+        with pytest.raises(DataError, match=rf'a\.tif: it has {count} bands? of float32, and the other images have'), \
+                open_picture(source, 32, bands):
+            pass
