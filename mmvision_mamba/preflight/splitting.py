@@ -29,12 +29,14 @@ class Divisible(NamedTuple):
         text: the content of such a file, from some of the names.
         images: how many images some of the names are.
         classes: {name: classes of its objects}; empty where they are not known.
+        folder: that the names start from, relative to the data. Default: they start there.
     """
     names: list[str]
     suffix: str
     text: Callable[[list[str]], str]
     images: Callable[[list[str]], int]
     classes: dict[str, set]
+    folder: str = ''
 
 
 class Division(NamedTuple):
@@ -130,7 +132,8 @@ def masked(root: str, dataset: dict, whole: bool = False) -> Divisible:
         both = [pair for name in names for pair in pairs[name]]
         list_of(name for pair in both for name in pair)  # refuses what a line can not hold, tabs among it
         return ''.join(f'{image}\t{mask}\n' for image, mask in both)
-    return Divisible(list(pairs), '.txt', text, lambda names: sum(len(pairs[name]) for name in names), {})
+    return Divisible(list(pairs), '.txt', text, lambda names: sum(len(pairs[name]) for name in names), {},
+                     dataset['data_prefix']['img_path'])
 
 
 def divide(images: Divisible, val: float = 0.2, folds: int | None = None, seed: int = 0,
@@ -149,7 +152,7 @@ def divide(images: Divisible, val: float = 0.2, folds: int | None = None, seed: 
     """
     group_of, notes = None, []
     if groups is not None:
-        read = read_groups(groups, images.names)
+        read = read_groups(groups, images.names, images.folder)
         group_of = read.of
         notes.append(f'{shown(groups)}: {len(set(read.of.values()))} groups of {images.images(list(read.of))} images')
         if read.unnamed:

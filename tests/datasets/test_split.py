@@ -90,7 +90,7 @@ IMAGES = ['a/1.jpg', 'a/2.jpg', 'b/2.jpg', 'b/my 3.png']
 @pytest.mark.parametrize('text', [
     'image,group\na/1.jpg,x\na/2,y\nb/2.jpg,y\n', '# scenes\na/1\tx\na/2.jpg\ty\nb\\2.jpg\ty\n',
     '\ufeff1.jpg x\r\na/2.jpg  y\r\n\r\nb/2.jpg y\r\n', '"a/1.jpg";"x"\n"a/2.jpg";y\nb/2.jpg;"y"\n',
-    '/data/old/1.jpg,x\na/2.jpg,y\nb/2.jpg,y\nc/9.jpg,z\n'])
+    '/data/old/a/1.jpg,x\na/2.jpg,y\nb/2.jpg,y\nc/9.jpg,z\n'])
 def test_groups_in_files_of_many_kinds(text, tmp_path):
     (tmp_path / 'groups').write_text(text, encoding='utf-8')
     groups = read_groups(tmp_path / 'groups', IMAGES)
@@ -112,6 +112,18 @@ def test_the_path_of_an_image_names_no_other(tmp_path_factory, images):
         read_groups(path, images)
 
 
+@pytest.mark.parametrize(('images', 'folder', 'text', 'of', 'unknown'), [
+    (['train/1.jpg'], '', 'train/1.jpg,A\nval/1.jpg,B\n', {'train/1.jpg': 'A'}, ['val/1.jpg']),
+    (['1'], 'images/train', 'images/train/1.jpg,A\nval/1.jpg,B\n', {'1': 'A'}, ['val/1.jpg']),
+    (['a/1.jpg', 'b/2.jpg'], '', 'c/1.jpg,A\nb/2.jpg,B\n', {'b/2.jpg': 'B'}, ['c/1.jpg']),
+    (['1.jpg', '2.jpg'], '', '"1.jpg","p,1"\n2.jpg,"p,2"\n', {'1.jpg': 'p,1', '2.jpg': 'p,2'}, []),
+    (['a,b.jpg', '2.jpg'], '', '"a,b.jpg",p\n', {'a,b.jpg': 'p'}, [])])
+def test_groups_are_those_of_the_images_alone(images, folder, text, of, unknown, tmp_path):
+    (tmp_path / 'groups').write_text(text)
+    groups = read_groups(tmp_path / 'groups', images, folder)
+    assert groups.of == of and groups.unknown == unknown
+
+
 def test_white_space_in_names(tmp_path):
     (tmp_path / 'groups').write_text('b/my 3.png the_group\n')
     assert read_groups(tmp_path / 'groups', IMAGES).of == {'b/my 3.png': 'the_group'}
@@ -121,6 +133,7 @@ def test_white_space_in_names(tmp_path):
     ('a/1.jpg\n', "'a/1.jpg' is no image and its group"), ('a/1.jpg,\n', 'is no image and its group'),
     ('2.jpg,x\n', "'2.jpg,x' fits 2 images, a/2.jpg and b/2.jpg"),
     ('a/1.jpg,x\n1.jpg,y\n', 'a/1.jpg is in two groups, x and y'),
+    ('image,patient,age\na/1.jpg,p,30\n', 'no image and its group, with a comma or white space between: it has 3 col'),
     ('', 'none of its 0 lines names an image, such as a/1.jpg'), ('9.jpg,x\n', 'none of its 1 lines names an image')])
 def test_wrong_files_of_groups(text, message, tmp_path):
     (tmp_path / 'groups').write_text(text)
