@@ -62,7 +62,9 @@ def look_at(root: str, settings: Mapping[str, object], task: str | None = None) 
     masks = {} if are_objects else mask_folder.find_image_mask(root, settings)
     if wanted == 'image_mask' and not masks:
         raise DataError(f'{root}: no folders of images and masks there.\n{mask_folder.LAYOUT}')
-    found = None if wanted == 'image_mask' else seek_objects(root, settings, masks=task == 'instances')
+    # Lists that are named, or a fold's, are of names of images, which no file of annotations is.
+    lists = bool(masks and named) and all(name.lower().endswith('.txt') for name in named)
+    found = None if wanted == 'image_mask' or lists else seek_objects(root, settings, masks=task == 'instances')
     if not masks:
         return _of_objects(root, (found or find_objects(root, settings, maps=True))[1], task)
     if found is None:

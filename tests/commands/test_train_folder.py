@@ -140,6 +140,15 @@ def test_tiles_are_counted(tmp_path, monkeypatch):
     assert side > 32 and tiled == (images * math.ceil((side - 16) / 16) ** 2, 32)
 
 
+def test_folds_and_lists_of_masks_are_trained_on(tool, tmp_path):
+    root = image_mask(tmp_path / 'data', {'images': 'masks'}, count=6)
+    assert tool('split_dataset', root, '--folds', 3).code == 0
+    for options in ({'custom_data.fold': 1}, {'custom_data.train': 'splits/fold-0/train.txt',
+                                              'custom_data.val': 'splits/fold-0/val.txt'}):
+        planned = plan(root, options, work_dir=tmp_path / 'run')
+        assert 'upernet' in planned.config and '4 images to train with' in planned.found
+
+
 def test_folds_have_folders_of_their_own(tool, tmp_path):
     root = coco(tmp_path / 'data', {'all.json': 'images'}, masks=None)
     commands = [shlex.split(line) for line in tool('split_dataset', root, '--folds', 2).out.splitlines()
