@@ -30,7 +30,8 @@ def class_names(root: str) -> tuple[str, ...] | None:
     """
     for name in ('classes.txt', 'class_names.txt'):
         if osp.isfile(path := osp.join(root, name)):
-            return tuple(line for line in read_lines(path) if line != '__ignore__')  # labelme's name for 255
+            names = read_lines(path)
+            return tuple(names[names[:1] == ['__ignore__']:])  # labelme's name for 255, which it has first
     if colours := class_colours(root):
         return tuple(colours)
     path = next((path for name in _TABLES if osp.isfile(path := osp.join(root, name))), None)

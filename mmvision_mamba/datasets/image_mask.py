@@ -1,15 +1,19 @@
 """Folders of images and masks: any image format, nested folders, any pixel values for the classes."""
 import os.path as osp
 import posixpath
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 
 from mmseg.datasets import BaseSegDataset
 
 from ..errors import DataError
+from ..text import shortened
 from .folders import IMAGES, find_files, other_kinds
 from .image_mask_lists import MASKS, Pairs, listed, listed_pairs, pairs_of
 from .mask_names import apart, by_image, preference
 from .tiles import Tiled
+
+_NUMBERED = re.compile(r'[_\-. ]?\(?[0-9]{1,9}\)?\Z')
 
 
 class ImageMaskDataset(Tiled, BaseSegDataset):
@@ -65,8 +69,11 @@ def find_pairs(images: str, masks: str, names_file: str | None = None) -> Pairs:
     if names_file and (both := pairs_of(names_file)):
         return listed_pairs(both, images, osp.dirname(names_file))
     image_files = find_files(images)
-    image_files, mask_files = apart(image_files) if osp.normpath(images) == osp.normpath(masks) else \
-        (image_files, find_files(masks))
+    all_masks = image_files
+    if osp.normpath(images) == osp.normpath(masks):
+        image_files, mask_files = apart(image_files)
+    else:
+        all_masks = mask_files = find_files(masks)
     named, mask_of = {}, {}  # {name without suffix: the images}, {…: the mask}
     for file in image_files:
         stem, suffix = posixpath.splitext(file)
@@ -85,9 +92,19 @@ def find_pairs(images: str, masks: str, names_file: str | None = None) -> Pairs:
         chosen = sorted(file for files in named.values() for file in files)
         if unused := len(set(mask_of) - set(named)):
             notes.append(f'{unused} masks have no image')
+    if further := _further(all_masks, set(image_files) if all_masks is not mask_files else set(), mask_of.values()):
+        notes.append(f'{len(further)} further masks of images that have one are not read: {shortened(further, 3)}')
     if not chosen:
         raise DataError(f'{names_file or images}: there are no images')
     stems = [posixpath.splitext(file)[0] if file.lower().endswith(IMAGES) else file for file in chosen]
     pairs = [(posixpath.join(images, file), posixpath.join(masks, mask_of.get(stem, f'{stem}{MASKS[0]}')))
              for file, stem in zip(chosen, stems)]
     return Pairs(pairs, [mask for (_, mask), stem in zip(pairs, stems) if stem in mask_of], notes)
+
+
+def _further(files: Iterable[str], images: Collection[str], masks: Iterable[str]) -> list[str]:
+    """Those of the files that are neither images nor masks, and have a mask's name with a number behind it."""
+    used = set(masks)
+    stems = {posixpath.splitext(mask)[0] for mask in used}
+    return [file for file in files if file not in used and file not in images and file.lower().endswith(MASKS)
+            and _NUMBERED.sub('', posixpath.splitext(file)[0]) in stems]

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from .folders import IMAGES
 from .image_mask_lists import MASKS
 
-# Of images, in whose place masks have their own.
-_ENDS = ('_leftImg8bit', '_image', '_img', '_rgb', '_sat', '-image', '-img')
+# Of images, in lower case, in whose place masks have their own.
+_ENDS = ('_leftimg8bit', '_image', '_img', '_rgb', '_sat', '-image', '-img')
 _BEST = ('labelTrainIds', 'mask', 'label', 'seg', 'gt')  # words of an end, where masks have several
 _NONE = ('color', 'colour', 'instance', 'vis', 'overlay', 'edge')  # of ends that no map of classes has
 _SUFFIX = '.SUFFIX'  # stands for the end that is the image's own suffix
@@ -63,8 +63,8 @@ def _by_end(masks: Mapping[str, str], images: Mapping[str, list[str]]) -> dict[s
     for stem in images:
         keys[stem] = stem
         for end in _ENDS:
-            if stem.endswith(end):
-                keys.setdefault(stem.removesuffix(end), stem)
+            if stem.lower().endswith(end):
+                keys.setdefault(stem[:-len(end)], stem)
     found: dict[str, dict[str, str]] = {}
     for stem, mask in masks.items():
         name = posixpath.basename(stem)

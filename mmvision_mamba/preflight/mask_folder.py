@@ -36,9 +36,10 @@ def find_image_mask(root: str, settings: dict | None = None) -> dict[str, dict]:
         settings: {'train', 'val' or 'test': a text file of names to take, whatever else there is}. Default: none.
 
     Raises:
-        DataError: a file in `settings` isn't there.
+        DataError: a file in `settings` isn't there, or images and masks lie in pairs of folders.
     """
-    folders, lists = _contents(root)
+    candidates, lists = _contents(root)
+    folders = {key: min(found)[-1] for key, found in candidates.items()}
     one_for_all = not any(('mask', split) in folders for split in SPLIT_NAMES)
     have_own = any(kind == 'mask' for kind, _ in folders)
 
@@ -66,11 +67,37 @@ def find_image_mask(root: str, settings: dict | None = None) -> dict[str, dict]:
             splits[split] = found
     if not splits and whole:
         splits['all'] = whole
+    for split, dataset in splits.items():
+        _check_is_only(root, dataset['data_prefix'], candidates, split)
     return splits
 
 
-def _contents(root: str) -> tuple[dict[tuple, str], dict[str, str]]:
-    """({('image' or 'mask', split or None): the folder}, {split: its list of names}) below a folder."""
+def _check_is_only(root: str, pair: dict[str, str], candidates: dict[tuple, list], split: str) -> None:
+    """Raise DataError where other folders of images and masks differ from a split's by the same names above them.
+
+    Args:
+        root: of the data.
+        pair: the folders of images and of masks that are taken.
+        candidates: as `_contents` returns them.
+        split: the name of the split.
+    """
+    images, masks = pair.values()
+    chosen, beside = images.split('/'), masks.split('/')
+    among = {folder for (kind, _), found in candidates.items() if kind == 'mask' for _, folder in found}
+    for found in (candidates.get(('image', key), []) for key in (split, None)):
+        for _, other in [item for item in found if item[0] == min(found)[0] and (min(found)[0], images) in found]:
+            parts, twin = other.split('/'), [*beside]
+            for i, part in enumerate(parts):
+                if twin[i:i + 1] == chosen[i:i + 1]:
+                    twin[i] = part
+            if other != images and twin != beside and '/'.join(twin) in among:
+                raise DataError(f'{root}: images and masks lie in several pairs of folders, such as {images} with '
+                                f'{masks}, and {other} with {"/".join(twin)}.\nName them in lists, with a line IMAGE '
+                                'MASK for each: custom_data.train=train.txt and custom_data.val=val.txt')
+
+
+def _contents(root: str) -> tuple[dict[tuple, list], dict[str, str]]:
+    """({('image' or 'mask', split or None): (preference, folder) of those}, {split: its list of names})."""
     holds, lists = {}, {}  # {folder: whether images lie in it or below}
     for folder, names in walk(root):
         if any(name.lower().endswith(IMAGES) for name in names):
@@ -93,7 +120,7 @@ def _contents(root: str) -> tuple[dict[tuple, str], dict[str, str]]:
         if outside := [file for file in files if not file.startswith(inside)]:
             chosen[split] = min(outside, key=lambda file: (
                 not file.startswith('splits/'), 'segmentation' not in file.lower(), file.count('/'), file))
-    return {key: min(found)[-1] for key, found in candidates.items()}, chosen
+    return candidates, chosen
 
 
 def _kind(folder: str) -> tuple[str | None, tuple]:

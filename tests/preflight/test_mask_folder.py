@@ -218,3 +218,50 @@ def test_a_list_of_nothing_that_is_there_says_so(tmp_path):
     (root / 'val.txt').write_text('pic 1\n')
     with pytest.raises(DataError, match=r"train.txt: none of its 2 lines names an image in .*, such as '/data/others"):
         read(root)
+
+
+@pytest.mark.parametrize('pairs', [
+    {'Train/Rural/images_png': 'Train/Rural/masks_png', 'Train/Urban/images_png': 'Train/Urban/masks_png'},
+    {'a/images': 'a/masks', 'b/images': 'b/masks'}, {'train/s1/Images': 'train/s1/Labels',
+                                                     'train/s2/Images': 'train/s2/Labels'}], ids=str)
+def test_several_pairs_of_folders_are_refused(pairs, tmp_path):
+    image_mask(tmp_path, pairs, count=2)
+    (one, its), (other, theirs) = pairs.items()
+    with pytest.raises(DataError) as error:
+        find_image_mask(str(tmp_path))
+    assert f'{one} with {its}, and {other} with {theirs}.\nName them in lists' in str(error.value)
+    for split, (images, masks) in zip(('train', 'val'), pairs.items()):
+        (tmp_path / f'{split}.txt').write_text(f'{images}/pic 1.jpeg\t{masks}/pic 1.png\n')
+    assert find_image_mask(str(tmp_path)).keys() == {'train', 'val'}
+
+
+def test_further_masks_of_an_image_are_said(tmp_path):
+    rng = np.random.default_rng(0)
+    for name in ('benign (1)', 'benign (2)'):
+        write_image(tmp_path / f'a/{name}.png', rng)
+    for name in ('benign (1)_mask', 'benign (1)_mask_1', 'benign (2)_mask'):
+        write_image(tmp_path / f'a/{name}.png', rng)
+    found = find_pairs(str(tmp_path / 'a'), str(tmp_path / 'a'))
+    assert len(found.masks) == 2
+    assert found.notes == ['1 further masks of images that have one are not read: benign (1)_mask_1.png']
+    (tmp_path / 'b').mkdir()
+    for path in (tmp_path / 'a').glob('*_mask*'):
+        path.rename(tmp_path / 'b' / path.name)
+    found = find_pairs(str(tmp_path / 'a'), str(tmp_path / 'b'))
+    assert len(found.masks) == 2 and any('1 further masks of images that have one' in note for note in found.notes)
+
+
+def test_names_of_images_have_their_ends_in_any_case(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        write_image(tmp_path / f'images/top_{i}_RGB.png', rng)
+        write_image(tmp_path / f'masks/top_{i}_label.png', rng)
+    assert len(find_pairs(str(tmp_path / 'images'), str(tmp_path / 'masks')).masks) == 3
+
+
+def test_ignore_names_no_value_in_the_first_line_alone(tmp_path):
+    from mmvision_mamba.datasets.class_names import class_names
+    (tmp_path / 'classes.txt').write_text('__ignore__\n_background_\ncat\n')
+    assert class_names(str(tmp_path)) == ('_background_', 'cat')
+    (tmp_path / 'classes.txt').write_text('cat\n__ignore__\ndog\n')
+    assert class_names(str(tmp_path)) == ('cat', '__ignore__', 'dog')
