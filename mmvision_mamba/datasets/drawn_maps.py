@@ -19,7 +19,7 @@ class DrawnMapDataset(Tiled, BaseSegDataset):
     stay visible; crowds, and objects without an outline or of other classes, are not drawn.
 
     Args:
-        merged: which categories become one class, see `merge_categories`; a background among them, see `is_background`, is
+        merged: which categories become one class, see `merge_categories`; a background among them (`is_background`) is
             what no object covers, and all that no class stands for is unlabelled. Default: each is one of its own.
         ann_file: as for `coco_files.read_coco`.
         **settings: as for `BaseSegDataset` and `Tiled`; the first of `metainfo['classes']` is the background, unless

@@ -1,4 +1,5 @@
 """Windows of a TIFF read one by one: only the tiles or strips that a window touches are decoded. Needs tifffile."""
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,14 @@ _JPEG = 7
 # says. In others a header of the tile's own decides, which only the decoder reads.
 _COMPRESSIONS = (1, 5, _JPEG, 8, 32946, 32773, 34925, 50000)
 _FRAMES = {*range(0xc0, 0xd0)} - {0xc4, 0xc8, 0xcc}  # markers of what has a JPEG's size
+
+
+def no_line_of_nodata(record: logging.LogRecord) -> bool:
+    """A filter: tifffile logs each file whose value for no data has another type than the pixels, as GDAL writes it."""
+    return 'GDAL_NODATA' not in record.getMessage()
+
+
+logging.getLogger('tifffile').addFilter(no_line_of_nodata)
 
 
 def is_tiff(path: str | os.PathLike) -> bool:

@@ -56,6 +56,7 @@ import argparse
 import io
 import itertools
 import json
+import logging
 import os
 import re
 import reprlib
@@ -635,6 +636,7 @@ def _bands(image, bands: dict) -> np.ndarray:
             import tifffile  # Pillow has no images of many bands
         except ImportError:
             raise ValueError('bands of a TIFF need tifffile: pip install tifffile') from None
+        logging.getLogger('tifffile').addFilter(_no_line_of_nodata)
         with tifffile.TiffFile(image) as file:
             page = file.pages[0]
             _check_size(page.imagewidth * page.imagelength * page.samplesperpixel, 4 * most_pixels())
@@ -666,6 +668,11 @@ def _bands(image, bands: dict) -> np.ndarray:
         expected = f'{bands.get("file_bands") or max(bands["numbers"])} of {bands.get("dtype") or "/".join(BAND_TYPES)}'
         raise ValueError(f'it has {count} bands of {dtype}, and the model is for images of {expected}')
     return _without_gaps(values[..., [number - 1 for number in bands['numbers']]], nodata, bands['fill'])
+
+
+def _no_line_of_nodata(record: logging.LogRecord) -> bool:
+    """A filter: tifffile logs each file whose value for no data has another type than the pixels, as GDAL writes it."""
+    return 'GDAL_NODATA' not in record.getMessage()
 
 
 def _has_16_bits(picture: Image.Image) -> bool:

@@ -183,3 +183,12 @@ def test_a_file_of_next_to_no_tiles_does_not_announce_days_of_work(tmp_path):
         tags[325].overwrite([0] * len(tags[325].value))
     with pytest.raises(DataError, match='truncated'), open_tiff(tmp_path / 'a.tif'):
         pass
+
+
+def test_a_value_for_no_data_as_gdal_writes_it_brings_no_line(tmp_path, caplog):
+    from ..helpers.bands import write_tiff
+    write_tiff(tmp_path / 'a.tif', np.ones((40, 50, 1), np.float32), '-3.40282346638529e+38')
+    with open_tiff(tmp_path / 'a.tif', [1]) as tiff:
+        tiff.read(0, 0, 50, 40)
+        assert tiff.nodata == np.finfo(np.float32).min
+    assert not caplog.records
