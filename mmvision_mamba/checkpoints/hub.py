@@ -6,6 +6,7 @@ and HF_HUB_OFFLINE are as that library reads them. It doesn't download by itself
 sends, and makes paths of it.
 """
 import json
+import os
 import re
 import time
 from collections.abc import Callable, Collection
@@ -112,16 +113,29 @@ def library() -> ModuleType:
     """The Hub's own library, for an endpoint that may be asked.
 
     Raises:
-        CheckpointError: HF_ENDPOINT is of plain http, and not this machine.
+        CheckpointError: HF_ENDPOINT is no URL or of plain http, and not this machine; HF_HOME is empty or no folder;
+            another variable of the library's has a value that it can't read.
     """
-    with explaining('hf://'):
-        import huggingface_hub as hub
-        import huggingface_hub.constants
-        import huggingface_hub.errors
-        import huggingface_hub.utils
+    try:
+        with explaining('hf://'):
+            import huggingface_hub as hub
+            import huggingface_hub.constants
+            import huggingface_hub.errors
+            import huggingface_hub.utils
+    except ValueError as error:  # it reads its variables as it is imported
+        names = [name for name in os.environ if name.startswith('HF_') and 'TOKEN' not in name]
+        raise CheckpointError(f"the Hub's library can not read its variables in the environment ({shown(error, 100)}): "
+                              f'correct {shortened(names) or "them"}') from None
+    home = os.environ.get('HF_HOME')
+    if home is not None and (not home or (os.path.exists(hub.constants.HF_HOME)
+                                          and not os.path.isdir(hub.constants.HF_HOME))):
+        raise CheckpointError(f"HF_HOME='{shown(home)}' in the environment: name a folder, or unset it")
     endpoint = hub.constants.ENDPOINT
     try:
-        scheme, host = urlsplit(endpoint).scheme, urlsplit(endpoint).hostname or ''
+        parts = urlsplit(endpoint)
+        scheme, host = parts.scheme, parts.hostname or ''
+        if not host or parts.port == 0 or any(map(str.isspace, endpoint)):
+            scheme = ''
     except ValueError:
         scheme, host = '', ''
     if scheme != 'https' and not (scheme == 'http' and is_this_machine(host)):

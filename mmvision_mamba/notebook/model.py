@@ -3,7 +3,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,11 @@ class Model:
     def __init__(self, config: str | os.PathLike, weights: str | os.PathLike | None = None,
                  data: str | os.PathLike | None = None, work_dir: str | os.PathLike | None = None,
                  cfg_options: dict[str, Any] | None = None):
+        _check_paths(dict(config=config), none=False)
+        _check_paths(dict(weights=weights, data=data, work_dir=work_dir))
+        if cfg_options is not None and not isinstance(cfg_options, Mapping):
+            raise ConfigError(f'cfg_options is {shown(repr(cfg_options), 100)}: expected a dict of settings by dotted '
+                              'keys')
         self._most_per_batch: int | None = None  # for a folder, see `Plan`
         if os.path.isdir(config) and not is_config(config):
             if data is not None:
@@ -377,3 +382,12 @@ def _run_settings(batch: int | None, lr: float | None) -> dict[str, Any]:
         raise ConfigError(f'batch is {shown(batch)}: expected a whole number above 0')
     found = {'train_dataloader.batch_size': batch, 'optim_wrapper.optimizer.lr': lr}
     return {key: value for key, value in found.items() if value is not None}
+
+
+def _check_paths(values: Mapping[str, Any], none: bool = True) -> None:
+    """Raise ConfigError where an argument, by its name, is neither a path nor a name, nor None where that may be."""
+    for name, value in values.items():
+        if value is None and none:
+            continue
+        if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str) or not os.fspath(value):
+            raise ConfigError(f'{name} is {shown(repr(value), 100)}: expected the path of a file or folder, or a name')

@@ -1,6 +1,8 @@
 """The Hub: what names mean, its cache, broken downloads, several processes, and every failure in a line or two."""
 import multiprocessing
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from mmvision_mamba.checkpoints.reading import read_checkpoint
 from mmvision_mamba.errors import CheckpointError
 from mmvision_mamba.published import MODELS
 
+from ..helpers import ROOT
 from ..helpers.hub_server import hub, use
 
 FORK = multiprocessing.get_context('fork' if os.name == 'posix' else None)
@@ -188,6 +191,34 @@ class TestPublishedUrls:
 
 def test_a_server_of_ones_own_may_be_of_plain_http(server):
     assert server.url.startswith('http://') and hub_file(Reference('some/model')).is_file()
+
+
+@pytest.mark.parametrize('endpoint', ['nonsense', 'http://[::1', 'https://', 'https://host:99999999', 'https://a b'])
+def test_an_endpoint_that_is_no_url_is_refused(endpoint, monkeypatch):
+    constants = pytest.importorskip('huggingface_hub.constants')
+    monkeypatch.setattr(constants, 'ENDPOINT', endpoint)
+    with pytest.raises(CheckpointError, match=r'HF_ENDPOINT=.* in the environment: expected https'):
+        read_checkpoint('hf://owner/repo')
+
+
+def test_a_home_that_is_no_folder_is_refused(monkeypatch, tmp_path):
+    constants = pytest.importorskip('huggingface_hub.constants')
+    (tmp_path / 'file').touch()
+    for home in ('', str(tmp_path / 'file')):
+        monkeypatch.setenv('HF_HOME', home)
+        monkeypatch.setattr(constants, 'HF_HOME', home)
+        with pytest.raises(CheckpointError, match=f"HF_HOME='{home}' in the environment: name a folder, or unset it"):
+            read_checkpoint('hf://owner/repo')
+
+
+def test_variables_that_the_hubs_library_can_not_read_are_a_line(tmp_path):
+    pytest.importorskip('huggingface_hub')
+    code = ('from mmvision_mamba.checkpoints.hub import library\nfrom mmvision_mamba.errors import CheckpointError\n'
+            'try: library()\nexcept CheckpointError as error: print(error)')
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=ROOT,
+                         env={**os.environ, 'HF_HUB_DOWNLOAD_TIMEOUT': 'soon', 'HF_HOME': str(tmp_path)})
+    assert run.returncode == 0 and 'can not read its variables' in run.stdout, run.stderr
+    assert 'HF_HUB_DOWNLOAD_TIMEOUT' in run.stdout and len(run.stdout.splitlines()) == 1
 
 
 def test_an_endpoint_of_plain_http_is_refused(monkeypatch):

@@ -204,3 +204,13 @@ def test_a_folder_of_data_chooses_config_and_settings(own_data, tmp_path, monkey
     assert Model(own_data / 'masks', work_dir='elsewhere').work_dir == tmp_path / 'elsewhere'
     with pytest.raises(ConfigError, match='is a folder of data itself: leave one out'):
         Model(own_data / 'coco', data=own_data / 'masks')
+
+
+@pytest.mark.parametrize(('arguments', 'name'), [
+    ((None,), 'config'), ((5,), 'config'), ((b'a.py',), 'config'), (('',), 'config'), (([],), 'config'),
+    (('upernet_mambavision_t_custom', 5), 'weights'), (('upernet_mambavision_t_custom', None, b'x'), 'data'),
+    (('upernet_mambavision_t_custom', None, None, ''), 'work_dir'),
+    (('upernet_mambavision_t_custom', None, None, None, 'a=b'), 'cfg_options')])
+def test_arguments_of_other_types_are_named(arguments, name):
+    with pytest.raises(ConfigError, match=rf'^{name} is .*: expected .*$'):
+        Model(*arguments)
