@@ -1,6 +1,6 @@
 """Parts of a data set: for validation, and for folds."""
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmvision_mamba.datasets.folds import fold_names
@@ -98,6 +98,7 @@ def test_groups_in_files_of_many_kinds(text, tmp_path):
     assert groups.unknown == (['c/9.jpg'] if 'c/9' in text else [])
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.permutations(['x.jpg', 'a/x.jpg', 'b/a/x.jpg', 'x.png', 'c/y.jpg', f'{"d/" * 99}z.jpg']))
 def test_the_path_of_an_image_names_no_other(tmp_path_factory, images):
     path = tmp_path_factory.mktemp('groups') / 'groups'
