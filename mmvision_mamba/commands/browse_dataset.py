@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import ConfigError
 from ..printable import shown
-from .options import add_cfg_options, check_outputs
+from .options import add_cfg_options, add_font, check_outputs, use_font
 
 MOST, MOST_COLUMNS, MOST_ROWS = 300, 20, 150  # of images; Matplotlib draws no more than 2¹⁶ pixels a side
 
@@ -24,6 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help='another seed, other images and other augmentation (default: %(default)s)')
     parser.add_argument('--out', type=Path, default=Path('browse_dataset.png'),
                         help='.png, .jpg, .svg or .pdf (default: %(default)s)')
+    add_font(parser)
     add_cfg_options(parser)
 
 
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
     from .steps.prepare import prepare_data
 
     check_picture(args.out)
+    use_font(args)
     if args.show_number > MOST or args.columns > MOST_COLUMNS or args.show_number > args.columns * MOST_ROWS:
         raise ConfigError(f'-n {args.show_number} --columns {args.columns}: a picture has room for {MOST} images in at '
                           f'most {MOST_COLUMNS} columns and {MOST_ROWS} rows')

@@ -11,7 +11,7 @@ from ..errors import ConfigError
 from ..files import replace
 from ..printable import shown
 from .errors import Start, removing_failed_start
-from .options import add_common_options
+from .options import add_common_options, add_font, use_font
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help='leave out detections with a lower score (default: %(default)s)')
     parser.add_argument('--tp-iou-thr', type=share, default=0.5, metavar='IOU',
                         help='least IoU of a detection and its object (default: %(default)s)')
+    add_font(parser)
     add_common_options(parser)
 
 
@@ -36,6 +37,7 @@ def share(text: str) -> float:  # argparse's errors quote this name
 def run(args: argparse.Namespace) -> None:
     from .steps.prepare import load_config, prepare_data
 
+    use_font(args)
     cfg = load_config(args, 'test_dataloader')
     if cfg.default_scope not in ('mmdet', 'mmseg'):
         raise ConfigError(f'{args.config}: expected a config of mmdet or mmseg, got one of {cfg.default_scope!r}')

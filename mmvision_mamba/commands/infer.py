@@ -10,7 +10,7 @@ import sys
 from ..allocator import keep_freed_memory
 from ..errors import DataError
 from ..printable import shown
-from .options import add_cfg_options, add_dtype, add_model_and_inputs, model_and_inputs
+from .options import add_cfg_options, add_dtype, add_font, add_model_and_inputs, model_and_inputs, use_font
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--show', action='store_true', help="show pictures in a window too; 'q' ends the run")
     parser.add_argument('--wait-time', type=float, default=0,
                         help='seconds a picture is shown; default: until a key is pressed')
+    add_font(parser)
     add_cfg_options(parser)
 
 
@@ -45,6 +46,7 @@ def number_or_auto(text: str) -> float | str:  # argparse's errors quote this na
 def run(args: argparse.Namespace) -> int | None:
     from ..inference import Inferencer
 
+    use_font(args)
     config, checkpoint, inputs = model_and_inputs(args)
     inferencer = Inferencer(config, checkpoint, args.device, args.cfg_options, args.classes,
                             dtype=args.dtype)

@@ -177,6 +177,23 @@ def add_no_report(parser: argparse.ArgumentParser) -> None:
                         help='keep nothing for a report, and make none; default: WORK_DIR/report/index.html at the end')
 
 
+def add_font(parser: argparse.ArgumentParser) -> None:
+    """The option --font, of pictures; `use_font` takes it."""
+    parser.add_argument('--font', metavar='FILE', help='.ttf, .otf or .ttc that texts in pictures are drawn in, as far '
+                        "as it has their characters; default: Matplotlib's, and installed ones for other scripts")
+
+
+def use_font(args: argparse.Namespace) -> None:
+    """Draw texts in the font of --font.
+
+    Raises:
+        ConfigError: it can't be used.
+    """
+    if args.font is not None:
+        from ..inference.fonts import choose_font  # imports Matplotlib
+        choose_font(args.font)
+
+
 def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     """The option --cfg-options; see `read_config`."""
     parser.add_argument('--cfg-options', nargs='+', action=_Overrides, metavar='KEY=VALUE',

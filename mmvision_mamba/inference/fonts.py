@@ -1,8 +1,10 @@
 """Text in pictures, in whatever script: fonts that have its characters, and one warning where no font does."""
 import logging
 import math
+import os
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache, lru_cache
 
 import numpy as np
@@ -12,6 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 
+from ..errors import ConfigError
+from ..printable import shown
 from ..text import shortened
 
 PACKAGES = {'CJK': 'fonts-noto-cjk', 'Hangul': 'fonts-noto-cjk', 'Hiragana': 'fonts-noto-cjk',
@@ -19,6 +23,36 @@ PACKAGES = {'CJK': 'fonts-noto-cjk', 'Hangul': 'fonts-noto-cjk', 'Hiragana': 'fo
 _REGULAR = ('Regular', 'Book', 'Roman', 'Normal', 'Medium')
 _found: dict[str, str | None] = {}  # character -> the family that is added to the default one for it
 _warned: set[str] = set()
+_CHOSEN = 'the chosen font'  # its family for Matplotlib, whose own name other fonts may have
+_chosen: list[FT2Font] = []  # by `choose_font`
+
+
+def choose_font(path: str | os.PathLike) -> None:
+    """Draw all characters that a font has in that one; others are looked for as before.
+
+    Args:
+        path: of a TrueType or OpenType font; of a collection (.ttc) the first.
+
+    Raises:
+        ConfigError: it is no font that can be read, or one of bitmaps.
+    """
+    try:
+        font = FT2Font(os.fspath(path))
+        problem = '' if font.scalable else 'it has bitmaps, which are not drawn'
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
+        problem = getattr(error, 'strerror', None) or 'it is no font'
+    if problem:
+        raise ConfigError(f"--font '{shown(path)}': {problem}. Name a TrueType or OpenType font: .ttf, .otf or .ttc")
+    entries = font_manager.fontManager.ttflist
+    entries[:] = [entry for entry in entries if entry.name != _CHOSEN]
+    count = len(entries)
+    font_manager.fontManager.addfont(os.fspath(path))
+    entries[count] = replace(entries[count], name=_CHOSEN, style='normal', weight=400)
+    _chosen[:] = [font]
+    for found in (_found, _warned):
+        found.clear()
+    _in_default.cache_clear()
+    text_mask.cache_clear()
 
 
 def drawable(names: Sequence[str]) -> list[str]:
@@ -50,7 +84,8 @@ def use_fonts(figure: Figure) -> None:
 def families(text: str) -> list[str]:
     """Font families for a text: Matplotlib's default, then installed ones for characters that it lacks."""
     _search(text)
-    return [*rcParams['font.family'], *dict.fromkeys(family for c in text if (family := _found.get(c)))]
+    chosen = [_CHOSEN] if _chosen else []
+    return [*chosen, *rcParams['font.family'], *dict.fromkeys(family for c in text if (family := _found.get(c)))]
 
 
 @lru_cache(4096)
@@ -115,7 +150,7 @@ def _search(text: str) -> None:
 
 @cache
 def _in_default(character: str) -> bool:
-    return character.isspace() or bool(_default_font().get_char_index(ord(character)))
+    return character.isspace() or any(font.get_char_index(ord(character)) for font in (*_chosen, _default_font()))
 
 
 @cache
@@ -131,8 +166,8 @@ def _warn(texts: Sequence[str], what_happens: str) -> None:
     scripts = sorted(set(map(_script, missing)))
     packages = sorted({PACKAGES.get(script, 'fonts-noto-core') for script in scripts})
     message = (f'{shortened(texts)}: no installed font has these {", ".join(scripts)} characters, so in pictures these '
-               f'names {what_happens}.\nInstall such fonts (Debian, Ubuntu: apt-get install {" ".join(packages)}) and '
-               'run this again.')
+               f'names {what_happens}.\nInstall such fonts (Debian, Ubuntu: apt-get install {" ".join(packages)}), or '
+               'name one by --font, and run this again.')
     try:
         from mmengine.logging import print_log
         print_log(message, 'current', logging.WARNING)

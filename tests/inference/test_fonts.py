@@ -7,6 +7,7 @@ import pytest
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 
+from mmvision_mamba.errors import ConfigError
 from mmvision_mamba.inference import fonts
 from mmvision_mamba.visualization.figures import save
 
@@ -17,6 +18,7 @@ def no_font(monkeypatch):
     monkeypatch.setattr(font_manager, 'findSystemFonts', list)
     monkeypatch.setattr(fonts, '_found', {})
     monkeypatch.setattr(fonts, '_warned', set())
+    monkeypatch.setattr(fonts, '_chosen', [])
     fonts.text_mask.cache_clear()
 
 
@@ -63,7 +65,7 @@ def test_one_warning_names_script_classes_and_the_way_out(no_font, warned):
     assert fonts.drawable(['猫']) == ['class 0']
     said, = warned
     assert '猫, 狗, बिल्ली: no installed font has these CJK, Devanagari characters' in said
-    assert 'apt-get install fonts-noto-cjk fonts-noto-core' in said and 'class 0' in said
+    assert 'apt-get install fonts-noto-cjk fonts-noto-core' in said and 'class 0' in said and '--font' in said
     fonts.drawable(['犬'])
     assert len(warned) == 2, 'of other characters again'
 
@@ -110,3 +112,26 @@ def test_a_figure_uses_installed_fonts(a_font, warned, tmp_path):
         warnings.simplefilter('error')
         save(figure, tmp_path / 'x.svg')
     assert not warned
+
+
+def test_a_chosen_font_draws_what_it_has_and_others_the_rest(a_font, warned, tmp_path):
+    fonts.choose_font(tmp_path / 'squares.ttf')
+    assert fonts.drawable(['猫', 'cat', '🦊']) == ['猫', 'cat', 'class 2']
+    mask = fonts.text_mask('猫', 40)
+    assert mask.shape == (52, 40) and mask.mean() > 0.7 * 255, 'the square of that font'
+    assert fonts.text_mask('cat', 40).any(), "of Matplotlib's"
+    fonts.choose_font(font_manager.findfont('DejaVu Serif'))
+    assert fonts.drawable(['猫']) == ['猫'], 'another choice, and the installed one is found again'
+    assert fonts.text_mask('猫', 40).mean() > 0.7 * 255
+
+
+@pytest.mark.parametrize('content', [None, b'', b'no font', 'folder'])
+def test_a_font_that_can_not_be_read_is_a_line(no_font, tmp_path, content):
+    path = tmp_path / 'mine.ttf'
+    if content == 'folder':
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"--font '.*mine\.ttf': .*Name a TrueType") as error:
+        fonts.choose_font(path)
+    assert len(str(error.value).splitlines()) == 1
