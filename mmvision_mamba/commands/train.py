@@ -50,10 +50,12 @@ def run(args: argparse.Namespace) -> None:
     from .steps.named_images import naming_images
     from .steps.prepare import build_runner, load_config
     from .steps.reporting import record, report
+    from .steps.restart import keep_bands
 
     with contextlib.ExitStack() as held:
         from_folder = _use_folder(args, held)
         held.enter_context(reading_once())
+        keep_bands(args)
         cfg = load_config(args, 'train_dataloader')
         with removing_failed_start(cfg.work_dir, alone=True) as start:
             begin_from = _prepare(cfg, args)

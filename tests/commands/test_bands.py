@@ -83,6 +83,10 @@ def test_pngs_train_without_tifffile_are_drawn_and_a_trained_model_is_not_measur
     assert run.code == 0, run.err[-3000:]
     pictures = [np.asarray(Image.open(file)) for file in work.glob('*/vis_data/vis_image/*')]
     assert pictures and all(picture.std() > 10 for picture in pictures)
+    Image.fromarray(np.full((66, 84), 60000, np.uint16)).save(next((data / 'images/train').iterdir()))
+    run = tool('train', path, '--work-dir', work, *options, 'train_cfg.max_iters=3', '--resume')
+    assert run.code == 0 and f'mean and std are those that the run began with, of {work / "small.py"}' in run.out
+    assert 'measured' not in run.out and 'data_preprocessor.mean' not in run.out + run.err
     checkpoint = work / 'iter_2.pth'
     for command, *more in (('test',), ('infer', data / 'images/val'), ('export', '--shape', 64, 64)):
         run = tool(command, path, checkpoint, *more, *options)
