@@ -12,6 +12,7 @@ from mmengine import Config
 
 from ..datasets import formats
 from ..datasets.class_names import BACKGROUND, background_of, is_background
+from ..datasets.coco_annotations import check_files
 from ..datasets.colour_maps import are_coloured, count_colours
 from ..datasets.map_drawing import classes_of_maps
 from ..datasets.merged_classes import Merged
@@ -200,6 +201,7 @@ def _objects(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
     classes = tuple(class_ for class_, _ in chosen) if chosen else \
         named or tuple(category['name'] for category in contents['train']['categories'])
     if not classes:
+        check_files(contents['train'])  # where no object could be read, that is the reason
         raise DataError(f'{root}/{files["train"]}: categories is empty, so there is nothing to learn')
     if not chosen and (absent := [name for name in classes if name not in known]):
         raise DataError(f'{root}: no annotation file has the {"class" if len(absent) == 1 else "classes"} '
@@ -241,6 +243,8 @@ def _drawn(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
         del contents['test']
     train = contents['train']
     if not any(isinstance(a, dict) and a.get('segmentation') for a in train.get('annotations') or ()):
+        if not train.get('annotations'):
+            check_files(train)
         raise DataError(f'{root}/{files["train"]}: it has boxes and no outlines, which a segmentor learns.\n'
                         'Take faster_rcnn_mambavision_t_custom')
     names = tuple(category['name'] for category in train['categories'])

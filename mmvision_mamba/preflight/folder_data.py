@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..datasets import formats
+from ..datasets.coco_annotations import check_files
 from ..datasets.json_numbers import is_number
 from ..errors import ConfigError, DataError
 from ..printable import shown
@@ -99,6 +100,7 @@ def _of_objects(root: str, files: dict[str, str], task: str | None) -> FolderDat
     outlined = sum(bool(annotation.get('segmentation')) for annotation in annotations)
     shaped = any(map(_has_shape, annotations))
     if not annotations:
+        check_files(content)  # where none could be read, that is the reason
         raise DataError(f'{path}: there are no objects to learn')
     possible = ('boxes', 'outlines', 'maps') if outlined else ('boxes',)
     _check_task(root, task, possible)

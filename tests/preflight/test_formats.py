@@ -305,3 +305,14 @@ def test_a_part_is_set_aside_of_any_format(tool, tmp_path):
     cfg = read(BOXES, root)
     assert cfg.train_dataloader.dataset.ann_file == 'splits/train.json'
     assert sum(len(targets(cfg, split)) for split in ('train', 'val')) == 6
+
+
+@pytest.mark.parametrize('config', [BOXES, SEGMENTOR])
+def test_where_no_object_can_be_read_that_is_the_reason(config, tmp_path):
+    from mmvision_mamba.preflight.folder_data import look_at
+    root = formats.voc(tmp_path / 'data')
+    for path in root.rglob('*.xml'):
+        path.write_text(path.read_text().replace('bndbox>', 'box>').replace('polygon>', 'line>'))
+    for reads in (lambda: read(config, root), lambda: look_at(str(root), {})):
+        with pytest.raises(DataError, match=r"\.xml, object 1: its xmin is '', where a number is expected\.\n\d+ "):
+            reads()
