@@ -1,4 +1,5 @@
 """What LVIS's evaluation needs of an annotation file beside what COCO's have."""
+from ..limits import CATEGORIES
 from .coco_files import read_json
 from .json_numbers import is_integer
 
@@ -15,6 +16,8 @@ def lvis_problem(path: str) -> str | None:
     images, categories = (content.get(key) if isinstance(content, dict) else None for key in ('images', 'categories'))
     if not isinstance(images, list) or not isinstance(categories, list):
         return 'it has no list of images, or none of categories'
+    if len(categories) > CATEGORIES.value:
+        return f'it has {len(categories)} categories, and {CATEGORIES.value} are allowed ({CATEGORIES.way_out})'
     for i, category in enumerate(categories):
         if not isinstance(category, dict) or category.get('frequency') not in ('r', 'c', 'f'):
             return f"categories[{i}] has no frequency, one of 'r', 'c' and 'f'"

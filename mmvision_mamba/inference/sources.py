@@ -163,7 +163,11 @@ def _try_videos(sources: list[Source]) -> None:
     for source in videos:
         try:
             open_file(source.name).close()
+            source.name.encode()
             readable.append(source)
+        except UnicodeEncodeError:  # it would end OpenCV's process
+            source.frames = _raising(f'{source.name}: its name has bytes that are no UTF-8, and no video is opened by '
+                                     'such a name: rename it')
         except OSError as error:
             source.frames = _raising(f'{source.name}: can not be read ({error.strerror or error})')
     for source, facts in zip(readable, try_videos([source.name for source in readable])):

@@ -1,4 +1,5 @@
 """Videos that ask for gigabytes, that break off, and that can't be written to the end."""
+import os
 import struct
 import sys
 from types import SimpleNamespace
@@ -113,3 +114,14 @@ def test_a_full_disk_ends_a_video_at_once(tmp_path, monkeypatch):
         results.add(prediction, np.zeros((64, 80, 3), np.uint8))
         monkeypatch.setattr('shutil.disk_usage', lambda path: SimpleNamespace(free=0))
         results.add(prediction, np.zeros((64, 80, 3), np.uint8))
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='names of files are text elsewhere')
+def test_a_video_whose_name_is_no_utf_8_is_an_input_that_failed(tmp_path):
+    clip(tmp_path / 'a.avi', frames=2)
+    clip(tmp_path / 'b.avi', frames=2)
+    os.rename(tmp_path / 'a.avi', os.fsencode(tmp_path) + b'/caf\xe9.avi')
+    good, named = find_sources(str(tmp_path))
+    assert len(list(good.frames())) == 2
+    with pytest.raises(DataError, match='its name has bytes that are no UTF-8'):
+        next(named.frames())

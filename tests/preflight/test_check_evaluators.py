@@ -46,6 +46,7 @@ def test_several_files_need_ids_of_their_own(coco):
     (lambda c: c['images'][1].pop('neg_category_ids'), r'images\[1] has no neg_category_ids, a list of ids'),
     (lambda c: c['images'][0].update(not_exhaustive_category_ids=''), r'images\[0] has no not_exhaustive_category_ids'),
     (lambda c: c['categories'][0].update(frequency='q'), r"categories\[0] has no frequency, one of 'r', 'c' and 'f'"),
+    (lambda c: c['categories'].extend(c['categories'] * 99_999), r'it has \d+ categories, and 100000 are allowed'),
     (lambda c: c.pop('categories'), 'no list of images, or none of categories')])
 def test_lvis_needs_more_than_coco(coco, change, match):
     def as_lvis(content):
