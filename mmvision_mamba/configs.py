@@ -1,5 +1,6 @@
 """Finds configs: those of this package by name, as 'ablations/baseline'; that of a run beside its checkpoints."""
 import os
+import zipfile
 from pathlib import Path
 
 from .checkout import CONFIGS
@@ -7,6 +8,7 @@ from .errors import ConfigError
 from .text import did_you_mean
 
 _HUB = ('hf://', 'hf-hub:')
+_CHECKPOINTS = '.pth', '.pt', '.pth.tar', '.safetensors', '.bin', '.index.json'
 PREFIX = 'mmvision_mamba::'  # of a name where a path is expected otherwise: `_base_ = 'mmvision_mamba::NAME.py'`
 
 
@@ -58,7 +60,20 @@ def is_config(path: str | os.PathLike) -> bool:
 def is_checkpoint(path: str | os.PathLike) -> bool:
     """Whether a path is a checkpoint's by its suffix, or a repository's on the Hub."""
     path = os.fspath(path)
-    return path.startswith(_HUB) or path.endswith(('.pth', '.pt', '.pth.tar', '.safetensors', '.bin', '.index.json'))
+    return path.startswith(_HUB) or (path.endswith(_CHECKPOINTS) and not is_exported(path))
+
+
+def is_exported(path: str | os.PathLike) -> bool:
+    """Whether a path is that of a file that `mmvision-mamba export` writes: by its suffix, which of .pt files torch's
+    checkpoints have too; these hold no code."""
+    path = os.fspath(path)
+    if not path.endswith('.pt'):
+        return path.endswith(('.onnx', '.pt2', '.xml'))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.split('/')[1:2] == ['code'] for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
 
 
 def config_of_run(checkpoint: str | os.PathLike) -> Path:

@@ -147,6 +147,22 @@ def segmentor(model_files):
 
 
 @pytest.fixture(scope='session')
+def exported_files(model_files, tmp_path_factory):
+    """detector.onnx, segmentor.onnx, segmentor.pt (TorchScript) and segmentor.pt2, of those models, by name."""
+    from mmvision_mamba.commands import call
+    folder, found = tmp_path_factory.mktemp('exported'), {}
+    for name, format, options in (('detector.onnx', 'onnx', dict(shape=(128, 128))),
+                                  ('segmentor.onnx', 'onnx', dict(dynamic=True)),
+                                  ('segmentor.pt', 'torchscript', dict(dynamic=True)),
+                                  ('segmentor.pt2', 'torch-export', dict(shape=(128, 128)))):
+        files = getattr(model_files, name.split('.')[0])
+        call('export', config=str(files.config), checkpoint=str(files.checkpoint), format=format, out=folder / name,
+             **dict(dict(shape=(64, 64)), **options))
+        found[name] = folder / name
+    return found
+
+
+@pytest.fixture(scope='session')
 def exported(tmp_path_factory):
     """Models, ONNX files and what was checked: a Cascade Mask R-CNN of any batch, a RetinaNet of images as they are."""
     from .helpers.detectors import build, cascade, export, single_stage  # needs mmdet and onnx

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from ..inference import Inferencer
+from ..inference.exported import ExportedModel
 from ..preflight.datasets import datasets_of
 from ..text import class_name, shortened
 from ..visualization.curves import read_run
@@ -18,6 +19,9 @@ def model_facts(model: Inferencer) -> list[tuple[str, str]]:
     Folders of this machine are named by their last part alone.
     """
     cfg, weights, meta = model.toolbox.cfg, model.toolbox.weights, model.toolbox.meta
+    classes = ('classes', f'{len(model.classes)}: {shortened(model.classes)}')
+    if isinstance(model.model, ExportedModel):
+        return [('model', f'{Path(model.model.path).name}, exported; run by {model.model.runs_on}'), classes]
     head = cfg.model.get('decode_head')
     if isinstance(head, (list, tuple)):
         head = head[-1]
@@ -28,7 +32,7 @@ def model_facts(model: Inferencer) -> list[tuple[str, str]]:
     config = Path(cfg.filename).stem if cfg.filename else ''
     facts = [('model', ', '.join(filter(None, (kind, backbone, config)))),
              ('weights', 'random: the predictions mean nothing' if weights is None else Path(weights).name),
-             ('classes', f'{len(model.classes)}: {shortened(model.classes)}')]
+             classes]
     if weights is None:
         return facts
     steps = [f'{count} {unit}{"s" * (count != 1)}' for key, unit in (('epoch', 'epoch'), ('iter', 'iteration'))

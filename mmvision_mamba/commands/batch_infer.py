@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .. import mmcv_ops
 from ..allocator import keep_freed_memory
-from ..configs import find_config
+from ..configs import find_config, is_exported
 from ..errors import ConfigError, DataError
 from ..inference import BATCH_FORMATS
 from ..limits import check_workers
@@ -55,11 +55,19 @@ def run(args: argparse.Namespace) -> int | None:
 
     tiling = _check_options(args)
     config, checkpoint, inputs = model_and_inputs(args)
-    weights = checkpoint if is_remote(checkpoint) else str(Path(checkpoint).absolute())
-    weights_sha256 = digest(local_file(weights))
-    # With its hash, for a training may write another file there before this process, or a worker, reads it.
-    model = dict(model=str(find_config(config).absolute()), cfg_options=args.cfg_options,
-                 weights=f'{weights.partition("#sha256=")[0]}#sha256={weights_sha256}')
+    model = dict(model=config, weights=checkpoint, cfg_options=args.cfg_options)
+    if checkpoint is None or is_exported(checkpoint):
+        from ..inference.exported import digest_of
+        weights = str(Path(checkpoint or config).absolute())
+        weights_sha256 = digest_of(weights)
+        model['model' if checkpoint is None else 'weights'] = weights
+    else:
+        weights = checkpoint if is_remote(checkpoint) else str(Path(checkpoint).absolute())
+        weights_sha256 = digest(local_file(weights))
+        # With its hash, for a training may write another file there before this process, or a worker, reads it.
+        model['weights'] = f'{weights.partition("#sha256=")[0]}#sha256={weights_sha256}'
+    if checkpoint is not None:
+        model['model'] = str(find_config(config).absolute())
     if args.ray:  # then workers infer. Errors in config and checkpoint are reported before any process starts
         check_dtype(args.dtype, 'cuda' if torch.cuda.device_count() else 'cpu')
         inferencer = Inferencer(**model, device='cpu', show_progress=False)

@@ -42,7 +42,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         backbone='MambaVision: variant, padding, windows and size against each other, and other backbones',
         detector="a config's detector, whole, with random weights",
         segmentor="a config's segmentor, whole, with random weights",
-        export="a config's segmentor in PyTorch, compiled, and exported and run by onnxruntime, on the CPU",
+        export="a config's segmentor in PyTorch, compiled, and exported and run by onnxruntime and OpenVINO, on the "
+               'CPU; or exported files',
         roofline='the best rates of this machine: a copy and matrix products',
         all='everything that docs/performance.md quotes, for the device it is run on').items()}
     for name, sub in subs.items():
@@ -131,7 +132,8 @@ def _add_experiment_options(sub: argparse.ArgumentParser, config: str) -> None:
 
 
 def _add_config_options(sub: argparse.ArgumentParser, config: str) -> None:
-    sub.add_argument('configs', nargs='*', help=f'files or names; default: {config}')
+    sub.add_argument('configs', nargs='*', help='files or names, of export exported files, too; default: '
+                     f'{config}')
     sub.set_defaults(default_config=config)
     add_cfg_options(sub)
 

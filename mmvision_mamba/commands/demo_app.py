@@ -4,10 +4,12 @@ Drop an image; see the prediction, a table of instances or areas, the backbone's
 Without arguments it serves the models that `mmvision-mamba demo` trained in this folder.
 """
 import argparse
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 from ..allocator import keep_freed_memory
+from ..configs import is_exported
 from ..errors import ConfigError
 from .options import add_cfg_options, add_dtype
 
@@ -17,9 +19,9 @@ IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.webp')
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('models', nargs='*', metavar='CONFIG CHECKPOINT',
-                        help='config file and checkpoint; several pairs are several tasks. Default: what '
-                        '`mmvision-mamba demo` trained')
+    parser.add_argument('models', nargs='*', metavar='CONFIG CHECKPOINT|FILE',
+                        help='config file and checkpoint, or an exported file; several of them are several tasks. '
+                        'Default: what `mmvision-mamba demo` trained')
     parser.add_argument('--host', default='127.0.0.1',
                         help='address to listen at; 0.0.0.0 serves other machines too (default: %(default)s)')
     parser.add_argument('--port', type=int, default=7860, help='0: any that is free (default: %(default)s)')
@@ -56,10 +58,7 @@ def _load_models(args: argparse.Namespace) -> dict:
     """The Inferencers by name: the task, with the config's name where a task has several."""
     from ..app.answers import trained_by_demo
     from ..inference import Inferencer
-    pairs = [args.models[i:i + 2] for i in range(0, len(args.models), 2)] if args.models else trained_by_demo(DEMO)
-    if len(args.models) % 2:
-        raise ConfigError(f'{args.models[-1]}: expected its checkpoint after it: '
-                          'mmvision-mamba demo-app CONFIG CHECKPOINT')
+    pairs = _pairs(args.models) if args.models else trained_by_demo(DEMO)
     models = {}
     for config, checkpoint in pairs:
         model = Inferencer(config, checkpoint, args.device, args.cfg_options, show_progress=False,
@@ -68,6 +67,21 @@ def _load_models(args: argparse.Namespace) -> dict:
         name = TASKS[model.scope]
         models[name if name not in models else f'{name}: {Path(config).stem}'] = model
     return models
+
+
+def _pairs(words: Sequence[str]) -> list[tuple[str, str | None]]:
+    """(config, checkpoint) of each model; of an exported file (file, None)."""
+    pairs: list[tuple[str, str | None]] = []
+    left = list(words)
+    while left:
+        first = left.pop(0)
+        if is_exported(first):
+            pairs.append((first, None))
+        elif left:
+            pairs.append((first, left.pop(0)))
+        else:
+            raise ConfigError(f'{first}: expected its checkpoint after it: mmvision-mamba demo-app CONFIG CHECKPOINT')
+    return pairs
 
 
 def _find_examples(args: argparse.Namespace) -> list[Path]:

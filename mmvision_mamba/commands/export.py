@@ -3,7 +3,9 @@
 Checks the file against PyTorch before it gets its name: a file that differs is not kept, and the exit code is 1.
 """
 import argparse
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, require
 from ..export import FORMATS, INT8_IMAGES, INT8_KINDS, OPSET, OUTPUTS, PARTS
@@ -11,13 +13,18 @@ from ..files import check_output
 from ..printable import shown
 from .options import CHECKPOINT, add_cfg_options
 
+if TYPE_CHECKING:
+    from .steps.export_all import Made
+
 SCOPES = dict(mmseg='segmentor', mmdet='detector')
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help=CHECKPOINT)
-    parser.add_argument('--format', choices=list(FORMATS), default='onnx', help='default: onnx')
+    parser.add_argument('--format', choices=list(FORMATS), help='default: onnx')
+    parser.add_argument('--all', action='store_true', help='make every format there is, in the folder --out, and print '
+                        "a table: size, time, metric on the config's test data, checks; why some are not made")
     parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'), default=(512, 512),
                         help='height and width of the images; with an open size, of the example. Default: 512 512')
     parser.add_argument('--batch', type=int, default=1, metavar='N', help='images in a batch; default: 1')
@@ -28,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--output', choices=OUTPUTS,
                         help='of a segmentor: the map of labels, or logits. Default: map')
     parser.add_argument('--fp16', action='store_true', help='float16 weights and arithmetic, the scan in float32; '
-                        'inputs and outputs stay float32')
+                        'inputs and outputs stay float32. Of --format openvino the weights alone')
     parser.add_argument('--int8', nargs='?', const='static', choices=INT8_KINDS,
                         help="int8 weights of a segmentor, for onnxruntime. static (without a value): activations too, "
                         "calibrated on the config's training images; dynamic: linear layers alone. Kept only if the "
@@ -45,17 +52,31 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help='check on these photos, besides noise and generated pictures; default: two of the '
                         "config's test data, where it is there")
     parser.add_argument('--opset', type=int, default=OPSET, metavar='N', help='opset of ONNX; default: %(default)s')
-    parser.add_argument('--out', type=Path, metavar='FILE', help='default: work_dirs/CONFIG_NAME/PART.onnx (.pt2, .pt)')
+    parser.add_argument('--out', type=Path, metavar='FILE',
+                        help='default: work_dirs/CONFIG_NAME/PART.onnx (.pt2, .pt, .xml); with --all a folder, '
+                        'work_dirs/CONFIG_NAME/exported')
     add_cfg_options(parser)
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace) -> int:
+    if args.all:
+        from . import call
+        from .steps.export_all import export_all
+        return export_all(args, _export, partial(call, 'test'))
+    args.format = args.format or 'onnx'
+    _export(args)
+    return 0
+
+
+def _export(args: argparse.Namespace) -> 'Made':
+    """Write one file; returns what it is."""
     from ..export.job import about_file, build_model
     from ..export.parts import build_exportable
     from ..export.verify import table
     from ..inference.class_meta import dataset_meta, reduces_zero_label
     from ..preflight.check_data import check_datasets
     from ..preflight.read import read_config
+    from .steps.export_all import Made
 
     _check_options(args)
     cfg = read_config(args.config, args.cfg_options, trained=True)
@@ -73,6 +94,7 @@ def run(args: argparse.Namespace) -> None:
     if args.verify:
         print(table(rows))
     print(f'{shown(path)}: {about_file(path, args.format, model, part)}; {len(rows)} checks passed')
+    return Made(part, path, len(rows))
 
 
 def _part(args: argparse.Namespace, scope: str) -> str:
@@ -101,16 +123,17 @@ def _check_options(args: argparse.Namespace) -> None:
                           'each side')
     if args.batch < 1:
         raise ConfigError(f'--batch must be at least 1, got {args.batch}')
-    if args.format != 'onnx' and (args.simplify or args.opset != OPSET):
-        raise ConfigError('--simplify and --opset are for --format onnx')
+    if args.format not in ('onnx', 'openvino') and (args.simplify or args.opset != OPSET):
+        raise ConfigError('--simplify and --opset are for --format onnx and openvino')
     if args.opset < 17 or args.opset > 20:
         raise ConfigError(f'--opset: 17 to 20, got {args.opset}')
     if args.format in ('torch-export', 'aot-inductor') and args.dynamic == 'all':
         raise ConfigError(f'--format {args.format}: torch.export makes a constant of whether a side has one window or '
                           'several, so height and width can not be left open; use --dynamic batch, or --format onnx or '
                           'torchscript')
-    if args.with_preprocess and args.format not in ('onnx', 'torchscript'):
-        raise ConfigError('--with-preprocess: graphs of images of any size are for --format onnx and torchscript')
+    if args.with_preprocess and args.format not in ('onnx', 'torchscript', 'openvino'):
+        raise ConfigError('--with-preprocess: graphs of images of any size are for --format onnx, torchscript and '
+                          'openvino')
     if args.with_preprocess and (args.batch != 1 or args.dynamic):
         raise ConfigError('--with-preprocess takes one image of any size: it does not go with --batch and --dynamic')
     if args.int8 and (args.format != 'onnx' or args.fp16 or args.with_preprocess or args.dynamic == 'all'
@@ -121,13 +144,18 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ConfigError('--int8-images goes with --int8')
     if args.int8_images and min(args.int8_images) < 1:
         raise ConfigError('--int8-images must be at least 1 each')
-    if args.format == 'onnx':
-        require('--format onnx', 'export', 'onnx', 'onnxruntime', *(['onnxslim'] if args.simplify else []))
+    if args.format in ('onnx', 'openvino'):
+        require(f'--format {args.format}', 'export', 'onnx', 'onnxruntime', *(['onnxslim'] if args.simplify else []))
+    if args.format == 'openvino':
+        require('--format openvino', 'openvino', 'openvino')
 
 
 def _check_part_options(args: argparse.Namespace, part: str, path: Path) -> None:
     if path.is_dir() or path.suffix != FORMATS[args.format]:
         raise ConfigError(f'--out: a {FORMATS[args.format]} file, got {path}')
+    if args.format == 'openvino' and path.with_suffix('.bin').exists() and not path.exists():
+        raise ConfigError(f"--out: the weights go to '{shown(path.with_suffix('.bin'))}', where another file lies: "
+                          'choose another name')
     if args.int8 and part != 'segmentor':
         raise ConfigError('--int8 is judged by mIoU: it is for segmentors')
     if args.output and part != 'segmentor':

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..configs import config_of_run, is_checkpoint
+from ..configs import config_of_run, is_checkpoint, is_exported
 from ..datasets.folders import IMAGES
 from ..errors import ConfigError
 from ..inference import DTYPES
@@ -123,8 +123,8 @@ def use_published(args: argparse.Namespace) -> None:
     for option in ('checkpoint', 'predictions'):
         if getattr(args, option, None) == WORD:
             setattr(args, option, _published(getattr(args, 'config', None) or getattr(args, 'model', None)))
-    models = getattr(args, 'models', None) or []  # pairs of a config and a checkpoint
-    for i in range(1, len(models), 2):
+    models = getattr(args, 'models', None) or []  # each a config and a checkpoint, or an exported file
+    for i in range(1, len(models)):
         if models[i] == WORD:
             models[i] = _published(models[i - 1])
 
@@ -141,20 +141,22 @@ def _published(model: str | None) -> str:
 def add_model_and_inputs(parser: argparse.ArgumentParser, inputs: str) -> None:
     """The arguments [CONFIG] CHECKPOINT INPUT …, whose help is `inputs`; `model_and_inputs` tells them apart."""
     parser.add_argument('config', nargs='?', help='config file of a detector (mmdet) or segmentor (mmseg); default: '
-                        'the one that a training wrote beside the checkpoint')
-    parser.add_argument('checkpoint', help=CHECKPOINT)
+                        'the one that a training wrote beside the checkpoint, and for an exported file none')
+    parser.add_argument('checkpoint', help=f'{CHECKPOINT}; or a file that `mmvision-mamba export` wrote')
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help=inputs)
     # argparse would divide the words before it has seen those that follow an option.
     parser.parse_args = parser.parse_intermixed_args
 
 
-def model_and_inputs(args: argparse.Namespace) -> tuple[str, str, list[str]]:
-    """The config, the checkpoint and the inputs of `add_model_and_inputs`.
+def model_and_inputs(args: argparse.Namespace) -> tuple[str, str | None, list[str]]:
+    """The config, the checkpoint and the inputs of `add_model_and_inputs`; of an exported file it and None.
 
     Raises:
         ConfigError: no config is named and there is none beside the checkpoint, or no input is.
     """
     words = [word for word in (args.config, args.checkpoint, *args.inputs) if word is not None]
+    if is_exported(words[0]) and len(words) > 1:
+        return words[0], None, words[1:]
     if is_checkpoint(words[0]):
         words.insert(0, str(config_of_run(words[0])))
     if len(words) < 3:

@@ -9,8 +9,12 @@ from .options import CHECKPOINT, add_common_options, add_dtype, add_no_report
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help=CHECKPOINT)
+    parser.add_argument('config', metavar='CONFIG|FILE', help='config file; or a checkpoint that has one beside it, or '
+                        'an exported file, alone')
+    parser.add_argument('checkpoint', nargs='?', metavar='CHECKPOINT|FILE',
+                        help=f'{CHECKPOINT}; or a file that `mmvision-mamba export` wrote')
+    parser.add_argument('--data', metavar='FOLDER', help='a folder of data to test on, in any layout that `train '
+                        "FOLDER` reads; default: the config's test data")
     add_common_options(parser)
     add_dtype(parser, default=None)
     parser.add_argument('--out', help='keep predictions: mmseg configs, a folder of label maps; others, a .pkl file')
@@ -37,6 +41,7 @@ def _test(args: argparse.Namespace) -> None:
     from ..inference.precision import compute_in
     from .steps.prepare import add_hooks, build_runner, load_config, prepare_data, prepare_device
     from .steps.reporting import record, report
+    from .steps.tested import use_exported, use_given
     from .steps.testing import (
         check_out,
         draw_predictions,
@@ -48,16 +53,20 @@ def _test(args: argparse.Namespace) -> None:
         use_tta,
     )
 
-    cfg = load_config(args, 'test_dataloader')
+    exported = use_given(args)
+    cfg = load_config(args, 'test_dataloader', exported.model.classes if exported else None)
     cfg.load_from, cfg.resume = args.checkpoint, False
+    if exported:
+        use_exported(cfg, exported)
+    else:
+        add_hooks(cfg, dict(type='CheckpointFitHook'))
     use_tiles(cfg, args)
     prepare_drawing(cfg, args.show, args.show_dir)
     if args.tta:
         use_tta(cfg)
-    add_hooks(cfg, dict(type='CheckpointFitHook'))
     with removing_failed_start(cfg.work_dir) as start:
         prepare_device(cfg)
-        dtype = prepare_dtype(cfg, args.dtype)
+        dtype = prepare_dtype(cfg, 'float32' if exported else args.dtype)
         prepare_data(cfg, ('test',), args.skip_bad_images)
         if args.out:
             check_out(cfg, args.out)

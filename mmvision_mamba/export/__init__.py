@@ -1,5 +1,6 @@
 """Export to formats that run elsewhere. The options' choices stand here, so that `--help` imports nothing heavy."""
-FORMATS = {'onnx': '.onnx', 'torch-export': '.pt2', 'aot-inductor': '.pt2', 'torchscript': '.pt'}
+FORMATS = {'onnx': '.onnx', 'torch-export': '.pt2', 'aot-inductor': '.pt2', 'torchscript': '.pt',
+           'openvino': '.xml'}
 OPSET = 17  # the first with LayerNormalization; most runtimes support it
 PARTS = ('backbone', 'segmentor', 'detector')
 OUTPUTS = ('map', 'logits')

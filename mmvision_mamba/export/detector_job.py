@@ -28,9 +28,9 @@ class DetectorExport(Export):
 
     def __init__(self, *args):
         super().__init__(*args)
-        if self.args.format != 'onnx':
-            raise ConfigError(f'--format {self.args.format}: detectors are exported as ONNX, whose operators NMS and '
-                              'RoIAlign are standard; --part backbone has the other formats')
+        if self.args.format not in ('onnx', 'openvino'):
+            raise ConfigError(f'--format {self.args.format}: detectors are exported as ONNX and for OpenVINO, whose '
+                              'operators NMS and RoIAlign are; --part backbone has the other formats')
         if self.args.dynamic == 'all':
             raise ConfigError("--dynamic: a detector's anchors and numbers of candidates are those of one height and "
                               'width; use --dynamic batch, or --with-preprocess, which takes images of any size')
@@ -47,7 +47,7 @@ class DetectorExport(Export):
         return self.reference(image)
 
     def _graph(self) -> nn.Module:
-        graph = self.what.graph.half_backbone() if self.args.fp16 else self.what.graph
+        graph = self.what.graph.half_backbone() if self._halves else self.what.graph
         if self.args.with_preprocess:
             graph = ImageDetector(self.preprocess, graph, mask_threshold(self.model))
         return graph

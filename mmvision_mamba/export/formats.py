@@ -1,4 +1,4 @@
-"""Writes graphs as ONNX files, torch.export programs, AOTInductor packages and TorchScript."""
+"""Writes graphs as ONNX and OpenVINO files, torch.export programs, AOTInductor packages and TorchScript."""
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from ..errors import ConfigError, require
 from ..runtime.loaders import quiet
 from . import OPSET
 from .onnx_file import finish
+from .openvino_file import write_openvino
 from .parts import Exportable
 from .wrappers import Dynamic
 
@@ -19,26 +20,32 @@ FREE = {0: 'batch', 2: 'height', 3: 'width'}  # axes of images that may be symbo
 
 
 def write(what: Exportable, path: Path, format: str, inputs: Sequence[Tensor], free: Sequence[int] = (),
-          metadata: Mapping[str, str] | None = None, opset: int = OPSET, simplify: bool = False) -> None:
+          metadata: Mapping[str, str] | None = None, opset: int = OPSET, simplify: bool = False,
+          half: bool = False) -> None:
     """Write an exportable part of a model to a file of `format`.
 
     Args:
         what: the part to export.
-        path: the file to write. Weights of 2 GB and more lie beside an ONNX file, in a second one named PATH.data.
+        path: the file to write. Weights of 2 GB and more lie beside an ONNX file, in a second one named PATH.data;
+            those of OpenVINO always do, in a .bin of the same name.
         format: one of `export.FORMATS`.
         inputs: an example of each input; all axes but the free ones get its size in the file.
         free: axes of the images that become symbolic: 0, 2, 3 for batch, height, width. Default: none.
         metadata: values as JSON, kept in the file.
         opset: of an ONNX graph. Default: 17.
         simplify: have onnxslim shrink an ONNX graph. Default: False.
+        half: keep the weights of an OpenVINO file as float16; a graph for other formats is in its type. Default: False.
 
     Raises:
         ConfigError: the format lacks an operator; names it. Or there is no compiler for it.
-        MissingExtraError: onnx or onnxslim isn't installed.
+        MissingExtraError: onnx, onnxslim or OpenVINO isn't installed.
     """
     with torch.no_grad(), quiet():
         if format == 'onnx':
             _write_onnx(what, path, inputs, free, metadata or {}, opset, simplify)
+        elif format == 'openvino':
+            write_openvino(path, lambda graph: _write_onnx(what, graph, inputs, free, {}, opset, simplify),
+                           metadata or {}, half)
         else:
             write_file = {'torch-export': _write_program, 'aot-inductor': _write_package,
                           'torchscript': _write_torchscript}[format]

@@ -101,7 +101,7 @@ class Export:
         with made_beside(path) as folder:
             unfinished = folder / path.name
             formats.write(self.what, unfinished, args.format, self._example(inputs), self.free, self._metadata(),
-                          args.opset, args.simplify)
+                          args.opset, args.simplify, args.fp16)
             rows = self._check(inputs, expected, loaders.load(unfinished, args.format))
             rows += self._check_files(unfinished)
             if args.int8:
@@ -112,7 +112,7 @@ class Export:
             weights = path.with_name(f'{path.name}.data')
             if not (folder / weights.name).exists():
                 weights.unlink(missing_ok=True)  # those of the file that is replaced
-            for file in sorted(folder.iterdir(), reverse=True):  # the weights before the graph
+            for file in sorted(folder.iterdir(), key=unfinished.__eq__):  # the weights before the graph
                 os.replace(file, path.with_name(file.name))
         return rows
 
@@ -126,6 +126,11 @@ class Export:
     def _as_config(self) -> bool:
         """Whether the runtime prepares images just as the config does: no size of the file's own is in the way."""
         return (2 in self.free or self.window is not None) and has_pipeline(self.cfg)
+
+    @property
+    def _halves(self) -> bool:
+        """Whether the graph itself is of float16: OpenVINO keeps weights so, and computes in float32."""
+        return self.args.fp16 and self.args.format != 'openvino'
 
     def _check_window(self) -> None:
         if not self.window:
@@ -169,14 +174,15 @@ class Export:
         return verify.compare_results(self.what.part, self.what.outputs, name, expected, found, self.precision)
 
     def _graph(self) -> nn.Module:
-        graph = halve(self.what.graph) if self.args.fp16 else self.what.graph
+        graph = halve(self.what.graph) if self._halves else self.what.graph
         if self.args.with_preprocess:
             graph = Images(self.preprocess, graph)
-        return Half(graph) if self.args.fp16 else graph
+        return Half(graph) if self._halves else graph
 
     def _example(self, inputs) -> list[torch.Tensor]:
         example = inputs[0][1]
-        if 0 in self.free and self.args.format != 'onnx':  # torch.export takes a size of 1 for a constant
+        # torch.export takes a size of 1 for a constant.
+        if 0 in self.free and self.args.format not in ('onnx', 'openvino'):
             example = np.repeat(example, 2, 0)
         return [torch.from_numpy(example)]
 
@@ -234,7 +240,7 @@ class Export:
 
 def about_file(path: Path, format: str, model: nn.Module, part: str) -> str:
     """A line about an exported file: its size, its operators, and those that TensorRT lacks."""
-    size = sum(file.stat().st_size for file in (path, path.with_name(f'{path.name}.data')) if file.exists())
+    size = sum(file.stat().st_size for file in loaders.files_of(path))
     weights = sum(p.numel() * p.element_size() for p in getattr(model, part, model).parameters())
     text = f'{size / 1e6:,.1f} MB ({size / weights:.2f} of the weights in PyTorch)'
     if format == 'onnx':

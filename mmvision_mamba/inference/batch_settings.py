@@ -42,9 +42,12 @@ def settings_of(inferencer, dtype: str, weights_sha256: str, batch_size: int, op
     toolbox = __import__(inferencer.scope or '')
     versions = dict(mmvision_mamba=__version__, torch=torch.__version__, mmengine=mmengine.__version__,
                     mmcv=f'{mmcv.__version__} ({operators})', opencv=cv2.__version__,
-                    pillow=PIL.__version__, numpy=np.__version__, **{toolbox.__name__: toolbox.__version__})
+                    pillow=PIL.__version__, numpy=np.__version__, **{toolbox.__name__: toolbox.__version__},
+                    **getattr(inferencer.model, 'versions', {}))
+    # Where an exported file lies does not matter, what is in it does.
+    model = {key: value for key, value in cfg.model.items() if key != 'file'}
     return plain(dict(
-        model=cfg.model, pipeline=cfg.test_dataloader.dataset.pipeline, scope=inferencer.scope,
+        model=model, pipeline=cfg.test_dataloader.dataset.pipeline, scope=inferencer.scope,
         classes=inferencer.classes, palette=inferencer.palette, label_maps=meaning(inferencer.reduce_zero_label),
         weights_sha256=weights_sha256, dtype=dtype, batch_size=batch_size, versions=versions,
         **{INFORMATION: information}))

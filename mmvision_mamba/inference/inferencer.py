@@ -15,7 +15,7 @@ from mmengine.device import get_device
 from mmengine.structures import BaseDataElement
 from PIL.Image import Image
 
-from ..configs import config_of_run, is_checkpoint
+from ..configs import config_of_run, is_checkpoint, is_exported
 from ..datasets.pipelines import check_packed
 from ..datasets.tile_grid import DEFAULT_OVERLAP, Tiling
 from ..errors import ConfigError, DataError
@@ -26,6 +26,7 @@ from .calls import Call, Calls
 from .class_meta import reduces_zero_label
 from .display import check_display, show_picture
 from .enlarging import enlarge
+from .exported import check_settings, config_of_file, load_file, precision_of
 from .failures import NO_MEMORY, free_memory, is_memory_error, reason_of
 from .ids import ResultIds, result_ids
 from .images import as_bgr
@@ -51,15 +52,17 @@ class Inferencer:
 
     Args:
         model: a config file of mmdet or mmseg, the name of one that comes with this package, or a config; or a
-            checkpoint alone, where a training wrote its config beside it.
+            checkpoint alone, where a training wrote its config beside it; or a file that `mmvision-mamba export` wrote.
         weights: checkpoint file or URL; `hf://OWNER/REPO`; or 'published', the weights that are published for a model
-            that comes with this package. Default: those, or where there are none, random weights, with a warning.
-        device: such as 'cpu' or 'cuda:0'. Default: a GPU where there is one.
+            that comes with this package; or an exported file, of whose config the test data are used. Default: those
+            published, or where there are none, random weights, with a warning.
+        device: such as 'cpu' or 'cuda:0'. Default: a GPU where there is one; exported files run on the CPU.
         cfg_options: settings of the config to override, by dotted keys. Default: none.
         classes: names of the classes to keep; of a segment map, pixels of others become 255. Default: all.
         show_progress: whether to show a progress bar on stderr. Default: True.
         dtype: what the model computes in: 'float32', 'bf16' or, on GPUs, 'fp16'; see `compute_in`. Predictions are
-            float32. Default: 'float32'.
+            float32. Exported files compute in what they were exported in, those of OpenVINO in 'bf16' too. Default:
+            'float32'.
         score_thr: instances are drawn whose score is higher, where a call says nothing else; 'auto': the threshold of
             each class that the report beside the checkpoint recommends, see `report_thresholds`. Default: 0.3.
 
@@ -80,7 +83,7 @@ class Inferencer:
     Raises:
         ConfigError: the config can't be used, a class name is unknown, the device isn't there, or it doesn't compute
             in that dtype.
-        CheckpointError: the checkpoint is broken, unsafe, or doesn't fit the config; names the keys.
+        CheckpointError: the checkpoint or exported file is broken, unsafe, or doesn't fit the config; names the keys.
     """
 
     @one_at_a_time()
@@ -93,27 +96,36 @@ class Inferencer:
                  show_progress: bool = True,
                  dtype: str = 'float32',
                  score_thr: ScoreThr = 0.3):
-        if not isinstance(model, Config):
-            if weights is None and is_checkpoint(model):
-                model, weights = config_of_run(model), model
-            elif weights == WORD or (weights is None and published(model)):
-                weights = published_weights(model)
-        cfg = model if isinstance(model, Config) else read_config(
-            model, cfg_options, ('model', 'test_dataloader'), trained=weights is not None)
-        if isinstance(model, Config) and cfg_options:
-            cfg = cfg.copy()
-            cfg.merge_from_dict(cfg_options)
+        file = next((path for path in (weights, model) if isinstance(path, str | os.PathLike) and is_exported(path)),
+                    None)
+        if file is not None:
+            device, weights = check_settings(file, device, dtype), None
+            loaded = load_file(file, precision_of(file, dtype))  # held until the model is built, which takes the same
+            cfg = config_of_file(file, loaded, None if file is model else model, cfg_options, dtype)
+        else:
+            if not isinstance(model, Config):
+                if weights is None and is_checkpoint(model):
+                    model, weights = config_of_run(model), model
+                elif weights == WORD or (weights is None and published(model)):
+                    weights = published_weights(model)
+            cfg = model if isinstance(model, Config) else read_config(
+                model, cfg_options, ('model', 'test_dataloader'), trained=weights is not None)
+            if isinstance(model, Config) and cfg_options:
+                cfg = cfg.copy()
+                cfg.merge_from_dict(cfg_options)
         self.cfg = cfg
         self.device, self.scope, self.dtype = check_device(device), cfg.get('default_scope'), dtype
-        check_dtype(dtype, self.device)
+        if file is None:
+            check_dtype(dtype, self.device)
         self.toolbox = build_toolbox(cfg, None if weights is None else str(weights), self.device)
         self.model = self.toolbox.model
-        compute_in(self.model, dtype)
+        if file is None:
+            compute_in(self.model, dtype)
         self.classes, self.palette = (self.model.dataset_meta[key] for key in ('classes', 'palette'))
         self.kept = labels_of(classes, self.classes)
         self.reduce_zero_label = reduces_zero_label(cfg)
         self.show_progress = show_progress
-        self.checkpoint = None if weights is None else str(weights)
+        self.checkpoint = str(file or weights) if file or weights else None
         self.score_thr = score_thr
         self._check_score_thr(score_thr)
         self.lock, self._calls = threading.RLock(), Calls()
@@ -201,13 +213,7 @@ class Inferencer:
             ``(1, bands, height, width)``, normalised, padded right and below; (vertical, horizontal) factor of the
             resize.
         """
-        prepared = self._prepare(self.read(image))
-        data = self.model.data_preprocessor(self.toolbox.collate_fn([prepared]), False)
-        meta = prepared['data_samples'].metainfo
-        factor = meta.get('scale_factor')
-        if factor is None:
-            return data['inputs'], tuple(new / old for new, old in zip(meta['img_shape'], meta['ori_shape']))
-        return data['inputs'], (float(factor[1]), float(factor[0]))
+        return self.toolbox.model_input(self._prepare(self.read(image)))
 
     def draw(self, image: ImageLike, sample: BaseDataElement, score_thr: ScoreThr | None = None,
              side: int = 0) -> np.ndarray:

@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.infer import BaseInferencer
 from mmengine.model import revert_sync_batchnorm
+from torch import Tensor
 
 from ..backbones.weights import load_fitting
 from ..checkpoints import mmengine_loader
@@ -17,6 +18,7 @@ from ..errors import ConfigError
 from ..text import class_name
 from .band_images import BandImages
 from .class_meta import dataset_meta
+from .exported import ExportedModel
 from .uper import speed_up_on_cpus
 
 OPACITY = 0.6  # of a segment map over its image
@@ -31,7 +33,7 @@ class ToolboxBase(BaseInferencer):
 
     Args:
         cfg: a detector's or segmentor's config.
-        weights: checkpoint file or URL. None: the model stays as initialised.
+        weights: checkpoint file or URL. None: the model stays as initialised, or is an exported file.
         device: as for `torch.device`.
         scope: 'mmdet' or 'mmseg'.
 
@@ -54,7 +56,21 @@ class ToolboxBase(BaseInferencer):
         speed_up_on_cpus(model)
         return model
 
+    def model_input(self, prepared: dict) -> tuple[Tensor, tuple[float, float]]:
+        """What the model computes on, of an image that went through the pipeline; see `Inferencer.preprocess`."""
+        if isinstance(self.model, ExportedModel):
+            return self.model.prepare(prepared['inputs'])
+        data = self.model.data_preprocessor(self.collate_fn([prepared]), False)
+        meta = prepared['data_samples'].metainfo
+        factor = meta.get('scale_factor')
+        if factor is None:
+            return data['inputs'], tuple(new / old for new, old in zip(meta['img_shape'], meta['ori_shape']))
+        return data['inputs'], (float(factor[1]), float(factor[0]))
+
     def _load_weights_to_model(self, model, checkpoint, cfg):
+        if isinstance(model, ExportedModel):  # which has its own, and its classes
+            self.weights = model.path
+            return
         if checkpoint is None:
             warnings.warn('no checkpoint: predictions are those of random weights', stacklevel=2)
         else:

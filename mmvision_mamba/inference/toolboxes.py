@@ -70,7 +70,8 @@ def use_scaling_visualizer(cfg: Config) -> None:
 
     A visualiser of another type, and one with settings of its own such as `line_width`, stays as it is.
     """
-    visualizer = cfg.setdefault('visualizer', dict(type=VISUALIZERS[cfg.default_scope], name='visualizer'))
+    cfg.setdefault('visualizer', dict(type=VISUALIZERS[cfg.default_scope], name='visualizer'))
+    visualizer = cfg.visualizer  # a config keeps copies of dicts
     settings = set(visualizer) - {'type', '_scope_', 'name', 'vis_backends', 'save_dir'}  # mmdet's bases have a scope
     if class_name(visualizer['type']) == VISUALIZERS[cfg.default_scope] and not settings:
         visualizer['type'] = SCALING_VISUALIZERS[cfg.default_scope]

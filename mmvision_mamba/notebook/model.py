@@ -10,17 +10,18 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.logging import MessageHub
 
-from ..checkout import CONFIGS
 from ..checkpoints.local_files import is_remote
 from ..checkpoints.resuming import POINTER
 from ..commands import call, options_of
 from ..commands.errors import raising_user_errors
 from ..commands.export import SCOPES
 from ..commands.steps.folder import plan, weights_of_run
-from ..configs import PREFIX, config_of_run, find_config, is_checkpoint, is_config
+from ..commands.steps.tested import base_name, write_config
+from ..configs import config_of_run, find_config, is_checkpoint, is_config, is_exported
 from ..errors import ConfigError
 from ..export import FORMATS
 from ..files import read_text, replace
+from ..inference.exported import check_overrides
 from ..inference.inferencer import ImageLike, Inferencer
 from ..preflight.keys import KEYS
 from ..preflight.own_data import config_for
@@ -52,7 +53,7 @@ class Model:
     Args:
         config: a config file, the name of one that comes with this package, or a checkpoint alone, where a training
             wrote its config beside it. Or a folder of data, which chooses the config and the settings, as for the
-            command `train`.
+            command `train`. Or a file that `export` wrote, which predicts, and is tested on `data`.
         weights: checkpoint file, URL or hf://OWNER/REPO, or 'published': to test, predict and export with, and to train
             from. None: training begins with the pretrained weights that the config names; a published model without
             `data` is tested and predicts with its published weights. Default: None.
@@ -89,7 +90,12 @@ class Model:
             self._most_per_batch = planned.most_per_batch
         if weights is None and is_checkpoint(config):
             config, weights = config_of_run(config), config
-        self._config = find_config(config).resolve()
+        self._tested_on: str | None = None  # the folder of an exported file without a config
+        if is_exported(config):
+            check_overrides(config, None, cfg_options)
+            weights, self._tested_on = config, None if data is None else os.path.abspath(os.path.expanduser(data))
+            data = None
+        self._config = Path(config).absolute() if is_exported(config) else find_config(config).resolve()
         self.name = self._config.stem
         if weights == WORD:
             weights = published_weights(config)
@@ -102,10 +108,10 @@ class Model:
         self._trained: Path | None = None  # the config that the last training wrote
         self._inferencers: dict[tuple, Inferencer] = {}
         self._licence: Licence | None = None  # of the weights, where they were shared
-        self._published = published(config) if data is None else None
+        self._published = published(config) if data is None and not is_exported(config) else None
         if data is not None:
             cfg = read_config(self._config, self.cfg_options, find_data=False)
-            self._text = config_for(_base_name(self._config), cfg, data)
+            self._text = config_for(base_name(self._config), cfg, data)
             if self._text is None:
                 self.cfg_options['data_root'] = os.path.abspath(os.path.expanduser(data))
         self.work_dir = Path(work_dir or Path('work_dirs') / self.name).absolute()
@@ -120,6 +126,7 @@ class Model:
     @property
     def cfg(self) -> Config:
         """The config as the commands read it, with its data found: of the last training, where there was one."""
+        self._check_has_config()
         return read_config(self._written(), self._overrides(), ('model',))
 
     def train(self, epochs: int | None = None, batch: int | None = None, lr: float | None = None,
@@ -138,6 +145,7 @@ class Model:
         Raises:
             UserError: what the command would print.
         """
+        self._check_trained('train')
         command, settings = _split('train', options)
         settings = {**_run_settings(batch, lr), **settings}
         config = self._written(anew=True)
@@ -179,8 +187,10 @@ class Model:
             UserError: what the command would print, or there are no weights yet.
         """
         command, settings = _split('test', options)
-        call('test', config=str(self._written()), checkpoint=self._needed_weights(), work_dir=str(self.work_dir),
-             cfg_options={**self._overrides(), **settings}, **command)
+        files: dict[str, Any] = dict(config=str(self._written()), checkpoint=self._needed_weights())
+        if is_exported(self._config):
+            files = dict(config=self.weights, data=self._tested_on)
+        call('test', **files, work_dir=str(self.work_dir), cfg_options={**self._overrides(), **settings}, **command)
         self.metrics = Metrics(json.loads(read_text(self.work_dir / 'metrics.json')))
         return self.metrics
 
@@ -215,8 +225,10 @@ class Model:
         if key not in self._inferencers:
             self._inferencers.clear()  # one model in memory
             with raising_user_errors():
-                cfg = read_config(self._written(), self._overrides(), trained=True)
-                self._inferencers[key] = Inferencer(cfg, weights, show_progress=False, **options)
+                model = self._config if is_exported(self._config) else read_config(
+                    self._written(), self._overrides(), trained=True)
+                self._inferencers[key] = Inferencer(
+                    model, None if model is self._config else weights, show_progress=False, **options)
         return self._inferencers[key]
 
     def export(self, format: str = 'onnx', out: str | os.PathLike | None = None, **options: Any) -> Path:
@@ -230,6 +242,7 @@ class Model:
         Raises:
             UserError: what the command would print. ExportError: the file computes something else.
         """
+        self._check_trained('export')
         command, settings = _split('export', options)
         check_names([format], FORMATS, 'export has no format')
         config = self._written()
@@ -259,6 +272,7 @@ class Model:
             ConfigError: something in the config is no data, or of a type that nobody else has: named by its key; the
                 folder holds something else; there are no weights yet.
         """
+        self._check_trained('save')
         self._needed_weights()
         shared_folder.check_target(Path(folder).absolute())
         inferencer = self.inferencer()
@@ -316,6 +330,16 @@ class Model:
         with tempfile.TemporaryDirectory() as temporary:
             return push(repo, lambda: self.save(Path(temporary, 'model'), licence, picture), private, yes)
 
+    def _check_has_config(self) -> None:
+        if is_exported(self._config):
+            raise ConfigError(f'{shown(self._config)} is an exported file, and has no config')
+
+    def _check_trained(self, what: str) -> None:
+        """Raise ConfigError where an exported file is to be trained, exported or saved."""
+        if self.weights is not None and is_exported(self.weights):
+            raise ConfigError(f'{what}: {shown(self.weights)} is an exported file, which predicts and is tested alone: '
+                              'take the checkpoint that it was made of')
+
     def _needed_weights(self) -> str:
         if self.weights is None and self._published is not None:
             return self._published.url
@@ -334,10 +358,7 @@ class Model:
             return self._trained
         if self._text is None:
             return self._config
-        path = self.work_dir / 'own_data' / f'{self.name}.py'  # beside it, a training writes all of its config
-        text = self._text
-        replace(path, lambda temporary: temporary.write_text(text, encoding='utf-8'))
-        return path
+        return write_config(self.work_dir, self.name, self._text)
 
     def _overrides(self) -> dict[str, Any]:
         """Those that the config to call a command with does not hold already."""
@@ -354,12 +375,6 @@ class Model:
         if found is not None and config.is_file():
             self.weights, self._trained = os.path.abspath(found), config
             self.metrics = Metrics()
-
-
-def _base_name(path: Path) -> str:
-    """A config as `_base_` names it."""
-    root = CONFIGS.resolve()
-    return f'{PREFIX}{path.relative_to(root).as_posix()}' if path.is_relative_to(root) else str(path)
 
 
 def _split(command: str, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

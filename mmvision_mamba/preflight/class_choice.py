@@ -2,7 +2,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from ..datasets.merged_classes import Merged
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..printable import shown
 from ..text import did_you_mean, shortened
 
@@ -52,6 +52,29 @@ def chosen_for_maps(wanted: object, known: Collection[str], given: bool = False)
         raise ConfigError(f"{_KEY} has '{shown(chosen[0][0])}' alone, and a segmentor tells classes from each other.\n"
                           f'Add another, such as {shown(other)}')
     return chosen
+
+
+def matching_classes(classes: Sequence[str], known: Collection[str], used: Collection[str], where: str,
+                     partly: bool = False) -> Merged:
+    """A trained model's classes among those of the data that it is tested on, by name; as `chosen_classes` returns.
+
+    Args:
+        classes: of the model.
+        known: the classes of the data.
+        used: those that something in them is of.
+        where: the data.
+        partly: whether they may lack some of the model's. Default: False.
+
+    Raises:
+        DataError: the data have others, or lack some.
+    """
+    more, missing = [name for name in used if name not in classes], [name for name in classes if name not in known]
+    if more or (missing and not partly) or len(missing) == len(classes):
+        differ = f", which the model does not know: {shortened(more)}{did_you_mean(more[0], missing)}" if more else \
+            f' and not those of the model: {shortened(missing)}'
+        raise DataError(f"{where}: the data have the classes {shortened(known)}{differ}.\nChoose and name them as the "
+                        f'model does, {shortened(classes)}: {_KEY}="[…]", or {_KEY}.MODELS="[THEIRS,…]"')
+    return [(name, [name]) for name in classes]
 
 
 def codes_of(chosen: Merged | None, names: Sequence[str], codes: Sequence) -> tuple[tuple[str, ...], Sequence, list]:

@@ -5,8 +5,8 @@ the model they are; what is written to the work directory is an ordinary config.
 """
 import os
 import os.path as osp
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from mmengine import Config
 
@@ -24,7 +24,14 @@ from . import coco_folder, mask_folder
 from .annotation_files import joined, use_mended_coco
 from .bands import check_bands, use_bands
 from .check_model import class_counts, weights_of_classes
-from .class_choice import choice_note, chosen_classes, chosen_for_maps, codes_of, stand_for_themselves
+from .class_choice import (
+    choice_note,
+    chosen_classes,
+    chosen_for_maps,
+    codes_of,
+    matching_classes,
+    stand_for_themselves,
+)
 from .datasets import SPLITS, data_root_advice, datasets_of
 from .folds import use_fold
 from .given import Given
@@ -34,11 +41,17 @@ from .layouts import OBJECTS, find_objects
 from .map_loading import use_map_loader
 from .missing import check_present
 from .other_layouts import seen_instead
-from .splits import check_splits, warn_of_shared
+from .splits import check_splits, stand_in_for_tests, warn_of_shared
 from .tiles import KEYS as TILES
 from .tiles import use_tiles
 
 _FORMATS = (*OBJECTS, 'image_mask')
+
+
+class _Tests(NamedTuple):
+    """How a folder's data are used: whether to test on alone, and by a model of which classes (None: the config's)."""
+    alone: bool
+    classes: Sequence[str] | None
 
 
 class _Found(NamedTuple):
@@ -57,7 +70,8 @@ class _Found(NamedTuple):
 
 
 def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool = True,
-                    trained: bool = False) -> str | None:
+                    trained: bool = False, tests: bool = False,
+                    model_classes: Sequence[str] | None = None) -> str | None:
     """Replace `cfg.custom_data` by the classes and paths of the data below `cfg.data_root`.
 
     A value of the data sets, evaluators and heads stays if the user has set it, in the config or on the command line;
@@ -74,6 +88,9 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
         refuse_broken: raise for broken masks now, rather than leave them to later checks. Default: False.
         builds_model: whether the model is to be built, for which bands are measured; see `use_bands`. Default: True.
         trained: whether a checkpoint is to be loaded into it; see `use_bands`. Default: False.
+        tests: whether the data are only tested on, and a split for that is enough. Default: False.
+        model_classes: names of the labels that a model gives which is no part of the config; the data's classes become
+            these, see `matching_classes`, where `classes` does not choose. Default: none.
 
     Returns:
         Lines that sum up the data, for the user; None if the config has no `custom_data`.
@@ -104,7 +121,7 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
                         f'{data_root_advice(cfg)}.\nTo use a trained model without its data, take the config that '
                         'lies in its work directory')
     check_bands(settings)
-    given = Given(cfg)
+    given, use = Given(cfg), _Tests(tests, model_classes)
     for split in SPLITS:  # as good as a file named in custom_data
         for where, _, _ in datasets_of(cfg, split):
             if file := given(f'{where}.ann_file'):
@@ -114,14 +131,14 @@ def use_custom_data(cfg: Config, refuse_broken: bool = False, builds_model: bool
                         for name in map(settings.get, SPLITS))
     if cfg.default_scope == 'mmseg' and settings.get('format') in (None, 'image_mask') and not objects_named and (
             masks := mask_folder.find_image_mask(root, settings)):
-        found = _image_mask(cfg, root, settings, masks, given, refuse_broken)
+        found = _image_mask(cfg, root, settings, masks, given, refuse_broken, use)
     elif settings.get('format') == 'image_mask':
         raise DataError(f'{root}: no folders of images and masks there{seen_instead(root, "image_mask")}.\n'
                         f'{mask_folder.LAYOUT}')
     elif cfg.default_scope == 'mmseg':
-        found = _drawn(cfg, root, settings, given)
+        found = _drawn(cfg, root, settings, given, use)
     else:
-        found = _objects(cfg, root, settings, given)
+        found = _objects(cfg, root, settings, given, use)
         use_mended_coco(cfg, settings.get('boxes'), found.merged)
     for split in SPLITS:
         for where, dataset, cls in datasets_of(cfg, split):
@@ -174,6 +191,26 @@ def _given_classes(cfg: Config, given: Given) -> tuple[str, ...] | None:
     return tuple(classes) if classes else None
 
 
+def _matched(use: _Tests, settings: dict, known: Collection[str], contents: dict[str, dict] | None, root: str,
+             partly: bool = False) -> Merged | None:
+    """The classes of a model in the data that it is tested on; None where the data's own are taken, or the user's.
+
+    Args:
+        known: the classes of the data.
+        contents: of annotation files, by split. None: something is of each class.
+        root: the folder.
+        use, settings, partly: see `_Tests`, `use_custom_data` and `matching_classes`.
+    """
+    if not use.classes or settings.get('classes') is not None:
+        return None
+    used = known
+    if contents is not None:
+        content = contents.get('test', contents['val'])
+        ids = {annotation.get('category_id') for annotation in content.get('annotations') or ()}
+        used = [category['name'] for category in content['categories'] if category.get('id') in ids]
+    return matching_classes(use.classes, known, used, root, partly)
+
+
 def _for_testing(splits: dict) -> str:
     """Let 'val' stand for a missing test split; returns that, for the user."""
     if 'test' in splits:
@@ -182,12 +219,13 @@ def _for_testing(splits: dict) -> str:
     return '; no test split: testing uses val'
 
 
-def _objects(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
+def _objects(cfg: Config, root: str, settings: dict, given: Given, use: _Tests) -> _Found:
     """What a folder of annotated objects holds."""
     masks = "'with_mask': True" in str(cfg.train_dataloader)
     layout, files = find_objects(root, settings, masks=masks)
     if layout != 'coco' and settings.get('boxes'):
         raise ConfigError(f'custom_data.boxes is for COCO files, and {root} is {layout}, whose boxes are of one kind')
+    one = use.alone and stand_in_for_tests(files)
     check_splits(root, files)
     contents = {split: coco_folder.read_coco(osp.join(root, files[split]), compact=True)
                 for split in SPLITS if split in files}
@@ -197,7 +235,8 @@ def _objects(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
         notes.append(f'{files["test"]} has no objects to test with')
     known = dict.fromkeys(category['name'] for content in contents.values() for category in content['categories'])
     named = _given_classes(cfg, given)
-    chosen = chosen_classes(settings.get('classes'), known, bool(named))
+    chosen = _matched(use, settings, known, contents, root, partly=True) or chosen_classes(
+        settings.get('classes'), known, bool(named))
     classes = tuple(class_ for class_, _ in chosen) if chosen else \
         named or tuple(category['name'] for category in contents['train']['categories'])
     if not classes:
@@ -224,8 +263,10 @@ def _objects(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
             folder = coco_folder.image_folder(root, files[split], names, split)
         splits[split] = dict(ann_file=files[split], data_prefix=dict(img=folder))
         images[split] = [osp.join(folder, name) for name in names]
-        notes.append(f'{split}: {len(names)} images, {files[split]}')
-    warn_of_shared(images)
+        if not one or split == 'test':
+            notes.append(f'{split}: {len(names)} images, {files[split]}')
+    if not one:
+        warn_of_shared(images)
     merged = None
     if chosen:
         merged = None if stand_for_themselves(chosen) else chosen
@@ -233,9 +274,10 @@ def _objects(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
     return _Found(classes, splits, '; '.join(notes) + _for_testing(splits), merged)
 
 
-def _drawn(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
+def _drawn(cfg: Config, root: str, settings: dict, given: Given, use: _Tests) -> _Found:
     """What a folder of outlined objects holds, drawn as maps."""
     _, files = find_objects(root, settings, maps=True)
+    one = use.alone and stand_in_for_tests(files)
     check_splits(root, files)
     contents = {split: coco_folder.read_coco(osp.join(root, files[split]), compact=True)
                 for split in SPLITS if split in files}
@@ -251,7 +293,8 @@ def _drawn(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
     classes = _given_classes(cfg, given) or ()
     known = dict.fromkeys(c['name'] for content in contents.values() for c in content['categories'])
     known = dict.fromkeys((background_of(known), *known))
-    chosen = chosen_for_maps(settings.get('classes'), known, bool(classes))
+    chosen = _matched(use, settings, known, contents, root) or chosen_for_maps(
+        settings.get('classes'), known, bool(classes))
     if chosen:
         classes = tuple(class_ for class_, _ in chosen)
     elif classes and classes[0] in names and not is_background(classes[0]):
@@ -270,19 +313,26 @@ def _drawn(cfg: Config, root: str, settings: dict, given: Given) -> _Found:
         paths[split] = [osp.join(folder, name) for name in images]
         splits[split] = dict(ann_file=files[split], data_prefix=dict(img_path=folder, seg_map_path=''),
                              **(dict(merged=chosen) if chosen else {}))
-        notes.append(f'{split}: {len(images)} images, {files[split]}')
-    warn_of_shared(paths)
+        if not one or split == 'test':
+            notes.append(f'{split}: {len(images)} images, {files[split]}')
+    if not one:
+        warn_of_shared(paths)
     use_map_loader(cfg, drawn=True)
     return _Found(classes, splits, '; '.join(notes) + _for_testing(splits))
 
 
 def _image_mask(cfg: Config, root: str, settings: dict, splits: dict[str, dict], given: Given,
-                refuse_broken: bool) -> _Found:
+                refuse_broken: bool, use: _Tests) -> _Found:
     """What a folder of images and masks holds."""
+    one = use.alone and stand_in_for_tests(splits)
     check_splits(root, {split: dataset['data_prefix']['img_path'] for split, dataset in splits.items()})
-    pairs, notes = {}, []
+    pairs: dict[str, Any] = {}
+    notes: list[str] = []
     for split in SPLITS:
         if split not in splits:
+            continue
+        if one and pairs:  # the same images
+            pairs[split] = next(iter(pairs.values()))
             continue
         dataset = splits[split]
         found = mask_folder.pairs_in(root, dataset)
@@ -291,13 +341,15 @@ def _image_mask(cfg: Config, root: str, settings: dict, splits: dict[str, dict],
             check_present(dataset.get('ann_file', images), [image for image, _ in found.pairs])
             check_present(masks, [mask for _, mask in found.pairs], 'masks')
         pairs[split] = found
-        notes.append(f'{split}: {len(found.pairs)} images')
+        notes.append(f'{"test" if one else split}: {len(found.pairs)} images')
         notes += found.notes
-    warn_of_shared({split: [image for image, _ in found.pairs] for split, found in pairs.items()})
+    if not one:
+        warn_of_shared({split: [image for image, _ in found.pairs] for split, found in pairs.items()})
     colours = mask_folder.class_colours(root, settings.get('colours'))
     named = _given_classes(cfg, given)
     if colours and are_coloured(next((mask for found in pairs.values() for mask in found.masks), '')):
-        chosen = chosen_for_maps(settings.get('classes'), colours, bool(named))
+        chosen = _matched(use, settings, colours, None, root) or chosen_for_maps(
+            settings.get('classes'), colours, bool(named))
         classes, codes, left = codes_of(chosen, tuple(colours), [list(colour) for colour in colours.values()])
         counts = {split: dict(zip(colours, count_colours(list(dict.fromkeys(found.masks)), list(colours.values()),
                                                          refuse_broken).tolist())) for split, found in pairs.items()}
@@ -307,10 +359,11 @@ def _image_mask(cfg: Config, root: str, settings: dict, splits: dict[str, dict],
         use_map_loader(cfg)
         notes[:0] = ['masks by colour', *filter(None, [chosen and choice_note(chosen, colours, 'unlabelled')])]
         return _Found(classes, splits, '; '.join(notes) + _for_testing(splits))
-    read = mask_folder.read_values(root, pairs, named or mask_folder.class_names(root), (
+    read = mask_folder.read_values(root, pairs, named or mask_folder.class_names(root) or use.classes, (
         'Replace the file, or leave such files out with --skip-bad-images') if refuse_broken else None)
     known, values, ignored = read.classes, read.values, read.ignored
-    chosen = chosen_for_maps(settings.get('classes'), known, bool(named))
+    chosen = _matched(use, settings, known, None, root) or chosen_for_maps(
+        settings.get('classes'), known, bool(named))
     counts = {split: {name: int(found.pixels[value]) for name, value in zip(known, values)}
               for split, found in read.of.items()}
     _check_labels(root, splits, chosen or [(name, [name]) for name in known], counts, {

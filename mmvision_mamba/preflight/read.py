@@ -38,7 +38,8 @@ def one_at_a_time() -> Iterator[None]:
 @explaining('reading a config')  # a toolbox is imported; it asserts, for example, that it takes mmcv's version
 @one_at_a_time()
 def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: Sequence[str] = ('model',),
-                find_data: bool = True, refuse_broken: bool = False, trained: bool = False) -> Config:
+                find_data: bool = True, refuse_broken: bool = False, trained: bool = False, tests: bool = False,
+                model_classes: Sequence[str] | None = None) -> Config:
     """Read the config of an experiment, and import its toolbox.
 
     Args:
@@ -48,6 +49,7 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
         find_data: replace `custom_data` by what lies below `data_root`; see `use_custom_data`. Default: True.
         refuse_broken: raise for broken masks among that data, rather than leave them to later checks. Default: False.
         trained: a checkpoint is to be loaded into the model; see `use_bands`. Default: False.
+        tests, model_classes: see `use_custom_data`.
 
     Raises:
         ConfigError: the file is missing, is no valid config, lacks a key, or an override can't be applied.
@@ -100,7 +102,8 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
     name_parts(cfg._cfg_dict)
     for note in read_class_names(cfg):
         print_once(note)
-    if find_data and (summary := use_custom_data(cfg, refuse_broken, 'model' in needs, trained)):
+    if find_data and (summary := use_custom_data(
+            cfg, refuse_broken, 'model' in needs, trained, tests, model_classes)):
         print_once(summary)
     unwrap_data_roots(cfg)
     return cfg

@@ -5,6 +5,20 @@ from collections.abc import Iterable, Mapping
 from ..errors import DataError
 from ..printable import shown
 from ..processes import warn_once
+from .datasets import SPLITS
+
+
+def stand_in_for_tests(splits: dict) -> bool:
+    """Where there is no split to train or to validate with, let what is there to test on stand for both, in place.
+
+    Returns:
+        whether it does so.
+    """
+    if not splits or {'train', 'val'} <= splits.keys():
+        return False
+    found = next(splits[split] for split in ('test', 'val', 'all', 'train') if split in splits)
+    splits.update(dict.fromkeys(SPLITS, found))
+    return True
 
 
 def check_splits(root: str, splits: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Load exported files of any format, run by torch or onnxruntime: as functions of NumPy arrays, or as `Model`s.
+"""Load exported files of any format, which torch, onnxruntime or OpenVINO run: as functions of arrays, or `Model`s.
 
     python -m mmvision_mamba.runtime.loaders model.pt2 photo.jpg more_photos/ --out-dir out
 """
@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import platform
 import sys
 import warnings
 import zipfile
@@ -17,7 +18,11 @@ import torch
 
 from ..errors import require
 from ..printable import shown
+from .openvino_files import openvino_session
 from .standalone import Model, RuntimeInputError, Session, main
+
+_TENSORS = 'TORCH_FORCE_WEIGHTS_ONLY_LOAD'
+_MOST_ABOUT = 2**24  # bytes
 
 
 def load(path: Path, format: str) -> Callable[..., list[np.ndarray]]:
@@ -25,41 +30,54 @@ def load(path: Path, format: str) -> Callable[..., list[np.ndarray]]:
 
     Args:
         path: the file.
-        format: 'onnx', 'torchscript', 'torch-export' or 'aot-inductor'.
+        format: 'onnx', 'torchscript', 'torch-export', 'aot-inductor' or 'openvino'.
 
     Raises:
-        MissingExtraError: onnxruntime isn't installed.
+        MissingExtraError: onnxruntime or OpenVINO isn't installed.
     """
+    if format == 'openvino':
+        session = openvino_session(path, torch.get_num_threads())
+        return lambda *inputs: session.run(dict(zip(session.inputs, inputs)))
     if format == 'onnx':
         require('running an ONNX file', 'export', 'onnxruntime')
-        session = onnx_session(path)
-        names = [entry.name for entry in session.get_inputs()]
-        return lambda *inputs: session.run(None, dict(zip(names, inputs)))
+        loaded = onnx_session(path)
+        names = [entry.name for entry in loaded.get_inputs()]
+        return lambda *inputs: loaded.run(None, dict(zip(names, inputs)))
     return _torch_module(path, format)[0]
 
 
-def load_model(path: str | Path, format: str | None = None, threads: int | None = None) -> Model:
+def load_model(path: str | Path, format: str | None = None, threads: int | None = None,
+               precision: str | None = None) -> Model:
     """Load an exported file of any format as a `runtime.standalone.Model`, which takes images.
 
     Args:
         path: the file.
         format: as for `load`. Default: told by the file.
-        threads: of torch or onnxruntime. Default: their own choice.
+        threads: of torch, onnxruntime or OpenVINO. Default: their own choice.
+        precision: that an OpenVINO file is computed in, 'float32' or 'bf16'. Default: 'float32'; of other formats, what
+            they were exported in.
 
     Raises:
         RuntimeInputError: no such file, or none that `mmvision-mamba export` wrote.
-        MissingExtraError: onnxruntime isn't installed.
+        MissingExtraError: onnxruntime or OpenVINO isn't installed.
     """
     path = Path(path)
     if not os.path.isfile(path):
         raise RuntimeInputError(f'{path}: no such file')
     format = format or _format_of(path)
+    if format == 'openvino':
+        return Model(path, session=openvino_session(path, threads, precision))
+    if precision not in (None, 'float32'):
+        raise RuntimeInputError(f'{path}: {precision} is for files of OpenVINO; others compute in what they were '
+                                'exported in')
     if format == 'onnx':
         return Model(path, threads=threads)
     if threads:
         torch.set_num_threads(threads)
     try:
         run, metadata = _torch_module(path, format)
+    except RuntimeInputError:
+        raise
     except Exception as error:  # torch's loaders raise what they meet
         raise RuntimeInputError(f'{path} can not be loaded: {shown(" ".join(shown(error).split()))}') from error
     about = {}
@@ -79,6 +97,13 @@ def load_model(path: str | Path, format: str | None = None, threads: int | None 
                                        about['outputs'], metadata))
 
 
+def files_of(path: str | os.PathLike) -> list[Path]:
+    """The files that an exported model lies in: that one, and its weights where they lie beside it."""
+    path = Path(path)
+    beside = path.with_suffix('.bin') if path.suffix == '.xml' else path.with_name(f'{path.name}.data')
+    return [path, *([beside] if beside.is_file() else [])]
+
+
 def _are_inputs(value) -> bool:
     return isinstance(value, dict) and len(value) > 0 and all(
         isinstance(entry, dict) and isinstance(entry.get('type'), str) and isinstance(entry.get('shape'), list)
@@ -90,6 +115,8 @@ def _are_outputs(value) -> bool:
 
 
 def _format_of(path: Path) -> str:
+    if path.suffix == '.xml':
+        return 'openvino'
     if path.suffix != '.pt2':
         return 'torchscript' if path.suffix == '.pt' else 'onnx'
     try:
@@ -104,12 +131,16 @@ def _torch_module(path: Path, format: str) -> tuple[Callable[..., list[np.ndarra
     files = {'metadata.json': ''}
     with quiet():
         if format == 'aot-inductor':
+            _check_processor(path)
             from torch._inductor import aoti_load_package
             module = aoti_load_package(str(path))
             metadata = dict(module.loader.get_metadata())
         else:
-            module = torch.jit.load(str(path), _extra_files=files) if format == 'torchscript' else \
-                torch.export.load(str(path), extra_files=files).module()
+            if format == 'torchscript':
+                module = torch.jit.load(str(path), _extra_files=files)
+            else:
+                with _tensors_alone():
+                    module = torch.export.load(str(path), extra_files=files).module()
             text = files['metadata.json'] or '{}'
             values = json.loads(text)
             if not isinstance(values, dict):
@@ -120,6 +151,47 @@ def _torch_module(path: Path, format: str) -> tuple[Callable[..., list[np.ndarra
         with torch.no_grad():
             return [out.numpy() for out in module(*map(torch.from_numpy, inputs))]
     return run, metadata
+
+
+@contextlib.contextmanager
+def _tensors_alone() -> Iterator[None]:
+    """Have torch read pickles of tensors alone, where its own loader would take any, which may run code."""
+    # torch 2.14 has no seam here: `torch.export.load` passes weights_only=False on.
+    before = os.environ.get(_TENSORS)
+    os.environ[_TENSORS] = '1'
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_TENSORS, None)
+        else:
+            os.environ[_TENSORS] = before
+
+
+def _check_processor(path: Path) -> None:
+    """Raise RuntimeInputError for a package of kernels for another processor, before any of them is loaded."""
+    here = sys.platform, platform.machine()
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if not entry.filename.endswith('_metadata.json') or entry.file_size > _MOST_ABOUT:
+                continue
+            about = json.loads(archive.read(entry))
+            about = about if isinstance(about, dict) else {}
+            made_on = tuple(about.get(key, value) for key, value in zip(('AOTI_PLATFORM', 'AOTI_MACHINE'), here))
+            needed = str(about.get('AOTI_CPU_ISA', '')).lower().split() if here[1] in ('x86_64', 'AMD64') else []
+            missing = sorted({flag for flag in needed if flag.startswith(('avx', 'amx'))} - _instructions()) \
+                if made_on == here else []
+            if made_on != here or missing:
+                what = f'{made_on[0]}, {made_on[1]}' if made_on != here else f'processors with {", ".join(missing)}'
+                raise RuntimeInputError(f'{path} is compiled for {shown(what, 100)}, and this is '
+                                        f'{"none" if missing else ", ".join(here)}.\nExport it on such a machine, or '
+                                        'as --format onnx, which any runs')
+
+
+def _instructions() -> set[str]:
+    """The vector instructions of this processor, as torch names them."""
+    from torch._inductor.cpu_vec_isa import x86_isa_checker
+    return {str(flag).lower() for flag in x86_isa_checker()}
 
 
 def onnx_session(path: Path, threads: int | None = None):

@@ -53,6 +53,7 @@ A model whose input is uint8 (exported --with-preprocess) takes any image as it 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import itertools
 import json
@@ -203,6 +204,7 @@ class Model:
         self.mask_threshold, self.threshold = meta.get('mask_threshold', 0.5), meta.get('threshold', 0.5)
         self.slide, self.reduce_zero_label = meta.get('slide'), meta.get('reduce_zero_label', False)
         self.bands = meta.get('bands')
+        self.bilinear: Callable = bilinear  # of logits; another that does the same may take its place
         self.smallest, self.largest = meta.get('smallest', 1), meta.get('largest')
         self.takes_images = dtype == 'uint8'  # resizes and normalises by itself
         self.dtype = dtype
@@ -229,16 +231,55 @@ class Model:
             RuntimeInputError: not an image, or one smaller or larger than the model takes; or the model gives NaN.
         """
         image = read_image(image, self.channels, self.bands)
-        try:
+        with self._checked():
             result = self._predict(image)
             self._check_result(result, image.shape[:2])
+        return result
+
+    @property
+    def has_logits(self) -> bool:
+        """Whether it is a segmentor's file with logits, not labels alone."""
+        return self.task == 'segmentation' and 'logits' in self.session.outputs
+
+    def logits(self, image) -> np.ndarray:
+        """A segmentor's logits for an image, ``(C, h, w)`` in the size that the image has in the input.
+
+        Resized to the image they give its label map: the largest of C, or a threshold of their sigmoid where C is 1.
+
+        Args:
+            image: as for `__call__`.
+
+        Raises:
+            RuntimeInputError: as `__call__`; or the file has labels alone, see `has_logits`.
+        """
+        if not self.has_logits:
+            raise RuntimeInputError(f'{self.path}: it has no logits, got {_short(self.session.outputs)}')
+        image = read_image(image, self.channels, self.bands)
+        with self._checked():
+            if self.takes_images:
+                logits = self._outputs({next(iter(self.session.inputs)): image})['logits']
+            else:
+                tensor, size, _ = self.prepare(image)
+                logits = self._slide(tensor) if self.slide else self._enlarged(
+                    self._run(tensor, size)['logits'], tensor.shape[2:])
+                logits = logits[:, :size[0], :size[1]]
+            if logits.ndim != 3 or logits.dtype.kind != 'f' or 0 in logits.shape:
+                raise ValueError(f'logits must be (C, h, w), got {logits.dtype} {logits.shape}')
+            if self.classes and len(logits) > len(self.classes):
+                raise ValueError(f'{len(self.classes)} classes in its metadata, and logits of {len(logits)}')
+        return logits
+
+    @contextlib.contextmanager
+    def _checked(self) -> Iterator[None]:
+        """For what computes a result: what goes wrong is the file's fault, and the error says so."""
+        try:
+            yield
         except RuntimeInputError:
             raise
         except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
             problem = 'more memory than there is' if isinstance(error, MemoryError) else _one_line(error)[:200]
             raise RuntimeInputError(f'{self.path} does not give what its metadata says ({problem}): export the model '
                                     'again') from error
-        return result
 
     def _check_result(self, result, shape: tuple[int, int]) -> None:
         """Check what a file gave for an image of this height and width, whatever computed it.
@@ -288,8 +329,12 @@ class Model:
             return maps.reshape(maps.shape[-2:])[:size[0], :size[1]].astype(np.int64)
         if maps.dtype.kind != 'f' and 'logits' not in outputs:  # of an earlier version
             return _nearest(maps.reshape(maps.shape[-2:])[:size[0], :size[1]], image.shape[:2])
-        logits = bilinear(outputs.get('logits', maps)[0], tensor.shape[2:], self.align_corners)
+        logits = self._enlarged(outputs.get('logits', maps), tensor.shape[2:])
         return self._label_map(logits[:, :size[0], :size[1]], image.shape[:2])
+
+    def _enlarged(self, logits: np.ndarray, size: Sequence[int]) -> np.ndarray:
+        """The first ``(C, h, w)`` of logits ``(1, C, h, w)``, in the input's size."""
+        return self.bilinear(logits[0], size, self.align_corners)
 
     def _run(self, tensor: np.ndarray, size: Sequence[int]) -> dict[str, np.ndarray]:
         """The outputs, by name, for an input ``(1, C, h, w)`` whose image has this height and width in it."""
@@ -362,8 +407,7 @@ class Model:
         for rows in places[0]:
             for columns in places[1]:
                 window = np.ascontiguousarray(tensor[:, :, rows, columns])
-                logits = bilinear(self._run(window, window.shape[2:])['logits'][0], window.shape[2:],
-                                  self.align_corners)
+                logits = self._enlarged(self._run(window, window.shape[2:])['logits'], window.shape[2:])
                 if not count.any():
                     total = np.zeros((len(logits), *shape), np.float32)
                 total[:, rows, columns] += logits
@@ -399,7 +443,7 @@ class Model:
         labels, step = np.empty(shape, np.int64), max(1, 2**24 // (len(logits) * shape[1]))
         for start in range(0, shape[0], step):
             rows = slice(start, start + step)
-            part = bilinear(logits.astype(np.float32, copy=False), shape, self.align_corners, rows)
+            part = self.bilinear(logits.astype(np.float32, copy=False), shape, self.align_corners, rows)
             labels[rows] = part.argmax(0) if len(part) > 1 else 0.5 * np.tanh(0.5 * part[0]) + 0.5 > self.threshold
         return labels
 

@@ -12,7 +12,9 @@ from torch import Tensor
 from ..backbones import MambaVision
 from ..backbones.family import MEAN, STD
 from ..errors import CheckpointError, ConfigError
+from ..inference.exported import ExportedModel
 from ..inference.images import as_bgr
+from ..printable import shown
 from .recording import Stage, recording
 
 PERCENTILES = (1, 99)  # those of a component's values that become 0 and 1
@@ -172,6 +174,9 @@ def find_backbone(model: torch.nn.Module) -> MambaVision:
     for module in model.modules():
         if isinstance(module, MambaVision):
             return module
+    if isinstance(model, ExportedModel):
+        raise ConfigError(f"{shown(model.path)} is an exported file, which keeps what its backbone computes to itself: "
+                          'for its maps take the checkpoint')
     backbone = getattr(model, 'backbone', model)
     raise ConfigError(f'the model has no MambaVision, its backbone is a {type(backbone).__name__}')
 

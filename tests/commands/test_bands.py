@@ -150,3 +150,32 @@ def test_training_and_tests_by_tiles(tool, tmp_path):
     run = tool('test', tmp_path / 'work/small.py', tmp_path / 'work/iter_2.pth', '--work-dir', tmp_path / 'test')
     assert run.code == 0, run.err[-3000:]
     assert json.loads((tmp_path / 'test/metrics.json').read_text())['mIoU'] >= 0
+
+
+def test_an_exported_file_infers_and_is_tested_as_its_checkpoint(tool, tmp_path):
+    pytest.importorskip('onnxruntime')
+    import torch
+    from mmengine.registry import MODELS
+
+    from mmvision_mamba import Inferencer
+    from mmvision_mamba.preflight.read import read_config
+    data = fields(tmp_path / 'data')
+    cfg = read_config(config(tmp_path / 'small.py'), {'data_root': str(data), 'custom_data.bands': [12, 2, 5]})
+    model, path, file = MODELS.build(cfg.model), tmp_path / 'bands.py', tmp_path / 'bands.onnx'
+    torch.nn.init.normal_(model.decode_head.conv_seg.weight)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / 'bands.pth')
+    cfg.dump(path)
+    run = tool('export', path, tmp_path / 'bands.pth', '--shape', 64, 96, '--dynamic', '--out', file)
+    assert run.code == 0, run.err[-3000:]
+    images = [str(image) for image in sorted((data / 'images/val').iterdir())]
+    wanted, found = (Inferencer(*files, device='cpu', show_progress=False) for files in (
+        (path, tmp_path / 'bands.pth'), (file,)))
+    assert (found.picture(images[0]) == wanted.picture(images[0])).all()
+    for one, other in zip(wanted.predict(images), found.predict(images), strict=True):
+        assert (one.pred_sem_seg.data == other.pred_sem_seg.data).float().mean() > 0.999
+    measured = []
+    for words in ((path, tmp_path / 'bands.pth'), (path, file), (file, '--data', data)):
+        run = tool('test', *words, '--work-dir', tmp_path / 'work')
+        assert run.code == 0, run.err[-3000:]
+        measured.append(json.loads((tmp_path / 'work/metrics.json').read_text())['mIoU'])
+    assert measured[1] == measured[2] == pytest.approx(measured[0], abs=0.1)

@@ -29,12 +29,13 @@ from ...processes import print_once
 from ..options import check_outputs, check_work_dir
 
 
-def load_config(args: argparse.Namespace, dataloader: str) -> Config:
+def load_config(args: argparse.Namespace, dataloader: str, model_classes: Sequence[str] | None = None) -> Config:
     """The config of `args.config` with the command line's overrides, scope, launcher and work_dir set.
 
     Args:
         args: the parsed command line.
         dataloader: key of the data loader that the command needs, such as 'train_dataloader'.
+        model_classes: of an exported file that is tested, which those of data of one's own become. Default: none.
 
     Raises:
         ConfigError: the file is missing, is no valid config, or an override can't be applied.
@@ -42,7 +43,8 @@ def load_config(args: argparse.Namespace, dataloader: str) -> Config:
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args.config, args.cfg_options, ('model', dataloader),
                       refuse_broken=not getattr(args, 'skip_bad_images', False),
-                      trained=getattr(args, 'checkpoint', None) is not None)
+                      trained=getattr(args, 'checkpoint', None) is not None,
+                      tests=dataloader == 'test_dataloader', model_classes=model_classes)
     check_outputs(args, cfg)
     check_containers(cfg)
     cfg.launcher = args.launcher
