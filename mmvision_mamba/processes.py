@@ -21,6 +21,16 @@ def was_restarted() -> bool:
     return any(map(_number, ('TORCHELASTIC_RESTART_COUNT', 'SLURM_RESTART_COUNT')))
 
 
+def peak_memory() -> int | None:
+    """The most memory that this process has had so far, in bytes; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == 'darwin' else most * 1024
+
+
 def _number(name: str) -> int:
     """A number that torchrun or Slurm sets in the environment; 0 where it is not set.
 

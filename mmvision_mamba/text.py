@@ -31,6 +31,18 @@ def shortened(names: Collection, most: int = 8) -> str:
     return listed + (f', … ({len(names)} in all)' if len(names) > most else '')
 
 
+def duration(seconds: float) -> str:
+    """A time in words, by its two largest units: '3 hours 25 minutes'."""
+    left, words = max(round(seconds), 0), []
+    for unit, length in (('day', 86400), ('hour', 3600), ('minute', 60), ('second', 1)):
+        number, left = divmod(left, length)
+        if number:
+            words.append(f'{number} {unit}{"s" * (number != 1)}')
+        elif words:
+            break
+    return ' '.join(words[:2]) or '0 seconds'
+
+
 def class_name(type_: object) -> str:
     """The class's name in a config's `type`: 'CheckpointHook' of 'mmengine.CheckpointHook', or of the class itself."""
     return type_.rsplit('.', 1)[-1] if isinstance(type_, str) else getattr(type_, '__name__', '')

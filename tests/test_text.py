@@ -4,7 +4,7 @@ import pytest
 from mmengine.hooks import CheckpointHook
 
 from mmvision_mamba.errors import ConfigError, DataError
-from mmvision_mamba.text import as_text, check_names, class_name, did_you_mean, shortened, without_templates
+from mmvision_mamba.text import as_text, check_names, class_name, did_you_mean, duration, shortened, without_templates
 
 
 @pytest.mark.parametrize(('name', 'suggestion'), [
@@ -57,3 +57,10 @@ def test_as_text():
 def test_without_templates(text):
     code = without_templates(repr({'a': {'b': text}}))
     assert '{{' not in code and ast.literal_eval(code) == {'a': {'b': text}}
+
+
+@pytest.mark.parametrize(('seconds', 'words'), [
+    (0.2, '0 seconds'), (1, '1 second'), (61.4, '1 minute 1 second'), (3600, '1 hour'), (3605, '1 hour'),
+    (12345, '3 hours 25 minutes'), (86400 * 2 + 3700, '2 days 1 hour'), (-3, '0 seconds')])
+def test_times_in_words(seconds, words):
+    assert duration(seconds) == words

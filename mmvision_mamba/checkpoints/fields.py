@@ -282,5 +282,6 @@ RESUMED: dict[str, Field] = {
     'resume_state.hooks.*EarlyStoppingHook.*.wait_count': Field(*_COUNT[:2], True),
     'resume_state.hooks.*EarlyStoppingHook.*.*_score': Field('a number', lambda value: isinstance(value, float)),
     'resume_state.hooks.*EarlyStoppingHook.*.stopped': Field('True or False', lambda value: isinstance(value, bool)),
+    'resume_state.hooks.*EarlyStoppingHook.*.monitor': Field('the name of a metric', _is_name),
     'resume_state.gradients': Field('a list with an entry for each process', lambda value: isinstance(value, list)),
     'resume_state.gradients.*': Field('a dictionary of tensors by name', are_weights)}

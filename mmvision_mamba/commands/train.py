@@ -23,6 +23,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         'default: outlines where most objects have some, else what lies there')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CKPT',
                         help='resume from CKPT, or, without a value, from the newest intact checkpoint in the work dir')
+    parser.add_argument('--new-schedule', action='store_true',
+                        help="with --resume: take schedule, learning rate and the optimizer's other settings from the "
+                        'config, such as those for more epochs, and weights and moments from the checkpoint')
+    parser.add_argument('--val-loss', action='store_true',
+                        help='compute the training losses of the validation set, too: val/loss and its parts')
+    parser.add_argument('--monitor', metavar='METRIC',
+                        help='what the best checkpoint and --patience go by, such as coco/segm_mAP or val/loss; '
+                        "default: the config's save_best, or the first metric of the validation")
+    parser.add_argument('--patience', type=int, metavar='N',
+                        help='stop after N validations in a row without a better one')
     parser.add_argument('--amp', action='store_true',
                         help='mixed precision: float16 with loss scaling on a GPU, bfloat16 on a CPU')
     parser.add_argument('--auto-scale-lr', action='store_true',
@@ -63,6 +73,7 @@ def run(args: argparse.Namespace) -> None:
             start.runner.begin_from = begin_from
             if not args.no_report:
                 record(start.runner)
+            start.runner.new_schedule = args.new_schedule
             with naming_images(start.runner):
                 start.runner.train()
         if not args.no_report:
@@ -103,6 +114,7 @@ def _prepare(cfg, args: argparse.Namespace) -> str | None:
     from .steps.auto_batch import use_largest_batch
     from .steps.prepare import add_hooks, make_deterministic, prepare_data, prepare_device
     from .steps.restart import use_resume
+    from .steps.stopping import check_val_loss, use_stopping
 
     if args.auto_scale_lr:
         if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
@@ -113,15 +125,19 @@ def _prepare(cfg, args: argparse.Namespace) -> str | None:
     if args.deterministic:
         make_deterministic(cfg)
     begin_from = use_resume(cfg, args.resume)
+    if args.new_schedule and not cfg.get('resume'):
+        raise ConfigError('--new-schedule goes with --resume: a training that begins has the schedule of its config')
     cfg.setdefault('default_hooks', {}).setdefault('checkpoint', dict(type='CheckpointHook')) \
         .setdefault('save_best', 'auto')
     add_hooks(cfg, dict(type='DivergenceHook'), dict(type='PreemptionHook'),
               dict(type='CheckpointFitHook', strict=bool(cfg.get('resume'))))
+    use_stopping(cfg, args.val_loss, args.monitor, args.patience)
     if args.on_divergence:
         next(hook for hook in cfg.custom_hooks if hook['type'] == 'DivergenceHook')['action'] = args.on_divergence
     use_vis_backends(cfg, args.vis)
     prepare_device(cfg, args.amp)
     prepare_data(cfg, ('train', 'val'), args.skip_bad_images)
+    check_val_loss(cfg)
     if args.auto_batch is not None:
         use_largest_batch(cfg, args.auto_batch or None)
     return begin_from

@@ -12,7 +12,9 @@ from .hooks.divergence import DivergenceHook
 from .hooks.early_stopping import ResumableEarlyStoppingHook
 from .hooks.preemption import PreemptionHook
 from .hooks.safe_checkpoint import SafeCheckpointHook
+from .hooks.val_loss import ValLossHook
 from .layer_decay import LayerDecayOptimWrapperConstructor
+from .log_processor import SpeedLogProcessor
 from .loggers import CometVisBackend
 from .loops import ResumableEpochBasedTrainLoop, ResumableIterBasedTrainLoop
 from .runner import MambaVisionRunner
@@ -23,4 +25,5 @@ mmengine_loader.register()
 __all__ = ['CPUAmpOptimWrapper', 'CheckpointFitHook', 'CometVisBackend', 'DivergenceHook', 'GuardedAmpOptimWrapper',
            'GuardedOptimWrapper', 'GuardedSteps', 'GuardedVisBackend', 'LayerDecayOptimWrapperConstructor',
            'MambaVisionRunner', 'NonBlockingWandbVisBackend', 'PreemptionHook', 'ResumableEarlyStoppingHook',
-           'ResumableEpochBasedTrainLoop', 'ResumableIterBasedTrainLoop', 'SafeCheckpointHook']
+           'ResumableEpochBasedTrainLoop', 'ResumableIterBasedTrainLoop', 'SafeCheckpointHook', 'SpeedLogProcessor',
+           'ValLossHook']

@@ -14,6 +14,7 @@ from ..text import class_name
 
 _PROGRESS = {'last_step', 'base_values', 'verbose', '_global_step', '_last_value', '_get_value_called_within_step'}
 _LENGTH = ('type', 'by_epoch', 'max_iters', 'max_epochs')
+_SCHEDULE = 'param_scheduler', 'optim_wrapper', 'train_cfg', 'auto_scale_lr'
 _MOST = 20  # changes that are listed
 _BEGINNING = 'init_cfg', 'pretrained', '_scope_'  # what a resumed model doesn't begin with
 _UNKNOWN = object()  # what the text of a config does not tell without running it
@@ -61,6 +62,17 @@ def changes(checkpoint: Mapping, name: str, config: str, groups: Sequence[Mappin
     if schedulers is not None and isinstance(states, Sequence):
         found += _scheduler_changes(states, schedulers, saved, now)
     return found + list(_config_changes(saved, now))
+
+
+def same_schedule(checkpoint: Mapping, config: str) -> bool | None:
+    """Whether a checkpoint was trained with a config's schedule and optimiser; None: it does not say with which.
+
+    Args:
+        checkpoint, config: as of `changes`.
+    """
+    meta = checkpoint.get('meta') or {}
+    saved, now = (_read(text) for text in (meta.get('cfg') or meta.get('config'), config))
+    return all(_same(saved.get(key), now.get(key)) for key in _SCHEDULE) if saved else None
 
 
 def _check_optimizer(saved_groups, groups, saved: Mapping, now: Mapping, name: str) -> None:

@@ -22,13 +22,14 @@ from ..errors import CheckpointError, ConfigError
 from ..files import cleared, replace
 from ..printable import shown
 from ..work_dirs import ANEW, RUN, hold, make_work_dir, note, record_of
-from .changed_settings import changes, lines
+from .changed_settings import changes, lines, same_schedule
 from .config_files import write_config
 from .data_loader import ResumableDataLoader
 from .hooks.checkpoint_fit import CheckpointFitHook
 from .hooks.safe_checkpoint import SafeCheckpointHook
 from .loops import Resumable
 from .models import bare_model
+from .new_schedule import advance, settings_of, use_settings
 from .sharding import whole_tensors
 
 
@@ -42,11 +43,15 @@ class CheckpointedRunner(Runner):
         save_problem: why the last checkpoint could not be saved; None if it was. Set in the main process alone.
         sharded: whether parameters are sharded over the processes.
         begin_from: checkpoint whose weights to begin with where there is none to resume from. Default: none.
+        new_schedule: whether to resume with the config's schedule and settings of the optimiser, where they are others
+            than the checkpoint's: at the place that a run with them would be at. Default: False.
         whole_state: state dicts of model and optimiser with whole tensors, while a sharded run saves a checkpoint.
     """
     save_problem: str | None = None
     sharded: bool = False
     begin_from: str | None = None
+    new_schedule: bool = False
+    _renews: bool = False  # `new_schedule`, and the checkpoint that is being loaded has another
     whole_state: dict | None = None
     _random_state: dict | None = None  # of the resumed checkpoint, until the loop begins
     _loaded_state: dict | None = None  # `resume_state` of the checkpoint loaded last
@@ -276,8 +281,14 @@ class CheckpointedRunner(Runner):
         if self._resume:
             if 'optimizer' not in checkpoint:
                 self.logger.warning(f'{filename} holds no state of the optimizer, which begins anew.')
+            found = self._changes(checkpoint, filename) if self._begins or self.new_schedule else []
+            if self.new_schedule:
+                same = same_schedule(checkpoint, self.cfg.pretty_text)
+                self._renews = any(change.restored for change in found) if same is None else not same
             if self._begins:
-                self._tell_changes(checkpoint, filename)
+                self._tell(found, checkpoint, filename)
+            if self._renews:
+                checkpoint.pop('param_schedulers', None)
             check_states(checkpoint, filename, self.optim_wrapper, self.param_schedulers)
             if missing := without_state(checkpoint, self.optim_wrapper):
                 self.logger.warning(f'{filename} holds no state of the optimizer for {missing} parameters, for which '
@@ -297,18 +308,25 @@ class CheckpointedRunner(Runner):
         if resumed is not None:
             check_fit(bare_model(self.model), resumed, self._loading)
 
-    def _tell_changes(self, checkpoint, filename):
-        """Warn of settings that differ between a checkpoint to resume from and the config."""
+    def _changes(self, checkpoint, filename):
+        """Settings that differ between a checkpoint to resume from and the config."""
         several = isinstance(self.optim_wrapper, OptimWrapperDict)
-        found = changes(
+        return changes(
             checkpoint, filename, self.cfg.pretty_text, None if several else self.optim_wrapper.optimizer.param_groups,
             self.param_schedulers if isinstance(self.param_schedulers, list) else None)
+
+    def _tell(self, found, checkpoint, filename):
+        """Warn of settings that differ, and where nothing is left to train."""
+        restored = any(change.restored for change in found) and not self._renews
+        if self._renews:
+            found = [change._replace(restored=False) for change in found]
         if found:
             self.logger.warning('\n'.join((
                 f'{filename} was trained with other settings than the config has:', *lines(found))))
-        if any(change.restored for change in found):
-            self.logger.warning(f"To train on with the config's: load_from={filename} without resume, which takes the "
-                                'weights, and begins optimiser and schedule anew.')
+        if restored:
+            self.logger.warning(f"To train on with the config's: --new-schedule, which keeps weights and moments; or "
+                                f'load_from={filename} without resume, which takes the weights, and begins optimiser '
+                                'and schedule anew.')
         if isinstance(self.train_loop, EpochBasedTrainLoop):
             unit, end = 'epoch', self.max_epochs
         else:
@@ -316,9 +334,20 @@ class CheckpointedRunner(Runner):
         if checkpoint['meta'][unit] > end:
             self.logger.warning(f'{filename} is of {unit} {checkpoint["meta"][unit]}, and the training ends at {end}: '
                                 'nothing is left to train.')
+        elif checkpoint['meta'][unit] == end:
+            length = 'max_epochs' if unit == 'epoch' else 'max_iters'
+            self.logger.warning(f'{self.work_dir}: this training is finished, {filename} is of its last {unit}, {end}: '
+                                f'nothing is left to train.\nTo train on: --resume --new-schedule --cfg-options '
+                                f'train_cfg.{length}={2 * end}, with a param_scheduler of that length.')
 
     def resume(self, filename, *args, **kwargs):
+        settings = settings_of(self.optim_wrapper) if self.new_schedule else []
         super().resume(filename, *args, **kwargs)
+        if self._renews:
+            self._renews = False
+            use_settings(settings)
+            advance(self.param_schedulers, self.iter, self.epoch, len(self.train_dataloader))
+            self.logger.info("Resumed with the config's schedule, learning rate and other settings of the optimiser.")
         try:
             self._restore_state()
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:

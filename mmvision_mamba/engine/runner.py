@@ -43,6 +43,7 @@ class MambaVisionRunner(CheckpointedRunner):
       class stays.
     - It replaces mmengine's optimiser wrappers by ones that `DivergenceHook` can keep from an update (`GuardedSteps`).
     - It keeps logged values as long as a log window needs them (`HistoryHook`), not for ever.
+    - Its log lines end with images per second, memory and the time left, in words (`SpeedLogProcessor`).
     - A visualisation backend that fails doesn't end the run (`GuardedVisBackend`), unless it comes in a `Visualizer`
       that is built already.
     - Errors name the image or label map that can't be used (`CheckedLoadingHook`).
@@ -141,6 +142,11 @@ class MambaVisionRunner(CheckpointedRunner):
         if isinstance(hook, dict):
             hook = {**hook, 'type': _REPLACED.get(class_name(hook['type']), hook['type'])}
         super().register_hook(hook, priority)
+
+    def build_log_processor(self, log_processor):
+        if isinstance(log_processor, dict) and class_name(log_processor.get('type', 'LogProcessor')) == 'LogProcessor':
+            log_processor = {**log_processor, 'type': 'SpeedLogProcessor'}
+        return super().build_log_processor(log_processor)
 
     def build_visualizer(self, visualizer=None):
         if visualizer is None:  # mmengine's default

@@ -17,6 +17,7 @@ from ..printable import shown
 from ..text import shortened
 from .figures import new_figure, save
 
+VAL_LOSS = 'val/loss'
 LINES = ('-', '--', ':', '-.')
 _LARGEST = 1e100  # of what is drawn: Matplotlib computes with squares and differences
 _MOST_PANELS = 60
@@ -141,6 +142,8 @@ def draw_curves(out: str | os.PathLike, runs: Sequence[Run], keys: Sequence[str]
                 title: str | None = None) -> None:
     """Draw a panel for the loss, one for its parts (of a single run), the learning rate and each kind of metric.
 
+    The loss of validation is drawn beside the training's.
+
     Args:
         out: the picture to write; its suffix says in which format.
         runs: from `read_run`.
@@ -177,7 +180,8 @@ def panels_of(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
     """(name, keys) of the panels that show the runs best."""
     train = dict.fromkeys(key for run in runs for key in run.train)
     val = dict.fromkeys(key for run in runs for key in run.val)
-    panels = [('loss', ['loss'])] if 'loss' in train else []
+    losses = [key for key in ('loss', VAL_LOSS) if key in train or key in val]
+    panels = [('loss', losses)] if losses else []
     parts = [key for key in train if 'loss' in key and key != 'loss']
     if len(runs) == 1 and len(parts) > 1:
         panels.append(('parts of the loss', parts))
@@ -191,7 +195,7 @@ def panels_of(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
             panels.append((name, keys))
     # A metric of another kind gets a panel of its own.
     return panels if any(name in METRICS for name, _ in panels) else panels + [
-        (key, [key]) for key in val if key not in ('time', 'data_time')]
+        (key, [key]) for key in val if key not in ('time', 'data_time') and not key.startswith('val/')]
 
 
 def _draw_panel(axis: Axes, name: str, keys: Sequence[str], runs: Sequence[Run]) -> None:
@@ -203,7 +207,8 @@ def _draw_panel(axis: Axes, name: str, keys: Sequence[str], runs: Sequence[Run])
         x, y = zip(*((x, math.nan if validation and y == -1 else y) for x, y in points))
         label = key if len(runs) == 1 else run.name if keys == [name] else f'{run.name}: {key}'
         if validation and not all(map(math.isnan, y)):
-            best = max(range(len(y)), key=lambda at: -math.inf if math.isnan(y[at]) else y[at])
+            sign = -1 if key.startswith(VAL_LOSS) else 1
+            best = max(range(len(y)), key=lambda at: -math.inf if math.isnan(y[at]) else sign * y[at])
             label += f', best {y[best]:.4g} at {x[best]:,g}'
         if len(runs) == 1:
             style = dict(color=f'C{j % 10}', linestyle=LINES[j // 10 % len(LINES)])

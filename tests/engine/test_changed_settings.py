@@ -76,6 +76,7 @@ def test_groups_of_parameters_with_a_rate_of_their_own(tmp_path, monkeypatch):
         again, said = run(lr, resume=True), []
         monkeypatch.setattr(again.logger, 'warning', said.append)
         again.train()
+        assert 'this training is finished' in said.pop()
         assert expected in '\n'.join(said) if expected else not said
 
 

@@ -122,6 +122,14 @@ def test_panels_of_a_detector_beside_a_segmentor(runs, monkeypatch, tmp_path):
     assert list(drawn['segmentation (%)']) == ['seg: mIoU, best 40 at 15']
 
 
+def test_the_loss_of_validation_is_drawn_beside_the_trainings(monkeypatch, tmp_path):
+    """Less is better."""
+    log(tmp_path / 'det', '1', [train(10, 3.), {'coco/bbox_mAP': .25, 'val/loss': 2., 'val/loss_cls': 1., 'step': 10},
+                                train(20, 1.), {'coco/bbox_mAP': .5, 'val/loss': 4., 'val/loss_cls': 3., 'step': 20}])
+    drawn = panels(monkeypatch, tmp_path, [read_run(tmp_path / 'det')])
+    assert drawn['loss'] == {'loss': [(10, 3), (20, 1)], 'val/loss, best 2 at 10': [(10, 2), (20, 4)]}
+
+
 def test_keys(runs, monkeypatch, tmp_path):
     assert list(panels(monkeypatch, tmp_path, runs, keys=['loss_cls', 'mAcc'])) == ['loss_cls', 'mAcc']
     with pytest.raises(ConfigError, match='--keys: not logged: los; there are coco/bbox_mAP, '):

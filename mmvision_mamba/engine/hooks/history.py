@@ -2,6 +2,8 @@
 from mmengine.hooks import Hook
 from mmengine.runner import LogProcessor
 
+from ..log_processor import SpeedLogProcessor
+
 
 class HistoryHook(Hook):
     """Bounds the history of every logged number, which mmengine keeps, copies each iteration and puts in checkpoints.
@@ -16,7 +18,7 @@ class HistoryHook(Hook):
     def before_train(self, runner) -> None:
         self._length = self.LENGTH
         log = runner.log_processor
-        if type(log) is not LogProcessor:
+        if type(log) not in (LogProcessor, SpeedLogProcessor):
             self._length = None  # another class may read any number of values
             return
         for window in (log.window_size, *(item.get('window_size') for item in log.custom_cfg)):

@@ -20,6 +20,7 @@ from ...checkpoints.newest import checkpoint_folder, own_path, remove_leftovers,
 from ...checkpoints.writing import PART, save_checkpoint, write_text
 from ...errors import CheckpointError, ConfigError
 from ...printable import shown
+from ..val_loss import main_metric
 
 
 @HOOKS.register_module()
@@ -96,6 +97,11 @@ class SafeCheckpointHook(CheckpointHook):
             self._outdated.append(path)
         return path
 
+    def save_ended(self, runner) -> None:
+        """Save, after the last iteration of a training that ended early, what it ended with."""
+        step = runner.epoch if self.by_epoch else runner.iter
+        self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=runner.iter))
+
     def save_at_last(self, runner) -> None:
         """After training, try once more where the last checkpoint could not be saved; all processes have to call it.
 
@@ -104,8 +110,7 @@ class SafeCheckpointHook(CheckpointHook):
         """
         if not self.unsaved:
             return
-        step = runner.epoch if self.by_epoch else runner.iter
-        self._save_checkpoint_with_step(runner, step, dict(epoch=runner.epoch, iter=runner.iter))
+        self.save_ended(runner)
         if self.unsaved:
             raise CheckpointError(
                 f'{runner.work_dir}: training has ended, and its last checkpoint can not be saved: '
@@ -173,12 +178,13 @@ class SafeCheckpointHook(CheckpointHook):
     def _save_best_checkpoint(self, runner, metrics) -> None:
         if not self.save_best:
             return
-        if not metrics:  # mmdet's, where nothing was found in any image
+        main = main_metric(metrics)
+        if not metrics or (main is None and 'auto' in self.key_indicators):  # nothing was found in any image, by mmdet
             runner.logger.warning('Validation measured nothing: no checkpoint is the best')
             return
         if 'auto' in self.key_indicators:
             # mmengine 0.10.7 has no seam here: 'auto' gets its metric in the method that this one replaces.
-            self._init_rule(self.rules, [next(iter(metrics))])
+            self._init_rule(self.rules, [main])
         unit, step = ('epoch', runner.epoch) if self.by_epoch else ('iter', runner.iter)
         single = len(self.key_indicators) == 1
         meta = dict(epoch=runner.epoch, iter=runner.iter)
@@ -192,7 +198,7 @@ class SafeCheckpointHook(CheckpointHook):
             suffix = '' if single else f'_{key}'
             score = metrics[key]
             best = runtime_info.get(f'best_score{suffix}', self.init_value_map[rule])
-            if not _is_measured(score, rule):
+            if not is_measured(score, rule):
                 runner.logger.warning(f'{key} is {score}, which means that there is nothing to measure: no checkpoint '
                                       'is the best by it')
                 continue
@@ -254,7 +260,7 @@ class SafeCheckpointHook(CheckpointHook):
                 self.file_backend.remove(path)
 
 
-def _is_measured(score, rule: str) -> bool:
+def is_measured(score, rule: str) -> bool:
     """Whether a score is one: where there are no objects, COCO's evaluation says -1, others None, NaN or infinity."""
     return score is not None and math.isfinite(score) and not (rule == 'greater' and score == -1)
 

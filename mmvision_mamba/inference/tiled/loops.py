@@ -26,6 +26,7 @@ _PIXELS = 2**22  # of a strip that is measured at once: metrics take some hundre
 
 class _Indices:
     """What a loop goes through in the place of a data loader: the numbers of the data set's pictures."""
+    images_per_batch = 1  # of an iteration, as in `ResumableDataLoader`
 
     def __init__(self, loader):
         self.dataset, self.sampler = loader.dataset, loader.sampler

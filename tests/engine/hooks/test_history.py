@@ -18,11 +18,12 @@ class OwnLogProcessor(LogProcessor):
 
 
 def train(path, **options):
-    """The log, without times, and how many values each history has in the end."""
+    """The log, without times and memory, and how many values each history has in the end."""
     run = runner(path, **options)
     run.train()
     lines = [json.loads(line) for line in next(path.glob('*/vis_data/scalars.json')).read_text().splitlines()]
-    return ([{k: v for k, v in line.items() if 'time' not in k} for line in lines],
+    timed = 'time', 'images_per_second', 'memory'
+    return ([{k: v for k, v in line.items() if not any(name in k for name in timed)} for line in lines],
             {name: len(history.data[0]) for name, history in run.message_hub.log_scalars.items()})
 
 

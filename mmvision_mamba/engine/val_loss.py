@@ -1,0 +1,153 @@
+"""A model's training losses on other data, without a trace in the training."""
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object, get_rank, get_world_size
+from mmengine.model import MMDistributedDataParallel
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.dropout import _DropoutNd
+from torch.utils.data import DataLoader
+
+from ..errors import ConfigError
+from .data_loader import seeded
+from .models import bare_model
+
+_TOOLBOXES = 'mmdet', 'mmseg', 'mmdet3d', 'mmrotate', 'mmyolo', 'mmpose', 'mmocr', 'mmaction', 'mmselfsup'
+PREFIX = 'val/'
+"""What names of a validation's losses begin with."""
+_SEED = 20  # of what losses draw, such as samples of boxes: each validation draws the same
+
+
+@torch.no_grad()
+def losses_on(runner: Any, loader: DataLoader, most: int | None = None,
+              after_batch: Callable[[int], object] = lambda number: None) -> dict[str, float]:
+    """The mean of a model's losses over the images of a data loader, with the training's precision.
+
+    Heads compute as in training; BatchNorm has its running statistics, dropout and drop path are off, nothing is
+    augmented. Parameters, buffers and states of random generators stay as they are. All processes have to call it.
+
+    Args:
+        runner: mmengine's, with its model and, in training, its optimiser wrapper.
+        loader: whose sampler is a `DefaultSampler` without shuffling. Images that it gives to two processes, for all to
+            have as many, count once.
+        most: batches to look at. Default: all.
+        after_batch: called with the number of each. Default: does nothing.
+
+    Returns:
+        What `BaseModel.parse_losses` gives: 'loss', the sum, then its parts and whatever the heads log besides. The
+        same in all processes.
+
+    Raises:
+        ConfigError: the model has no losses.
+    """
+    wrapped, model = runner.model, bare_model(runner.model)
+    called = model if isinstance(wrapped, MMDistributedDataParallel) else wrapped
+    context = getattr(runner.optim_wrapper, 'optim_context', None)
+    sums: dict[str, torch.Tensor] = {}
+    counted = 0
+    with as_for_losses(model), unseen_random(0):
+        for number, batch in enumerate(loader):
+            if number == most:
+                break
+            images = _images(loader, number)
+            with unseen_random(number), _precision(context, model):
+                for name, value in _losses(called, model, batch).items():
+                    value = torch.as_tensor(value).double() * images
+                    sums[name] = sums[name] + value if name in sums else value
+            counted += images
+            after_batch(number)
+    gathered = all_gather_object(({name: float(value) for name, value in sums.items()}, counted))
+    images = sum(count for _, count in gathered)
+    names = dict.fromkeys(name for found, _ in gathered for name in found)
+    return {name: sum(found.get(name, 0.) for found, _ in gathered) / max(images, 1) for name in names}
+
+
+def _losses(called: nn.Module, model: nn.Module, batch: Any) -> dict:
+    """'loss' and its parts of a batch."""
+    data = model.data_preprocessor(batch, True)
+    try:
+        losses = called(**data, mode='loss') if isinstance(data, dict) else called(*data, mode='loss')
+    except NotImplementedError as error:
+        raise ConfigError(_without(model, 'it is not implemented')) from error
+    if not isinstance(losses, dict) or not losses:
+        raise ConfigError(_without(model, f'it gives {type(losses).__name__}'))
+    return model.parse_losses(losses)[1]
+
+
+def _without(model: nn.Module, why: str) -> str:
+    return (f'{type(model).__name__} has no losses for validation: forward(…, mode="loss") must give a dict of them, '
+            f'and {why}.\nLeave out --val-loss and ValLossHook')
+
+
+def _images(loader: DataLoader, number: int) -> int:
+    """How many images the number-th batch of this process has, without those that another one has, too."""
+    size, world = loader.batch_size or 1, get_world_size()
+    last = min((number + 1) * size, len(loader.sampler))
+    return sum(get_rank() + world * i < len(loader.dataset) for i in range(number * size, last))
+
+
+@contextlib.contextmanager
+def _precision(context: Any, model: nn.Module) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        if context is not None:
+            with contextlib.suppress(NotImplementedError):  # several optimisers
+                stack.enter_context(context(model))
+        yield
+
+
+@contextlib.contextmanager
+def as_for_losses(model: nn.Module) -> Iterator[None]:
+    """Context in which a model computes losses that neither draw nor leave anything.
+
+    The modules of detection and segmentation toolboxes are in training mode, since many heads give other outputs in
+    testing; all others, and whatever drops, are in testing mode. The data preprocessor has no batch augmentations.
+    """
+    modules = [*model.modules()]
+    modes = [module.training for module in modules]
+    kept = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    preprocessor = getattr(model, 'data_preprocessor', None)
+    augments = getattr(preprocessor, 'batch_augments', None)
+    try:
+        if augments is not None:
+            preprocessor.batch_augments = None
+        for module in modules:
+            module.training = _answers_as_in_training(module)
+        yield
+    finally:
+        for module, mode in zip(modules, modes):
+            module.training = mode
+        for buffer, content in kept:
+            if not torch.equal(buffer, content):
+                buffer.copy_(content)
+        if augments is not None:
+            preprocessor.batch_augments = augments
+
+
+def _answers_as_in_training(module: nn.Module) -> bool:
+    if isinstance(module, _NormBase | _DropoutNd | nn.MultiheadAttention | nn.RNNBase) or 'Drop' in \
+            type(module).__name__:
+        return False
+    return any(cls.__module__.partition('.')[0] in _TOOLBOXES for cls in type(module).__mro__)
+
+
+@contextlib.contextmanager
+def unseen_random(number: int) -> Iterator[None]:
+    """Context with random generators, the GPU's too, seeded by a number; at its end they are as they were."""
+    device = torch.cuda.is_initialized()
+    before = torch.cuda.get_rng_state() if device else None
+    with seeded(_SEED, number):
+        if device:
+            torch.cuda.manual_seed(_SEED + number)
+        try:
+            yield
+        finally:
+            if device:
+                torch.cuda.set_rng_state(before)
+
+
+def main_metric(metrics: Any) -> str | None:
+    """The metric that a validation's best checkpoint goes by: the first that is no loss; None without any."""
+    return next((name for name in metrics if not name.startswith(PREFIX)), None)
