@@ -70,8 +70,7 @@ class ValLossHook(Hook):
         with unseen_random(0):  # a sampler draws
             self._loader = runner.build_dataloader({**settings, 'dataset': dataset}, seed=runner.seed)
         from ...datasets.loading import known_labels, use_checked_loading  # needs mmcv, which may come after mmengine
-        use_checked_loading(getattr(dataset, 'dataset', dataset), known_labels(runner.cfg),
-                            'val_dataloader.dataset.pipeline')
+        use_checked_loading(self._loader.dataset, known_labels(runner.cfg), 'val_dataloader.dataset.pipeline')
 
 
 def _with_objects(dataset: Dataset) -> Dataset:
