@@ -30,8 +30,9 @@ def check_states(checkpoint: Mapping, name: str, wrapper: Any, schedulers: Any) 
         schedulers: mmengine's, a list, or a mapping of lists by name; None: none.
     """
     for problem in _problems(checkpoint, wrapper, schedulers):
-        raise CheckpointError(f'{name}: its {problem}.\nResume from another checkpoint; to start from its weights: set '
-                              f'load_from={name}, without resume')
+        other = ", or with the config's schedule, --new-schedule" * problem.startswith('param_schedulers')
+        raise CheckpointError(f'{name}: its {problem}.\nResume from another checkpoint{other}; to start from its '
+                              f'weights: set load_from={name}, without resume')
 
 
 def without_state(checkpoint: Mapping, wrapper: Any) -> int:

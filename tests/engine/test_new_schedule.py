@@ -66,10 +66,16 @@ def test_rates_are_those_of_the_new_schedule_and_moments_the_checkpoints(tmp_pat
 
 
 def test_without_the_option_the_checkpoints_stays_in_force(tmp_path):
-    train(tmp_path, **SHORT['groups'])
-    run, found, said = train(tmp_path, resume=True, **LONGER['groups'])
-    assert run.iter == 60 and found.rates[0][0][2] == pytest.approx(0.001)
+    train(tmp_path)
+    run, found, said = train(tmp_path, resume=True, **LONGER['iterations'], optim_wrapper=optimizer(lr=0.02))
+    assert run.iter == 60 and found.rates[0][0][2] == 0.01
     assert "To train on with the config's: --new-schedule" in said
+
+
+def test_a_schedule_that_the_checkpoints_can_not_be_taken_for_names_the_option(tmp_path):
+    train(tmp_path, **SHORT['groups'])
+    with pytest.raises(CheckpointError, match='--new-schedule'):
+        train(tmp_path, resume=True, **LONGER['groups'])
 
 
 @pytest.mark.parametrize('new_schedule', [False, True])

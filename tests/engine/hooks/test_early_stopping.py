@@ -76,7 +76,7 @@ def test_by_the_metric_of_the_best_checkpoint(tmp_path, monkeypatch, save_best, 
     assert (tmp_path / 'iter_20.pth').exists(), 'what it ended with, whatever the interval'
     run, said = train()
     assert f'{monitor} had ended this training early: nothing is left' in said
-    assert (run.iter, len(run.model.seen)) == (20, 0)
+    assert (run.iter, len(run.model.seen)) == (20, 1), 'one batch is tried for the loss of validation'
 
 
 @pytest.mark.parametrize('at', [6, 10, 14, 19])

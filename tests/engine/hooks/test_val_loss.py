@@ -84,9 +84,9 @@ def test_mixed_precision_is_that_of_the_training(tmp_path):
     run.model.net[0].register_forward_hook(
         lambda module, inputs, out: seen.append((module.training, out.dtype)) if not torch.is_grad_enabled() else None)
     run.train()
-    seen = [*seen]
+    types = {dtype for _, dtype in seen}
     assert losses(tmp_path)[-1] == pytest.approx(expected(run.model), rel=0.02)
-    assert {dtype for _, dtype in seen} == {torch.bfloat16, torch.float32}  # losses; predictions
+    assert types == {torch.bfloat16, torch.float32}  # losses; predictions
 
 
 def test_the_best_checkpoint_may_go_by_it(tmp_path):
