@@ -40,8 +40,6 @@ class ImageClassifier(BaseModel):
         extra_loss: function that a hook sets while training: from the augmented and mixed images and their logits to a
             dict of further losses; the cross entropy is then called loss_cls. None: no further loss.
 
-    In evaluation mode losses have neither mixup nor dropout nor those of `extra_loss`.
-
     Returns:
         forward: of images ``(B, C, H, W)``, in mode 'tensor' logits ``(B, num_classes)``; 'loss' dict(loss=scalar);
         'predict' a list of dict(pred_scores=(num_classes,), summing up to 1, pred_label=scalar), and img_path.
@@ -72,17 +70,16 @@ class ImageClassifier(BaseModel):
         self.extra_loss: Callable[[Tensor, Tensor], dict[str, Tensor]] | None = None
 
     def forward(self, inputs: Tensor, gt_label: Tensor | None = None, img_path=None, mode: str = 'tensor'):
-        mixed = self.training and self.mixup is not None
-        if mode == 'loss' and mixed:
+        if mode == 'loss' and self.mixup is not None:
             if len(inputs) % 2:
                 raise ConfigError(f'mixup pairs the images of a batch: train_dataloader.batch_size must be even, got '
                                   f'{len(inputs)}')
             inputs, targets = self.mixup(inputs.clone(), gt_label)
         logits = self._logits(inputs).float()
         if mode == 'loss':
-            loss = F.cross_entropy(logits, gt_label, label_smoothing=self.label_smoothing) if not mixed else \
+            loss = F.cross_entropy(logits, gt_label, label_smoothing=self.label_smoothing) if self.mixup is None else \
                 SoftTargetCrossEntropy()(logits, targets)
-            return dict(loss=loss) if self.extra_loss is None or not self.training else dict(
+            return dict(loss=loss) if self.extra_loss is None else dict(
                 loss_cls=loss, **self.extra_loss(inputs, logits))
         if mode == 'predict':
             scores = logits.softmax(-1)

@@ -103,16 +103,18 @@ def as_for_losses(model: nn.Module) -> Iterator[None]:
     """Context in which a model computes losses that neither draw nor leave anything.
 
     The modules of detection and segmentation toolboxes are in training mode, since many heads give other outputs in
-    testing; all others, and whatever drops, are in testing mode. The data preprocessor has no batch augmentations.
+    testing; all others, and whatever drops, are in testing mode. The data preprocessor has no batch augmentations, an
+    `ImageClassifier` neither mixup nor the further loss of a hook.
     """
     modules = [*model.modules()]
     modes = [module.training for module in modules]
     kept = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    preprocessor = getattr(model, 'data_preprocessor', None)
-    augments = getattr(preprocessor, 'batch_augments', None)
+    augmenting = [(owner, name, value) for owner, name in (
+        (getattr(model, 'data_preprocessor', None), 'batch_augments'), (model, 'mixup'), (model, 'extra_loss'))
+        if (value := getattr(owner, name, None)) is not None]
     try:
-        if augments is not None:
-            preprocessor.batch_augments = None
+        for owner, name, _ in augmenting:
+            setattr(owner, name, None)
         for module in modules:
             module.training = _answers_as_in_training(module)
         yield
@@ -122,8 +124,8 @@ def as_for_losses(model: nn.Module) -> Iterator[None]:
         for buffer, content in kept:
             if not torch.equal(buffer, content):
                 buffer.copy_(content)
-        if augments is not None:
-            preprocessor.batch_augments = augments
+        for owner, name, value in augmenting:
+            setattr(owner, name, value)
 
 
 def _answers_as_in_training(module: nn.Module) -> bool:

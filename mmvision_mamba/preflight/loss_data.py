@@ -64,7 +64,7 @@ def learns_from_empty(cfg: Config) -> bool:
 
 def _is_annotation(step: Mapping) -> bool:
     name = class_name(step.get('type'))
-    return name.startswith(('Load', 'Checked')) and 'Annotations' in name
+    return name.startswith(('Load', 'Checked')) and 'Annotation' in name
 
 
 def _annotation_steps(pipeline: Sequence[Mapping] | None) -> list[Mapping]:

@@ -71,6 +71,20 @@ def test_batch_augmentations_are_off_and_come_back():
     assert model.data_preprocessor.batch_augments is augments and len(augments) == 1
 
 
+def test_a_classifier_mixes_nothing():
+    from mmvision_mamba.classification import ImageClassifier
+    torch.manual_seed(0)
+    arch = dict(dim=8, in_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 1, 2))
+    model = ImageClassifier(dict(type='MambaVision', arch=arch, window_size=(8, 8), out_indices=(3,), norm_layer=None),
+                            3, drop_rate=0.5, mixup=dict(mixup_alpha=1.))
+    batch = dict(inputs=torch.randn(3, 3, 64, 64), gt_label=torch.tensor([0, 1, 2]))  # mixup takes no odd number
+    with as_for_losses(model), torch.no_grad():
+        found = model(**batch, mode='loss')['loss']
+    wanted = torch.nn.functional.cross_entropy(model.eval()(batch['inputs']), batch['gt_label'])
+    torch.testing.assert_close(found, wanted)
+    assert model.mixup is not None
+
+
 def test_buffers_that_a_loss_counts_in_come_back():
     """As of Seesaw loss, which counts the objects of each class."""
     class Counting(torch.nn.Module):
