@@ -34,6 +34,8 @@ def use_stopping(cfg: Config, val_loss: bool, monitor: str | None, patience: int
         add_hooks(cfg, dict(type=_LOSS))
     checkpoint = cfg.default_hooks.checkpoint
     if monitor is not None:
+        if checkpoint.get('save_best') != monitor:
+            checkpoint.pop('rule', None)
         checkpoint['save_best'] = monitor
     stopping = [hook for hook in cfg.get('custom_hooks') or [] if class_name(hook.get('type')) in _STOPPING]
     if patience is not None:
@@ -43,6 +45,8 @@ def use_stopping(cfg: Config, val_loss: bool, monitor: str | None, patience: int
             add_hooks(cfg, dict(type=_STOPPING[1], min_delta=0.))
             stopping = cfg.custom_hooks[-1:]
     for hook in stopping:
+        if monitor not in (None, hook.get('monitor')):
+            hook.pop('rule', None)
         hook.update({key: value for key, value in (('patience', patience), ('monitor', monitor)) if value is not None})
     named = checkpoint.get('save_best')
     for key in [*(named if isinstance(named, list | tuple) else [named]), *(hook.get('monitor') for hook in stopping)]:

@@ -197,6 +197,11 @@ class SafeCheckpointHook(CheckpointHook):
                 continue
             suffix = '' if single else f'_{key}'
             score = metrics[key]
+            if single and (earlier := runtime_info.get('best_ckpt')) and not os.path.basename(earlier).startswith(
+                    f'best_{key}_'.replace('/', '_')):  # by another metric, before the run was resumed
+                del runtime_info['best_ckpt']
+                runtime_info.pop('best_score', None)
+                self.best_ckpt_path = None
             best = runtime_info.get(f'best_score{suffix}', self.init_value_map[rule])
             if not is_measured(score, rule):
                 runner.logger.warning(f'{key} is {score}, which means that there is nothing to measure: no checkpoint '

@@ -99,6 +99,17 @@ def test_the_best_checkpoint_may_go_by_it(tmp_path):
     assert run.message_hub.get_info('best_score') == pytest.approx(min(found))
 
 
+def test_a_resumed_run_may_go_by_another_metric(tmp_path):
+    """The best accuracy is less than any loss, and is not what a loss has to be less than."""
+    first = runner(tmp_path, hooks=[HOOK], train_cfg=dict(type='IterBasedTrainLoop', max_iters=20, val_interval=10))
+    first.val_evaluator.metrics[0].compute_metrics = lambda results: dict(acc=0.001)
+    first.train()
+    run = runner(tmp_path, hooks=[HOOK], resume=True, checkpoint=dict(save_best='val/loss'))
+    run.train()
+    assert run.message_hub.get_info('best_score') == pytest.approx(min(losses(tmp_path)[2:]))
+    assert list(tmp_path.glob('best_val_loss_iter_*.pth')) and list(tmp_path.glob('best_toy_acc_iter_10.pth'))
+
+
 def test_a_validation_alone_has_it(tmp_path):
     run = runner(tmp_path, hooks=[HOOK], checkpoint=dict(save_best=None))
     assert run.val()['val/loss'] == pytest.approx(expected(run.model), rel=1e-5)
