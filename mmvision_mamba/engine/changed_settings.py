@@ -71,7 +71,7 @@ def same_schedule(checkpoint: Mapping, config: str) -> bool | None:
         checkpoint, config: as of `changes`.
     """
     meta = checkpoint.get('meta') or {}
-    saved, now = (_read(text) for text in (meta.get('cfg') or meta.get('config'), config))
+    saved, now = (read_values(text) for text in (meta.get('cfg') or meta.get('config'), config))
     return all(_same(saved.get(key), now.get(key)) for key in _SCHEDULE) if saved else None
 
 
