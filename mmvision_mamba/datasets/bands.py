@@ -61,12 +61,14 @@ def read_bands(content: bytes, numbers: Sequence[int]) -> tuple[np.ndarray, floa
             name.
         MissingExtraError: a TIFF, without tifffile, or one of a compression that needs imagecodecs.
     """
-    known, _ = read_header(content)
+    known, header = read_header(content)
     if known.name == 'TIFF':
         tiff = TiffWindows(io.BytesIO(content), '', numbers)
         if tiff.problem:
             raise DataError(tiff.problem)
         return tiff.read(0, 0, tiff.width, tiff.height), tiff.nodata, Kind(tiff.bands, tiff.dtype)
+    if known.name == 'JPEG' and header.depth == 4:
+        raise DataError('its colours are CMYK, of which decoders make others: save it in RGB, or as a TIFF')
     image = decoded(content, 'color' if known.name == 'GIF' else 'unchanged')  # a palette, even of grey or of 1 bit
     image = image[..., None] if image.ndim == 2 else image
     if known.name == 'PNG' and content[25] == 4:  # grey and alpha, of which OpenCV has the grey thrice

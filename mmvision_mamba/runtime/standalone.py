@@ -697,6 +697,8 @@ def _bands(image, bands: dict) -> np.ndarray:
         _check_values(picture, len(bands['numbers']))
         if _has_16_bits(picture) and len(picture.getbands()) > 1:
             raise ValueError('its colours have 16 bits, of which Pillow reads 8: save it as a TIFF or a .npy file')
+        if picture.mode == 'CMYK':
+            raise ValueError('its colours are CMYK, of which decoders make others: save it in RGB, or as a TIFF')
         if picture.format == 'GIF':  # a palette, even of grey or of 1 bit; one of its colours may be transparent
             picture = picture.convert('RGB')
         elif picture.mode == '1':

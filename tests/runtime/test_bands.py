@@ -8,6 +8,7 @@ from mmengine.dataset import Compose
 from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
+from mmvision_mamba.errors import DataError
 from mmvision_mamba.export.pipeline import pipeline_settings
 from mmvision_mamba.runtime import standalone as runtime
 
@@ -107,6 +108,16 @@ def test_a_jpeg_2000_file_has_the_bands_that_training_took(mode, count, tmp_path
     for size in range(60, 70):  # the length of the file once stood for the bits of its values
         Image.fromarray(RNG.integers(0, 256, (size, 80, 4), dtype=np.uint8)).convert(mode).save(tmp_path / 'a.jp2')
         has_bands(tmp_path / 'a.jp2', count)
+
+
+def test_colours_of_print_are_no_bands(tmp_path):
+    path = tmp_path / 'a.jpg'
+    Image.fromarray(RNG.integers(0, 256, (60, 80, 4), dtype=np.uint8), 'CMYK').save(path)
+    cfg = a_config([1, 2, 3])
+    with pytest.raises(runtime.RuntimeInputError, match='its colours are CMYK'):
+        runtime.read_image(path, 3, a_model(tmp_path, cfg).bands)
+    with pytest.raises(DataError, match=r'a\.jpg: its colours are CMYK'):
+        Compose(cfg.test_pipeline[:1])(dict(img_path=str(path)))
 
 
 def test_a_file_of_another_kind_is_named(tmp_path):
