@@ -94,6 +94,17 @@ def test_yolo_keypoints_are_passed_over(number, of, score, tmp_path):
     assert [(a['bbox'], 'segmentation' in a) for a in content['annotations']] == [([10, 5, 20, 10], False)] * 2
 
 
+def test_two_splits_do_not_lead_to_one_folder_that_neither_names(tmp_path):
+    picture(tmp_path / 'images/a.jpg')
+    for train, val in (('train/images', 'val/images'), ('../train/images', '/old/valid/images')):
+        (tmp_path / 'data.yaml').write_text(f'train: {train}\nval: {val}\nnames: [cat]\n')
+        with pytest.raises(DataError, match=rf"train is '{train}' and val is '{val}', and there is but .*images"):
+            formats.read(f'{tmp_path}/data.yaml#yolo-train')
+    for both in ('images', 'train/images', '/data/train/images'):
+        (tmp_path / 'data.yaml').write_text(f'train: {both}\nval: {both}\nnames: [cat]\n')
+        assert len(formats.read(f'{tmp_path}/data.yaml#yolo-val')['images']) == 1
+
+
 def test_images_without_labels_and_turned_ones_are_there(tmp_path):
     picture(tmp_path / 'train/images/empty.png')
     image = Image.new('RGB', (40, 20))
@@ -111,6 +122,8 @@ def test_images_without_labels_and_turned_ones_are_there(tmp_path):
     ('train: train/images\nnames: {a: cat}', "names has the key 'a'"),
     ('train: train/images\nnames: {99999999: cat}', 'names has a class 99999999'),
     ('train: train/images\nnames: {0: [cat]}', 'names is no list of names'),
+    ('train: train/images\nnames: ["", dog]', 'the class 0 of names has an empty name'),
+    ('train: train/images\nnames: [cat, " "]', 'the class 1 of names has an empty name'),
     ('val: train/images\nnames: [cat]', 'it has no train')])
 def test_yolo_files_that_say_nothing(yaml, words, tmp_path):
     with pytest.raises(DataError) as error:

@@ -9,6 +9,7 @@ from ...limits import CATEGORIES
 from ...printable import shown
 from ...text import shortened
 from ..folders import IMAGES, find_files, plain_name, read_lines, walk
+from ..split_names import split_of
 from .reading import YAML_BYTES, read_yaml
 
 KEYS = dict(train=('train',), val=('val', 'valid', 'validation'), test=('test',))
@@ -66,6 +67,7 @@ def described(path: str, split: str) -> Described:
     """A split of the data set that the file at `path` describes; raises DataError."""
     content = read_yaml(path)
     base = content.get('path') if isinstance(content.get('path'), str) else ''
+    _check_apart(path, content, split, base)
     return Described(_names(path, content), images_of(path, split, _entries(content, split), base), _keypoints(content))
 
 
@@ -84,6 +86,8 @@ def _names(path: str, content: dict) -> list[str]:
         names = [numbers.get(number, f'class_{number}') for number in range(max(numbers, default=-1) + 1)]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DataError(f'{path}: names is no list of names, and no names by number')
+    if not all(map(str.strip, names)):
+        raise DataError(f'{path}: the class {[*map(str.strip, names)].index("")} of names has an empty name')
     count = content.get('nc')
     if isinstance(count, str) and count.strip().isdecimal() and count.strip() != str(len(names)):
         raise DataError(f'{path}: nc is {shown(count, 20)}, and names has {len(names)}.\nCorrect one of the two')
@@ -103,6 +107,19 @@ def _entries(content: dict, split: str) -> list[str]:
     value = next((content[key] for key in KEYS[split] if content.get(key)), None)
     values = value if isinstance(value, list) else [value]
     return [entry for entry in values if isinstance(entry, str) and entry not in ('', 'null', '~')]
+
+
+def _check_apart(path: str, content: dict, split: str, base: str) -> None:
+    """Raise DataError where entries of two splits, which name these, lead to one place: theirs are not there."""
+    folder = osp.dirname(path) or '.'
+    own = {resolved(entry, folder, base): entry for entry in _entries(content, split)}
+    own.pop(None, None)
+    for other in KEYS:
+        for entry in _entries(content, other) if other != split else ():
+            mine = own.get(resolved(entry, folder, base))
+            if mine is not None and None not in (split_of(mine), split_of(entry)) and split_of(mine) != split_of(entry):
+                raise DataError(f'{path}: {split} is {shown(mine)!r} and {other} is {shown(entry)!r}, and there is but '
+                                f'{shown(resolved(entry, folder, base))}.\nCorrect them, or give both the same')
 
 
 def images_of(path: str, split: str, entries: list[str], base: str = '') -> list[str]:
