@@ -181,7 +181,9 @@ class RecordingHook(Hook):
         recorder = self._recorders.get(split)
         if recorder is None or recorder.content is None or not is_main_process():
             return
-        about = dict(version=VERSION, split=split, time=time.time(), iteration=runner.iter, epoch=runner.epoch,
+        # In a test these properties of mmengine's would build the loop of training, and its data set.
+        iteration, epoch = (0, 0) if split == 'test' else (runner.iter, runner.epoch)
+        about = dict(version=VERSION, split=split, time=time.time(), iteration=iteration, epoch=epoch,
                      checkpoint=None if checkpoint is None else Path(str(checkpoint)).name, versions=versions())
         self._guarded(runner, lambda: write_kept(kept_at(runner.work_dir, split), {**about, **recorder.content}))
 
