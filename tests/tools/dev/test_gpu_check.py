@@ -16,6 +16,7 @@ from mmvision_mamba.benchmark.page import fill_page
 from mmvision_mamba.benchmark.plan import PLAN
 from mmvision_mamba.commands import benchmark_options
 from mmvision_mamba.configs import packaged_config
+from mmvision_mamba.errors import ConfigError
 
 from ...helpers import ROOT
 
@@ -222,8 +223,13 @@ def test_wheels_are_installed_where_parts_find_them(dry):
 
 
 def test_results_go_into_the_documentation(dry, tmp_path):
-    files = publish.publish([dry[1] / 'out'], 'a-gpu', tmp_path)
-    assert {path.stem for path in files} == {'roofline', 'kernels', 'targets'}
+    with pytest.raises(ConfigError, match='results of a dry run'):
+        publish.publish([dry[1] / 'out'], 'a-gpu', tmp_path / 'docs')
+    (raw := tmp_path / 'raw' / 'out').mkdir(parents=True)
+    for file in dry[1].glob('out/*.json'):  # as if of a machine with one
+        (raw / file.name).write_text(file.read_text().replace('"gpu": null', '"gpu": "Card"'))
+    files = publish.publish([raw], 'a-gpu', tmp_path)
+    assert not (tmp_path / 'docs').exists() and {path.stem for path in files} == {'roofline', 'kernels', 'targets'}
     assert all(json.loads(path.read_text())['machine']['commit'] for path in files)
     text = ''.join(f'<!-- results: {path.stem} -->\n<!-- end -->\n' for path in files)
     filled = fill_page(text, tmp_path, ROOT)

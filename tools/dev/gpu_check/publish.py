@@ -22,7 +22,7 @@ def publish(folders: Sequence[Path], name: str, results: Path = ROOT / 'docs' / 
     """Write the results in the folders of one or more calls to RESULTS/NAME. Returns the files.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: there are none, or they are a dry run's.
     """
     stages = stage_files(*folders)
     parts = parts_of(stages)
@@ -31,6 +31,8 @@ def publish(folders: Sequence[Path], name: str, results: Path = ROOT / 'docs' / 
         part.get('machine'), part.get('results', {}).get('machine')) if found), None)
     if machine is None:
         raise ConfigError(f'{folders[0]}: no results of tools/dev/gpu_check that tell what the machine was')
+    if not machine.get('gpu'):
+        raise ConfigError(f'{folders[0]}: results of a dry run, on a machine without a GPU, measure nothing')
     facts = machine | dict(commit=machine['commit'] or next(iter(stages.values()))['commit'])
     files = {}
     for part_name, part in parts.items():
