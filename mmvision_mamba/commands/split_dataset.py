@@ -35,8 +35,8 @@ def run(args: argparse.Namespace) -> None:
     if args.seed < 0:
         raise ConfigError(f'--seed is {args.seed}: expected a whole number from 0')
     check_unsplit(args.folder)
-    division = divide(divisible(args.folder, args.folds is not None), 0.2 if args.val is None else args.val, args.folds,
-                      args.seed, args.groups)
+    images = divisible(args.folder, args.folds is not None)
+    division = divide(args.folder, images, 0.2 if args.val is None else args.val, args.folds, args.seed, args.groups)
     paths = write_split(osp.join(args.folder, FOLDER), division.texts())
     for note in division.notes:
         print(note)

@@ -63,9 +63,14 @@ def _problems(content: dict, masks: bool, evaluated: tuple[str, ...], contents: 
     yield from _count_problems(annotations if isinstance(annotations, list) else (), images, masks)
 
 
+def unreadable(content: dict) -> list[Problem]:
+    """The files, lines and objects that could not be read into content of another format than COCO's."""
+    return [problem for problem in getattr(content, 'problems', ()) if KINDS[problem.kind].level == 'error']
+
+
 def check_files(content: dict) -> None:
     """Raise DataError where content of another format than COCO's lacks what could not be read."""
-    if wrong := [problem for problem in getattr(content, 'problems', ()) if KINDS[problem.kind].level == 'error']:
+    if wrong := unreadable(content):
         raise DataError(f'{shown(wrong[0].where, 500)}: {wrong[0].detail}.\n{len(wrong)} '
                         f'{KINDS[wrong[0].kind].what}: {KINDS[wrong[0].kind].fix}')
 

@@ -31,6 +31,7 @@ class Kind(NamedTuple):
 
 
 _DROPPED = 'mmdet leaves them out; correct or remove them'
+_MISSED = "mmdet does not learn from them, and COCO's evaluation counts them as not found; correct or remove them"
 KINDS = {
     'boxes in another format': Kind('error', 'its boxes are not x, y, width, height', 'convert them', True),
     'boxes as fractions': Kind('error', 'its boxes are fractions, not pixels', 'convert them', True),
@@ -71,8 +72,8 @@ KINDS = {
                      'see whether a number means one class in all: pixels are read as numbers, whatever their colour',
                      True),
     'box not finite': Kind('error', 'boxes that are not four finite numbers', 'correct or remove them'),
-    'box empty': Kind('warning', 'boxes less than a pixel wide or high, or with area ≤ 0', _DROPPED),
-    'box outside': Kind('warning', 'boxes that lie outside their image', _DROPPED),
+    'box empty': Kind('warning', 'boxes less than a pixel wide or high, or with area ≤ 0', _MISSED),
+    'box outside': Kind('warning', 'boxes that lie outside their image', _MISSED),
     'box sticks out': Kind('warning', 'boxes that stick out of their image by more than a pixel',
                            'clip them; if the numbers are x1, y1, x2, y2, convert them: mmvision-mamba '
                            'repair-annotations FILE NEW_FILE --boxes xyxy'),

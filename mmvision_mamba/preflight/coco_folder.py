@@ -23,7 +23,8 @@ _OTHER_ANNOTATIONS = ('panoptic', 'stuff', 'captions', 'keypoints', 'image')
 # Kinds of JSON files, and what they are.
 _OBJECTS, _KEYPOINTS, _UNANNOTATED, _UNKNOWN = range(4)  # in the order of preference
 _OTHERS = {b'"segments_info"': 'COCO panoptic annotations', b'"caption"': 'COCO captions',
-           b'"imagePath"': 'labelme files', b'"shape_attributes"': 'VIA (VGG Image Annotator) files'}
+           b'"imagePath"': 'labelme files', b'"shapes":': 'labelme files',
+           b'"shape_attributes"': 'VIA (VGG Image Annotator) files'}
 
 
 def find_coco(root: str, settings: dict | None = None) -> dict[str, str]:

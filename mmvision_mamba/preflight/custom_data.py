@@ -12,7 +12,7 @@ from mmengine import Config
 
 from ..datasets import formats
 from ..datasets.class_names import BACKGROUND, background_of, is_background
-from ..datasets.coco_annotations import check_files
+from ..datasets.coco_annotations import check_files, unreadable
 from ..datasets.colour_maps import are_coloured, count_colours
 from ..datasets.map_drawing import classes_of_maps
 from ..datasets.merged_classes import Merged
@@ -219,6 +219,11 @@ def _for_testing(splits: dict) -> str:
     return '; no test split: testing uses val'
 
 
+def _is_unannotated(content: dict | None) -> bool:
+    """Whether a split that is there has no objects, nor any that could not be read."""
+    return content is not None and not content.get('annotations') and not unreadable(content)
+
+
 def _objects(cfg: Config, root: str, settings: dict, given: Given, use: _Tests) -> _Found:
     """What a folder of annotated objects holds."""
     masks = "'with_mask': True" in str(cfg.train_dataloader)
@@ -230,7 +235,7 @@ def _objects(cfg: Config, root: str, settings: dict, given: Given, use: _Tests) 
     contents = {split: coco_folder.read_coco(osp.join(root, files[split]), compact=True)
                 for split in SPLITS if split in files}
     notes = []
-    if 'test' in contents and not contents['test'].get('annotations') and not settings.get('test'):
+    if _is_unannotated(contents.get('test')) and not settings.get('test'):
         del contents['test']
         notes.append(f'{files["test"]} has no objects to test with')
     known = dict.fromkeys(category['name'] for content in contents.values() for category in content['categories'])
@@ -281,7 +286,7 @@ def _drawn(cfg: Config, root: str, settings: dict, given: Given, use: _Tests) ->
     check_splits(root, files)
     contents = {split: coco_folder.read_coco(osp.join(root, files[split]), compact=True)
                 for split in SPLITS if split in files}
-    if 'test' in contents and not contents['test'].get('annotations') and not settings.get('test'):
+    if _is_unannotated(contents.get('test')) and not settings.get('test'):
         del contents['test']
     train = contents['train']
     if not any(isinstance(a, dict) and a.get('segmentation') for a in train.get('annotations') or ()):

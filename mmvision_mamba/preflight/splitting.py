@@ -136,11 +136,12 @@ def masked(root: str, dataset: dict, whole: bool = False) -> Divisible:
                      dataset['data_prefix']['img_path'])
 
 
-def divide(images: Divisible, val: float = 0.2, folds: int | None = None, seed: int = 0,
+def divide(root: str, images: Divisible, val: float = 0.2, folds: int | None = None, seed: int = 0,
            groups: str | None = None) -> Division:
     """Divide images into `train` and `val`, or into a pair of these for each fold, in a folder of its own.
 
     Args:
+        root: the folder of the data, for messages.
         images: what is divided.
         val: share of the images to validate with. Default: 0.2.
         folds: number of folds, in the place of that. Default: none.
@@ -160,12 +161,15 @@ def divide(images: Divisible, val: float = 0.2, folds: int | None = None, seed: 
                          f'{shortened(read.unnamed, 3)}')
         if read.unknown:
             notes.append(f'{len(read.unknown)} names of no image: {shortened(read.unknown, 3)}')
-    if folds is None:
-        parts = dict(zip(('train', 'val'), split_names(images.names, val, seed, group_of)))
-    else:
-        parts = {}
-        for fold, part in enumerate(fold_names(images.names, folds, seed, group_of, images.classes)):
+    parts = {}
+    try:
+        if folds is None:
+            parts.update(zip(('train', 'val'), split_names(images.names, val, seed, group_of)))
+        for fold, part in enumerate(() if folds is None else fold_names(
+                images.names, folds, seed, group_of, images.classes)):
             held = set(part)
             parts[f'{fold_folder(fold)}/train'] = [name for name in images.names if name not in held]
             parts[f'{fold_folder(fold)}/val'] = part
+    except DataError as error:
+        raise DataError(f'{shown(root)}: {error}') from None
     return Division(images, {f'{name}{images.suffix}': part for name, part in parts.items()}, notes)

@@ -26,7 +26,8 @@ def test_split_is_the_same_each_time_and_keeps_all(tool, tmp_path):
 
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['nowhere'], 'nowhere: no such folder'), (['.'], 'neither annotations of objects nor folders'),
-    (['one', '--val', '1'], 'must lie between 0 and 1, got 1.0'), (['one'], 'it takes two')])
+    (['one', '--val', '1'], 'must lie between 0 and 1, got 1.0'), (['one'], 'one: there is 1 image: it takes two'),
+    (['one', '--folds', '0'], 'one: 0 folds: expected 2 or more')])
 def test_wrong_input(arguments, message, tool, tmp_path):
     coco(tmp_path / 'one', {'a.json': 'images'}, count=1)
     (tmp_path / 'empty').mkdir()

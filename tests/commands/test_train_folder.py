@@ -163,7 +163,7 @@ def test_folds_have_folders_of_their_own(tool, tmp_path):
 
 @pytest.mark.parametrize(('write', 'arguments', 'message'), [
     (lambda root: root.mkdir(), (), 'no folders of images and masks there'),
-    (lambda root: coco(root, {'all.json': 'images'}, count=1), (), 'there is 1 image: it takes two'),
+    (lambda root: coco(root, {'all.json': 'images'}, count=1), (), 'data: there is 1 image: it takes two'),
     (lambda root: formats.yolo(formats.coco(root)), (), 'annotations of several formats lie there'),
     (lambda root: formats.masks(formats.yolo(root)), (), '--task semantic, or --task detect'),
     (formats.coco, ('--cfg-options', 'data_root=x'), 'data_root is set, and'),

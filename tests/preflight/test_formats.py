@@ -15,6 +15,7 @@ from mmvision_mamba.errors import ConfigError, DataError
 from mmvision_mamba.preflight.check_data import check_datasets
 from mmvision_mamba.preflight.check_model import check_model
 from mmvision_mamba.preflight.datasets import datasets_of
+from mmvision_mamba.preflight.folder_data import look_at
 from mmvision_mamba.preflight.read import read_config
 from mmvision_mamba.preflight.usage import check_usage
 
@@ -226,6 +227,18 @@ def test_the_first_class_of_drawn_maps_is_what_no_object_covers(name, tmp_path, 
         read(SEGMENTOR, root)
 
 
+def test_labelme_files_that_name_no_image_are_no_coco_files(tmp_path):
+    root = formats.labelme(tmp_path)
+    for path in [*root.rglob('*.json')]:  # one of a split could be COCO's
+        if path.stem[-1] != '0':
+            path.unlink()
+            continue
+        page = json.loads(path.read_text())
+        del page['imagePath']
+        path.write_text(json.dumps(page))
+    assert read(MASKS, root).train_dataloader.dataset.ann_file == '#labelme-train'
+
+
 def test_labelme_beside_coco_is_what_that_was_made_from(tmp_path):
     root = formats.labelme(formats.coco(tmp_path))
     assert read(MASKS, root).train_dataloader.dataset.ann_file == 'train/annotations.json'
@@ -244,6 +257,32 @@ def test_what_is_wrong_is_said(tmp_path, capsys):
     label.write_text(good + '0 0.5 nan 0.2 0.2\n')
     with pytest.raises(DataError, match=r'train/labels/train 0\.txt, line 3: a coordinate is no finite number'):
         read(BOXES, root)
+
+
+@pytest.mark.parametrize(('write', 'spoil', 'config', 'words'), [
+    (formats.yolo, lambda path: path.write_text('0 320 200 64 64\n'), BOXES, 'a coordinate is 320'),
+    (formats.labelme, lambda path: path.write_text(path.read_text().replace('"points"', '"dots"')), SEGMENTOR,
+     r'shape 1: '),
+    (formats.labelme, lambda path: path.write_text('{"shapes": ['), BOXES, r'train 0\.json: ')])
+def test_where_nothing_can_be_read_the_reason_is_said(write, spoil, config, words, tmp_path):
+    root = write(tmp_path)
+    for path in [*root.rglob('*.xml'), *root.rglob('*.json'), *root.rglob('labels/*.txt')]:
+        spoil(path)
+    for call in (lambda: read(config, root), lambda: look_at(str(root), {})):
+        with pytest.raises(DataError, match=rf'/.*{words}(.|\n)*correct them, or remove them'):
+            call()
+
+
+def test_a_test_split_that_cannot_be_read_is_no_empty_one(tmp_path):
+    root = formats.labelme(tmp_path)
+    for path in [*(root / 'val').iterdir()]:
+        target = root / 'test' / path.name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(path.read_bytes().replace(b'"points"', b'"dots"'))
+    cfg = read_config(BOXES, dict(data_root=str(root)))
+    assert cfg.test_dataloader.dataset.ann_file == '#labelme-test'
+    with pytest.raises(DataError, match=r'test/val 0\.json, shape 1: its points'):
+        check_datasets(cfg, SPLITS)
 
 
 def test_check_dataset_shows_the_same(tool, tmp_path):

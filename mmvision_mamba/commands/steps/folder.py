@@ -81,7 +81,7 @@ def plan(folder: str | os.PathLike, options: Mapping[str, Any] | None = None, ta
     found, images = f'{data.images:,} images to train with, {data.note}', data.images
     chosen: dict[str, Any] = {'data_root': root}
     if data.unsplit is not None:
-        division = divide(data.unsplit, _VAL)
+        division = divide(root, data.unsplit, _VAL)
         paths = {name: osp.abspath(osp.join(work_dir, FOLDER, name)) for name in division.parts}
         chosen.update({f'custom_data.{Path(name).stem}': path for name, path in paths.items()})
         if 'custom_data.format' in given and all(path.endswith('.json') for path in paths.values()):
