@@ -1,7 +1,7 @@
 """A folder of images and masks: its splits, the lists of their names, the classes of the masks' pixel values."""
 import os.path as osp
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..datasets.class_names import class_colours, class_names
@@ -12,6 +12,8 @@ from ..datasets.mask_names import apart
 from ..datasets.mask_values import MaskValues, mask_values
 from ..datasets.split_names import SPLIT_NAMES, split_of, words
 from ..errors import DataError
+from ..printable import shown
+from ..processes import warn_once
 from ..text import shortened
 
 LAYOUT = """Expected: images, and masks of the same names whose pixel values are class numbers:
@@ -69,6 +71,10 @@ def find_image_mask(root: str, settings: dict | None = None) -> dict[str, dict]:
         splits['all'] = whole
     for split, dataset in splits.items():
         _check_is_only(root, dataset['data_prefix'], candidates, split)
+    own = [dataset['data_prefix'] for split, dataset in splits.items() if split != 'all' and 'ann_file' not in dataset]
+    if unsplit := dict.fromkeys(pair for prefix in own for pair in _alike(prefix, candidates, None)):
+        warn_once(f'{shown(root)}: images and masks in folders named after no split, where others are, are left out: '
+                  f'{shortened([f"{images} with {masks}" for images, masks in unsplit], 3)}')
     return splits
 
 
@@ -82,18 +88,29 @@ def _check_is_only(root: str, pair: dict[str, str], candidates: dict[tuple, list
         split: the name of the split.
     """
     images, masks = pair.values()
+    own = next((key for key in (split, None) if any(
+        folder == images for _, folder in candidates.get(('image', key), ()))), split)
+    for other, twin in _alike(pair, candidates, own):
+        raise DataError(f'{root}: images and masks lie in several pairs of folders, such as {images} with {masks}, and '
+                        f'{other} with {twin}.\nName them in lists, with a line IMAGE MASK for each: '
+                        'custom_data.train=train.txt and custom_data.val=val.txt')
+
+
+def _alike(pair: dict[str, str], candidates: dict[tuple, list], split: str | None) -> Iterator[tuple[str, str]]:
+    """Yield the other folders of images and of masks of a split, None of no split, that lie as a pair does."""
+    images, masks = pair.values()
     chosen, beside = images.split('/'), masks.split('/')
+    preference = {folder: rank for (kind, _), found in candidates.items() if kind == 'image' for rank, folder in found}
     among = {folder for (kind, _), found in candidates.items() if kind == 'mask' for _, folder in found}
-    for found in (candidates.get(('image', key), []) for key in (split, None)):
-        for _, other in [item for item in found if item[0] == min(found)[0] and (min(found)[0], images) in found]:
-            parts, twin = other.split('/'), [*beside]
-            for i, part in enumerate(parts):
-                if twin[i:i + 1] == chosen[i:i + 1]:
-                    twin[i] = part
-            if other != images and twin != beside and '/'.join(twin) in among:
-                raise DataError(f'{root}: images and masks lie in several pairs of folders, such as {images} with '
-                                f'{masks}, and {other} with {"/".join(twin)}.\nName them in lists, with a line IMAGE '
-                                'MASK for each: custom_data.train=train.txt and custom_data.val=val.txt')
+    for rank, other in candidates.get(('image', split), ()):
+        if other == images or rank != preference.get(images):
+            continue
+        twin = [*beside]
+        for i, part in enumerate(other.split('/')):
+            if twin[i:i + 1] == chosen[i:i + 1]:
+                twin[i] = part
+        if twin != beside and '/'.join(twin) in among:
+            yield other, '/'.join(twin)
 
 
 def _contents(root: str) -> tuple[dict[tuple, list], dict[str, str]]:

@@ -107,6 +107,13 @@ def test_what_is_lost_is_said(tool, tmp_path):
     assert '1 masks of pixels, written as the outlines' in said
     found = formats.read(f'{tmp_path}/yolo/data.yaml#yolo-train')['annotations']
     assert len(found) == 7 and found[0]['bbox'] == [35, 8, 24, 30]
+    assert 'which are read as outlines' not in said
+    del content['annotations'][3]['segmentation']
+    path.write_text(json.dumps(content))
+    said = tool('convert', root, tmp_path / 'boxes', '--to', 'yolo').out
+    assert '1 boxes without an outline, which are read as outlines beside others' in said
+    found = formats.read(f'{tmp_path}/boxes/data.yaml#yolo-train')
+    assert '1 boxes among polygons' in found.notes[0]
     assert '2 masks of several parts or of pixels' in tool('convert', root, tmp_path / 'voc', '--to', 'voc').out
 
 

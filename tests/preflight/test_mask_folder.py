@@ -235,6 +235,23 @@ def test_several_pairs_of_folders_are_refused(pairs, tmp_path):
     assert find_image_mask(str(tmp_path)).keys() == {'train', 'val'}
 
 
+@pytest.mark.parametrize('lie', ['{}/images {}/masks', 'images/{} masks/{}'])
+def test_pairs_of_folders_of_no_split_are_said_where_others_are_splits(lie, tmp_path, monkeypatch):
+    from mmvision_mamba.preflight import mask_folder
+    said: list[str] = []
+    monkeypatch.setattr(mask_folder, 'warn_once', said.append)
+    pairs = dict(lie.format(name, name).split() for name in ('train_station', 'bus_stop', 'val'))
+    image_mask(tmp_path, pairs, count=2)
+    image_mask(tmp_path, {'unlabelled/images': 'elsewhere'}, count=1)
+    assert {split: found['data_prefix']['img_path'] for split, found in find_image_mask(str(tmp_path)).items()} == {
+        'train': lie.format('train_station', '').split()[0], 'val': lie.format('val', '').split()[0]}
+    images, masks = lie.format('bus_stop', 'bus_stop').split()
+    assert len(said) == 1 and said[0].endswith(f'are left out: {images} with {masks}')
+    for path in [*tmp_path.rglob('bus_stop')]:
+        path.rename(path.with_name('test'))
+    assert find_image_mask(str(tmp_path)).keys() == {'train', 'val', 'test'} and len(said) == 1
+
+
 def test_further_masks_of_an_image_are_said(tmp_path):
     rng = np.random.default_rng(0)
     for name in ('benign (1)', 'benign (2)'):

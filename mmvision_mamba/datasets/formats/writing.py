@@ -139,6 +139,7 @@ def _coco(name: str, split: Split, out: Path, link: bool, classes: list[str]) ->
 
 def _yolo(name: str, split: Split, out: Path, link: bool, classes: list[str]) -> None:
     numbers = {label: classes.index(name) for label, name in enumerate(split.classes)}
+    outlined, boxes = False, 0
     for image, new, objects in split.images(out / name / 'images', link):
         lines = []
         _check_bitmaps(image, objects)
@@ -149,10 +150,13 @@ def _yolo(name: str, split: Split, out: Path, link: bool, classes: list[str]) ->
             x, y, w, h = annotation['bbox']
             polygon = _one_polygon(annotation, image, split.lost)
             values = polygon or (x + w / 2, y + h / 2, w, h)
+            outlined, boxes = outlined or polygon is not None, boxes + (polygon is None)
             sides = image['width'], image['height']
             fractions = (f'{value / sides[i % 2]:.{_DIGITS}g}' for i, value in enumerate(values))
             lines.append(' '.join([str(numbers[split.label_of[annotation['category_id']]]), *fractions]))
         _write_text(out / name / 'labels' / f'{new}.txt', ''.join(f'{line}\n' for line in lines))
+    if outlined:
+        split.lost['boxes without an outline, which are read as outlines beside others'] += boxes
 
 
 def _one_polygon(annotation: dict, image: dict, lost: Counter) -> list[float] | None:
