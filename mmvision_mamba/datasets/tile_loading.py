@@ -116,6 +116,8 @@ class LoadTileMap(BaseTransform):
             return found
         whole = self.decoded.get('map', path, lambda: self.step(dict(
             results, tile=None, ori_shape=results['picture_shape'], seg_fields=[]))['gt_seg_map'])
+        if whole.ndim < 2:
+            raise DataError(f'{path}: {label_map_problem(whole)}')
         _check_shape(path, 'segmentation map', whole, results['picture_shape'])
         return whole[y:y + height, x:x + width].copy()
 
