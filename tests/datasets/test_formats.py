@@ -96,7 +96,8 @@ def test_yolo_keypoints_are_passed_over(number, of, score, tmp_path):
 
 def test_two_splits_do_not_lead_to_one_folder_that_neither_names(tmp_path):
     picture(tmp_path / 'images/a.jpg')
-    for train, val in (('train/images', 'val/images'), ('../train/images', '/old/valid/images')):
+    for train, val in (('train/images', 'val/images'), ('../train/images', '/old/valid/images'),
+                       ('images', 'val/images')):
         (tmp_path / 'data.yaml').write_text(f'train: {train}\nval: {val}\nnames: [cat]\n')
         with pytest.raises(DataError, match=rf"train is '{train}' and val is '{val}', and there is but .*images"):
             formats.read(f'{tmp_path}/data.yaml#yolo-train')
@@ -333,6 +334,43 @@ def test_an_image_beside_its_annotations_is_theirs_whatever_they_call_it(kind, t
     content = formats.read(f'{tmp_path}#{kind}-all')
     assert [image['file_name'] for image in content['images']] == ['0.jpg', '1.jpg', '2.png', '1.jpg']
     assert any('1 images have annotations in several files' in note and '1.jpg' in note for note in content.notes)
+
+
+@pytest.mark.parametrize('line', ['0', '0.jpg', 'val/0', 'JPEGImages/val/0.jpg', '0 1'])
+def test_annotations_of_one_name_in_folders_of_splits_are_told_apart(line, tmp_path):
+    for split, width in (('train', 40), ('val', 60)):
+        picture(tmp_path / f'JPEGImages/{split}/0.jpg', (width, 20))
+        voc_file(tmp_path / f'Annotations/{split}/0.xml', '0.jpg', (width, 20))
+    lines = tmp_path / 'ImageSets/Main/val.txt'
+    lines.parent.mkdir(parents=True)
+    lines.write_text(f'{line}\n')
+    image, = formats.read(f'{tmp_path}#voc-val')['images']
+    assert (image['file_name'], image['source']) == ('JPEGImages/val/0.jpg', 'Annotations/val/0.xml')
+
+
+@pytest.mark.parametrize('lists', [False, True])
+def test_masks_of_one_name_in_folders_of_splits_are_told_apart(lists, tmp_path):
+    written.voc_instances(tmp_path)
+    for folder in ('JPEGImages', 'SegmentationObject', 'SegmentationClass'):
+        for path in [*(tmp_path / folder).iterdir()]:
+            split, name = path.name.split(' ')
+            (tmp_path / folder / split).mkdir(exist_ok=True)
+            path.rename(tmp_path / folder / split / name)
+    for split in written.SPLITS:
+        path = tmp_path / f'ImageSets/Segmentation/{split}.txt'
+        path.write_text(path.read_text().replace(f'{split} ', f'{split}/' if split == 'train' else '')) \
+            if lists else path.unlink()
+    for split, count in written.SPLITS.items():
+        content = formats.read(f'{tmp_path}#voc_instances-{split}')
+        assert [image['file_name'] for image in content['images']] == [
+            f'JPEGImages/{split}/{n}.png' for n in range(count)]
+        assert len(content['annotations']) == sum(len(written.objects(split, n)) for n in range(count))
+        assert not content.problems
+    for folder in ('JPEGImages', 'SegmentationObject', 'SegmentationClass'):
+        (tmp_path / folder / 'val').rename(tmp_path / folder / 'more')
+    if not lists:
+        problem, = formats.read(f'{tmp_path}#voc_instances-train').problems
+        assert '2 annotated images lie in folders named after no split' in problem.detail
 
 
 @pytest.mark.parametrize('kind', ['voc', 'labelme', 'yolo_folders'])

@@ -2,13 +2,14 @@
 import math
 import os.path as osp
 import posixpath
+from collections.abc import Iterable, Mapping
 from xml.etree.ElementTree import Element
 
 from ...errors import DataError
 from ...files import open_file
 from ...limits import NAME, OBJECTS
 from ...printable import shown
-from ..folders import find_files, read_lines, walk
+from ..folders import IMAGES, find_files, read_lines, walk
 from ..json_numbers import plain_float
 from ..split_names import SPLIT_NAMES, split_of
 from .content import Builder, Content
@@ -37,11 +38,9 @@ def read(root: str, split: str) -> Content:
     if lists:
         if split not in lists:
             raise DataError(f'{osp.join(root, "ImageSets/Main")}: there is no list {split}.txt')
-        by_stem: dict[str, list[str]] = {}
-        for file in files:
-            by_stem.setdefault(stem_of(file), []).append(file)
+        stems = by_stem(files)
         for name in dict.fromkeys(read_lines(osp.join(root, lists[split]))):
-            file = _listed(name, by_stem) or _listed(_without_label(name), by_stem)
+            file = named(name, stems, split) or named(_without_label(name), stems, split)
             if file is None:
                 builder.refuse(lists[split], f'there is no {shown(name, 100)}.xml for its line {shown(name, 100)!r}')
             else:
@@ -94,12 +93,30 @@ def lists_of(root: str, kind: str) -> dict[str, str]:
     return found
 
 
-def _listed(name: str, by_stem: dict[str, list[str]]) -> str | None:
-    """The annotations of an image that a list names, perhaps with its folder or suffix."""
+def by_stem(files: Iterable[str]) -> dict[str, list[str]]:
+    """Files by their names without folder and suffix."""
+    found: dict[str, list[str]] = {}
+    for file in files:
+        found.setdefault(stem_of(file), []).append(file)
+    return found
+
+
+def named(name: str, stems: Mapping[str, list[str]], split: str) -> str | None:
+    """The file of an image that a list names, perhaps with its folder or suffix; None without one.
+
+    Args:
+        name: of the list.
+        stems: the files, `by_stem`.
+        split: of the list; of several files of that name, those of which the path ends so come first, then those in
+            folders named after the split.
+    """
     name = name.replace('\\', '/')
-    found = by_stem.get(posixpath.basename(name)) or by_stem.get(stem_of(name)) or []
-    ends = [file for file in found if f'/{file}'.rsplit('.', 1)[0].endswith(f'/{name}')]
-    return next(iter(ends or found), None)
+    if posixpath.basename(name) not in stems and name.lower().endswith((*IMAGES, '.xml')):
+        name = posixpath.splitext(name)[0]
+    found = stems.get(posixpath.basename(name), [])
+    ends = [file for file in found if f'/{posixpath.splitext(file)[0]}'.endswith(f'/{name}')] or found
+    own = [file for file in ends if split_of(posixpath.dirname(file)) == split]
+    return next(iter(own or ends), None)
 
 
 def _add(builder: Builder, root: str, file: str, images: Images, orphans: list[str]) -> None:

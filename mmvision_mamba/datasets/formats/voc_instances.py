@@ -11,13 +11,13 @@ from ...limits import IMAGE_BYTES
 from ...printable import shown
 from ..class_names import BACKGROUND, class_colours, class_names, is_background
 from ..colour_maps import labels_of_colours
-from ..folders import IMAGES, find_files, read_lines, walk
+from ..folders import find_files, read_lines, walk
 from ..image_files import open_picture
 from ..split_names import split_of
 from .content import Builder, Content
-from .images import Images, size_of, stem_of
+from .images import Images, size_of
 from .reading import Unreadable
-from .voc import lists_of
+from .voc import by_stem, lists_of, named
 
 _OBJECTS, _CLASSES = 'SegmentationObject', 'SegmentationClass'
 _VOID, _VOID_COLOUR = 255, (224, 224, 192)  # the border around objects, which belongs to none
@@ -44,24 +44,29 @@ def read(root: str, split: str) -> Content:
     base, lists = _base(root), lists_of(root, 'Segmentation')
     if base is None:
         raise DataError(f'{root}: there are no folders {_OBJECTS} and {_CLASSES}')
-    objects, classes = ({stem_of(file): posixpath.join(base, folder, file) for file in find_files(
-        osp.join(root, base, folder), ('.png',))} for folder in (_OBJECTS, _CLASSES))
+    objects, classes = (find_files(osp.join(root, base, folder), ('.png',)) for folder in (_OBJECTS, _CLASSES))
+    objects_of, class_of = map(by_stem, (objects, classes))
     colours = class_colours(osp.join(root, base))
     names, index = _numbered([*colours] if colours else class_names(osp.join(root, base)), bool(colours))
     builder, images, orphans = Builder(names), Images(root), []
     if not lists:
-        stems = [stem for stem, file in objects.items()
-                 if split == 'all' or (split_of(posixpath.dirname(file)) or 'all') == split]
+        split_by = {file: split_of(posixpath.dirname(file)) for file in objects}
+        wanted = [posixpath.splitext(file)[0] for file, own in split_by.items() if split in ('all', own or 'all')]
+        if split == 'train':
+            builder.in_no_split([posixpath.join(base, _OBJECTS, file) for file, own in split_by.items() if not own])
     elif split in lists:
-        stems = [*dict.fromkeys(map(_listed, read_lines(osp.join(root, lists[split]))))]
+        wanted = [*dict.fromkeys(read_lines(osp.join(root, lists[split])))]
     else:
         raise DataError(f'{osp.join(root, "ImageSets/Segmentation")}: there is no list {split}.txt')
-    for stem in stems:
-        if stem not in objects or stem not in classes:
-            folder = _CLASSES if stem in objects else _OBJECTS
-            builder.refuse(lists.get(split, folder), f'there is no {folder}/{shown(stem, 100)}.png')
+    for name in wanted:
+        file = named(name, objects_of, split)
+        masks = file and named(posixpath.splitext(file)[0], class_of, split)
+        if not file or not masks:
+            folder = _CLASSES if file else _OBJECTS
+            builder.refuse(lists.get(split, folder), f'there is no {folder}/{shown(name, 100)}.png')
         else:
-            _add(builder, root, objects[stem], classes[stem], images, orphans, colours, index)
+            _add(builder, root, posixpath.join(base, _OBJECTS, file), posixpath.join(base, _CLASSES, masks), images,
+                 orphans, colours, index)
     builder.left_out(orphans, f'{len(orphans)} masks have no image')
     return builder.finished()
 
@@ -78,12 +83,6 @@ def _base(root: str) -> str | None:
         raise DataError(f'{root}: several data sets of Pascal VOC lie there, one of them with {found[1]}.\n'
                         'Take the folder of one as data_root')
     return posixpath.dirname(found[0]) if found else None
-
-
-def _listed(line: str) -> str:
-    """The name of an image in a list, without folder and suffix."""
-    name = posixpath.basename(line.replace('\\', '/'))
-    return stem_of(name) if name.lower().endswith(IMAGES) else name
 
 
 def _numbered(names: Sequence[str] | None, coloured: bool) -> tuple[list[str], list[int]]:

@@ -110,14 +110,14 @@ def _entries(content: dict, split: str) -> list[str]:
 
 
 def _check_apart(path: str, content: dict, split: str, base: str) -> None:
-    """Raise DataError where entries of two splits, which name these, lead to one place: theirs are not there."""
+    """Raise DataError where entries of two splits lead to one place, and name no one split: an own one is not there."""
     folder = osp.dirname(path) or '.'
     own = {resolved(entry, folder, base): entry for entry in _entries(content, split)}
     own.pop(None, None)
     for other in KEYS:
         for entry in _entries(content, other) if other != split else ():
             mine = own.get(resolved(entry, folder, base))
-            if mine is not None and None not in (split_of(mine), split_of(entry)) and split_of(mine) != split_of(entry):
+            if mine is not None and split_of(mine) != split_of(entry):
                 raise DataError(f'{path}: {split} is {shown(mine)!r} and {other} is {shown(entry)!r}, and there is but '
                                 f'{shown(resolved(entry, folder, base))}.\nCorrect them, or give both the same')
 
