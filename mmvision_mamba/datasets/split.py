@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DataError
-from ..files import cleared
+from ..made_beside import made_beside
 from ..printable import is_name, shown
 from ..work_dirs import remove_empty
 
@@ -96,37 +96,33 @@ def list_of(names: Iterable[str]) -> str:
 
 
 def check_unsplit(root: str | os.PathLike) -> None:
-    """Raise DataError if `root`/splits has files, which a new split would overwrite."""
-    existing = sorted(path for path in (Path(root) / FOLDER).rglob('*')
-                      if path.is_file() and path.suffix != '.part')  # a killed split's
-    if existing:
-        raise DataError(f'{existing[0]} exists: remove {Path(root) / FOLDER} to split the data anew')
+    """Raise DataError if `root`/splits has anything in it, which a new split would overwrite."""
+    for path in sorted((Path(root) / FOLDER).glob('*')):
+        raise DataError(f'{path} exists: remove {Path(root) / FOLDER} to split the data anew')
 
 
 def write_split(folder: str | os.PathLike, texts: Iterable[tuple[str, str]]) -> list[Path]:
-    """Write files of a split, all or none; returns their paths.
+    """Write the files of a split, all or none; returns their paths.
+
+    Of two processes that write at the same time, one does, and the other raises.
 
     Args:
-        folder: made where it is not there yet.
+        folder: made anew; its own folder is there.
         texts: (name in the folder, text), made one after the other.
 
     Raises:
-        DataError: the folder can't be written.
+        DataError: the folder can't be written, or has files, such as those of another process.
     """
-    paths: list[Path] = []
-    written = False
+    target, paths = Path(os.path.realpath(folder)), []
     try:
-        for name, text in texts:
-            paths.append(Path(folder) / name)
-            paths[-1].parent.mkdir(parents=True, exist_ok=True)
-            cleared(paths[-1].with_suffix('.part')).write_text(text, encoding='utf-8')
-        for path in paths:
-            path.with_suffix('.part').replace(path)
-        written = True
+        with made_beside(target) as new:
+            for name, text in texts:
+                (new / name).parent.mkdir(parents=True, exist_ok=True)
+                (new / name).write_text(text, encoding='utf-8')
+                paths.append(Path(folder) / name)
+            remove_empty([target])
+            new.rename(target)  # never over one that is not empty
     except OSError as error:
+        check_unsplit(Path(folder).parent)
         raise DataError(f'{Path(folder)}: cannot write there: {error.strerror or error}') from error
-    finally:
-        for path in () if written else paths:
-            path.with_suffix('.part').unlink(missing_ok=True)
-            remove_empty([path.parent, Path(folder)])
     return paths

@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -77,12 +79,18 @@ def test_names_that_a_list_can_not_hold(name, tool, tmp_path):
     assert 'can not stand in a list of images' in result.err and not (tmp_path / 'one/splits').exists()
 
 
-def test_what_a_killed_split_left_is_in_no_ones_way(tool, tmp_path):
+def test_what_a_killed_split_left_goes(tool, tmp_path):
     root = coco(tmp_path / 'one', {'all.json': 'images'}, count=4)
-    (root / 'splits').mkdir()
-    (root / 'splits/train.part').write_text('half')
+    there = {path.name for path in root.iterdir()}
+    subprocess.run([sys.executable, '-c', f"""import os, pathlib
+from mmvision_mamba.made_beside import made_beside
+with made_beside(pathlib.Path({str(root / 'splits')!r})) as new:
+    (new / 'train.json').write_text('half')
+    os._exit(1)"""], check=False)
+    assert {path.name for path in root.iterdir()} > there
     assert tool('split_dataset', root).code == 0
     assert sorted(path.name for path in (root / 'splits').iterdir()) == ['train.json', 'val.json']
+    assert {path.name for path in root.iterdir()} == {*there, 'splits'}
 
 
 def test_one_format_at_a_time_is_split(tool, tmp_path):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mmvision_mamba.datasets.folds import fold_names
 from mmvision_mamba.datasets.groups import read_groups
-from mmvision_mamba.datasets.split import split_names
+from mmvision_mamba.datasets.split import split_names, write_split
 from mmvision_mamba.errors import DataError
 
 
@@ -142,3 +142,15 @@ def test_wrong_files_of_groups(text, message, tmp_path):
         read_groups(tmp_path / 'groups', IMAGES)
     assert message in str(error.value) and str(tmp_path / 'groups') in str(error.value)
     assert len(str(error.value).splitlines()) <= 2
+
+
+def test_of_two_splits_at_the_same_time_one_is_whole_and_the_other_is_told(tmp_path):
+    def texts():
+        yield 'fold-0/train.txt', 'a'
+        write_split(tmp_path / 'splits', [('train.txt', 'b'), ('val.txt', 'c')])
+        yield 'fold-0/val.txt', 'd'
+    with pytest.raises(DataError, match=r'splits.train\.txt exists: remove .*splits to split the data anew'):
+        write_split(tmp_path / 'splits', texts())
+    assert {path.name: path.read_text() for path in (tmp_path / 'splits').iterdir()} == {
+        'train.txt': 'b', 'val.txt': 'c'}
+    assert [path.name for path in tmp_path.iterdir()] == ['splits']
