@@ -53,6 +53,7 @@ ORDERS = {  # imports, in this order: what is registered then
     'import mmvision_mamba.classification.model': MMENGINE,
     'import mmvision_mamba.inference.inferencer': MMENGINE,
     'import mmvision_mamba.evaluation.tta': MMDET,
+    'import mmvision_mamba.preflight.splitting': MMENGINE,
 }
 
 
