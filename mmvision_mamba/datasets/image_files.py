@@ -222,21 +222,20 @@ def label_map_problem(seg_map: np.ndarray, image_shape: tuple[int, int] | None =
     """Problem of a loaded segmentation map, with the way out; None if it is sound.
 
     Args:
-        seg_map: labels, (H, W).
+        seg_map: labels, (H, W), see `with_both_sides`.
         image_shape: (H, W) of its image. None: not compared.
         labels: those allowed, 255 besides. None: any.
         path: its file; a 16-bit PNG is read again, for labels that mmseg cut to 8 bits. Default: unknown.
     """
-    if seg_map.ndim < 2:
-        return ('the segmentation map is a pixel high or wide, and mmseg takes away such a side. Leave it and its '
-                'image out, or enlarge both to two pixels a side or more')
-    if seg_map.ndim != 2:
+    if seg_map.ndim > 2:
         return (f'the segmentation map has the shape {seg_map.shape}, not one label a pixel. Convert colours to a grey '
                 "or palette PNG; a palette needs imdecode_backend='pillow'.")
     if image_shape is not None and seg_map.shape != tuple(image_shape[:2]):
-        return (f'the segmentation map is {seg_map.shape[1]} × {seg_map.shape[0]} pixels, its image {image_shape[1]} × '
-                f'{image_shape[0]}. Make them one size (nearest neighbour). An image that its EXIF header turns stays '
-                "as stored with LoadImageFromFile's color_type='color_ignore_orientation'.")
+        size = f'{seg_map.shape[1]} × {seg_map.shape[0]} pixels' if seg_map.ndim == 2 else \
+            f'a pixel high or wide, {seg_map.size} pixels'
+        return (f'the segmentation map is {size}, its image {image_shape[1]} × {image_shape[0]}. Make them one size '
+                "(nearest neighbour). An image that its EXIF header turns stays as stored with LoadImageFromFile's "
+                "color_type='color_ignore_orientation'.")
     if labels is not None:
         unknown = sorted({*np.unique(seg_map).tolist()} - {*labels, 255})
         if unknown:
@@ -244,6 +243,18 @@ def label_map_problem(seg_map: np.ndarray, image_shape: tuple[int, int] | None =
                     f'{min(labels)} to {max(labels)} (255: not counted). Set num_classes and the classes of '
                     'metainfo, reduce_zero_label where 0 means no class, or correct the file.')
     return _overflow_problem(path) if labels is not None and isinstance(path, str) else None
+
+
+def with_both_sides(seg_map: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
+    """A map with the side of one pixel that the loaders of mmcv and mmseg take away.
+
+    Args:
+        seg_map: as loaded.
+        shape: (H, W) of its image; a map of as many pixels has it. None: it is unknown.
+    """
+    if shape is not None and seg_map.ndim < 2 and seg_map.size == shape[0] * shape[1]:
+        return seg_map.reshape(shape[:2])
+    return seg_map
 
 
 def _overflow_problem(path: str) -> str | None:

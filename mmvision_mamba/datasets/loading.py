@@ -24,6 +24,7 @@ from .image_files import (
     pillow_has,
     stretched_labels,
     too_little_memory,
+    with_both_sides,
     wrong_size,
 )
 from .image_formats import read_header
@@ -241,6 +242,7 @@ class CheckedAnnotations(BaseTransform):
                 raise
             raise _file_error(path, problem) from e
         if loaded is not None and path and loaded.get('gt_seg_map') is not None:
+            loaded['gt_seg_map'] = with_both_sides(loaded['gt_seg_map'], loaded.get('ori_shape'))
             problem = label_map_problem(loaded['gt_seg_map'], loaded.get('ori_shape'), self.labels, path)
             if problem:
                 raise DataError(f'{path}: {problem}')

@@ -6,7 +6,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform, LoadAnnotations, LoadImageFromFile
 
 from ..errors import DataError
-from .image_files import label_map_problem, open_file_picture
+from .image_files import label_map_problem, open_file_picture, with_both_sides
 from .image_sizes import picture_sizes, tiff_sizes
 from .loading import CheckedAnnotations, CheckedLoadImageFromFile, map_steps
 from .tiff_windows import is_tiff, open_tiff
@@ -111,14 +111,12 @@ class LoadTileMap(BaseTransform):
 
     def labels(self, results: dict) -> np.ndarray:
         """The labels ``(height, width)`` of a tile."""
-        (x, y, width, height), path = results['tile'], results['seg_map_path']
+        (x, y, width, height), path, shape = results['tile'], results['seg_map_path'], results['picture_shape']
         if (found := self._window(results)) is not None:
             return found
-        whole = self.decoded.get('map', path, lambda: self.step(dict(
-            results, tile=None, ori_shape=results['picture_shape'], seg_fields=[]))['gt_seg_map'])
-        if whole.ndim < 2:
-            raise DataError(f'{path}: {label_map_problem(whole)}')
-        _check_shape(path, 'segmentation map', whole, results['picture_shape'])
+        whole = self.decoded.get('map', path, lambda: with_both_sides(self.step(dict(
+            results, tile=None, ori_shape=shape, seg_fields=[]))['gt_seg_map'], shape))
+        _check_shape(path, 'segmentation map', whole, shape)
         return whole[y:y + height, x:x + width].copy()
 
     def _window(self, results: dict) -> np.ndarray | None:

@@ -14,7 +14,14 @@ from torch.utils.data import DataLoader
 from ..datasets.band_loading import LoadImageFromFile as LoadBands
 from ..datasets.coco_annotations import file_name
 from ..datasets.coco_files import check_lists
-from ..datasets.image_files import file_content, image_problem, label_map_problem, range_of_16_bits, stretched_labels
+from ..datasets.image_files import (
+    file_content,
+    image_problem,
+    label_map_problem,
+    range_of_16_bits,
+    stretched_labels,
+    with_both_sides,
+)
 from ..datasets.image_loader import image_loader
 from ..datasets.loading import (
     CheckedAnnotations,
@@ -404,6 +411,7 @@ class _DecodedFiles(list):
             seg_map = file.read_map()
         except Exception as error:  # whatever a loader stumbles over
             return f'{type(error).__name__}: {error}', {}
+        seg_map = with_both_sides(seg_map, size and size[::-1])
         problem = label_map_problem(seg_map, size and size[::-1], file.labels, file.map_path)
         values, counts = np.unique(seg_map, return_counts=True)
-        return problem, {} if seg_map.ndim != 2 else dict(zip(values.tolist(), counts.tolist()))
+        return problem, {} if seg_map.ndim > 2 else dict(zip(values.tolist(), counts.tolist()))

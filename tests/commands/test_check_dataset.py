@@ -122,8 +122,10 @@ def test_masks_of_a_pixels_height(check, tmp_path):
     folder = tmp_path / 'ade/ADEChallengeData2016'
     write(folder / 'images/training/0.jpg', picture('JPEG', (40, 1)))
     Image.new('L', (40, 1), 1).save(folder / 'annotations/training/0.png')
+    assert check(cfg, '--split', 'train').code == 0
+    Image.new('L', (1, 50), 1).save(folder / 'annotations/training/0.png')
     result = check(cfg, '--split', 'train')
-    assert 'the segmentation map is a pixel high or wide, and mmseg takes away such a side' in result.out
+    assert 'the segmentation map is a pixel high or wide, 50 pixels, its image 40 × 1' in result.out
 
 
 def test_missing_data_is_a_problem_not_a_crash(check, tmp_path):

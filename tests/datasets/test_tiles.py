@@ -231,14 +231,6 @@ def test_maps_are_cut_with_their_pictures(maps, suffix, values):
                               whole['data_samples'].gt_sem_seg.data[:, y:y + 40, x:x + 40])
 
 
-@pytest.mark.parametrize('size', [(67, 1), (1, 67)])
-def test_a_map_one_pixel_wide_or_high_is_named_as_without_tiles(size, maps, tmp_path):
-    write(tmp_path / 'images/a.png', picture(0, *size))
-    write(tmp_path / 'masks/a.png', np.ones(size, np.uint8))
-    with pytest.raises(DataError, match=r'a\.png: the segmentation map is a pixel high or wide'):
-        maps(tile=32, empty_tiles=1)[0]
-
-
 @pytest.mark.parametrize('suffix', ['.png', '.tif'])
 def test_tiles_of_background_and_unlabelled_pixels_are_empty(maps, suffix):
     maps(suffix)
