@@ -6,10 +6,13 @@ import zlib
 import cv2
 import numpy as np
 import pytest
+import torch
 from mmengine.registry import DATASETS, init_default_scope
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmvision_mamba.datasets import formats, tile_loading
+from mmvision_mamba.datasets.loading import use_checked_loading
 from mmvision_mamba.errors import ConfigError, DataError
 
 from ..helpers import formats as written
@@ -232,6 +235,24 @@ def test_maps_are_cut_with_their_pictures(maps, suffix, values):
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.tif'])
+@pytest.mark.parametrize('shape', [(400, 1), (1, 90), (1, 1)])
+@pytest.mark.parametrize('checked', [False, True])
+def test_maps_of_one_pixel_width_or_height(shape, suffix, checked, maps, tmp_path):
+    labels = (np.arange(shape[0] * shape[1]) % 3).astype(np.uint8).reshape(shape)
+    whole = maps(suffix)
+    write(tmp_path / f'images/a{suffix}', picture(0, *shape))
+    write(tmp_path / f'masks/a{suffix}', labels)
+    tiles = maps(suffix, tile=64, empty_tiles=1)
+    if checked:
+        use_checked_loading(whole)
+        use_checked_loading(tiles)
+        assert np.array_equal(whole[0]['data_samples'].gt_sem_seg.data[0], labels)
+    for one in (tiles[i] for i in range(len(tiles))):
+        x, y = one['data_samples'].tile_offset
+        assert np.array_equal(one['data_samples'].gt_sem_seg.data[0], labels[y:y + 64, x:x + 64])
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.tif'])
 def test_tiles_of_background_and_unlabelled_pixels_are_empty(maps, suffix):
     maps(suffix)
     assert len(maps(suffix, tile=32, tile_overlap=0, empty_tiles=1)) == 3 * 4
@@ -325,3 +346,69 @@ def test_all_formats_have_the_same_tiles(tmp_path):
     for name in written.FORMATS[1:]:
         assert found[name] == found['coco'], name
     assert len(found['coco']) > 10
+
+
+# Images that an EXIF header turns -----------------------------------------------------------------------------------
+
+TURNS = {2: lambda stored: stored[:, ::-1], 3: lambda stored: stored[::-1, ::-1], 4: lambda stored: stored[::-1],
+         5: lambda stored: stored.swapaxes(0, 1), 6: lambda stored: np.rot90(stored, -1),
+         7: lambda stored: stored[::-1, ::-1].swapaxes(0, 1), 8: np.rot90}  # by EXIF's Orientation: as it is shown
+
+
+def turned_pair(root, orientation, upright=True):
+    """A photo with this orientation, a PNG of its pixels turned by NumPy, and annotations for each of them.
+
+    Annotated is the upright picture, or the one that is stored, as by programs that heed no EXIF.
+    """
+    (root / 'images').mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(picture()[..., ::-1]).save(root / 'images/a.jpg', exif=exif, quality=95)
+    stored = cv2.imread(str(root / 'images/a.jpg'), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    assert stored.shape[:2] == (HEIGHT, WIDTH)
+    shown = TURNS[orientation](stored) if upright else stored
+    write(root / 'images/a.png', shown)
+    height, width = shown.shape[:2]
+    rng = np.random.default_rng(orientation)
+    annotations = []
+    for i in range(8):
+        outline = (rng.random((5, 2)) * (width, height)).round(1)
+        low, high = outline.min(0), outline.max(0)
+        annotations.append(dict(id=i + 1, image_id=1, category_id=i % 2 + 1, iscrowd=0, area=1,
+                                bbox=[*low, *(high - low)], segmentation=[outline.ravel().tolist()]))
+    for suffix in ('jpg', 'png'):
+        (root / f'{suffix}.json').write_text(json.dumps(dict(
+            images=[dict(id=1, file_name=f'a.{suffix}', width=width, height=height)], annotations=annotations,
+            categories=[dict(id=i, name=name) for i, name in ((1, 'a'), (2, 'b'))])))
+
+
+@pytest.mark.parametrize('tile', [None, 40])
+@pytest.mark.parametrize(('orientation', 'upright'), [*((turn, True) for turn in TURNS), (6, False), (5, False)])
+@pytest.mark.parametrize('drawn', [False, True])
+def test_what_a_turned_photo_shows_is_where_its_annotations_are(drawn, orientation, upright, tile, tmp_path):
+    turned_pair(tmp_path, orientation, upright)
+    found = {}
+    for suffix in ('jpg', 'png'):
+        init_default_scope('mmseg' if drawn else 'mmdet')
+        load = dict(type='mmvision_mamba.datasets.loading.CheckedLoadImageFromFile')
+        settings = dict(data_root=str(tmp_path), ann_file=f'{suffix}.json', tile=tile, empty_tiles=1)
+        found[suffix] = DATASETS.build(dict(
+            type='mmvision_mamba.datasets.drawn_maps.DrawnMapDataset', metainfo=dict(classes=('background', 'a', 'b')),
+            data_prefix=dict(img_path='images', seg_map_path=''), _scope_='mmseg', pipeline=[
+                load, dict(type='mmvision_mamba.datasets.map_loading.LoadAnnotations'), dict(type='PackSegInputs')],
+            **settings) if drawn else dict(
+            type='mmvision_mamba.datasets.coco_dataset.MendedCocoDataset', metainfo=dict(classes=('a', 'b')),
+            data_prefix=dict(img='images'), _scope_='mmdet', pipeline=[
+                load, dict(type='LoadAnnotations', with_bbox=True, with_mask=True), dict(type='PackDetInputs')],
+            **settings))
+    assert len(found['jpg']) == len(found['png']) >= (4 if tile else 1)
+    for one, expected in zip(found['jpg'], found['png'], strict=True):
+        assert torch.equal(one['inputs'], expected['inputs'])
+        one, expected = one['data_samples'], expected['data_samples']
+        assert one.get('tile_offset') == expected.get('tile_offset')
+        if drawn:
+            assert torch.equal(one.gt_sem_seg.data, expected.gt_sem_seg.data)
+        else:
+            assert torch.equal(one.gt_instances.bboxes.tensor, expected.gt_instances.bboxes.tensor)
+            assert np.array_equal(one.gt_instances.masks.masks, expected.gt_instances.masks.masks)
+            assert torch.equal(one.gt_instances.labels, expected.gt_instances.labels)
