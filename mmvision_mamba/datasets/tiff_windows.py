@@ -15,6 +15,7 @@ from ..printable import shown
 from .georeference import TAGS, Georeference, read_georeference
 from .image_formats import jpeg_markers, too_wide
 from .tiff_directories import number
+from .tiff_pages import MOST, band_pages
 
 STARTS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # the last two are BigTIFF
 BAND_TYPES = ('uint8', 'uint16', 'int16', 'float32')  # of values that are read as they are
@@ -52,8 +53,8 @@ class TiffWindows:
     Args:
         file: open for reading bytes.
         name: of it, for errors; '' where the caller names it.
-        numbers: of the bands to read, from 1, of any number of bands and a type in `BAND_TYPES`. Default: the picture
-            is grey or in colour, and all are read.
+        numbers: of the bands to read, from 1, of any number of bands and a type in `BAND_TYPES`; pages may be bands,
+            see `tiff_pages.band_pages`. Default: the picture is grey or in colour, and all are read.
 
     Attributes:
         height, width: in pixels.
@@ -75,35 +76,38 @@ class TiffWindows:
         try:
             self._file = tifffile.TiffFile(file, name='picture')  # its own name is a number
             page: Any = self._file.pages[0]
+            self._pages = [page] if numbers is None else band_pages(self._file)
             self.georeference: Georeference = read_georeference(
                 {tag.code: tag.value for tag in page.tags if tag.code in TAGS})
         except Exception as error:  # tifffile may raise anything for a broken file
             raise self._broken(error) from None
         self._page, self.height, self.width = page, int(page.imagelength), int(page.imagewidth)
-        self.bands, self.dtype, self.nodata = int(page.samplesperpixel), str(page.dtype), _nodata_of(page)
+        self.bands = len(self._pages) if len(self._pages) > 1 else int(page.samplesperpixel)
+        self.dtype, self.nodata = str(page.dtype), _nodata_of(page)
         if page.imagedepth != 1 or self.height < 1 or self.width < 1:
             raise self._broken(ValueError(f'{self.width} × {self.height} pixels in {page.imagedepth} planes'))
         self.problem = self._problem()
-        if self.problem is None and not self._is_whole():
+        if self.problem is None and not all(map(self._is_whole, self._pages)):
             raise self._broken(ValueError('it is truncated'))
         self._stored = None if page.dtype is None else page.dtype.newbyteorder(self._file.byteorder)
-        self._decoded: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._decoded: OrderedDict[tuple[int, int], np.ndarray] = OrderedDict()  # by page and tile or strip
         self._kept = 0  # bytes of these
 
     def _problem(self) -> str | None:
-        page, turned = self._page, self._page.tags.get(_ORIENTATION)
+        turned = self._page.tags.get(_ORIENTATION)
         if problem := self._problem_of_values():
             return problem
         if turned is not None and turned.value != 1:
             return f'its tag Orientation, {int(turned.value)}, says that it is turned: save it upright'
-        if page.compression not in _COMPRESSIONS:
-            return (f'it is compressed by {getattr(page.compression, "name", page.compression)}, and windows of LZW, '
-                    'Deflate, Zstandard, JPEG and the like are read: save it so')
-        rows, columns, *_ = self._layout()
-        size = rows * columns * (self.bands if page.planarconfig == 1 else 1) * page.dtype.itemsize
-        if not self._is_plain() and size > PIXELS.value:
-            return (f'its pixels are compressed in pieces of {size} bytes, and {PIXELS.value} are allowed '
-                    f'({PIXELS.way_out}): save it in tiles')
+        for page in self._pages:
+            if page.compression not in _COMPRESSIONS:
+                return (f'it is compressed by {getattr(page.compression, "name", page.compression)}, and windows of '
+                        'LZW, Deflate, Zstandard, JPEG and the like are read: save it so')
+            rows, columns, *_ = self._layout(page)
+            size = rows * columns * (page.samplesperpixel if page.planarconfig == 1 else 1) * page.dtype.itemsize
+            if not _is_plain(page) and size > PIXELS.value:
+                return (f'its pixels are compressed in pieces of {size} bytes, and {PIXELS.value} are allowed '
+                        f'({PIXELS.way_out}): save it in tiles')
         return None
 
     def _problem_of_values(self) -> str | None:
@@ -124,7 +128,8 @@ class TiffWindows:
         if max(self.numbers) <= self.bands:
             return None
         if self.bands == 1 and self._has_pages():
-            return ('its further bands are pages of their own: save all in one page, with tifffile by '
+            return (f'it has pages, which are bands where they are 2 to {MOST}, of one band each, alike in size and '
+                    'type and along one axis: save all bands in one page, with tifffile by '
                     "photometric='minisblack', planarconfig='separate'")
         return no_such_band(max(self.numbers), self.bands)
 
@@ -134,29 +139,23 @@ class TiffWindows:
         except Exception:  # there is none, or it is broken
             return False
 
-    def _is_whole(self) -> bool:
-        """Whether the file is long enough for its pixels: a header alone can announce any number of them."""
-        page = self._page
+    def _is_whole(self, page) -> bool:
+        """Whether the file is long enough for a page's pixels: a header alone can announce any number of them."""
         ends = np.add(page.dataoffsets, page.databytecounts)
-        pieces = self._layout()[2] * self._layout()[3] * (page.samplesperpixel if page.planarconfig != 1 else 1)
-        if not self._is_plain():
-            rows, columns, *_ = self._layout()
+        rows, columns, down, across = self._layout(page)
+        pieces = down * across * (page.samplesperpixel if page.planarconfig != 1 else 1)
+        if not _is_plain(page):
             there = np.count_nonzero(page.databytecounts) * rows * columns
             if self.height * self.width > _SPARSEST * there:
                 return False
-        stored = int(np.sum(page.databytecounts)) if self._is_plain() else None
-        return len(ends) >= (1 if self._is_plain() else pieces) and ends.max() <= self._file.filehandle.size and (
+        stored = int(np.sum(page.databytecounts)) if _is_plain(page) else None
+        return len(ends) >= (1 if _is_plain(page) else pieces) and ends.max() <= self._file.filehandle.size and (
             stored is None or stored >= self.height * self.width * page.samplesperpixel * page.dtype.itemsize)
 
-    def _layout(self) -> tuple[int, int, int, int]:
-        """(rows, columns) of a tile or strip, and how many there are down and across."""
-        rows, columns = self._page.chunks[-2:] if self._page.planarconfig != 1 else self._page.chunks[:2]
+    def _layout(self, page) -> tuple[int, int, int, int]:
+        """(rows, columns) of a page's tile or strip, and how many there are down and across."""
+        rows, columns = page.chunks[-2:] if page.planarconfig != 1 else page.chunks[:2]
         return rows, columns, -(-self.height // rows), -(-self.width // columns)
-
-    def _is_plain(self) -> bool:
-        """Whether pixels lie in the file as in an array, row after row."""
-        page = self._page
-        return page.is_contiguous and page.planarconfig == 1 and page.compression == 1 and page.fillorder == 1
 
     def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
         """A window that lies in the picture -> ``(height, width, samples)``, as its values are stored.
@@ -165,7 +164,9 @@ class TiffWindows:
             DataError: this part of the file is broken.
         """
         try:
-            return self._rows(x, y, width, height) if self._is_plain() else self._pieces(x, y, width, height)
+            if len(self._pages) == 1:
+                return self._window(self._page, self._read, x, y, width, height)
+            return np.concatenate([self._window(self._pages[i], [0], x, y, width, height) for i in self._read], 2)
         except (DataError, MissingExtraError, MemoryError):
             raise
         except Exception as error:
@@ -178,26 +179,29 @@ class TiffWindows:
         """The samples that are read, counted from 0."""
         return list(range(self.bands)) if self.numbers is None else [number - 1 for number in self.numbers]
 
-    def _rows(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-        samples, size, stored, chosen = self.bands, self._stored.itemsize, self._stored, self._read
+    def _window(self, page, chosen: list[int], x: int, y: int, width: int, height: int) -> np.ndarray:
+        """A window of some of a page's samples."""
+        return (self._rows if _is_plain(page) else self._pieces)(page, chosen, x, y, width, height)
+
+    def _rows(self, page, chosen: list[int], x: int, y: int, width: int, height: int) -> np.ndarray:
+        samples, size, stored = page.samplesperpixel, self._stored.itemsize, self._stored
         window = np.empty((height, width, len(chosen)), stored.newbyteorder('='))
         for row in range(height):
-            self._file.filehandle.seek(self._page.dataoffsets[0] + ((y + row) * self.width + x) * samples * size)
+            self._file.filehandle.seek(page.dataoffsets[0] + ((y + row) * self.width + x) * samples * size)
             content = self._file.filehandle.read(width * samples * size)
             window[row] = np.frombuffer(content, stored).reshape(width, samples)[:, chosen]
         return window
 
-    def _pieces(self, x: int, y: int, width: int, height: int) -> np.ndarray:
-        page, chosen = self._page, self._read
+    def _pieces(self, page, chosen: list[int], x: int, y: int, width: int, height: int) -> np.ndarray:
         apart = page.planarconfig != 1
-        rows, columns, down, across = self._layout()
+        rows, columns, down, across = self._layout(page)
         # What is left out of a file has no data.
         empty = 0 if self.numbers is None or self.nodata is None else self.nodata
         window = np.full((height, width, len(chosen)), empty, page.dtype)
         for at, plane in enumerate(chosen if apart else [0]):
             for i in range(y // rows, -(-(y + height) // rows)):
                 for j in range(x // columns, -(-(x + width) // columns)):
-                    piece = self._piece((plane * down + i) * across + j)
+                    piece = self._piece(page, (plane * down + i) * across + j)
                     if piece is None:
                         continue
                     top, left = max(i * rows, y), max(j * columns, x)
@@ -207,32 +211,32 @@ class TiffWindows:
                     place[..., slice(at, at + 1) if apart else slice(None)] = part if apart else part[..., chosen]
         return window
 
-    def _piece(self, index: int) -> np.ndarray | None:
+    def _piece(self, page, index: int) -> np.ndarray | None:
         """A tile or strip, decoded: ``(rows, columns, samples)``; None where the file has no bytes of it."""
-        if index in self._decoded:
-            self._decoded.move_to_end(index)
-            return self._decoded[index]
-        page = self._page
+        key = page.index, index
+        if key in self._decoded:
+            self._decoded.move_to_end(key)
+            return self._decoded[key]
         size = page.databytecounts[index]
         if not size:
             return None
         self._file.filehandle.seek(page.dataoffsets[index])
         content = self._file.filehandle.read(size)  # before `page.decode`, which may read elsewhere when it is made
         if page.compression == _JPEG:
-            self._check_jpeg(content)
+            self._check_jpeg(page, content)
         decoded, _, shape = page.decode(content, index, jpegtables=page.jpegtables)
         piece = decoded.reshape(decoded.shape[-3:])[:shape[1], :shape[2]]
-        self._decoded[index] = piece
+        self._decoded[key] = piece
         self._kept += piece.nbytes
         while len(self._decoded) > 1 and self._kept > _KEPT:
             self._kept -= self._decoded.popitem(last=False)[1].nbytes
         return piece
 
-    def _check_jpeg(self, content: bytes) -> None:
+    def _check_jpeg(self, page, content: bytes) -> None:
         """Raise ValueError for a tile or strip that says that it is larger than the TIFF's are."""
-        rows, columns, *_ = self._layout()
+        rows, columns, *_ = self._layout(page)
         with suppress(IndexError):  # tables end before a scan
-            if any(marker in _FRAMES for marker, _ in jpeg_markers(self._page.jpegtables or b'')):
+            if any(marker in _FRAMES for marker, _ in jpeg_markers(page.jpegtables or b'')):
                 raise ValueError('its JPEG tables are a picture')
         sizes = [(number(content, at + 3, 2), number(content, at + 5, 2)) for marker, at in jpeg_markers(content)
                  if marker in _FRAMES]
@@ -242,6 +246,11 @@ class TiffWindows:
     def _broken(self, error: Exception) -> DataError:
         place = f'{self.name}: ' if self.name else ''
         return DataError(f'{place}the TIFF is damaged ({shown(error, 200) or type(error).__name__})')
+
+
+def _is_plain(page) -> bool:
+    """Whether a page's pixels lie in the file as in an array, row after row."""
+    return page.is_contiguous and page.planarconfig == 1 and page.compression == 1 and page.fillorder == 1
 
 
 def no_such_band(number: int, bands: int) -> str:

@@ -683,13 +683,14 @@ def _bands(image, bands: dict) -> np.ndarray:
         logging.getLogger('tifffile').addFilter(_no_line_of_nodata)
         with tifffile.TiffFile(image) as file:
             page = file.pages[0]
-            _check_size(page.imagewidth * page.imagelength * page.samplesperpixel, 4 * most_pixels())
+            pages = _band_pages(file)
+            _check_size(page.imagewidth * page.imagelength * page.samplesperpixel * len(pages), 4 * most_pixels())
             if page.photometric not in (1, 2, 6) or page.tags.valueof(274, 1) != 1:
                 raise ValueError('its colours are no bands, or it is turned: save it upright, in grey or RGB')
-            values = page.asarray()
+            values = page.asarray() if len(pages) == 1 else np.stack([one.asarray() for one in pages], -1)
             if page.samplesperpixel > 1 and page.planarconfig == 2:
                 values = np.moveaxis(values, 0, -1)
-            values = values.reshape(page.imagelength, page.imagewidth, page.samplesperpixel)
+            values = values.reshape(page.imagelength, page.imagewidth, page.samplesperpixel * len(pages))
             text = str(page.tags.valueof(42113, '')).strip('\0 ')  # GDAL's
             nodata = float(text) if re.fullmatch(r'[-+]?\d[\d.]*(e[-+]?\d+)?', text, re.IGNORECASE) else None
     else:
@@ -714,6 +715,36 @@ def _bands(image, bands: dict) -> np.ndarray:
         expected = f'{bands.get("file_bands") or max(bands["numbers"])} of {bands.get("dtype") or "/".join(BAND_TYPES)}'
         raise ValueError(f'it has {count} bands of {dtype}, and the model is for images of {expected}')
     return _without_gaps(values[..., [number - 1 for number in bands['numbers']]], nodata, bands['fill'])
+
+
+def _band_pages(file) -> list:
+    """The pages of a TIFF that are its bands: 2 to 16 alike, of one sample a pixel, along one axis; or the first."""
+    first = file.pages[0]
+    text, found, kind = str(first.description)[:2**16], [], None
+    if text.startswith('ImageJ='):
+        axes = re.findall(r'^(?:channels|slices|frames)=(\d+)', text, re.MULTILINE)
+    elif shape := re.search(r'"shape": *\[([\d, ]+)\]', text):
+        axes = [one for one in shape[1].replace(' ', '').split(',')[:-2] if one]
+    else:
+        axes = re.findall(r'\bSize[CZT]="(\d+)"', text.split('</Pixels>', 1)[0])
+    if first.samplesperpixel != 1 or sum(int(one[:9]) > 1 for one in axes) > 1:
+        return [first]
+    for i in range(33):
+        try:
+            page = file.pages[i]
+        except IndexError:
+            return found if len(found) <= 16 else [first]
+        form = (page.imagelength, page.imagewidth, page.imagedepth, page.samplesperpixel, str(page.dtype),
+                page.bitspersample, int(page.photometric), page.tags.valueof(274, 1))
+        if page.tags.valueof(254, 0) & 5 or page.tags.valueof(255) == 2:  # a reduced image, or a mask
+            if not i:
+                return [first]
+            continue
+        found.append(page)
+        kind = kind or form
+        if form != kind:
+            return [first]
+    return [first]
 
 
 def _no_line_of_nodata(record: logging.LogRecord) -> bool:

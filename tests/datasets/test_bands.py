@@ -8,6 +8,7 @@ from mmvision_mamba.datasets import bands
 from mmvision_mamba.datasets.band_loading import LoadImageFromFile
 from mmvision_mamba.datasets.tile_loading import Decoded, LoadTile
 from mmvision_mamba.errors import ConfigError, DataError
+from mmvision_mamba.runtime import standalone
 
 from ..helpers.bands import write_tiff
 
@@ -99,11 +100,72 @@ def test_a_file_that_has_no_such_bands_is_named(stored, options, message, tmp_pa
         LoadImageFromFile([7]).read(tmp_path / 'a.tif')
 
 
-def test_pages_are_no_bands(tmp_path):
+STACKS = dict(plain={}, tiles=dict(tile=(16, 32), compression='zlib'), strips=dict(rowsperstrip=5), big=dict(
+    bigtiff=True, byteorder='>'), imagej=dict(imagej=True), imagej_slices=dict(imagej=True, metadata=dict(axes='ZYX')),
+    ome=dict(ome=True, metadata=dict(axes='CYX')), described_not=dict(metadata=None), pages=dict(subfiletype=2))
+
+
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float32])
+@pytest.mark.parametrize('kind', STACKS)
+def test_pages_that_are_alike_are_bands(kind, dtype, tmp_path):
     tifffile = pytest.importorskip('tifffile')
-    tifffile.imwrite(tmp_path / 'a.tif', image(np.uint16).transpose(2, 0, 1), photometric='minisblack')
-    with pytest.raises(DataError, match=r"further bands are pages of their own: .*planarconfig='separate'"):
+    stored, path = image(dtype, 5), tmp_path / ('a.ome.tif' if kind == 'ome' else 'a.tif')
+    tifffile.imwrite(path, stored.transpose(2, 0, 1), photometric='minisblack', **STACKS[kind])
+    assert np.array_equal(tifffile.imread(path).transpose(1, 2, 0), stored)
+    loader = LoadImageFromFile([5, 1, 4])
+    assert np.array_equal(loader.read(path), stored[..., [4, 0, 3]].astype(np.float32))
+    assert np.array_equal(loader.load_window(str(path), (7, 3, 40, 30), (37, 53)), stored[3:33, 7:47, [4, 0, 3]])
+    assert bands.read_bands(path.read_bytes(), [1])[2] == (5, np.dtype(dtype).name)
+    assert np.array_equal(standalone.read_image(path, 3, dict(numbers=[5, 1, 4], fill=[0, 0, 0], file_bands=5)),
+                          stored[..., [4, 0, 3]])
+
+
+def test_reduced_pages_and_masks_are_no_bands(tmp_path):
+    tifffile = pytest.importorskip('tifffile')
+    stored = image(np.uint16, 3)
+    with tifffile.TiffWriter(tmp_path / 'a.tif') as file:
+        for i in range(3):
+            file.write(stored[..., i], photometric='minisblack', metadata=None)
+            file.write(stored[::2, ::2, i], photometric='minisblack', metadata=None, subfiletype=1)
+            file.write(stored[..., 0] > 99, photometric=4, metadata=None, subfiletype=4)
+    values, _, kind = bands.read_bands((tmp_path / 'a.tif').read_bytes(), [3, 2])
+    assert kind.bands == 3 and np.array_equal(values, stored[..., [2, 1]])
+    assert np.array_equal(standalone.read_image(tmp_path / 'a.tif', 2, dict(numbers=[3, 2], fill=[0, 0])), values)
+
+
+@pytest.mark.parametrize(('pages', 'options'), [
+    ([(20, 30)] * 17, {}), ([(20, 30)] * 40, {}), ([(20, 30), (10, 15)], {}), ([(20, 30), (20, 30, 3)], {}),
+    ([(20, 30), (20, 30), (30, 20)], {}), ([(2, 3, 20, 30)], {}), ([(2, 3, 20, 30)], dict(imagej=True)),
+    ([(2, 3, 20, 30)], dict(ome=True)), ([(20, 30)] * 2, dict(subfiletype=1))], ids=str)
+def test_pages_that_may_be_something_else_are_no_bands(pages, options, tmp_path):
+    tifffile = pytest.importorskip('tifffile')
+    writer = {key: options[key] for key in ('imagej', 'ome') if key in options}
+    with tifffile.TiffWriter(tmp_path / 'a.tif', **writer) as file:
+        for shape in pages:
+            file.write(np.zeros(shape, np.uint8), photometric='rgb' if shape[-1] == 3 else 'minisblack',
+                       **({} if len(pages) == 1 else dict(metadata=None)), subfiletype=options.get('subfiletype', 0))
+    with pytest.raises(DataError, match=r"it has pages, which are bands where .*planarconfig='separate'"):
         LoadImageFromFile([1, 2]).read(tmp_path / 'a.tif')
+    with pytest.raises(standalone.RuntimeInputError, match='it has 1 bands of uint8'):
+        standalone.read_image(tmp_path / 'a.tif', 2, dict(numbers=[1, 2], fill=[0, 0]))
+    assert bands.read_bands((tmp_path / 'a.tif').read_bytes(), [1])[2].bands == 1
+
+
+def test_documents_of_colour_pages_have_the_bands_of_their_first(tmp_path):
+    tifffile = pytest.importorskip('tifffile')
+    tifffile.imwrite(tmp_path / 'a.tif', np.zeros((4, 20, 30, 3), np.uint8), photometric='rgb')
+    with pytest.raises(DataError, match='it has 3 bands, and band 4 is to be read'):
+        LoadImageFromFile([1, 4]).read(tmp_path / 'a.tif')
+
+
+def test_a_page_that_is_cut_off_is_named(tmp_path):
+    tifffile = pytest.importorskip('tifffile')
+    with tifffile.TiffWriter(tmp_path / 'a.tif') as file:
+        for i in range(3):
+            file.write(np.full((64, 64), i, np.uint16), photometric='minisblack', metadata=None)
+    (tmp_path / 'a.tif').write_bytes((tmp_path / 'a.tif').read_bytes()[:-2000])
+    with pytest.raises(DataError, match=r'a\.tif: .*(truncated|damaged)'):
+        LoadImageFromFile([1, 3]).read(tmp_path / 'a.tif')
 
 
 @pytest.mark.parametrize(('cut', 'message'), [
