@@ -38,7 +38,7 @@ def count_boundaries(truth: np.ndarray, predicted: np.ndarray, classes: int, val
         `(classes,)` twice; their quotient over all images is the boundary IoU.
     """
     width = max(1, round(WIDTH * math.hypot(*truth.shape)))
-    truth, predicted = (np.where(valid, labels, classes) for labels in (truth, predicted))
+    truth, predicted = (np.where(valid, labels.astype(np.int16), np.int16(classes)) for labels in (truth, predicted))
     of_truth, of_prediction = boundary(truth, width) & valid, boundary(predicted, width) & valid
     common = of_truth & of_prediction & (truth == predicted)
     numbers = [np.bincount(part, minlength=classes) for part in (

@@ -5,6 +5,7 @@ A failure of this never fails a run: it is a warning in one line.
 from __future__ import annotations
 
 import base64
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 import cv2
 import numpy as np
 from mmengine.dist import is_main_process
-from mmengine.evaluator import BaseMetric
+from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 
 from ..inference.band_images import picture_reader
+from ..inference.report_thresholds import REPORT
 from ..preflight.datasets import innermost
 from ..printable import shown
 from ..visualization.figures import class_colours
@@ -24,11 +26,13 @@ from .classification import Labels
 from .detection import Detections
 from .facts import RunFacts, versions
 from .kept import EVALUATIONS, VERSION, write_kept
+from .making import INDEX
 from .segmentation import SIDE, Segments
 
 IMAGES = 6  # of each role
 PICTURE_BYTES = 60_000  # most of a picture
 _SEED = 0
+_FAILED = 'failed'  # in the place of what is kept of an image
 
 
 class Recorder(BaseMetric):
@@ -54,7 +58,7 @@ class Recorder(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         labels = data_batch.get('gt_label') if isinstance(data_batch, dict) else None
         for i, sample in enumerate(data_samples):
-            kept = None
+            kept = _FAILED if self._failed else None
             if not self._failed:
                 try:
                     samples = self._of(sample)
@@ -63,7 +67,14 @@ class Recorder(BaseMetric):
                         kept['offset'] = tuple(map(int, sample['tile_offset'][:2]))
                 except Exception as error:
                     self._fail(error)
+                    kept = _FAILED
             self.results.append(kept)
+
+    def evaluate(self, size: int) -> dict:
+        try:
+            return super().evaluate(size)
+        finally:
+            self._failed = False  # in each process, not in the main one alone
 
     def _fail(self, error: Exception) -> None:
         self._failed = True
@@ -83,11 +94,12 @@ class Recorder(BaseMetric):
             self._samples = kind(self.dataset, classes, colours)
         return self._samples
 
-    def compute_metrics(self, results: list[dict | None]) -> dict[str, float]:
+    def compute_metrics(self, results: list[dict | str | None]) -> dict[str, float]:
         self.content = None
-        kept = [one for one in results if one is not None]
-        if self._failed or self._samples is None or not kept:
-            self._failed = False
+        kept = [one for one in results if isinstance(one, dict)]
+        if _FAILED in results and not self._failed:  # only the main process's warnings are seen
+            self.warn('no analysis for the report: another process could not take its images')
+        if self._failed or _FAILED in results or self._samples is None or not kept:
             return {}
         try:
             analysis, chosen = self._samples.analyse(kept, _SEED, IMAGES)
@@ -97,7 +109,6 @@ class Recorder(BaseMetric):
             self.content = dict(analysis=analysis, pictures=pictures)
         except Exception as error:
             self._fail(error)
-            self._failed = False
             return {}
         # Of a model that finds nothing mmdet has no metric; this one would be the run's main one.
         return {key: float(value) for key, value in best.items()} if best else {}
@@ -151,6 +162,8 @@ class RecordingHook(Hook):
     def _attach(self, runner, split: str) -> None:
         try:
             loop = getattr(runner, f'{split}_loop')
+            if type(loop.evaluator).evaluate is not Evaluator.evaluate:  # it may leave further metrics out
+                raise TypeError(f'{type(loop.evaluator).__name__} evaluates in its own way')
             metrics, dataset = loop.evaluator.metrics, loop.dataloader.dataset
             recorder = self._recorders.get(split)
             if recorder is None or recorder not in metrics:
@@ -171,11 +184,11 @@ class RecordingHook(Hook):
 
     def after_val_epoch(self, runner, metrics=None) -> None:
         best = _best(runner)
-        if best is None or best != self._best or not kept_at(runner.work_dir, 'val').exists():
-            self._write(runner, 'val', best)
+        if best is None or best != self._best or not os.path.exists(kept_at(runner.work_dir, 'val')):
+            self._guarded(runner, lambda: self._write(runner, 'val', best))
 
     def after_test_epoch(self, runner, metrics=None) -> None:
-        self._write(runner, 'test', runner.cfg.get('load_from'))
+        self._guarded(runner, lambda: self._write(runner, 'test', runner.cfg.get('load_from')))
 
     def _write(self, runner, split: str, checkpoint: str | None) -> None:
         recorder = self._recorders.get(split)
@@ -185,7 +198,7 @@ class RecordingHook(Hook):
         iteration, epoch = (0, 0) if split == 'test' else (runner.iter, runner.epoch)
         about = dict(version=VERSION, split=split, time=time.time(), iteration=iteration, epoch=epoch,
                      checkpoint=None if checkpoint is None else Path(str(checkpoint)).name, versions=versions())
-        self._guarded(runner, lambda: write_kept(kept_at(runner.work_dir, split), {**about, **recorder.content}))
+        write_kept(kept_at(runner.work_dir, split), {**about, **recorder.content})
 
     def before_train(self, runner) -> None:
         self._begins = runner.iter == 0
@@ -195,8 +208,10 @@ class RecordingHook(Hook):
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
         if self._begins and is_main_process():
             self._begins = False
-            self._guarded(runner, lambda: [kept_at(runner.work_dir, name).unlink(missing_ok=True)
-                                           for name in EVALUATIONS])
+            # The report too: its thresholds are not those of the checkpoints that come.
+            self._guarded(runner, lambda: [path.unlink(missing_ok=True) for path in (
+                *(kept_at(runner.work_dir, name) for name in (*EVALUATIONS, 'run')),
+                *(Path(runner.work_dir, REPORT.with_name(name)) for name in (REPORT.name, INDEX)))])
 
     def after_train(self, runner) -> None:
         if self._facts is not None:

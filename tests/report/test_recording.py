@@ -1,11 +1,16 @@
 """Recording: it never fails a run, pictures are bounded, small images enlarged."""
 import base64
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from mmengine.evaluator import Evaluator
 
-from mmvision_mamba.report.recording import PICTURE_BYTES, reduced
+from mmvision_mamba.report.kept import EVALUATIONS
+from mmvision_mamba.report.recording import PICTURE_BYTES, RecordingHook, kept_at, reduced
 
 from ..helpers.evaluations import Objects, classifications, detections, evaluated, recorder
 
@@ -29,6 +34,52 @@ def test_what_can_not_be_taken_is_said_once_and_the_next_evaluation_is_tried():
     assert record.evaluate(3) == {} and len(said) == 1
     record.process({}, samples)
     assert record.evaluate(3) and record.content is not None
+
+
+def test_several_processes_have_one_analysis_of_all_images_or_none(port, shell):
+    done = shell(sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', 2, '--master-port', port,
+                 Path(__file__).with_name('recording_worker.py'))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "[None, 7] ['no analysis for the report: another process" in done.stdout
+
+
+class Runner(SimpleNamespace):
+    """As far as the hook looks at it."""
+
+    def __init__(self, work_dir, evaluator, dataset, iteration=0):
+        self.warnings = []
+        super().__init__(
+            work_dir=str(work_dir), cfg=dict(val_dataloader=dict(dataset=dict(type='Objects', pipeline=[]))),
+            iter=iteration, epoch=0, message_hub=SimpleNamespace(runtime_info={}),
+            logger=SimpleNamespace(warning=self.warnings.append),
+            val_loop=SimpleNamespace(evaluator=evaluator, dataloader=SimpleNamespace(dataset=dataset)))
+
+
+def test_an_evaluator_that_evaluates_in_its_own_way_is_left_alone(tmp_path):
+    class PartByPart(Evaluator):
+        def evaluate(self, size):
+            return {}
+
+    dataset, _ = detections(images=2)
+    run, hook = Runner(tmp_path, PartByPart([]), dataset), RecordingHook()
+    hook.before_val(run)
+    assert run.val_loop.evaluator.metrics == [] and 'PartByPart evaluates in its own way' in run.warnings[0]
+    hook.after_val_epoch(run)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize('iteration', [0, 5])
+def test_a_training_that_begins_anew_removes_the_report_of_an_earlier_one(iteration, tmp_path):
+    files = [kept_at(tmp_path, name) for name in (*EVALUATIONS, 'run')] + [
+        tmp_path / 'report' / name for name in ('report.json', 'index.html')]
+    files[0].parent.mkdir()
+    for file in files:
+        file.write_text('{}')
+    run, hook = Runner(tmp_path, Evaluator([]), Objects(), iteration), RecordingHook()
+    hook.before_train(run)
+    assert all(file.exists() for file in files), 'until an iteration is done'
+    hook.after_train_iter(run, 0)
+    assert [file.exists() for file in files] == [iteration > 0] * 5
 
 
 @pytest.mark.parametrize('sample', [{}, dict(pred_panoptic_seg={}, pred_instances=dict(scores=[])), dict(right=True)])
