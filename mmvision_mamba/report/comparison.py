@@ -14,6 +14,7 @@ from .sections import MEASURES
 
 _MEASURE = dict(detection='ap', segmentation='iou', classification='accuracy')
 _MOST_DIFFERENCES = 500
+_SPLITS = 'validation', 'test'
 _MISSING = '(not set)'
 _AT_BEST = dict(score_thr='best score threshold', precision='precision there', recall='recall there', f1='F1 there')
 
@@ -30,7 +31,7 @@ def comparison_page(runs: Sequence[Gathered]) -> tuple[str, dict[str, Any]]:
     keys = list(dict.fromkeys(key for of_run in values for key in of_run))
     differences = config_differences([run.config for run in runs])
     names = [run.name for run in runs]
-    sentences = _sentences(runs, values, keys)
+    sentences = [*_sentences(runs, values, keys), *_unlike(runs)]
     rows = [(key, *(of_run.get(key) for of_run in values)) for key in keys]
     of_classes = _classes(runs)
     parts = [
@@ -115,6 +116,17 @@ def _sentences(runs: Sequence[Gathered], values: Sequence[Mapping[str, float | N
         return [f'By {shown(key, 60)} {shown(runs[best].name, 60)} is the best: {measured[best]:.4g}; {others}. Runs '
                 'that differ by the seed alone differ, too: small distances say little.']
     return ['There is no measure that all of these runs have.']
+
+
+def _unlike(runs: Sequence[Gathered]) -> list[str]:
+    """That the runs are not measured on the same."""
+    measured = [(run, run.analysis) for run in runs if run.evaluation is not None]
+    on = [f'{shown(run.name, 60)} {analysis["images"]:,} images of its {_SPLITS[run.evaluation["split"] == "test"]}'
+          + (f', {analysis["measured_on"]}' if 'measured_on' in analysis else '') for run, analysis in measured]
+    if len({(run.evaluation['split'] == 'test', analysis['images'], analysis.get('objects', analysis.get('pixels')),
+             analysis.get('measured_on')) for run, analysis in measured}) < 2:
+        return []
+    return [f'They are not measured on the same: {"; ".join(on)}. Test them on one data set before you choose.']
 
 
 def config_differences(texts: Sequence[str]) -> dict[str, list[str]]:

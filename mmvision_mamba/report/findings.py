@@ -33,8 +33,8 @@ def error_words(kind: str) -> str:
 
 
 def class_threshold(one: dict[str, Any], overall: dict[str, Any] | None) -> float | None:
-    """The threshold of a class's best F1, else that of all classes."""
-    best = one['best'] or overall
+    """The threshold of a class's best F1; that of all classes where it has none, or too few objects to tell."""
+    best = (one['objects'] >= _FEW and one['best']) or overall
     return None if best is None else best['score_thr']
 
 
@@ -51,19 +51,20 @@ def _detector(run: Gathered) -> Iterator[str]:
         yield ('The model finds none of the objects: no detection is right. Is it trained, and are the classes those '
                'of the data?')
         return
-    worst = min(there, key=lambda one: (one['ap'], one['ap50']))
-    if len(there) > 1:
-        yield (f'The worst class is {_quoted(worst["name"])}: AP {worst["ap"]:.3f}, of all classes '
-               f'{overall["ap"]:.3f}. {_why(worst, run)}')
+    worst, *others = sorted(there, key=lambda one: (one['ap'], one['ap50']))
+    on = analysis['measured_on']
+    if others:
+        yield (f'The worst class is {_quoted(worst["name"])}: AP {worst["ap"]:.3f} of {on}, '
+               f'then {_quoted(others[0]["name"])} {others[0]["ap"]:.3f}, of all classes {overall["ap"]:.3f}. {_why(worst, run)}')
     else:
-        yield f'{_quoted(worst["name"])} has AP {worst["ap"]:.3f}. {_why(worst, run)}'
-    thresholds = {one['name']: one['best']['score_thr'] for one in there if one['best']}
-    lowest, highest = (choose(thresholds, key=thresholds.get) for choose in (min, max))
+        yield f'{_quoted(worst["name"])} has AP {worst["ap"]:.3f} of {on}. {_why(worst, run)}'
+    thresholds = {one['name']: one['best']['score_thr'] for one in there if one['best'] and one['objects'] >= _FEW}
+    lowest, highest = (choose(thresholds, key=thresholds.get, default='') for choose in (min, max))
     differ = (f' The best of single classes are from {thresholds[lowest]:g} ({_quoted(lowest)}) to '
               f'{thresholds[highest]:g} ({_quoted(highest)}).') if len(thresholds) > 1 else ''
     yield (f'Use the score threshold {best["score_thr"]:g}: {best["recall"]:.0%} of the objects are found (recall), '
            f'and {best["precision"]:.0%} of the detections are right (precision); F1 {best["f1"]:.3f}, the best there '
-           f'is.{differ} --score-thr auto takes them.')
+           f'is.{differ} --score-thr auto takes {"them" if len(thresholds) > 1 else "it"}.')
     kind = max(analysis['errors'], key=lambda kind: analysis['errors'][kind]['cost'] or 0)
     if (cost := analysis['errors'][kind]['cost'] or 0) > 0.005:
         yield f'Over all classes most is lost by objects {error_words(kind)}: {cost:.3f} of AP at IoU 0.5.'
@@ -122,7 +123,7 @@ def _segmentor(run: Gathered) -> Iterator[str]:
     if not there:
         yield f'The {analysis["images"]:,} images have no pixel of a class: there is nothing to measure.'
         return
-    worst, overall = min(there, key=lambda one: one['iou']), analysis['overall']
+    (worst, *others), overall = sorted(there, key=lambda one: one['iou']), analysis['overall']
     label, why = run.classes.index(worst['name']), []
     lost = 1 - (worst['accuracy'] or 0)
     matrix = analysis['confusion']
@@ -131,6 +132,8 @@ def _segmentor(run: Gathered) -> Iterator[str]:
         row, column = matrix[label], [line[label] for line in matrix]
         other = max((i for i in range(len(row)) if i != label), key=lambda i: row[i])
         taken = max((i for i in range(len(row)) if i != label), key=lambda i: column[i])
+    if worst['precision'] is None:
+        why.append('No pixel is said to be it.')
     if lost >= 1 - (worst['precision'] if worst['precision'] is not None else 1):
         why.append(f'{lost:.0%} of its pixels are taken for something else'
                    + (f', mostly {_quoted(run.classes[other])} ({row[other] / max(sum(row), 1):.0%})'
@@ -143,7 +146,8 @@ def _segmentor(run: Gathered) -> Iterator[str]:
     if worst['pixels'] * len(there) * 2 < analysis['pixels']:
         why.append(f'It is rare: {worst["pixels"] / analysis["pixels"]:.2%} of the pixels, in '
                    f'{_number(worst["images"], "image")} of {analysis["images"]:,}.')
-    yield (f'The worst class is {_quoted(worst["name"])}: IoU {worst["iou"]:.3f}, of all classes {overall["iou"]:.3f}. '
+    yield (f'The worst class is {_quoted(worst["name"])}: IoU {worst["iou"]:.3f}, '
+           + (f'then {_quoted(others[0]["name"])} {others[0]["iou"]:.3f}, ' if others else '') + f'of all classes {overall["iou"]:.3f}. '
            + ' '.join(why))
     yield (f'{overall["accuracy"]:.1%} of the pixels are right. Each pixel gets the class of the highest score: no '
            'threshold is needed.')
@@ -154,7 +158,9 @@ def _classifier(run: Gathered) -> Iterator[str]:
     there = [one for one in analysis['classes'] if one['images'] and one['accuracy'] is not None]
     if not there:
         return
-    worst, matrix, why = min(there, key=lambda one: (one['accuracy'], one['f1'] or 0)), analysis['confusion'], ''
+    worst, *others = sorted(there, key=lambda one: (one['accuracy'], one['f1'] or 0))
+    matrix, why = analysis['confusion'], ''
+    following = f'then {_quoted(others[0]["name"])} {others[0]["accuracy"]:.1%}, ' if others else ''
     if matrix is not None and len(matrix) > 1 and worst['accuracy'] < 1:
         row = matrix[run.classes.index(worst['name'])]
         label = run.classes.index(worst['name'])
@@ -163,7 +169,8 @@ def _classifier(run: Gathered) -> Iterator[str]:
     few = f' It has {_number(worst["images"], "image")} here: too few to be sure of.' if worst['images'] < _FEW else ''
     rare = _rare(worst['name'], run)
     yield (f'The worst class is {_quoted(worst["name"])}: {worst["accuracy"]:.1%} of its '
-           f'{_number(worst["images"], "image")} are right, of all images {analysis["overall"]["accuracy"]:.1%}.{why}'
+           f'{_number(worst["images"], "image")} are right, {following}of all images '
+           f'{analysis["overall"]["accuracy"]:.1%}.{why}'
            f'{few}{" " + rare if rare else ""}')
     yield 'Each image gets the class of the highest score: no threshold is needed.'
     yield from _calibrated(analysis['calibration'], 'predictions')

@@ -21,6 +21,16 @@ def test_metrics_classes_and_configs_side_by_side(runs, tmp_path):
     assert content['metrics']['coco/bbox_mAP (last validation)'] == [0.3, 0.3]
 
 
+def test_that_runs_are_not_measured_on_the_same_is_said(runs, tmp_path):
+    def said(*others):
+        page = make_comparison([runs['detection'], *others], tmp_path / 'out')
+        return [one for one in json.loads((page.parent / 'report.json').read_text())['findings'] if 'not measured' in one]
+
+    same, fewer = write_run(tmp_path / 'same', 'detection'), write_run(tmp_path / 'fewer', 'detection', images=20)
+    assert said(same) == []
+    assert 'detection 24 images of its validation, boxes; fewer 20 images of its validation, boxes' in said(fewer)[0]
+
+
 def test_runs_of_different_classes_are_not_compared(runs, tmp_path):
     other = write_run(tmp_path / 'other', 'detection')
     path = kept_at(other, 'val')

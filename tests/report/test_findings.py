@@ -1,7 +1,7 @@
 """What a report says in words."""
 import pytest
 
-from mmvision_mamba.report.findings import findings, learning
+from mmvision_mamba.report.findings import class_threshold, findings, learning
 from mmvision_mamba.report.gathering import gather_run
 from mmvision_mamba.visualization.curves import Run
 
@@ -15,6 +15,26 @@ def test_a_detector_s_worst_class_why_and_the_threshold(runs):
     assert 'rare in training: 5 of 100 objects' in worst
     assert threshold.startswith('Use the score threshold 0.4')
     assert '(recall)' in threshold and '(precision)' in threshold
+
+
+def test_the_class_that_follows_the_worst_is_named(runs):
+    worst, *_ = findings(gather_run(runs['detection']))
+    measured = sorted((one['ap'], one['name']) for one in gather_run(runs['detection']).analysis['classes'])
+    assert f'AP {measured[0][0]:.3f} of boxes, then ‘{measured[1][1]}’ {measured[1][0]:.3f}, of all classes' in worst
+
+
+def test_that_a_segmentor_never_says_a_class_is_said(runs):
+    run = gather_run(runs['segmentation'])
+    run.analysis['classes'][0].update(iou=0., precision=None, accuracy=0.)
+    assert 'No pixel is said to be it. 100% of its pixels are taken for something else' in findings(run)[0]
+
+
+def test_a_class_of_few_objects_has_the_threshold_of_all():
+    overall, own = dict(score_thr=0.4), dict(score_thr=0.9)
+    assert class_threshold(dict(objects=10, best=own), overall) == 0.9
+    assert class_threshold(dict(objects=9, best=own), overall) == 0.4
+    assert class_threshold(dict(objects=10, best=None), overall) == 0.4
+    assert class_threshold(dict(objects=0, best=None), None) is None
 
 
 def test_a_segmentor_s_and_a_classifier_s_worst_class(runs):
