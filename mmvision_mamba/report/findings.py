@@ -55,7 +55,8 @@ def _detector(run: Gathered) -> Iterator[str]:
     on = analysis['measured_on']
     if others:
         yield (f'The worst class is {_quoted(worst["name"])}: AP {worst["ap"]:.3f} of {on}, '
-               f'then {_quoted(others[0]["name"])} {others[0]["ap"]:.3f}, of all classes {overall["ap"]:.3f}. {_why(worst, run)}')
+               f'then {_quoted(others[0]["name"])} {others[0]["ap"]:.3f}, of all classes {overall["ap"]:.3f}. '
+               f'{_why(worst, run)}')
     else:
         yield f'{_quoted(worst["name"])} has AP {worst["ap"]:.3f} of {on}. {_why(worst, run)}'
     thresholds = {one['name']: one['best']['score_thr'] for one in there if one['best'] and one['objects'] >= _FEW}
@@ -147,7 +148,8 @@ def _segmentor(run: Gathered) -> Iterator[str]:
         why.append(f'It is rare: {worst["pixels"] / analysis["pixels"]:.2%} of the pixels, in '
                    f'{_number(worst["images"], "image")} of {analysis["images"]:,}.')
     yield (f'The worst class is {_quoted(worst["name"])}: IoU {worst["iou"]:.3f}, '
-           + (f'then {_quoted(others[0]["name"])} {others[0]["iou"]:.3f}, ' if others else '') + f'of all classes {overall["iou"]:.3f}. '
+           + (f'then {_quoted(others[0]["name"])} {others[0]["iou"]:.3f}, ' if others else '')
+           + f'of all classes {overall["iou"]:.3f}. '
            + ' '.join(why))
     yield (f'{overall["accuracy"]:.1%} of the pixels are right. Each pixel gets the class of the highest score: no '
            'threshold is needed.')

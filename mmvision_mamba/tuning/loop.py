@@ -19,7 +19,7 @@ from ..printable import shown
 from ..text import did_you_mean, shortened
 from . import report
 from .space import Parameter, apply
-from .study import Study
+from .study import Study, goal_of_name
 from .training import Job, Progress, wait
 
 MOST_FAILURES = 5  # one after the other, after which a study ends
@@ -63,6 +63,7 @@ class _Running:
     folder: Path
     told: int = 0  # validations that the study knows
     values: list[float] = field(default_factory=list)
+    lost: WorkerDied | None = None  # already at its start
 
 
 def run_trials(study: Study, plan: Plan, workers: Mapping[int, Worker], environment: Callable[[int], dict[str, str]],
@@ -129,8 +130,12 @@ def _begin(study: Study, plan: Plan, trial: Any, worker: Worker, environment: di
     config = folder / f'{Path(plan.cfg.filename).stem}.py'
     replace(config, lambda path: write_config(cfg, path))
     arguments = (str(config), '--work-dir', str(folder), *plan.options)
-    worker.start(Job(arguments, str(folder), os.getcwd(), environment))
-    return _Running(trial, folder)
+    begun = _Running(trial, folder)
+    try:
+        worker.start(Job(arguments, str(folder), os.getcwd(), environment))
+    except WorkerDied as error:
+        begun.lost = error
+    return begun
 
 
 def _save_best_alone(cfg: Config, metric: str) -> None:
@@ -142,7 +147,9 @@ def _save_best_alone(cfg: Config, metric: str) -> None:
 
 
 def _follow(study: Study, plan: Plan, current: _Running, worker: Worker) -> str | None:
-    """Note what is new of a trial; returns its outcome where it has ended."""
+    """Note what is new of a trial; returns its outcome where it has ended. Raises WorkerDied, of its start too."""
+    if current.lost is not None:
+        raise current.lost
     progress = worker.poll()
     new = _values(study, progress)[current.told:]
     for value in new:
@@ -175,11 +182,15 @@ def _values(study: Study, progress: Progress) -> list[float]:
     """The metric's values so far.
 
     Raises:
-        ConfigError: other metrics are logged, and this one is not.
+        ConfigError: other metrics are logged, and this one is not; or the first one is a loss where none is named.
     """
     known = progress.validations
     if study.goal.metric == 'auto':
-        return next(iter(known.values()), [])
+        first = next(iter(known), '')
+        if study.goal.greater and not goal_of_name(first).greater:
+            raise ConfigError(f'the first metric of the validations is {shown(first)}, of which less is better: name a '
+                              f'metric by --metric: {shortened([*known], 20)}')
+        return known.get(first, [])
     if known and study.goal.metric not in known:
         raise ConfigError(f'the validations have no metric {shown(study.goal.metric)!r}'
                           f'{did_you_mean(study.goal.metric, known)}. Name one of theirs by --metric: '

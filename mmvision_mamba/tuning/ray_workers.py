@@ -42,7 +42,9 @@ class RayWorker:
             with contextlib.suppress(Exception):
                 self._ray.kill(self._actor)
             self._actor = None
-            raise WorkerDied(f'its machine or process is no more ({type(error).__name__})') from None
+            what = f'no answer within {_SECONDS} s, as where the cluster has no place for it' if isinstance(
+                error, errors.GetTimeoutError) else 'its machine or process is no more'
+            raise WorkerDied(f'{what} ({type(error).__name__})') from None
 
 
 @contextlib.contextmanager

@@ -62,7 +62,12 @@ def goal_of(cfg: Config, metric: str | None = None) -> Goal:
     rule = rule[0] if isinstance(rule, list | tuple) and len(rule) == 1 else rule
     if rule in ('greater', 'less') and metric in (None, chosen):
         return Goal(name, rule == 'greater')
-    return Goal(name, not any(key in name.lower() for key in CheckpointHook._default_less_keys))
+    return goal_of_name(name)
+
+
+def goal_of_name(metric: str) -> Goal:
+    """The goal of a metric as mmengine takes it: less is better of losses."""
+    return Goal(metric, not any(key in metric.lower() for key in CheckpointHook._default_less_keys))
 
 
 def optuna() -> Any:

@@ -1,4 +1,4 @@
-"""A worker of torchrun: records detections of its share of seven images, once with a failure in process 1, once without.
+"""A worker of torchrun: records detections of its share of seven images, with a failure in process 1 and without.
 
 The main process prints what it says, and of how many images the analysis is.
 """

@@ -24,7 +24,8 @@ def test_metrics_classes_and_configs_side_by_side(runs, tmp_path):
 def test_that_runs_are_not_measured_on_the_same_is_said(runs, tmp_path):
     def said(*others):
         page = make_comparison([runs['detection'], *others], tmp_path / 'out')
-        return [one for one in json.loads((page.parent / 'report.json').read_text())['findings'] if 'not measured' in one]
+        findings = json.loads((page.parent / 'report.json').read_text())['findings']
+        return [one for one in findings if 'not measured' in one]
 
     same, fewer = write_run(tmp_path / 'same', 'detection'), write_run(tmp_path / 'fewer', 'detection', images=20)
     assert said(same) == []

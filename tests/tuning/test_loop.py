@@ -158,6 +158,25 @@ def test_values_of_a_machine_that_died_are_tried_again(cfg, tmp_path):
     assert trainers[0].seen[0].optim_wrapper == trainers[0].seen[1].optim_wrapper == cfg.optim_wrapper
 
 
+def test_a_worker_that_dies_at_its_start_costs_that_trial_alone(cfg, tmp_path):
+    class Late(Trainer):
+        def start(self, job):
+            super().start(job)
+            if len(self.seen) == 1:
+                raise WorkerDied('no answer within 120 s')
+
+    opened, lines, late = study(cfg, tmp_path / 'wd'), [], Late(value)
+    run_trials(opened, Plan(cfg, space_of(cfg), 3), {0: late}, lambda i: {}, lines.append)
+    assert lines[0] == 'trial 0: failed: no answer within 120 s; its values are tried again' and len(lines) == 3
+    assert late.seen[1].optim_wrapper == cfg.optim_wrapper
+
+
+def test_a_loss_is_not_taken_for_a_metric_of_which_more_is_better(cfg, tmp_path):
+    of = [Progress({'val/loss': [1.], 'mAP': [0.5]}, None)]
+    with pytest.raises(ConfigError, match='val/loss, of which less is better: .* --metric: val/loss, mAP'):
+        tune(cfg, tmp_path / 'wd', lambda cfg: list(of), metric='auto')
+
+
 def test_nothing_measured_is_no_value_and_no_failure(cfg, tmp_path):
     found = iter([[float('nan')], [Progress({}, 0)]])
     opened, lines, _ = tune(cfg, tmp_path / 'wd', lambda cfg: next(found, None) or value(cfg), 3)
