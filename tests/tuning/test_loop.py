@@ -173,7 +173,7 @@ def test_a_worker_that_dies_at_its_start_costs_that_trial_alone(cfg, tmp_path):
 
 def test_a_loss_is_not_taken_for_a_metric_of_which_more_is_better(cfg, tmp_path):
     of = [Progress({'val/loss': [1.], 'mAP': [0.5]}, None)]
-    with pytest.raises(ConfigError, match='val/loss, of which less is better: .* --metric: val/loss, mAP'):
+    with pytest.raises(ConfigError, match=r'val/loss, of which less is better: .* --metric: val/loss, mAP'):
         tune(cfg, tmp_path / 'wd', lambda cfg: list(of), metric='auto')
 
 
