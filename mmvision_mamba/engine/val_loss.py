@@ -1,8 +1,11 @@
 """A model's training losses on other data, without a trace in the training."""
 import contextlib
-from collections.abc import Callable, Iterator
+import copy
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.model import MMDistributedDataParallel
@@ -19,6 +22,8 @@ _TOOLBOXES = 'mmdet', 'mmseg', 'mmdet3d', 'mmrotate', 'mmyolo', 'mmpose', 'mmocr
 PREFIX = 'val/'
 """What names of a validation's losses begin with."""
 _SEED = 20  # of what losses draw, such as samples of boxes: each validation draws the same
+_COPIED = list, dict, set, deque, np.ndarray, torch.Tensor
+_OF_TORCH = frozenset(vars(nn.Module()))  # attributes of every module
 
 
 @torch.no_grad()
@@ -104,11 +109,13 @@ def as_for_losses(model: nn.Module) -> Iterator[None]:
 
     The modules of detection and segmentation toolboxes are in training mode, since many heads give other outputs in
     testing; all others, and whatever drops, are in testing mode. The data preprocessor has no batch augmentations, an
-    `ImageClassifier` neither mixup nor the further loss of a hook.
+    `ImageClassifier` neither mixup nor the further loss of a hook. What heads and losses note in buffers, lists or
+    their assigners, such as Dynamic R-CNN's IoUs and thresholds, is as before at the end.
     """
     modules = [*model.modules()]
-    modes = [module.training for module in modules]
+    before = [(module, dict(vars(module)), dict(module._buffers)) for module in modules]
     kept = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    same = {id(one): one for one in (*modules, *model.parameters(), *model.buffers())}
     augmenting = [(owner, name, value) for owner, name in (
         (getattr(model, 'data_preprocessor', None), 'batch_augments'), (model, 'mixup'), (model, 'extra_loss'))
         if (value := getattr(owner, name, None)) is not None]
@@ -117,10 +124,15 @@ def as_for_losses(model: nn.Module) -> Iterator[None]:
             setattr(owner, name, None)
         for module in modules:
             module.training = _answers_as_in_training(module)
+            if module.training:
+                vars(module).update(_copies(vars(module), same))
         yield
     finally:
-        for module, mode in zip(modules, modes):
-            module.training = mode
+        for module, attributes, buffers in before:
+            vars(module).clear()
+            vars(module).update(attributes)
+            module._buffers.clear()
+            module._buffers.update(buffers)
         for buffer, content in kept:
             if not torch.equal(buffer, content):
                 buffer.copy_(content)
@@ -128,11 +140,26 @@ def as_for_losses(model: nn.Module) -> Iterator[None]:
             setattr(owner, name, value)
 
 
+def _copies(attributes: Mapping[str, Any], same: dict[int, Any]) -> dict[str, Any]:
+    """Copies of a module's attributes that a loss may write into: those of modules and parameters are `same`."""
+    copies = {}
+    for name, value in attributes.items():
+        if name not in _OF_TORCH and not isinstance(value, nn.Module) and (
+                isinstance(value, _COPIED) or _is_of_toolbox(value)):
+            with contextlib.suppress(Exception):  # what can't be copied is used as it is
+                copies[name] = copy.deepcopy(value, same)
+    return copies
+
+
 def _answers_as_in_training(module: nn.Module) -> bool:
     if isinstance(module, _NormBase | _DropoutNd | nn.MultiheadAttention | nn.RNNBase) or 'Drop' in \
             type(module).__name__:
         return False
-    return any(cls.__module__.partition('.')[0] in _TOOLBOXES for cls in type(module).__mro__)
+    return _is_of_toolbox(module)
+
+
+def _is_of_toolbox(value: object) -> bool:
+    return any(cls.__module__.partition('.')[0] in _TOOLBOXES for cls in type(value).__mro__)
 
 
 @contextlib.contextmanager

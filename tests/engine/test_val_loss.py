@@ -98,6 +98,46 @@ def test_buffers_that_a_loss_counts_in_come_back():
     assert model.seen.tolist() == [0, 0, 0] and model.training
 
 
+def test_a_buffer_that_a_loss_replaces_or_adds_comes_back():
+    """As of EQL v2, whose sums are."""
+    class Replacing(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer('seen', torch.zeros(3))
+    model = Replacing()
+    before = model.seen
+    with as_for_losses(model):
+        model.seen = model.seen + 1
+        model.register_buffer('more', torch.ones(1))
+    assert model.seen is before and [*model.state_dict()] == ['seen']
+
+
+def test_what_a_head_notes_of_its_batches_comes_back():
+    """Dynamic R-CNN notes IoUs and deviations, and takes thresholds of its assigner and its loss from them."""
+    cfg = neighbours.shrink(neighbours.load('mask_rcnn_mambavision_t_1x_coco'))
+    cfg.model.roi_head.type = 'DynamicRoIHead'
+    cfg.model.roi_head.bbox_head.loss_bbox = dict(type='SmoothL1Loss', beta=1.)
+    cfg.model.train_cfg.rcnn.dynamic_rcnn = dict(
+        iou_topk=75, beta_topk=10, update_iter_interval=2, initial_iou=0.4, initial_beta=1.)
+    torch.manual_seed(0)
+    model = neighbours.build(cfg)
+    head = model.roi_head
+    batch = neighbours.detection_batch(cfg, 80)
+
+    def noted():
+        return [*head.iou_history], [*head.beta_history], head.bbox_head.loss_bbox.beta, dict(vars(head.bbox_assigner))
+
+    def step():
+        model(**model.data_preprocessor(copy.deepcopy(batch), True), mode='loss')
+    step()
+    before, assigner = noted(), head.bbox_assigner
+    assert before[0]
+    with as_for_losses(model), torch.no_grad():
+        step()
+        assert noted() != before, 'two batches change the thresholds'
+    assert noted() == before and head.bbox_assigner is assigner
+
+
 def test_the_first_metric_that_is_no_loss_is_the_main_one():
     assert main_metric({'val/loss': 1., 'coco/bbox_mAP': 0.1}) == 'coco/bbox_mAP'
     assert main_metric({'val/loss': 1.}) is None
