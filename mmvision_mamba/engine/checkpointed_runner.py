@@ -346,8 +346,9 @@ class CheckpointedRunner(Runner):
         if self._renews:
             self._renews = False
             use_settings(settings)
+            self.logger.info("Resuming with the config's schedule, learning rate and other settings of the optimiser. "
+                             f'The schedule is followed up to iteration {self.iter}.')  # which may take a minute
             advance(self.param_schedulers, self.iter, self.epoch, len(self.train_dataloader))
-            self.logger.info("Resumed with the config's schedule, learning rate and other settings of the optimiser.")
         try:
             self._restore_state()
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:

@@ -4,13 +4,19 @@ from collections.abc import Iterator
 
 from mmengine.hooks import IterTimerHook
 from mmengine.registry import LOOPS
-from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
+from mmengine.runner import BaseLoop, EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 
 from .data_loader import ResumableDataLoader
 
 
 class RolledBack(Exception):
     """Raised in an iteration that returned the run to an earlier checkpoint; the loop abandons the iteration."""
+
+
+def has_train_loop(runner: Runner) -> bool:
+    """Whether a runner trains or has trained; one that validates or tests alone has no loop for it."""
+    # mmengine 0.10.7 has no seam here: the property `train_loop` builds a loop where there is none.
+    return isinstance(runner._train_loop, BaseLoop)
 
 
 class Resumable:

@@ -227,6 +227,13 @@ def check_overrides(path: str | os.PathLike, config: object, cfg_options: Mappin
                               'was exported.\nExport it again with that setting')
 
 
+def check_alone(path: str | os.PathLike, weights: object) -> None:
+    """Raise ConfigError where weights are given beside an exported file that stands for the config."""
+    if weights is not None:
+        raise ConfigError(f'{shown(path)} is an exported file, which has weights of its own: leave out '
+                          f'{shown(str(weights))}')
+
+
 def check_settings(path: str | os.PathLike, device: str | None, dtype: str | None) -> str:
     """The device that an exported file runs on.
 

@@ -26,7 +26,7 @@ from .calls import Call, Calls
 from .class_meta import reduces_zero_label
 from .display import check_display, show_picture
 from .enlarging import enlarge
-from .exported import check_settings, config_of_file, load_file, precision_of
+from .exported import check_alone, check_settings, config_of_file, load_file, precision_of
 from .failures import NO_MEMORY, free_memory, is_memory_error, reason_of
 from .ids import ResultIds, result_ids
 from .images import as_bgr
@@ -96,9 +96,11 @@ class Inferencer:
                  show_progress: bool = True,
                  dtype: str = 'float32',
                  score_thr: ScoreThr = 0.3):
-        file = next((path for path in (weights, model) if isinstance(path, str | os.PathLike) and is_exported(path)),
+        file = next((path for path in (model, weights) if isinstance(path, str | os.PathLike) and is_exported(path)),
                     None)
         if file is not None:
+            if file is model:
+                check_alone(file, weights)
             device, weights = check_settings(file, device, dtype), None
             loaded = load_file(file, precision_of(file, dtype))  # held until the model is built, which takes the same
             cfg = config_of_file(file, loaded, None if file is model else model, cfg_options, dtype)

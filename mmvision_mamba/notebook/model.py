@@ -21,7 +21,7 @@ from ..configs import config_of_run, find_config, is_checkpoint, is_config, is_e
 from ..errors import ConfigError
 from ..export import FORMATS
 from ..files import read_text, replace
-from ..inference.exported import check_overrides
+from ..inference.exported import check_alone, check_overrides
 from ..inference.inferencer import ImageLike, Inferencer
 from ..preflight.keys import KEYS
 from ..preflight.own_data import config_for
@@ -92,6 +92,7 @@ class Model:
             config, weights = config_of_run(config), config
         self._tested_on: str | None = None  # the folder of an exported file without a config
         if is_exported(config):
+            check_alone(config, weights)
             check_overrides(config, None, cfg_options)
             weights, self._tested_on = config, None if data is None else os.path.abspath(os.path.expanduser(data))
             data = None

@@ -78,6 +78,7 @@ def test_a_detector_is_measured_as_its_checkpoint_is(tool, model_files, exported
 
 @pytest.mark.parametrize(('arguments', 'message'), [
     (('FILE',), 'Give --data FOLDER, or name a config'), (('CONFIG',), 'name the checkpoint, or the exported file'),
+    (('FILE', 'w.pth'), 'has weights of its own: leave out w.pth'),
     (('FILE', '--data', 'gone'), 'no such folder'), (('CONFIG', 'FILE', '--tta'), 'takes an image once'),
     (('CONFIG', 'FILE', '--dtype', 'bf16'), 'computes in what it was exported in'),
     (('CONFIG', 'FILE', '--launcher', 'pytorch'), 'is tested in one process'),

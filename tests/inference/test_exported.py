@@ -71,13 +71,16 @@ def test_its_options_are_those_of_a_checkpoint(of_file, detector, pictures):
     assert detector.preprocess(pictures[1])[1] == pytest.approx(of_file('detector.onnx').preprocess(pictures[1])[1])
 
 
-def test_what_a_file_can_not_do_is_refused(of_file, model_files):
+def test_what_a_file_can_not_do_is_refused(of_file, model_files, exported_files):
     with pytest.raises(ConfigError, match='computes in what it was exported in'):
         of_file('segmentor.onnx', dtype='bf16')
     with pytest.raises(ConfigError, match='runs on the CPU here'):
         of_file('segmentor.onnx', device='cuda:0')
     with pytest.raises(ConfigError, match=r'model.test_cfg.mode: .* stays as it was exported'):
         of_file('segmentor.onnx', model_files.segmentor.config, cfg_options={'model.test_cfg.mode': 'slide'})
+    for weights in (model_files.segmentor.checkpoint, 'published'):
+        with pytest.raises(ConfigError, match='which has weights of its own: leave out'):
+            Inferencer(exported_files['segmentor.onnx'], weights)
     with pytest.raises(ConfigError, match='Export it again'):
         of_file('segmentor.onnx', cfg_options={'test_dataloader.batch_size': 2})
 

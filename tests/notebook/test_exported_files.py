@@ -23,6 +23,11 @@ def test_what_needs_a_checkpoint_is_refused(method, exported_files, model_files)
             getattr(Model(*arguments), method)()
 
 
+def test_weights_beside_it_are_refused(exported_files, model_files):
+    with pytest.raises(ConfigError, match='which has weights of its own'):
+        Model(exported_files['segmentor.onnx'], model_files.segmentor.checkpoint)
+
+
 def test_without_data_it_is_not_tested(exported_files, tmp_path):
     with pytest.raises(ConfigError, match='Give --data FOLDER'):
         Model(exported_files['segmentor.onnx'], work_dir=tmp_path).test()

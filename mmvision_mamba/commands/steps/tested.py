@@ -10,7 +10,15 @@ from ...checkout import CONFIGS as PACKAGED
 from ...configs import PREFIX, config_of_run, find_config, is_checkpoint, is_exported
 from ...errors import ConfigError, DataError
 from ...files import replace
-from ...inference.exported import check_classes, check_overrides, check_settings, load_file, precision_of, use_file
+from ...inference.exported import (
+    check_alone,
+    check_classes,
+    check_overrides,
+    check_settings,
+    load_file,
+    precision_of,
+    use_file,
+)
 from ...preflight.datasets import datasets_of, metainfo_of
 from ...preflight.folder_data import look_at
 from ...preflight.own_data import config_for
@@ -35,7 +43,8 @@ def use_given(args: argparse.Namespace) -> Exported | None:
         CheckpointError: the exported file can't be used. DataError: the folder of --data can't.
     """
     given = args.config
-    if args.checkpoint is None and is_exported(given):
+    if is_exported(given):
+        check_alone(given, args.checkpoint)
         args.config, args.checkpoint = None, given
     elif args.checkpoint is None and is_checkpoint(given):
         args.config, args.checkpoint = str(config_of_run(given)), given

@@ -5,6 +5,7 @@ from mmengine.hooks import EarlyStoppingHook
 from mmengine.registry import HOOKS
 
 from ...errors import ConfigError
+from ..loops import has_train_loop
 from ..val_loss import main_metric
 from .safe_checkpoint import SafeCheckpointHook, is_measured
 
@@ -35,7 +36,13 @@ class ResumableEarlyStoppingHook(EarlyStoppingHook):
         self._chosen, self._auto = rule, monitor == AUTO
         super().__init__(monitor, rule or ('greater' if self._auto else None), **options)
 
+    def before_run(self, runner) -> None:
+        if has_train_loop(runner):  # else mmengine's hook builds one, with its data, to validate or to test
+            super().before_run(runner)
+
     def after_val_epoch(self, runner, metrics) -> None:
+        if not has_train_loop(runner):
+            return
         if self._auto:
             monitor = self._main(runner, metrics)
             if monitor not in metrics or not is_measured(metrics[monitor], self._use(monitor)):

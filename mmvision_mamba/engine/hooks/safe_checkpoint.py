@@ -20,6 +20,7 @@ from ...checkpoints.newest import checkpoint_folder, own_path, remove_leftovers,
 from ...checkpoints.writing import PART, save_checkpoint, write_text
 from ...errors import CheckpointError, ConfigError
 from ...printable import shown
+from ..loops import has_train_loop
 from ..val_loss import main_metric
 
 
@@ -78,9 +79,10 @@ class SafeCheckpointHook(CheckpointHook):
             checkpoint[resuming.KEY] = self._state
 
     def after_val_epoch(self, runner, metrics) -> None:
-        # mmengine 0.10.7 has no seam here: the property `train_loop` builds a loop where there is none.
-        if hasattr(runner._train_loop, 'validated'):
-            runner._train_loop.validated = runner.iter
+        if not has_train_loop(runner):  # a validation alone, which has nothing to save
+            return
+        if hasattr(runner.train_loop, 'validated'):
+            runner.train_loop.validated = runner.iter
         super().after_val_epoch(runner, metrics)
 
     def save_now(self, runner) -> str:

@@ -101,6 +101,12 @@ def test_a_count_of_another_metric_is_not_taken(tmp_path):
     assert run.iter == 40
 
 
+def test_a_validation_alone_needs_no_training_set(tmp_path):
+    """The config that a run with --patience has written names the hook, and is tested with where the data are not."""
+    run = runner(tmp_path, hooks=[AUTO], train_dataloader=dict(batch_size=1, dataset=dict(type='NotHere')))
+    assert run.val().keys() == {'toy/acc'}
+
+
 def test_what_is_better_must_be_known(tmp_path):
     run = runner(tmp_path, **dict(SETTINGS, hooks=[AUTO], checkpoint=dict(save_best=None)),
                  val_evaluator=dict(type='ToyAccuracy', prefix='mine'))

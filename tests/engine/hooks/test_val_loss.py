@@ -111,8 +111,10 @@ def test_a_resumed_run_may_go_by_another_metric(tmp_path):
 
 
 def test_a_validation_alone_has_it(tmp_path):
-    run = runner(tmp_path, hooks=[HOOK], checkpoint=dict(save_best=None))
+    """Also where the config keeps the best checkpoint, which saves none."""
+    run = runner(tmp_path, hooks=[HOOK])
     assert run.val()['val/loss'] == pytest.approx(expected(run.model), rel=1e-5)
+    assert not list(tmp_path.rglob('*.pth'))
 
 
 @pytest.mark.parametrize(('options', 'message'), [
