@@ -21,6 +21,7 @@ The backbones are in mmengine's root registry, where mmdet, mmseg and mmpretrain
 A library that can't be imported, or beside which parts can't be registered, costs a warning: neither the import of this
 package nor that of another library fails for it.
 """
+import functools
 import os
 import sys
 import warnings
@@ -59,6 +60,7 @@ def _with_mmengine() -> None:
         MODELS.register_module(module=backbone, force=True)  # again after a reload, of mmengine or of this package
     _name_bases()
     _import_by_paths_alone()
+    _let_go_of_lock()
     try:
         from .preflight import file_backends
         file_backends.register()
@@ -101,6 +103,31 @@ def _import_by_paths_alone() -> None:
     def get_object_from_string(obj_name: str) -> Any:
         return others(obj_name) if '.' in obj_name else None
     registry.get_object_from_string = get_object_from_string
+
+
+def _let_go_of_lock() -> None:
+    """Have mmengine let go of the lock around its named instances where one can't be made or found.
+
+    mmengine 0.10.7 has no seam here: it keeps the lock, as after a tracker that could not start, and other threads that
+    infer, those of the web page among them, wait for it for ever.
+    """
+    from mmengine.utils import manager
+
+    for name in ('get_instance', 'get_current_instance'):
+        others = vars(manager.ManagerMixin)[name].__func__
+        if not hasattr(others, '__wrapped__'):  # it is not ours already, of this package before a reload
+            setattr(manager.ManagerMixin, name, classmethod(_letting_go(others, manager._release_lock)))
+
+
+def _letting_go(method: Callable, release: Callable[[], None]) -> Callable:
+    @functools.wraps(method)
+    def guarded(cls: type, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(cls, *args, **kwargs)
+        except BaseException:
+            release()
+            raise
+    return guarded
 
 
 def _with_mmcv() -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -394,3 +395,26 @@ def test_a_runs_checkpoint_where_mmengine_is_not_imported_yet(tmp_path):
     pytest.importorskip('mmcv')
     call(save_run, str(tmp_path / 'iter_2.pth'))
     assert call(keys_of, str(tmp_path / 'iter_2.pth')) == ['message_hub', 'state_dict']
+
+
+def test_threads_find_named_instances_after_one_could_not_be_made():
+    from mmengine.utils import ManagerMixin
+
+    import mmvision_mamba  # noqa: F401
+
+    class Failing(ManagerMixin):
+        def __init__(self, name, **options):
+            raise ValueError(name)
+
+    class Fine(ManagerMixin):
+        pass
+
+    for find, error in ((lambda: Failing.get_instance('first'), ValueError),
+                        (Failing.get_current_instance, RuntimeError)):
+        with pytest.raises(error):
+            find()
+    found = []
+    thread = threading.Thread(target=lambda: found.append(Fine.get_instance('other')), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert [one.instance_name for one in found] == ['other']

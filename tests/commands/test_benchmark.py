@@ -1,5 +1,6 @@
 """tools/benchmark.py at sizes too small to mean anything: what it writes and refuses."""
 import csv
+import importlib.util
 import json
 import os
 import re
@@ -192,12 +193,14 @@ def test_a_backbone_whose_maps_nothing_takes_has_no_peers(tmp_path):
 
 
 def test_exported(tmp_path, configs):
-    """The same work in PyTorch and in onnxruntime, beside each other."""
+    """The same work in PyTorch, in onnxruntime and, where it is installed, in OpenVINO, beside each other."""
     path = tmp_path / 'results.json'
     assert benchmark(['export', configs.segmentor, '--sizes', '64,64', '--modes', '--device', 'cpu', '--rounds', '2',
                          '--out', path]) == 0
     rows = json.loads(path.read_text())['rows']
-    assert [row['name'] for row in rows] == ['PyTorch', 'PyTorch, fused', 'onnxruntime']
+    names = [row['name'] for row in rows]
+    assert names[:3] == ['PyTorch', 'PyTorch, fused', 'onnxruntime']
+    assert names[3:] == (['OpenVINO', 'OpenVINO, bf16'] if importlib.util.find_spec('openvino') else [])
     assert all(row['error'] is None and len(row['forward']['samples_ms']) for row in rows)
     assert 'training' not in rows[0] and rows[0]['forward']['flops'] > 0
 
