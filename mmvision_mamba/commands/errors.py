@@ -203,11 +203,25 @@ def removing_failed_start(work_dir: str, alone: bool = False) -> Iterator[Start]
                 failed = not iterations and (
                     isinstance(error, KeyboardInterrupt) or _user_message(error) is not None)
                 if failed:
+                    _close_writers(work_dir)
                     remove_log_folders(work_dir)
                 raise
     finally:
         if failed:
             remove_empty(made)
+
+
+def _close_writers(work_dir: str) -> None:
+    """End visualisers that write below `work_dir`: TensorBoard's thread would make the removed file anew."""
+    if 'mmengine.visualization' not in sys.modules:
+        return
+    from mmengine.visualization import Visualizer
+    root = os.path.join(os.path.realpath(work_dir), '')
+    # mmengine 0.10.7 has no seam here: the runner may have failed before it can be asked for its visualiser.
+    for visualizer in Visualizer._instance_dict.values():
+        for backend in visualizer._vis_backends.values():
+            if os.path.realpath(backend._save_dir).startswith(root):
+                backend.close()
 
 
 def _user_message(error: Exception) -> str | None:
