@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..processes import peak_memory
 from ..version import __version__
 
 COUNTED = 30_000  # most images of a split whose objects are counted by class
@@ -80,10 +81,6 @@ def _peak_memory() -> dict[str, int]:
     found = {}
     if torch.cuda.is_available():
         found['gpu'] = torch.cuda.max_memory_allocated()
-    try:
-        import resource
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        found['process'] = most * (1 if sys.platform == 'darwin' else 1024)
-    except ImportError:  # on Windows
-        pass
+    if (process := peak_memory()) is not None:
+        found['process'] = process
     return found
