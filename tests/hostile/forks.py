@@ -1,5 +1,6 @@
 """A command on one hostile input, in a process forked for it, and what it broke of what every command promises."""
 import faulthandler
+import gc
 import logging
 import multiprocessing.process
 import multiprocessing.util
@@ -54,6 +55,7 @@ def attempt(call: Callable[[], int | None], root: Path, codes: Collection[int] =
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as memory:
         pid = os.fork()
         if not pid:
+            gc.freeze()  # what this process left to be collected would make room for what the call takes
             # in the fork: it has none of this process's pages of files, hundreds of megabytes of libraries
             os.write(memory.fileno(), str(_memory()[1]).encode())
             _child(call, run, temporary, out.fileno(), err.fileno())

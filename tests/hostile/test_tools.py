@@ -1,4 +1,5 @@
 """Hostile inputs of every kind through whole commands; what one of them may break is in tools.py and forks.py."""
+import gc
 import os
 import subprocess
 import sys
@@ -75,6 +76,20 @@ def test_what_a_command_breaks_is_seen(promise, tmp_path, monkeypatch):
     (tmp_path / 'input').write_text('input')
     outcome = forks.attempt(PLANTED[promise], tmp_path)
     assert any(promise in broken for broken in outcome.broken), outcome
+
+
+def test_memory_that_waits_to_be_collected_is_not_a_command_s(tmp_path, monkeypatch):
+    monkeypatch.setattr(forks, 'MEGABYTES', 100)
+    garbage: list = [bytearray(b'x' * 2**28)]
+    garbage.append(garbage)
+    del garbage
+
+    def collects_and_takes():
+        gc.collect()
+        bytearray(b'x' * 2**28)
+
+    outcome = forks.attempt(collects_and_takes, tmp_path)
+    assert any('MB of memory' in broken for broken in outcome.broken), outcome
 
 
 def test_a_command_that_breaks_nothing(tmp_path):

@@ -102,7 +102,7 @@ def test_every_module_that_needs_the_stack_names_the_extra():
     ''').splitlines()
     assert {line.partition(' ')[0].removeprefix('mmvision_mamba.') for line in found} >= {
         'app.maps', 'benchmark.experiments', 'classification', 'commands.steps.prepare', 'datasets.image_mask',
-        'datasets.shapes', 'engine', 'evaluation.digits', 'export.detector', 'inference.batch', 'preflight.read',
+        'datasets.shapes', 'engine', 'evaluation.digits', 'export.detector', 'inference.batch', 'preflight',
         'visualization', 'Inferencer', 'inference.Prediction'}
     assert all("the extra 'openmmlab'" in line for line in found)
 

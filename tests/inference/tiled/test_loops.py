@@ -38,6 +38,6 @@ def test_a_picture_of_another_size_than_its_outlines_is_refused(tile, broken, tm
     runner = SimpleNamespace(model=torch.nn.Identity(), call_hook=lambda *args, **settings: None,
                              cfg=dict(default_scope='mmseg'), visualizer=SimpleNamespace())
     loop = TiledTestLoop(runner, loader, Evaluator([]), tile=tile)
-    message = 'the image cannot be loaded' if broken else 'the image is 40 × 30 pixels, its tiles are for 80 × 60'
+    message = 'the image cannot be loaded' if broken else 'the image is 40 × 30 pixels, its annotations are for 80 × 60'
     with pytest.raises(DataError, match=rf'a\.png: {message}'):
         loop.run_iter(0, 0)

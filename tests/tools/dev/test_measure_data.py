@@ -1,13 +1,17 @@
 """tools/dev/measure_evaluation.py and measure_loading.py, on a few images: they write tables of docs/performance.md."""
+import importlib.util
 import json
 
 import pytest
 
 from mmvision_mamba.benchmark.page import fill_page
 
+FAST = [f'faster-coco-eval, {kind}' for kind in ('boxes', 'masks') if importlib.util.find_spec('faster_coco_eval')]
+
 
 @pytest.mark.parametrize(('name', 'rows', 'columns'), [
-    ('evaluation', ['pasting', 'encoding', 'COCOeval, boxes', 'COCOeval, masks', 'together'], 3),
+    ('evaluation', ['pasting', 'encoding', 'COCOeval, boxes', 'COCOeval, masks', *FAST,
+                    'together, without faster-coco-eval'], 3),
     ('loading', ['cascade_mask_rcnn_mambavision_t_coco', 'upernet_mambavision_t_ade20k'], 5)])
 def test_the_table(name, rows, columns, tool, tmp_path):
     out = tmp_path / 'docs/results/box' / f'{name}.json'
@@ -30,4 +34,4 @@ def test_detections_that_are_the_objects_have_an_ap(tool, tmp_path, capfd):
     """What is timed is a real evaluation: objects are found among its detections."""
     out = tool('dev/measure_evaluation', tmp_path / 'out.json', '--images', 2, '--detections', 7).out
     maps = [float(line.split()[-1]) for line in out.splitlines() if 'Average Recall' in line and 'area=   all' in line]
-    assert len(maps) == 6 and min(maps) > 0.5
+    assert len(maps) == 6 + 3 * len(FAST) and min(maps) > 0.5
