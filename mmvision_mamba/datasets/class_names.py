@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import ConfigError, DataError
 from ..printable import shown
-from .folders import read_lines
+from .folders import read_lines, read_names
 from .json_numbers import is_integer, whole_number
 
 BACKGROUND = 'background'
@@ -30,7 +30,7 @@ def class_names(root: str) -> tuple[str, ...] | None:
     """
     for name in ('classes.txt', 'class_names.txt'):
         if osp.isfile(path := osp.join(root, name)):
-            names = read_lines(path)
+            names = read_names(path)
             return tuple(names[names[:1] == ['__ignore__']:])  # labelme's name for 255, which it has first
     if colours := class_colours(root):
         return tuple(colours)

@@ -116,8 +116,32 @@ def read_lines(path: str | os.PathLike) -> list[str]:
     Raises:
         DataError: it can't be read, or is not text in UTF-8 or UTF-16.
     """
+    return [line for line in _stripped(path) if line]
+
+
+def read_names(path: str | os.PathLike, most: int | None = None) -> list[str]:
+    """Names of classes in a text file, one a line in the order of their numbers.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have. Default: `TEXT_BYTES`.
+
+    Raises:
+        DataError: as of `read_lines`, or a line before a name is blank.
+    """
+    lines = _stripped(path, most)
+    while lines and not lines[-1]:
+        lines.pop()
+    if '' in lines:  # labelImg and darknet count it, CVAT and others do not
+        raise DataError(f'{path}, line {lines.index("") + 1}: a blank line before a name, which some tools take for the '
+                        'name of a class and others for nothing: the numbers of the classes behind it are uncertain.\n'
+                        'Remove it, or write a name there')
+    return lines
+
+
+def _stripped(path: str | os.PathLike, most: int | None = None) -> list[str]:
     try:
-        return [line.strip() for line in read_text(path, TEXT_BYTES.value).splitlines() if line.strip()]
+        return [line.strip() for line in read_text(path, most or TEXT_BYTES.value).splitlines()]
     except UnicodeDecodeError as error:
         raise DataError(f'{path}: it is no text in UTF-8 ({error.reason} at byte {error.start}). Save it in '
                         'UTF-8') from error

@@ -1,6 +1,7 @@
 """Checks of image files and segmentation maps: whole, decodable, of the right size and labels."""
 import errno
 import io
+import logging
 import os
 import re
 import zlib
@@ -17,6 +18,14 @@ from ..files import open_file, read_bytes
 from ..limits import IMAGE_BYTES, IMAGE_SECONDS, PIXELS
 from .image_formats import FORMATS, PNG, Format, Header, jpeg_markers, png_chunks, read_header
 from .tiff_directories import check_directories
+
+
+def _no_line_of_bands(record: logging.LogRecord) -> bool:
+    """A filter: Pillow logs each TIFF with more bands than it knows, which tifffile is asked about next."""
+    return 'samples per pixel' not in record.getMessage()
+
+
+logging.getLogger('PIL.TiffImagePlugin').addFilter(_no_line_of_bands)
 
 
 def image_problem(source: str | os.PathLike | bytes, quick: bool = True) -> str | None:

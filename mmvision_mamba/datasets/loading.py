@@ -15,6 +15,7 @@ from mmengine.registry import TRANSFORMS
 from ..errors import DataError
 from ..limits import OBJECTS, PIXELS
 from ..printable import shown
+from . import pipelines  # a module: its own import of mmengine may be what registers this one
 from .coco_masks import masks_problem
 from .image_files import (
     file_content,
@@ -28,7 +29,6 @@ from .image_files import (
     wrong_size,
 )
 from .image_formats import read_header
-from .pipelines import CheckedPipeline, CheckedStep
 from .tiff_windows import as_bgr, is_tiff, open_tiff
 
 _GOOD = b'BM' + struct.pack('<IIIIiiHHIIiiII', 58, 0, 54, 40, 1, 1, 1, 24, 0, 4, 0, 0, 0, 0) + bytes(4)  # a black pixel
@@ -350,9 +350,10 @@ def use_checked_loading(dataset, labels: Collection[int] | None = None, place: s
     if isinstance(pipeline, list | Compose | BaseTransform):
         dataset.pipeline = _checked(pipeline, labels)
         if type(pipeline) is Compose:
-            dataset.pipeline = CheckedPipeline(dataset.pipeline, place)
+            dataset.pipeline = pipelines.CheckedPipeline(dataset.pipeline, place)
         elif isinstance(pipeline, list):
-            pipeline[:] = [step if isinstance(step, CheckedStep) else CheckedStep(step, place) for step in pipeline]
+            pipeline[:] = [step if isinstance(step, pipelines.CheckedStep) else pipelines.CheckedStep(step, place)
+                           for step in pipeline]
 
 
 def _checked(part, labels: Collection[int] | None):

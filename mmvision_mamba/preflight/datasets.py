@@ -9,7 +9,7 @@ from mmengine import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS
 
-from ..datasets.folders import read_lines
+from ..datasets.folders import read_names
 from ..errors import ConfigError, DataError, UserError
 from ..printable import shown
 from .keys import arguments_of
@@ -223,7 +223,7 @@ def read_class_names(cfg: Config) -> list[str]:
                     continue
                 place = f'{where}.metainfo.{key}'
                 if osp.isfile(value):
-                    metainfo[key] = tuple(read_lines(value))
+                    metainfo[key] = tuple(read_names(value))
                 elif value.endswith('.txt') or not value.strip():
                     raise ConfigError(f'{place} is {value!r}: no such file. Expected: a tuple of names, or a text file '
                                       'with one a line')

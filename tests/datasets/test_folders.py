@@ -13,6 +13,7 @@ from mmvision_mamba.datasets.folders import (
     other_kinds,
     plain_name,
     read_lines,
+    read_names,
     walk,
 )
 from mmvision_mamba.errors import DataError
@@ -100,6 +101,19 @@ def test_a_list_that_is_no_text_is_named(tmp_path):
     (tmp_path / 'list.txt').write_bytes('Tür\n'.encode('latin-1'))
     with pytest.raises(DataError, match=r'list.txt: it is no text in UTF-8'):
         read_lines(tmp_path / 'list.txt')
+
+
+def test_a_blank_line_between_names_is_refused(tmp_path):
+    path = tmp_path / 'classes.txt'
+    for text in ('a\n b c \n', '\ufeffa\r\nb c\r\n\r\n  \r\n', 'a\nb c'):
+        path.write_bytes(text.encode())
+        assert read_names(path) == ['a', 'b c']
+    for text, line in (('a\n\nb', 2), ('\na', 1), ('a\nb\n \t\n\nc\n', 3)):
+        path.write_text(text)
+        with pytest.raises(DataError, match=rf'classes.txt, line {line}: a blank line before a name'):
+            read_names(path)
+    path.write_text('\n\n')
+    assert read_names(path) == []
 
 
 def test_names_and_kinds():

@@ -1,11 +1,13 @@
 import io
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
 from mmvision_mamba.datasets.image_files import file_content, image_problem
+from mmvision_mamba.datasets.image_sizes import upright_size
 
 from ..helpers.image_bytes import GOOD
 
@@ -75,6 +77,13 @@ def test_no_image_at_all(tmp_path, content, problem):
 @given(st.binary(min_size=1), st.sampled_from([b'', b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'BM', b'GIF89a', b'RIFF']))
 def test_any_bytes_get_an_answer(content, start):
     assert image_problem(start + content)
+
+
+def test_a_tiff_of_many_bands_is_sized_without_a_line_of_the_log(tmp_path, caplog):
+    tifffile = pytest.importorskip('tifffile')
+    tifffile.imwrite(tmp_path / 'a.tif', np.zeros((20, 30, 12), np.uint16), photometric='minisblack', planarconfig='contig')
+    assert upright_size(str(tmp_path / 'a.tif')) == (30, 20)
+    assert not caplog.records
 
 
 def test_png_damaged_inside_is_found_by_decoding():

@@ -71,7 +71,7 @@ def test_lists_of_classes_that_differ(tmp_path):
     (tmp_path / 'classes.txt').write_text('dog\ncat\neel\n')  # nearer
     assert formats.read(f'{tmp_path}/#yolo-train')['categories'][0]['name'] == 'dog'
     (tmp_path / 'classes.txt').write_text('a' * (2**20 + 1))
-    assert 'classes.txt: it cannot be read' in refused(f'{tmp_path}/#yolo-train')
+    assert 'classes.txt: cannot be read' in refused(f'{tmp_path}/#yolo-train')
 
 
 DARKNET = {'binary': b'\xff\x00\xfe', 'no names': b'train = train.txt', 'names that are not there':

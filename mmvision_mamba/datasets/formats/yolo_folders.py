@@ -6,7 +6,7 @@ from ...errors import DataError
 from ...files import open_file, read_text
 from ...limits import CATEGORIES
 from ...printable import shown
-from ..folders import IMAGES, walk
+from ..folders import IMAGES, read_names, walk
 from ..json_numbers import plain_float
 from ..split_names import SPLIT_NAMES, split_of
 from .images import stem_of
@@ -82,7 +82,7 @@ def _lines(path: str) -> list[str]:
 
 def _read_names(path: str) -> list[str]:
     """The classes in a file, one a line in the order of their numbers."""
-    names = _lines(path)
+    names = read_names(path, YAML_BYTES)
     if len(names) > CATEGORIES.value:
         raise DataError(f'{path}: it names {len(names)} classes, and {CATEGORIES.value} are allowed '
                         f'({CATEGORIES.way_out})')

@@ -1,6 +1,7 @@
 """Refuses a checkpoint of another model, for which mmengine only logs a warning."""
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
+from mmengine.runner import BaseLoop
 
 from ...backbones.weights import check_fit, drop_other_shapes, start_other_bands
 from ...errors import CheckpointError
@@ -19,7 +20,8 @@ class CheckpointFitHook(Hook):
         strict: whether the checkpoint must hold every parameter of the model, as for testing and resuming. False:
             those of the backbone alone. Default: True.
 
-    A test's checkpoint must number its classes as the data set does; other names are logged.
+    A test's checkpoint must number its classes as the data set does, and one that a training resumes from must have its
+    training set's; other names are logged.
     """
 
     def __init__(self, strict: bool = True):
@@ -32,6 +34,8 @@ class CheckpointFitHook(Hook):
         if not self.strict and (adapted := start_other_bands(checkpoint.get('state_dict', checkpoint),
                                                              model.state_dict())):
             runner.logger.info(f'{path}: {adapted}')
+        if self.strict and isinstance(runner._train_loop, BaseLoop):
+            _check_classes_of_run(runner, checkpoint, path)
         check_fit(model, checkpoint, path or 'the latest checkpoint', self.strict)
         if self.strict and runner._test_loop is not None:
             _compare_classes(runner, checkpoint, path)
@@ -44,9 +48,7 @@ class CheckpointFitHook(Hook):
 
 def _compare_classes(runner, checkpoint, path):
     """Raise CheckpointError where the test set has a checkpoint's classes in another order; warn of other names."""
-    meta = checkpoint.get('meta') or {}
-    trained = (meta.get('dataset_meta') or meta).get('classes')
-    tested = runner.test_dataloader.dataset.metainfo.get('classes')
+    trained, tested = _classes_of(checkpoint), runner.test_dataloader.dataset.metainfo.get('classes')
     if not isinstance(trained, list | tuple) or not isinstance(tested, list | tuple):
         return
     others = [pair for pair in zip(trained, tested) if pair[0].lower() != str(pair[1]).lower()]
@@ -57,3 +59,28 @@ def _compare_classes(runner, checkpoint, path):
         raise CheckpointError(f'{differ}: the same classes in another order, so each would be measured as '
                               f'another.\nSet test_dataloader.dataset.metainfo.classes to {shown(tuple(trained), 300)}')
     runner.logger.warning(f'{differ}; {len(others)} differ. They are measured by their numbers.')
+
+
+def _check_classes_of_run(runner, checkpoint, path):
+    """Raise CheckpointError where a training that resumes would learn other classes; warn of other names for them."""
+    trained = _classes_of(checkpoint)
+    now = (getattr(runner.train_dataloader.dataset, 'metainfo', None) or {}).get('classes')
+    if not isinstance(trained, list | tuple) or not isinstance(now, list | tuple) or [*trained] == [*now]:
+        return
+    before, after = ([str(name).lower() for name in classes] for classes in (trained, now))
+    moved = any(name in before and before.index(name) != number for number, name in enumerate(after))
+    if len(before) != len(after) or moved:
+        were, are = (f'{len(classes)} class{"es" * (len(classes) != 1)} ({shown(", ".join(map(str, classes)), 200)})'
+                     for classes in (trained, now))
+        raise CheckpointError(
+            f'{path} was trained on {were}, and the training data have {are}: a run goes on with the classes that it '
+            'began with, in their order.\nWith custom_data, custom_data.classes chooses them. To start from its weights '
+            f'with those of today: set load_from={path}, without resume')
+    others = [pair for pair in zip(trained, now) if pair[0] != pair[1]]
+    runner.logger.warning(f"{path} has the class '{shown(others[0][0], 100)}' where the training data have "
+                          f"'{shown(others[0][1], 100)}'; {len(others)} differ. The run goes on with today's names.")
+
+
+def _classes_of(checkpoint):
+    meta = checkpoint.get('meta') or {}
+    return (meta.get('dataset_meta') or meta).get('classes')
