@@ -133,8 +133,8 @@ def read_names(path: str | os.PathLike, most: int | None = None) -> list[str]:
     while lines and not lines[-1]:
         lines.pop()
     if '' in lines:  # labelImg and darknet count it, CVAT and others do not
-        raise DataError(f'{path}, line {lines.index("") + 1}: a blank line before a name, which some tools take for the '
-                        'name of a class and others for nothing: the numbers of the classes behind it are uncertain.\n'
+        raise DataError(f'{path}, line {lines.index("") + 1}: a blank line before a name, which some tools take for a '
+                        'class and others for nothing: the numbers of the classes behind it are uncertain.\n'
                         'Remove it, or write a name there')
     return lines
 

@@ -159,6 +159,25 @@ def test_boxes_that_stick_out_are_corrected_where_they_were_made(tmp_path):
     assert problem.kind == 'box sticks out' and problem.way_out('data.yaml') == 'correct them where they were made'
 
 
+@pytest.mark.parametrize(('images', 'labels', 'suffix'), [
+    ('images', 'labels', '.TXT'), ('Images', 'Labels', '.txt'), ('IMAGES', 'labels', '.Txt'),
+    ('images', 'Labels', '.txt')])
+def test_yolo_labels_are_found_in_any_case(images, labels, suffix, tmp_path):
+    for split in ('train', 'val'):
+        for number in range(2):
+            picture(tmp_path / images / split / f'{number}.JPG')
+            path = tmp_path / labels / split / f'{number}{suffix}'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text('0 0.5 0.5 0.2 0.4\n')
+    path.with_name('lost.TXT').write_text('0 0.5 0.5 0.2 0.4\n')
+    (tmp_path / 'classes.txt').write_text('cat\n')
+    assert {*formats.find(str(tmp_path), 'yolo')} == {'train', 'val'}
+    for split, orphans in (('train', 0), ('val', 1)):
+        content = formats.read(f'{tmp_path}/#yolo-{split}')
+        assert len(content['images']) == len(content['annotations']) == 2
+        assert ['label files have no image' in problem.detail for problem in content.problems] == [True] * orphans
+
+
 def test_yolo_images_lie_where_an_absolute_path_says(tmp_path):
     content = yolo(tmp_path / 'images', ['0 0.5 0.5 0.5 0.5'])
     (tmp_path / 'mine').mkdir()
@@ -179,6 +198,15 @@ def test_voc_layouts(lists, tmp_path):
         assert [a['bbox'] for a in content['annotations']] == [
             list(written.box_of(polygon)) for n in range(written.SPLITS[split])
             for _, polygon in written.objects(split, n)]
+
+
+def test_the_lists_of_voc_count_in_a_folder_above_its_own(tmp_path):
+    written.voc(tmp_path / 'VOCtrainval/VOCdevkit/VOC2012')
+    found = formats.find(str(tmp_path), 'voc')
+    counts = {split: len(formats.read(tmp_path / str(source))['images']) for split, source in found.items()}
+    assert counts == written.SPLITS
+    written.voc_instances(tmp_path / 'masks/VOCtrainval/VOCdevkit/VOC2012')
+    assert {*formats.find(str(tmp_path / 'masks'), 'voc_instances')} == {'train', 'val'}
 
 
 def test_one_voc_data_set_at_a_time(tmp_path):

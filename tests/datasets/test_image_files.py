@@ -81,7 +81,8 @@ def test_any_bytes_get_an_answer(content, start):
 
 def test_a_tiff_of_many_bands_is_sized_without_a_line_of_the_log(tmp_path, caplog):
     tifffile = pytest.importorskip('tifffile')
-    tifffile.imwrite(tmp_path / 'a.tif', np.zeros((20, 30, 12), np.uint16), photometric='minisblack', planarconfig='contig')
+    tifffile.imwrite(tmp_path / 'a.tif', np.zeros((20, 30, 12), np.uint16), photometric='minisblack',
+                     planarconfig='contig')
     assert upright_size(str(tmp_path / 'a.tif')) == (30, 20)
     assert not caplog.records
 

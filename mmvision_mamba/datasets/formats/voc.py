@@ -17,6 +17,8 @@ from .images import Images, announced_size, size_of, stem_of
 from .reading import Unreadable, read_xml
 
 _FROM_ONE = ('The VOC2007 Database', 'The VOC2012 Database')  # whose pixels are numbered from 1
+LEVELS = 5
+"""Folders below a data set's in which VOC's are looked for: VOCtrainval/VOCdevkit/VOC2012/ImageSets/Main."""
 _CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 
 
@@ -78,7 +80,7 @@ def lists_of(root: str, kind: str) -> dict[str, str]:
         DataError: there are those of several data sets.
     """
     found: dict[str, str] = {}
-    for folder, names in walk(root, 3):
+    for folder, names in walk(root, LEVELS):
         if f'/{folder}'.endswith(f'/ImageSets/{kind}'):
             if found and folder != posixpath.dirname(next(iter(found.values()))):
                 raise DataError(f'{root}: several data sets of Pascal VOC lie there, one of them with {folder}.\n'

@@ -17,7 +17,7 @@ from ..split_names import split_of
 from .content import Builder, Content
 from .images import Images, size_of
 from .reading import Unreadable
-from .voc import by_stem, lists_of, named
+from .voc import LEVELS, by_stem, lists_of, named
 
 _OBJECTS, _CLASSES = 'SegmentationObject', 'SegmentationClass'
 _VOID, _VOID_COLOUR = 255, (224, 224, 192)  # the border around objects, which belongs to none
@@ -77,7 +77,7 @@ def _base(root: str) -> str | None:
     Raises:
         DataError: there are several.
     """
-    found = [folder for folder, _ in walk(root, 3) if posixpath.basename(folder) == _OBJECTS
+    found = [folder for folder, _ in walk(root, LEVELS) if posixpath.basename(folder) == _OBJECTS
              and osp.isdir(osp.join(root, posixpath.dirname(folder), _CLASSES))]
     if len(found) > 1:
         raise DataError(f'{root}: several data sets of Pascal VOC lie there, one of them with {found[1]}.\n'

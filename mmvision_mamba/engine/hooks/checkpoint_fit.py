@@ -74,8 +74,8 @@ def _check_classes_of_run(runner, checkpoint, path):
                      for classes in (trained, now))
         raise CheckpointError(
             f'{path} was trained on {were}, and the training data have {are}: a run goes on with the classes that it '
-            'began with, in their order.\nWith custom_data, custom_data.classes chooses them. To start from its weights '
-            f'with those of today: set load_from={path}, without resume')
+            'began with, in their order.\nWith custom_data, custom_data.classes chooses them. To start from its '
+            f'weights with those of today: set load_from={path}, without resume')
     others = [pair for pair in zip(trained, now) if pair[0] != pair[1]]
     runner.logger.warning(f"{path} has the class '{shown(others[0][0], 100)}' where the training data have "
                           f"'{shown(others[0][1], 100)}'; {len(others)} differ. The run goes on with today's names.")

@@ -44,8 +44,8 @@ def resume(trained, now):
 @pytest.mark.parametrize('now', [('ant', 'cat', 'dog'), ('cat', 'dog', 'eel'), ('cat',), ('dog', 'cat'), ('ant', 'cat'),
                                  ('dog', 'eel')])
 def test_a_run_goes_on_with_the_classes_that_it_began_with(now):
-    with pytest.raises(CheckpointError, match=rf'w\.pth was trained on 2 classes \(cat, dog\), and the training data have '
-                       rf'{len(now)} class(es)? \({", ".join(now)}\): .*\n.*load_from=w\.pth, without resume'):
+    with pytest.raises(CheckpointError, match=rf'w\.pth was trained on 2 classes \(cat, dog\), and the training data '
+                       rf'have {len(now)} class(es)? \({", ".join(now)}\): .*\n.*load_from=w\.pth, without resume'):
         resume(('cat', 'dog'), now)
 
 
