@@ -9,6 +9,8 @@ from .json_numbers import is_integer, whole_number
 
 BACKGROUND = 'background'
 _MOST = 255  # classes of a mask: the number behind them is that of pixels without a label
+_LISTS = ('classes.txt', 'class_names.txt')
+_COLOURS = ('labelmap.txt', 'class_dict.csv')
 _TABLES = ('_classes.csv', 'train/_classes.csv')  # of an exporter: number, name
 
 
@@ -28,7 +30,7 @@ def class_names(root: str) -> tuple[str, ...] | None:
     classes.txt and class_names.txt have one a line; labelmap.txt and class_dict.csv colours besides; _classes.csv, in
     the folder or in its `train`, numbers.
     """
-    for name in ('classes.txt', 'class_names.txt'):
+    for name in _LISTS:
         if osp.isfile(path := osp.join(root, name)):
             names = read_names(path)
             return tuple(names[names[:1] == ['__ignore__']:])  # labelme's name for 255, which it has first
@@ -36,6 +38,11 @@ def class_names(root: str) -> tuple[str, ...] | None:
         return tuple(colours)
     path = next((path for name in _TABLES if osp.isfile(path := osp.join(root, name))), None)
     return _numbered(path) if path else None
+
+
+def names_classes(root: str) -> bool:
+    """Whether a file of a folder names the classes of masks, maybe their colours."""
+    return any(osp.isfile(osp.join(root, name)) for name in (*_LISTS, *_COLOURS, *_TABLES))
 
 
 def _numbered(path: str) -> tuple[str, ...]:
@@ -67,8 +74,7 @@ def class_colours(root: str, given: Mapping[str, Sequence[int]] | None = None) -
             if isinstance(given, Mapping) else [(None, None, 'custom_data.colours')]
         error: type[Exception] = ConfigError
     else:
-        path = next((path for name in ('labelmap.txt', 'class_dict.csv') if osp.isfile(path := osp.join(root, name))),
-                    None)
+        path = next((path for name in _COLOURS if osp.isfile(path := osp.join(root, name))), None)
         if path is None:
             return None
         lines = [line for line in read_lines(path) if not line.startswith('#')]

@@ -350,7 +350,8 @@ def _image_mask(cfg: Config, root: str, settings: dict, splits: dict[str, dict],
         notes += found.notes
     if not one:
         warn_of_shared({split: [image for image, _ in found.pairs] for split, found in pairs.items()})
-    colours = mask_folder.class_colours(root, settings.get('colours'))
+    folder = mask_folder.folder_of_names(root, splits)
+    colours = mask_folder.class_colours(folder, settings.get('colours'))
     named = _given_classes(cfg, given)
     if colours and are_coloured(next((mask for found in pairs.values() for mask in found.masks), '')):
         chosen = _matched(use, settings, colours, None, root) or chosen_for_maps(
@@ -364,7 +365,7 @@ def _image_mask(cfg: Config, root: str, settings: dict, splits: dict[str, dict],
         use_map_loader(cfg)
         notes[:0] = ['masks by colour', *filter(None, [chosen and choice_note(chosen, colours, 'unlabelled')])]
         return _Found(classes, splits, '; '.join(notes) + _for_testing(splits))
-    read = mask_folder.read_values(root, pairs, named or mask_folder.class_names(root) or use.classes, (
+    read = mask_folder.read_values(root, pairs, named or mask_folder.class_names(folder) or use.classes, (
         'Replace the file, or leave such files out with --skip-bad-images') if refuse_broken else None)
     known, values, ignored = read.classes, read.values, read.ignored
     chosen = _matched(use, settings, known, None, root) or chosen_for_maps(

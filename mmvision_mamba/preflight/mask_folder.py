@@ -4,7 +4,7 @@ import posixpath
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..datasets.class_names import class_colours, class_names
+from ..datasets.class_names import class_colours, class_names, names_classes
 from ..datasets.colour_maps import are_coloured
 from ..datasets.folders import IMAGES, find_files, walk
 from ..datasets.image_mask_lists import Pairs, pairs_of
@@ -122,7 +122,7 @@ def _contents(root: str) -> tuple[dict[tuple, list], dict[str, str]]:
             holds.update(dict.fromkeys('/'.join(parts[:i]) for i in range(1, len(parts) + 1)))
         for name in names:
             stem, suffix = posixpath.splitext(name.lower())
-            for split in SPLIT_NAMES if suffix == '.txt' and len(folder.split('/')) <= _DEPTH else ():
+            for split in SPLIT_NAMES if suffix == '.txt' and len(folder.split('/')) <= _DEPTH + 1 else ():
                 if stem in SPLIT_NAMES[split]:
                     lists.setdefault(split, []).append(posixpath.join(folder, name))
     candidates: dict[tuple, list] = {}
@@ -197,6 +197,21 @@ def pairs_in(root: str, dataset: Mapping) -> Pairs:
     return find_pairs(*folders, osp.join(root, dataset['ann_file']) if dataset.get('ann_file') else None)
 
 
+def folder_of_names(root: str, splits: Mapping[str, dict]) -> str:
+    """The folder whose files name the classes: `root`, else the first below it on the way to all masks that has one.
+
+    Args:
+        root: of the data.
+        splits: as `find_image_mask` returns them.
+    """
+    ways = [dataset['data_prefix']['seg_map_path'] or posixpath.dirname(dataset.get('ann_file') or '')
+            for dataset in splits.values()]
+    shared = posixpath.commonpath(ways) if all(ways) and not any(map(osp.isabs, ways)) else ''
+    parts = shared.split('/')
+    below = (osp.join(root, *parts[:i]) for i in range(1, len(parts) + 1))
+    return next((folder for folder in (root, *below) if names_classes(folder)), root)
+
+
 class Values(NamedTuple):
     """What the grey masks of a folder hold.
 
@@ -263,9 +278,9 @@ def read_masks(root: str, splits: Mapping[str, dict]) -> Maps:
     first = next((mask for found in pairs.values() for mask in found.masks), None)
     if first is None:
         raise DataError(f'{root}: there are no masks for its images')
-    colours = class_colours(root)
+    colours = class_colours(folder := folder_of_names(root, splits))
     if colours and are_coloured(first):
         return Maps(tuple(colours), dict(colours=[list(colour) for colour in colours.values()]), True)
-    names = class_names(root)
+    names = class_names(folder)
     read = read_values(root, pairs, names, 'Replace the file')
     return Maps(read.classes, dict(values=read.values, ignored=read.ignored), names is not None)

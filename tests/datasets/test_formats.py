@@ -178,6 +178,15 @@ def test_yolo_labels_are_found_in_any_case(images, labels, suffix, tmp_path):
         assert ['label files have no image' in problem.detail for problem in content.problems] == [True] * orphans
 
 
+def test_a_data_yaml_far_below_counts_where_nothing_else_names_the_classes(tmp_path):
+    yolo(tmp_path / 'v1/export', ['1 0.5 0.5 0.2 0.4'])
+    source = formats.find(str(tmp_path), 'yolo')['train']
+    assert source.path == 'v1/export/data.yaml'
+    assert [one['name'] for one in formats.read(tmp_path / str(source))['categories']] == ['cat', 'dog']
+    (tmp_path / 'classes.txt').write_text('ant\nbee\n')
+    assert formats.find(str(tmp_path), 'yolo')['train'].path == ''
+
+
 def test_yolo_images_lie_where_an_absolute_path_says(tmp_path):
     content = yolo(tmp_path / 'images', ['0 0.5 0.5 0.5 0.5'])
     (tmp_path / 'mine').mkdir()

@@ -12,7 +12,7 @@ from mmvision_mamba.datasets.image_mask import find_pairs
 from mmvision_mamba.errors import DataError
 from mmvision_mamba.preflight import custom_data
 from mmvision_mamba.preflight.check_data import check_datasets
-from mmvision_mamba.preflight.mask_folder import find_image_mask
+from mmvision_mamba.preflight.mask_folder import find_image_mask, read_masks
 from mmvision_mamba.preflight.read import read_config
 
 from ..helpers.custom_folders import image_mask, write_image
@@ -210,6 +210,31 @@ def test_lines_of_lists_as_people_write_them(line, end, tmp_path):
     check_datasets(cfg)
     pairs = find_pairs(str(root / 'images'), str(root / 'masks'), str(root / 'train.txt')).pairs
     assert [mask for _, mask in pairs] == [str(root / 'masks' / f'{name}.png') for name in names[:2]]
+
+
+@pytest.mark.parametrize('file', ['classes.txt', 'labelmap.txt', '_classes.csv'])
+@pytest.mark.parametrize('place', ['export/v1', 'export/v1/masks'])
+def test_classes_are_named_beside_masks_that_lie_deeper(file, place, tmp_path):
+    image_mask(tmp_path / 'export/v1', TWO)
+    names = ('sky', 'road', 'car')
+    (tmp_path / place / file).write_text({
+        'classes.txt': 'sky\nroad\ncar\n', 'labelmap.txt': 'sky:0,0,0::\nroad:9,0,0::\ncar:0,9,0::\n',
+        '_classes.csv': 'Pixel Value, Class\n0, sky\n1, road\n2, car\n'}[file])
+    assert tuple(read(tmp_path).train_dataloader.dataset.metainfo.classes) == names
+    assert read_masks(str(tmp_path), find_image_mask(str(tmp_path))).classes == names
+    (tmp_path / 'classes.txt').write_text('a\nb\nc\n')  # nearer
+    assert tuple(read(tmp_path).train_dataloader.dataset.metainfo.classes) == ('a', 'b', 'c')
+
+
+def test_lists_of_pascal_voc_count_in_a_folder_above_its_own(tmp_path):
+    root = tmp_path / 'VOCtrainval/VOCdevkit/VOC2012'
+    image_mask(root, {'JPEGImages': 'SegmentationClass'})
+    (root / 'ImageSets/Segmentation').mkdir(parents=True)
+    (root / 'ImageSets/Segmentation/train.txt').write_text('pic 1\nsite 0/pic\n')
+    (root / 'ImageSets/Segmentation/val.txt').write_text('pic 3\nsite 2/pic\n')
+    found = find_image_mask(str(tmp_path))
+    assert {split: one['ann_file'] for split, one in found.items()} == {
+        split: f'VOCtrainval/VOCdevkit/VOC2012/ImageSets/Segmentation/{split}.txt' for split in ('train', 'val')}
 
 
 def test_a_list_of_nothing_that_is_there_says_so(tmp_path):

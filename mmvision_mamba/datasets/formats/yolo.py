@@ -20,6 +20,7 @@ from .reading import Unreadable, read_label_text
 from .yolo_folders import NO_LABELS
 from .yolo_labels import Labels
 
+_DEEPEST = 4  # folders below a data set's that a data.yaml is looked for in, where nothing else names the classes
 _FARTHEST = 0.5  # sides of its image that a point may lie outside, before it is taken for pixels
 
 
@@ -29,7 +30,11 @@ def find(root: str) -> dict[str, str]:
     Raises:
         DataError: several could be meant, or the only one is broken.
     """
-    return yolo_yaml.find(root) or yolo_folders.find(root)
+    if found := yolo_yaml.find(root):
+        return found
+    if not yolo_folders.name_classes(root) and (found := yolo_yaml.find(root, _DEEPEST)):
+        return found
+    return yolo_folders.find(root)
 
 
 def read(path: str, split: str) -> Content:

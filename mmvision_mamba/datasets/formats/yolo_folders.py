@@ -30,6 +30,11 @@ def find(root: str) -> dict[str, str]:
     return dict.fromkeys(_Folders(root).splits, '')
 
 
+def name_classes(root: str) -> bool:
+    """Whether a file below a folder names the classes, but for a data.yaml."""
+    return any(name.lower() in _CLASSES for _, names in walk(root) for name in names)
+
+
 def described(path: str, split: str) -> Described:
     """A split of the data set that darknet's file describes, or that lies in a folder; raises DataError."""
     if osp.isdir(path):

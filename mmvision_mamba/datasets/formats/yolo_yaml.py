@@ -31,13 +31,17 @@ class Described(NamedTuple):
     unused: Sequence[str] = ()
 
 
-def find(root: str) -> dict[str, str]:
+def find(root: str, depth: int = 1) -> dict[str, str]:
     """{split: data.yaml, relative to `root`}.
+
+    Args:
+        root: the folder.
+        depth: levels of folders below it that are looked into. Default: 1.
 
     Raises:
         DataError: several could be meant, or the only one is broken.
     """
-    files = [posixpath.join(folder, name) for folder, names in walk(root, 1) for name in names
+    files = [posixpath.join(folder, name) for folder, names in walk(root, depth) for name in names
              if name.lower().endswith(('.yaml', '.yml'))]
     files.sort(key=lambda file: (file.count('/'), file not in ('data.yaml', 'dataset.yaml'), file))
     found, broken, left = {}, None, YAML_BYTES
