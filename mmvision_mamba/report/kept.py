@@ -39,7 +39,9 @@ _ANALYSES: dict[str, dict] = dict(
 _TEXT = str, type(None)
 _PICTURE = dict(role=str, note=str, name=str, truth=_TEXT, prediction=_TEXT)
 _SPLIT = dict(images=int, counted=int, classes=[None, (dict(name=str, objects=int, images=int),)])
-_RUN = dict(seconds=float, iterations=int, iteration=int, epochs=int, peak_memory={}, versions={}, data={}, time=float)
+_VERSIONS = {...: str}
+_RUN = dict(seconds=float, iterations=int, iteration=int, epochs=int, peak_memory={...: int}, versions=_VERSIONS,
+            data={...: _SPLIT}, time=float)
 
 
 def write_kept(path: Path, content: dict[str, Any]) -> None:
@@ -55,22 +57,20 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
         DataError: it can't be read, or is something else.
     """
     content = _read(path, dict(version=int, split=str, time=float, iteration=int, epoch=int, checkpoint=_TEXT,
-                               versions={}, pictures=(_PICTURE,), analysis=dict(kind=str)))
+                               versions=_VERSIONS, pictures=(_PICTURE,), analysis=dict(kind=str)))
     if content is None:
         return None
     analysis = content['analysis']
     spec = _ANALYSES.get(analysis['kind'])
-    if content['version'] != VERSION or spec is None or not _fits(analysis, spec) or not _is_whole(analysis):
+    if content['version'] != VERSION or spec is None or not _fits(analysis, dict(spec, kind=str), True) \
+            or not _is_whole(analysis):
         raise _foreign(path)
     return content
 
 
 def read_run(path: Path) -> dict[str, Any] | None:
     """What `RecordingHook` kept of a training; None where there is none. Raises DataError as `read_evaluation`."""
-    content = _read(path, _RUN)
-    if content is not None and not all(_fits(one, _SPLIT) for one in content['data'].values()):
-        raise _foreign(path)
-    return content
+    return _read(path, _RUN)
 
 
 def read_metrics(path: Path) -> dict[str, float | None] | None:
@@ -99,20 +99,25 @@ def _read(path: Path, spec: dict) -> dict[str, Any] | None:
     return content
 
 
-def _fits(value: Any, spec: Any) -> bool:
+def _fits(value: Any, spec: Any, alone: bool = False) -> bool:
     """Whether a value from JSON is what is expected.
 
     Args:
         value: it.
-        spec: a type, or several; a dict of what keys hold, {} for any keys; a tuple of one, a list of such; a list of
-            None and a spec, either.
+        spec: a type, or several; a dict of what keys hold, that of `...` all keys; a tuple of one, a list of such; a
+            list of None and a spec, either.
+        alone: dicts have no further keys. Default: they may.
     """
     if isinstance(spec, dict):
-        return isinstance(value, dict) and all(key in value and _fits(value[key], item) for key, item in spec.items())
+        if not isinstance(value, dict) or (alone and ... not in spec and not value.keys() <= spec.keys()):
+            return False
+        if ... in spec:
+            return all(_fits(item, spec[...], alone) for item in value.values())
+        return all(key in value and _fits(value[key], item, alone) for key, item in spec.items())
     if isinstance(spec, list):
-        return value is None or _fits(value, spec[1])
+        return value is None or _fits(value, spec[1], alone)
     if isinstance(spec, tuple) and len(spec) == 1:
-        return isinstance(value, list) and all(_fits(item, spec[0]) for item in value)
+        return isinstance(value, list) and all(_fits(item, spec[0], alone) for item in value)
     types = spec if isinstance(spec, tuple) else (spec,)
     if isinstance(value, bool):
         return False

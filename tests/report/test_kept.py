@@ -1,4 +1,5 @@
 """Files that are kept for reports: what is broken or foreign is an error in two lines."""
+import contextlib
 import json
 import random
 
@@ -54,3 +55,41 @@ def test_odd_values_at_any_place_are_refused_or_shown(kind, tmp_path):
         except DataError:
             continue
         assert '<script' not in page and '\x1b' not in page, where
+
+
+def keys_of_dicts(value, path=()):
+    if isinstance(value, dict):
+        yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from keys_of_dicts(item, (*path, key))
+
+
+@pytest.mark.parametrize('kind', ['detection', 'segmentation', 'classification'])
+@pytest.mark.parametrize('key', ['objects', 'iou', 'unheard'])
+def test_keys_that_do_not_belong_there_are_refused_or_left_out(kind, key, tmp_path):
+    """Another task's measure of another kind is taken for none of this one."""
+    folder = write_run(tmp_path / 'run', kind)
+    path, run = kept_at(folder, 'val'), folder / 'report/run.json'
+    for file in filter(lambda file: file.exists(), (path, run)):
+        sound = file.read_text()
+        for where in keys_of_dicts(json.loads(sound)):
+            for value in ({}, 'a', 10**400):
+                place = content = json.loads(sound)
+                for part in where:
+                    place = place[part]
+                if key not in place:
+                    place[key] = value
+                    file.write_text(json.dumps(content))
+                    with contextlib.suppress(DataError):
+                        make_report(folder)
+        file.write_text(sound)
+
+
+def test_memory_that_no_machine_has_is_refused(tmp_path):
+    folder = write_run(tmp_path / 'run', 'detection')
+    facts = dict(seconds=1., iterations=1, iteration=1, epochs=1, peak_memory={}, versions={}, data={}, time=1.)
+    for odd in (dict(peak_memory=dict(gpu=10**400)), dict(versions=dict(torch=[])), dict(data=dict(train=5))):
+        (folder / 'report/run.json').write_text(json.dumps({**facts, **odd}))
+        with pytest.raises(DataError, match='is not what this version keeps'):
+            make_report(folder)
