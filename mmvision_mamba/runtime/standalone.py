@@ -148,7 +148,7 @@ def onnx_session(path: str | Path, providers: Sequence[str], threads: int | None
     except ImportError:
         raise RuntimeInputError('onnxruntime is not installed: pip install onnxruntime') from None
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    options.log_severity_level = 4  # what fails is raised; its log would hold names of the file as they are
     if threads:
         options.intra_op_num_threads = threads
     try:
@@ -348,6 +348,8 @@ class Model:
         """The outputs by name. NaN in them is an error: as a label it would be the first class, as a score nothing."""
         outputs = dict(zip(self.session.outputs, self.session.run(feed)))
         for name, values in outputs.items():
+            if not isinstance(values, np.ndarray) or values.dtype.kind not in 'biuf':  # a list, a map, None; texts
+                raise ValueError(f'{name} must be an array of numbers, got {_short(values)}')
             if values.dtype.kind == 'f' and values.size and np.isnan(values.min()):  # NaN passes through min
                 raise RuntimeInputError(f'{self.path}: {name} are NaN for this image: so are weights of the model, or '
                                         'numbers became too large for float16. Export an intact checkpoint, or without '

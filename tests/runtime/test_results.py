@@ -52,3 +52,12 @@ def test_instances(name, array, classes, tmp_path):
 def test_maps(labels, tmp_path):
     with pytest.raises(runtime.RuntimeInputError, match=r'model\.onnx does not give what its metadata says'):
         give(tmp_path, 'segmentation', dict(map=labels))
+
+
+@pytest.mark.parametrize('values', [
+    [np.zeros((HEIGHT, WIDTH), int)] * 2, None, {0: np.zeros(3)}, np.full((HEIGHT, WIDTH), '1'),
+    np.full((HEIGHT, WIDTH), None)], ids=['sequence', 'optional', 'map', 'texts', 'objects'])
+def test_outputs_that_are_no_arrays_of_numbers(values, tmp_path):
+    for task, outputs in (('segmentation', dict(map=values)), ('detection', {**GOOD, 'boxes': values})):
+        with pytest.raises(runtime.RuntimeInputError, match=r'model\.onnx does not give what its metadata says'):
+            give(tmp_path, task, outputs)

@@ -294,3 +294,19 @@ def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch, capsys):
     assert runtime.main(command) == 2
     assert 'No space left on device' in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in (tmp_path / 'out').iterdir()} == before
+
+
+def test_names_in_a_file_reach_the_screen_as_text_alone(tmp_path, capfd):
+    """onnxruntime's own log would print a node's name as it is, escape sequences and line breaks among it."""
+    from onnx import TensorProto, helper, numpy_helper
+    image = helper.make_tensor_value_info('image', TensorProto.FLOAT, [1, 3, 'h', 'w'])
+    file = helper.make_model(helper.make_graph(
+        [helper.make_node('Reshape', ['image', 'shape'], ['logits'], name='\x1b[2J\nerror: forged')], 'graph', [image],
+        [helper.make_tensor_value_info('logits', TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.array([7, 7]), 'shape')]), opset_imports=[helper.make_opsetid('', 17)], ir_version=9)
+    helper.set_model_props(file, dict(task='"segmentation"'))
+    (tmp_path / 'm.onnx').write_bytes(file.SerializeToString())
+    Image.new('RGB', (64, 48)).save(tmp_path / 'a.png')
+    assert runtime.main([*map(str, (tmp_path / 'm.onnx', tmp_path / 'a.png', '--out-dir', tmp_path / 'o'))]) == 2
+    err = capfd.readouterr().err
+    assert len(err.splitlines()) == 1 and '\x1b' not in err and 'can not be run' in err
