@@ -19,7 +19,14 @@ from ..printable import shown
 from ..processes import check_environment
 from ..text import check_names, did_you_mean
 from ..version import __version__
-from .errors import closed_output, interruptions, printable_output, raising_user_errors, user_errors
+from .errors import (
+    closed_output,
+    interruptions,
+    open_streams,
+    printable_output,
+    raising_user_errors,
+    user_errors,
+)
 
 # In the order of the help.
 COMMANDS = ('train', 'tune', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset', 'convert',
@@ -53,6 +60,7 @@ def main(command: str | None = None, argv: Sequence[str] | None = None) -> int:
         command: one of `COMMANDS`, for the scripts in tools/. None: the first argument names it.
         argv: the arguments. Default: those of the process.
     """
+    open_streams()
     with interruptions(), closed_output():
         return _main(command, sys.argv[1:] if argv is None else [str(argument) for argument in argv])
 

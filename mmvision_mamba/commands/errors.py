@@ -127,6 +127,21 @@ def _held_warnings() -> Iterator[list[str]]:
             print(_lines(message, 'warning'), file=sys.stderr, flush=True)
 
 
+def open_streams() -> None:
+    """Open the null device in the place of standard streams that are closed (`>&-`).
+
+    Their numbers would go to the next files that are opened, and what C libraries print into these; and of Python's
+    streams, which are None then, many packages take a method.
+    """
+    for number, name in enumerate(('stdin', 'stdout', 'stderr')):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, 'r' if name == 'stdin' else 'w', encoding='utf-8'))  # noqa: SIM115
+
+
 def printable_output() -> None:
     """Escape what a terminal would obey in this process's log records, and in all its output what can't be encoded."""
     make = logging.getLogRecordFactory()

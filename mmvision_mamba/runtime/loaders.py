@@ -79,7 +79,7 @@ def load_model(path: str | Path, format: str | None = None, threads: int | None 
     except RuntimeInputError:
         raise
     except Exception as error:  # torch's loaders raise what they meet
-        raise RuntimeInputError(f'{path} can not be loaded: {shown(" ".join(shown(error).split()))}') from error
+        raise RuntimeInputError(f'{path} can not be loaded: {_one_line(error)}') from error
     about = {}
     for key, fits in (('inputs', _are_inputs), ('outputs', _are_outputs)):
         try:
@@ -93,8 +93,19 @@ def load_model(path: str | Path, format: str | None = None, threads: int | None 
         raise RuntimeInputError(f'{path}: no inputs in its metadata, which earlier versions did not write: export it '
                                 'again, or prepare its input with your own code')
     inputs = {name: (entry['type'], entry['shape']) for name, entry in about['inputs'].items()}
-    return Model(path, session=Session(lambda feed: run(*map(np.ascontiguousarray, feed.values())), inputs,
-                                       about['outputs'], metadata))
+
+    def run_on(feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        try:
+            return run(*map(np.ascontiguousarray, feed.values()))
+        except MemoryError:
+            raise
+        except Exception as error:  # a program raises what it likes
+            raise RuntimeInputError(f'{path} can not be run on this image: {_one_line(error)}') from error
+    return Model(path, session=Session(run_on, inputs, about['outputs'], metadata))
+
+
+def _one_line(error: Exception) -> str:
+    return shown(' '.join(shown(error).split())) or type(error).__name__
 
 
 def files_of(path: str | os.PathLike) -> list[Path]:

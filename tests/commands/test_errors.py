@@ -33,6 +33,23 @@ def test_a_command_whose_output_nobody_reads_ends_in_silence(closed_pipe):
     assert (done.returncode, done.stderr) == (141, '')
 
 
+def test_files_do_not_get_the_numbers_of_streams_that_are_closed(tmp_path):
+    """What a C library prints to them would be written into these files."""
+    done = subprocess.run(
+        ['sh', '-c', f'"{sys.executable}" -c "$CODE" config --list <&- >&- 2>&-'], env={
+            **os.environ, 'PYTHONPATH': str(ROOT), 'CODE': f"""
+import os, sys
+from mmvision_mamba.commands import main
+code = main()
+with open({str(tmp_path / 'a.txt')!r}, 'w') as file:
+    file.write(str((code, file.fileno() > 2, *(stream.write('') for stream in (sys.stdout, sys.stderr)))))
+    file.flush()
+    os.write(2, b'libjpeg: warning')
+"""}, timeout=120)
+    assert done.returncode == 0
+    assert (tmp_path / 'a.txt').read_text() == '(0, True, 0, 0)'
+
+
 def test_an_interrupted_command_ends_with_a_word(tmp_path):
     process = subprocess.Popen(
         [sys.executable, '-m', 'mmvision_mamba', 'make-shapes', tmp_path / 'shapes', '--train', '1000000'],

@@ -4,6 +4,7 @@ import pickle
 import platform
 import zipfile
 
+import numpy as np
 import pytest
 import torch
 
@@ -55,3 +56,19 @@ def test_a_package_for_another_processor_is_not_loaded(about, message, tmp_path)
         archive.writestr('m/data/aotinductor/model/kernels.so', b'not to be loaded')
     with pytest.raises(RuntimeInputError, match=message):
         load_model(tmp_path / 'm.pt2')
+
+
+def test_a_program_that_fails_is_named(tmp_path):
+    """It raises whatever it likes: AssertionError, where the size of its input is none of its own."""
+    class Twice(torch.nn.Module):
+        def forward(self, image):
+            return image * 2
+
+    about = dict(task='segmentation', inputs=dict(image=dict(type='float32', shape=[1, 3, 64, 64])), outputs=['logits'],
+                 batch_pad=dict(size=[64, 64], divisor=1, value=0.))
+    torch.export.save(torch.export.export(Twice(), (torch.zeros(1, 3, 48, 48),)), tmp_path / 'm.pt2', extra_files={
+        'metadata.json': json.dumps(about)})
+    model = load_model(tmp_path / 'm.pt2')
+    with pytest.raises(RuntimeInputError, match=r'm\.pt2 can not be run on this image') as error:
+        model(np.zeros((64, 64, 3), np.uint8))
+    assert len(str(error.value).splitlines()) == 1
