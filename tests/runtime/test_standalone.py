@@ -303,7 +303,8 @@ def test_names_in_a_file_reach_the_screen_as_text_alone(tmp_path, capfd):
     file = helper.make_model(helper.make_graph(
         [helper.make_node('Reshape', ['image', 'shape'], ['logits'], name='\x1b[2J\nerror: forged')], 'graph', [image],
         [helper.make_tensor_value_info('logits', TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.array([7, 7]), 'shape')]), opset_imports=[helper.make_opsetid('', 17)], ir_version=9)
+        [numpy_helper.from_array(np.array([7, 7]), 'shape')]),
+        opset_imports=[helper.make_opsetid('', 17)], ir_version=9)
     helper.set_model_props(file, dict(task='"segmentation"'))
     (tmp_path / 'm.onnx').write_bytes(file.SerializeToString())
     Image.new('RGB', (64, 48)).save(tmp_path / 'a.png')
