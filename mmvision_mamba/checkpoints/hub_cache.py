@@ -1,6 +1,6 @@
 """The Hugging Face Hub's cache on this machine, laid out as its own library lays it out, read and written as data.
 
-    models--OWNER--REPO/blobs/ETAG               contents, by what the Hub names them
+    models--OWNER--REPO/blobs/ETAG               contents, by what the Hub names them; see `RepositoryCache.store`
     models--OWNER--REPO/refs/REVISION            the commit that a branch or tag was, 40 digits
     models--OWNER--REPO/snapshots/COMMIT/FILE    links to the contents
     .locks/models--OWNER--REPO/ETAG.lock         held by the process that downloads
@@ -8,6 +8,7 @@
 A name of any other form, which a server or a broken cache has, is none: a path made of it could lead anywhere.
 """
 import errno
+import hashlib
 import os
 import re
 import shutil
@@ -78,7 +79,10 @@ class RepositoryCache:
               download: Callable[[BinaryIO], object]) -> Path:
         """The path of a file, downloaded by whichever process comes first; the others of this machine wait for it.
 
-        What is broken off of a file whose hash is known stays, as `ETAG.incomplete`, and is gone on with by the next.
+        An ETag of 64 hexadecimal digits is the content's SHA-256, as the Hub names large files, and what came is compared
+        with it. What is broken off of such a file stays, as `ETAG.incomplete`, and is gone on with by the next. Any other
+        ETag tells nothing of the content, and a mirror may give several files the same: there the content's name has the
+        commit and the file in it, too, and a broken download begins anew.
 
         Args:
             commit, file: of the repository.
@@ -93,8 +97,11 @@ class RepositoryCache:
         from huggingface_hub.utils import WeakFileLock
         if not (COMMIT.fullmatch(commit) and _ETAG.fullmatch(etag) and is_file_name(file)):
             raise DownloadError('it names the file as no Hub does')
-        blob, pointer = self._folder / 'blobs' / etag, self._pointer(commit, file)
-        lock = self._folder.parent / '.locks' / self._folder.name / f'{etag}.lock'
+        name = etag
+        if not _SHA256.fullmatch(etag):
+            name += f"-{hashlib.sha256(f'{commit}/{file}'.encode()).hexdigest()[:16]}"
+        blob, pointer = self._folder / 'blobs' / name, self._pointer(commit, file)
+        lock = self._folder.parent / '.locks' / self._folder.name / f'{name}.lock'
         for path in (blob, pointer, lock):
             path.parent.mkdir(parents=True, exist_ok=True)
         if lock.is_symlink():  # some versions of filelock empty what it leads to

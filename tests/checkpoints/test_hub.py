@@ -226,3 +226,29 @@ def test_an_endpoint_of_plain_http_is_refused(monkeypatch):
     monkeypatch.setattr(constants, 'ENDPOINT', 'http://mirror.example')
     with pytest.raises(CheckpointError, match=r'HF_ENDPOINT=http://mirror\.example in the environment: expected https'):
         read_checkpoint('hf://owner/repo')
+
+
+@pytest.mark.parametrize('tag', ['"same"', 'W/"same"', '0' * 40, 'AB' * 32])
+def test_files_that_a_mirror_names_alike_are_kept_apart(server, tag, monkeypatch, tmp_path):
+    """Names that are no SHA-256 are not taken for hashes: contents that share one, of equal size too, stay apart."""
+    server.alter = lambda command, path, code, content, headers: (code, content, {
+        **headers, 'ETag': tag} if '/resolve/' in path else headers)
+    server.add('some/alike', {'model.safetensors': weights(1), 'other.safetensors': weights(2), 'config.json': b'{}'})
+    names = ['hf://some/alike', 'hf://some/alike/other.safetensors', 'hf://some/alike']
+    assert [value(name) for name in names] == [1, 2, 1]
+    assert hub_file(Reference('some/alike', None, 'config.json')).read_text() == '{}'
+    server.add('some/alike', {'model.safetensors': weights(3)})
+    assert [value(name) for name in names] == [3, 2, 3]
+    server.add('some/broken', {'model.safetensors': weights(4)})
+    server.breaks, server.times = 1500, 1
+    assert value('hf://some/broken') == 4, 'begun anew: nothing tells that both halves are of one file'
+    assert not server.ranges
+
+
+def test_a_name_that_looks_like_a_hash_and_is_none_is_refused(server):
+    server.alter = lambda command, path, code, content, headers: (code, content, {
+        **headers, 'ETag': f'"{"ab" * 32}"'} if '/resolve/' in path else headers)
+    with pytest.raises(CheckpointError, match='has another SHA-256 than the Hub names, and was thrown away'):
+        value('hf://some/model')
+    assert not [path for path in (server.folder.parent / 'home').rglob('*') if path.is_file()
+                and path.stat().st_size > 1000]
