@@ -31,6 +31,9 @@ LIBRARY = 'mmvision_mamba'  # the folder's `library_name`
 FORMAT = 1
 _METRICS = 10_000  # at most
 LARGEST = 2**22  # bytes of config.json, of which that of the largest published model has 40,000, or of the card
+_LARGEST_WEIGHTS = 5 * 2**30  # bytes that the Hub's storage takes at once; the largest published model has 3.1e9
+_LARGEST_PICTURE = 2**24
+MOST = {CONFIG: LARGEST, CARD: LARGEST, WEIGHTS: _LARGEST_WEIGHTS, PICTURE: _LARGEST_PICTURE}  # bytes, to be pushed
 
 
 def save(folder: str | os.PathLike, inferencer: Inferencer, name: str,

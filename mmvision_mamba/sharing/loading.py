@@ -100,17 +100,20 @@ def copied(saved: str | os.PathLike, target: Path) -> Path:
         The target.
 
     Raises:
-        ConfigError: a file is none of a saved model; see `fetch`.
+        ConfigError: a file is none of a saved model, or too large for one; see `fetch`.
     """
-    for name in folder.FILES:
+    others = sorted(name for name in os.listdir(saved) if name not in folder.MOST and not name.startswith('.'))
+    if others:
+        raise ConfigError(f"'{shown(saved)}' holds {shown(others[0])} besides the saved model, and the model's files alone "
+                          'are pushed: move it away')
+    for name, most in folder.MOST.items():
         path = Path(saved, name)
         if path.is_symlink():
             raise ConfigError(f"'{shown(path)}' is a link: a folder to push has its files in it. Copy the file there")
-        most = dict.fromkeys((folder.CONFIG, folder.CARD), folder.LARGEST).get(name)
         try:
             with open_file(path) as source, open(target / name, 'wb') as copy:
-                if most is not None and os.fstat(source.fileno()).st_size > most:
-                    raise ConfigError(f"'{shown(path)}' has more than {most} bytes, and is of no saved model")
+                if os.fstat(source.fileno()).st_size > most:
+                    raise ConfigError(f"'{shown(path)}' has more than {most} bytes, and is not pushed")
                 shutil.copyfileobj(source, copy)
         except FileNotFoundError:
             continue

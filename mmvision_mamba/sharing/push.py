@@ -1,6 +1,7 @@
 """A saved model pushed to the Hugging Face Hub, by this package's own requests, whose time and bytes have bounds."""
 import base64
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from ..errors import CheckpointError, ConfigError
 from ..files import sha256_of
 from ..printable import shown
 from ..text import shortened
-from .folder import FILES
+from .folder import CONFIG, MOST, WEIGHTS
 
 _REPO = re.compile(r'[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*', re.ASCII)
 _LEAST = {'.gitattributes'}  # what the Hub itself puts into a new repository
@@ -40,7 +41,8 @@ def push(repo: str, save: Callable[[], Path], private: bool = False, yes: bool =
         The URL of the repository.
 
     Raises:
-        ConfigError: no token, offline mode, or a repository that holds something already, or is public.
+        ConfigError: no token, offline mode, or a repository that holds something already, or is public; a file of the
+            folder that is too large, or none.
         CheckpointError: HF_ENDPOINT is of plain http; the Hub refuses, answers as none does, or can't be reached.
     """
     if not isinstance(repo, str) or not _REPO.fullmatch(repo):
@@ -52,11 +54,25 @@ def push(repo: str, save: Callable[[], Path], private: bool = False, yes: bool =
     if library().constants.HF_HUB_OFFLINE:
         raise ConfigError(f'{repo}: HF_HUB_OFFLINE is set in the environment: nothing is pushed')
     is_new = pushed.check(yes, private)
-    folder = save()
+    files = _files_of(save())
     if is_new and not pushed.create(private):
         pushed.check(yes, private)  # someone made it meanwhile
-    pushed.commit([path for path in (folder / name for name in FILES) if path.is_file()])
+    pushed.commit(files)
     return f'{pushed.repository.endpoint}/{repo}'
+
+
+def _files_of(folder: Path) -> list[Path]:
+    """The files of a saved model, whatever else the folder holds; raises ConfigError where they are none."""
+    files = [folder / name for name in MOST if os.path.lexists(folder / name)]
+    if missing := [name for name in (CONFIG, WEIGHTS) if folder / name not in files]:
+        raise ConfigError(f"'{shown(folder)}' has no {missing[0]}, and is no folder of a saved model")
+    for path in files:
+        if path.is_symlink() or not path.is_file():
+            raise ConfigError(f"'{shown(path)}' is no regular file: a folder to push has its files in it")
+        if (size := path.stat().st_size) > MOST[path.name]:
+            raise ConfigError(f"'{shown(path)}' has {size} bytes, and at most {MOST[path.name]} are pushed of it" + (
+                ', which is what the Hub takes at once.\nPush it by `hf upload`' if path.name == WEIGHTS else ''))
+    return files
 
 
 class _Push:

@@ -2,6 +2,7 @@
 import itertools
 import json
 import re
+import socket
 import time
 
 import pytest
@@ -45,13 +46,13 @@ def alter(server, where: str, change):
     server.alter = lambda command, path, *answer: change(*answer) if path.endswith(where) else answer
 
 
-def refused(folder, repo: str = 'a/b') -> str:
+def refused(folder, repo: str = 'a/b', lines: int = 1) -> str:
     start = time.monotonic()
     with pytest.raises(UserError) as raised:
         push(repo, lambda: folder)
     assert time.monotonic() - start < 30
     text = str(raised.value)
-    assert 'hf_secret' not in text and len(text.splitlines()) == 1 and '\x1b' not in text
+    assert 'hf_secret' not in text and len(text.splitlines()) == lines and '\x1b' not in text
     return text
 
 
@@ -210,3 +211,30 @@ def test_a_token_is_not_sent_over_plain_http_nor_shown_where_it_is_none(monkeypa
     with pytest.raises(CheckpointError, match=r'HF_ENDPOINT=http://mirror\.example in the environment: expected https'):
         push('a/b', lambda: tmp_path)
     assert not server.asked
+
+
+def test_files_that_are_too_large_or_none_are_not_pushed(server, folder, tmp_path):
+    with (folder / 'model.safetensors').open('r+b') as file:
+        file.truncate(5 * 2**30 + 1)  # a hole, which takes no room on the disk
+    message = refused(folder, lines=2)
+    assert 'has 5368709121 bytes, and at most 5368709120 are pushed of it' in message and 'hf upload' in message
+    (folder / 'model.safetensors').write_bytes(WEIGHTS)
+    (folder / 'README.md').symlink_to(tmp_path / 'key')
+    (tmp_path / 'key').write_text('secret')
+    assert 'README.md\' is no regular file' in refused(folder)
+    (folder / 'README.md').unlink()
+    (folder / 'config.json').unlink()
+    assert 'has no config.json, and is no folder of a saved model' in refused(folder)
+    assert not server.files('a/b') and not any('/repos/create' in path for _, path, _ in server.asked)
+
+
+def test_a_server_that_takes_nothing_more_is_left(server, elsewhere, folder, monkeypatch):
+    """Of an upload, too, bytes have to keep going."""
+    monkeypatch.setattr(downloads, '_WINDOW', 0.4)
+    (folder / 'model.safetensors').write_bytes(WEIGHTS * 2**13)  # more than the sockets hold
+    with socket.create_server(('127.0.0.1', 0)) as deaf:
+        url = f'http://127.0.0.1:{deaf.getsockname()[1]}/lfs/x'
+        alter(server, '/objects/batch', lambda code, content, headers: (code, dict(objects=[
+            found | dict(actions=dict(upload=dict(href=url))) for found in content['objects']]), headers))
+        assert 'it came to a halt: less than 4096 bytes a second' in refused(folder)
+    assert not server.files('a/b')
