@@ -79,10 +79,10 @@ class RepositoryCache:
               download: Callable[[BinaryIO], object]) -> Path:
         """The path of a file, downloaded by whichever process comes first; the others of this machine wait for it.
 
-        An ETag of 64 hexadecimal digits is the content's SHA-256, as the Hub names large files, and what came is compared
-        with it. What is broken off of such a file stays, as `ETAG.incomplete`, and is gone on with by the next. Any other
-        ETag tells nothing of the content, and a mirror may give several files the same: there the content's name has the
-        commit and the file in it, too, and a broken download begins anew.
+        An ETag of 64 hexadecimal digits is the content's SHA-256, as the Hub names large files, and what came is
+        compared with it. What is broken off of such a file stays, as `ETAG.incomplete`, and is gone on with by the
+        next. Any other ETag tells nothing of the content, and a mirror may give several files the same: there the
+        content's name has the commit and the file in it, too, and a broken download begins anew.
 
         Args:
             commit, file: of the repository.

@@ -36,6 +36,19 @@ def renamed(state: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
     return state if own.keys() == set(own.values()) else {own[key]: value for key, value in state.items()}
 
 
+def behind_backbone(state: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """A classifier's weights by the names of `ImageClassifier`, which has its backbone behind 'backbone.'.
+
+    Args:
+        state: of the published layout, timm's or `ImageClassifier`'s own.
+        names: of the tensors of the `ImageClassifier`.
+    """
+    state = renamed(state, {name.removeprefix('backbone.') for name in names})
+    if any(key.startswith('backbone.') for key in state):
+        return state
+    return {key if key.startswith(('norm.', 'head.')) else f'backbone.{key}': value for key, value in state.items()}
+
+
 def check_loaded(module: nn.Module, state: Mapping, name: str) -> None:
     """Check, after loading, that the module's tensors are those of a file, in the module's dtypes and on its devices.
 

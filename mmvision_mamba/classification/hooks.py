@@ -2,7 +2,7 @@
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
-from ..checkpoints.loaded import renamed
+from ..checkpoints.loaded import behind_backbone
 from ..checkpoints.reading import extract_state_dict
 from ..engine.models import bare_model
 from ..errors import ConfigError, DataError
@@ -17,12 +17,9 @@ class PublishedWeightsHook(Hook):
     priority = 'HIGH'  # ahead of EMAHook and of CheckpointFitHook, which read the keys
 
     def after_load_checkpoint(self, runner, checkpoint):
-        own = {key.removeprefix('backbone.') for key in bare_model(runner.model).state_dict()}
-        state = renamed(extract_state_dict(checkpoint, prefix=''), own)
-        if any(key.startswith('backbone.') for key in state):
-            return
-        checkpoint['state_dict'] = {
-            key if key.startswith(('norm.', 'head.')) else f'backbone.{key}': value for key, value in state.items()}
+        state = extract_state_dict(checkpoint, prefix='')
+        if not any(key.startswith('backbone.') for key in state):
+            checkpoint['state_dict'] = behind_backbone(state, bare_model(runner.model).state_dict().keys())
 
 
 @HOOKS.register_module()

@@ -46,12 +46,17 @@ def run(args: argparse.Namespace) -> None:
 def _load_inferencer(args: argparse.Namespace):
     """The Inferencer of a config."""
     from ..inference import Inferencer
+    from ..inference.toolboxes import CLASSIFIERS
     arch_options = {'--size': args.size, '--window-size': args.window_size, '--window-padding': args.window_padding}
     for option, value in arch_options.items():
         if value is not None:
             raise ConfigError(f'{option} goes with an arch ({", ".join(FAMILY)}); {args.model} sets it itself: use '
                               '--cfg-options')
-    return Inferencer(args.model, args.checkpoint, args.device, args.cfg_options)
+    model = Inferencer(args.model, args.checkpoint, args.device, args.cfg_options)
+    if model.scope == CLASSIFIERS:
+        raise ConfigError(f'{shown(args.model)} is a classifier: name its arch in the place of the config, '
+                          f'{", ".join(FAMILY)}')
+    return model
 
 
 def _load_backbone(args: argparse.Namespace):

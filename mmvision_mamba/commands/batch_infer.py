@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int | None:
     from ..inference.batch_settings import settings_of
     from ..inference.precision import check_dtype
     from ..inference.tiled_batch import TiledBatchJob
+    from ..inference.toolboxes import check_dense
 
     tiling = _check_options(args)
     config, checkpoint, inputs = model_and_inputs(args)
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> int | None:
     else:
         inferencer = Inferencer(**model, device=args.device, show_progress=False, dtype=args.dtype)
         keep_freed_memory(inferencer.device)
+    check_dense(inferencer.scope, 'batch-infer')
     model['dtype'] = args.dtype
     settings = settings_of(inferencer, args.dtype, weights_sha256, args.batch_size, mmcv_ops.source().kind,
                            dict(config=model['model'], weights=weights))

@@ -58,11 +58,13 @@ def _load_models(args: argparse.Namespace) -> dict:
     """The Inferencers by name: the task, with the config's name where a task has several."""
     from ..app.answers import trained_by_demo
     from ..inference import Inferencer
+    from ..inference.toolboxes import check_dense
     pairs = _pairs(args.models) if args.models else trained_by_demo(DEMO)
     models = {}
     for config, checkpoint in pairs:
         model = Inferencer(config, checkpoint, args.device, args.cfg_options, show_progress=False,
                            dtype=args.dtype)
+        check_dense(model.scope, 'demo-app')
         keep_freed_memory(model.device)
         name = TASKS[model.scope]
         models[name if name not in models else f'{name}: {Path(config).stem}'] = model

@@ -1,8 +1,8 @@
-"""Run a detector or segmentor on images, videos or a camera.
+"""Run a detector, segmentor or classifier on images, videos or a camera.
 
-Writes OUT_DIR/vis (pictures, videos) and OUT_DIR/preds (COCO results, segment maps). An input that can't be read is
-passed over and listed at the end. Exit code: 0, all inputs done; 2, wrong usage, or some inputs failed; 130, stopped by
-Ctrl-C. Finished results stay in each case.
+Writes OUT_DIR/vis (pictures, videos) and OUT_DIR/preds (COCO results, segment maps, classes). An input that can't be
+read is passed over and listed at the end. Exit code: 0, all inputs done; 2, wrong usage, or some inputs failed; 130,
+stopped by Ctrl-C. Finished results stay in each case.
 """
 import argparse
 import sys

@@ -140,8 +140,8 @@ def _published(model: str | None) -> str:
 
 def add_model_and_inputs(parser: argparse.ArgumentParser, inputs: str) -> None:
     """The arguments [CONFIG] CHECKPOINT INPUT …, whose help is `inputs`; `model_and_inputs` tells them apart."""
-    parser.add_argument('config', nargs='?', help='config file of a detector (mmdet) or segmentor (mmseg); default: '
-                        'the one that a training wrote beside the checkpoint, and for an exported file none')
+    parser.add_argument('config', nargs='?', help='config file of a detector (mmdet), segmentor (mmseg) or classifier; '
+                        'default: the one that a training wrote beside the checkpoint, and for an exported file none')
     parser.add_argument('checkpoint', help=f'{CHECKPOINT}; or a file that `mmvision-mamba export` wrote')
     parser.add_argument('inputs', nargs='+', metavar='INPUT', help=inputs)
     # argparse would divide the words before it has seen those that follow an option.

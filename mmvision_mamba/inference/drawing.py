@@ -130,6 +130,28 @@ def draw_segments(image: np.ndarray, segments: np.ndarray, names: Sequence[str],
     return picture
 
 
+def draw_classes(image: np.ndarray, names: Sequence[str], colours: Sequence[Sequence[int]],
+                 scores: Sequence[float]) -> np.ndarray:
+    """Write classes of a whole image into its upper left corner, a line for each, as far as there is room.
+
+    Args:
+        image: RGB, uint8 ``(H, W, 3)``.
+        names, colours: of the classes, as `fonts.drawable` gives them, and RGB.
+        scores: from 0 to 1.
+
+    Returns:
+        a new image.
+    """
+    picture, size, y = image.copy(), font_size(image.shape), 0
+    for name, colour, score in zip(names, colours, scores):
+        tag = _tag(f'{name} {score_text(score)}', _rgb(colour), size)[:, :picture.shape[1]]
+        if y + len(tag) > len(picture):
+            break
+        _paste(picture, tag, (0, y))
+        y += len(tag)
+    return picture
+
+
 def _inside(boxes: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """Boxes in whole pixels, cut at the image's borders, and a pixel wide and high at least."""
     height, width = shape[:2]

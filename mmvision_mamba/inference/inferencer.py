@@ -1,4 +1,4 @@
-"""The `Inferencer`: a detector or segmentor applied to images, videos and cameras."""
+"""The `Inferencer`: a detector, segmentor or classifier applied to images, videos and cameras."""
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,7 +40,7 @@ from .scopes import in_scope
 from .sources import Source, find_sources
 from .tiled.prediction import TiledPrediction
 from .tiled.run import TiledRun
-from .toolboxes import build_toolbox
+from .toolboxes import build_toolbox, check_dense
 
 ImageLike: TypeAlias = str | os.PathLike | np.ndarray | Image
 
@@ -48,17 +48,19 @@ PICTURE_SIDE = 320  # pixels; smaller images are enlarged in the pictures of a r
 
 
 class Inferencer:
-    """A detector (boxes, masks, panoptic) or segmentor and its weights, ready to be called on images.
+    """A detector (boxes, masks, panoptic), segmentor or classifier and its weights, ready to be called on images.
 
     Args:
-        model: a config file of mmdet or mmseg, the name of one that comes with this package, or a config; or a
-            checkpoint alone, where a training wrote its config beside it; or a file that `mmvision-mamba export` wrote.
+        model: a config file of mmdet, mmseg or `ImageClassifier`, the name of one that comes with this package, or a
+            config; or a checkpoint alone, where a training wrote its config beside it; or a file that `mmvision-mamba
+            export` wrote.
         weights: checkpoint file or URL; `hf://OWNER/REPO`; or 'published', the weights that are published for a model
             that comes with this package; or an exported file, of whose config the test data are used. Default: those
             published, or where there are none, random weights, with a warning.
         device: such as 'cpu' or 'cuda:0'. Default: a GPU where there is one; exported files run on the CPU.
         cfg_options: settings of the config to override, by dotted keys. Default: none.
-        classes: names of the classes to keep; of a segment map, pixels of others become 255. Default: all.
+        classes: names of the classes to keep; of a segment map, pixels of others become 255, of a classifier, scores
+            of others 0. Default: all.
         show_progress: whether to show a progress bar on stderr. Default: True.
         dtype: what the model computes in: 'float32', 'bf16' or, on GPUs, 'fp16'; see `compute_in`. Predictions are
             float32. Exported files compute in what they were exported in, those of OpenVINO in 'bf16' too. Default:
@@ -69,7 +71,7 @@ class Inferencer:
     Attributes:
         classes: names of the model's classes, in the order of its labels.
         palette: an RGB triple for each.
-        scope: 'mmdet' or 'mmseg'.
+        scope: 'mmdet', 'mmseg' or, of a classifier, 'mmengine'.
         lock: held while the model or the visualiser is used, which threads share.
         number: after a call, the number of its inputs: images, videos, cameras. This and the next two are those of the
             last call in the same thread.
@@ -174,6 +176,8 @@ class Inferencer:
     @torch.no_grad()
     def predict(self, images: ImageLike | Sequence[ImageLike], batch_size: int = 1) -> list[BaseDataElement]:
         """Data samples for one image or a list of them, each a path, URL, NumPy array (BGR) or Pillow image.
+
+        Those of a classifier have `pred_scores` ``(classes,)``, which sum up to 1, and `pred_label`.
 
         Raises:
             DataError: the first image that can't be read, is too small for the model, or needs more memory than there
@@ -299,6 +303,8 @@ class Inferencer:
             DataError: no inputs, or `out_dir` can't be written to, or has unfinished results of other settings.
             ConfigError: `show` without a display; a `tile` or `overlap` out of range.
         """
+        if tile is not None:
+            check_dense(self.scope, 'tile')
         tiling = None if tile is None else Tiling(tile, DEFAULT_OVERLAP if overlap is None else overlap)
         if tiling is None and overlap is not None:
             raise ConfigError('overlap needs tile, the side of the windows that overlap')
@@ -424,7 +430,8 @@ class Inferencer:
         """Data samples of prepared images, on the CPU, reduced to the classes that are kept."""
         with self.lock, in_scope(self.scope):
             samples = self.model.test_step(self.toolbox.collate_fn(prepared))
-        samples = [sample.cpu() for sample in samples]
+        samples = [(sample if isinstance(sample, BaseDataElement) else BaseDataElement(
+            **{key: value for key, value in sample.items() if key != 'img_path'})).cpu() for sample in samples]
         if self.kept is None:
             return samples
         return [keep_labels(sample, self.kept, len(self.classes)) for sample in samples]

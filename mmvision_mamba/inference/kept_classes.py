@@ -27,9 +27,14 @@ def labels_of(names: Sequence[str] | None, classes: Sequence[str]) -> list[int] 
 def keep_labels(sample: BaseDataElement, labels: Sequence[int], num_classes: int) -> BaseDataElement:
     """`sample`, changed in place: without instances of other classes than `labels`.
 
-    Pixels of other classes become 255 in a segment map, and void (the label `num_classes`) in a panoptic one.
+    Pixels of other classes become 255 in a segment map, and void (the label `num_classes`) in a panoptic one. Of a
+    classifier the label is the most likely of them, and scores of others are 0.
     """
     kept = torch.tensor(labels)
+    if 'pred_scores' in sample:
+        scores = torch.zeros_like(sample.pred_scores)
+        scores[kept] = sample.pred_scores[kept]
+        sample.pred_scores, sample.pred_label = scores, scores.argmax()
     if 'pred_instances' in sample:
         sample.pred_instances = sample.pred_instances[torch.isin(sample.pred_instances.labels, kept)]
     if 'pred_sem_seg' in sample:

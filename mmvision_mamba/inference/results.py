@@ -23,6 +23,7 @@ from ..printable import shown
 from .ids import ResultIds
 from .sources import DEFAULT_FPS, Source
 
+TOP = 5  # classes of an image in a classifier's results and pictures
 LONGEST_SIDE = 8190  # pixels of a frame in MPEG-4, where OpenCV takes even numbers alone
 SLOWEST, FASTEST = 0.01, 1000.  # frames a second of a video that is written
 WRITTEN = ('.jpg', '.jpeg', '.png', '.bmp', '.webp', '.tif', '.tiff')  # a picture keeps its image's format; else .png
@@ -41,6 +42,8 @@ class Results:
       and categories of their ids.
     - ``preds/NAME.png``: segment maps, with the classes' palette; see `datasets.label_maps` for the values of pixels.
       Of a video ``preds/NAME/FRAME.png``.
+    - ``preds/classes.json``: of a classifier, for each image `file_name` (and `frame`), `label`, `class`, `score`, and
+      `top`, the five most likely of these.
     - ``preds/panoptic/NAME.png`` and ``preds/panoptic.json``: COCO's panoptic results.
 
     Each file is written beside its place and moved there once it is complete; leaving the context, by an error too,
@@ -99,7 +102,7 @@ class Results:
             if self._panoptic:
                 ends.callback(write_json, self.out_dir / 'preds/panoptic.json',
                               dict(header, annotations=self._panoptic))
-            if self._arrays:
+            if self._images and self._arrays:
                 ends.callback(write_json, self.out_dir / 'preds/images.json', header)
             for array in self._arrays.values():
                 ends.callback(array.close)
@@ -123,7 +126,7 @@ class Results:
 
     def describe(self) -> list[str]:
         """What the numbers in the predictions written so far mean, a line for each kind; what is changed in videos."""
-        return [self.ids.describe()] * bool(self._arrays or self._panoptic) + \
+        return [self.ids.describe()] * bool(self._images and (self._arrays or self._panoptic)) + \
             [f'label maps: {meaning(self.reduce_zero_label)}'] * self.maps + self.notes
 
     def _add_picture(self, prediction, picture: np.ndarray) -> None:
@@ -172,6 +175,11 @@ class Results:
         if source.is_video:
             frame = dict(frame=prediction.frame)
             name = f'{name}/{prediction.frame:06}'
+        if 'pred_scores' in sample:
+            top = [{'label': label, 'class': str(self.classes[label]), 'score': score}
+                   for label, score in top_classes(sample)]
+            self.add_instances({'classes.json': [dict(file_name=source.name, **frame, **top[0], top=top)]})
+            return
         image_id = self.add_image(source, *prediction.image.shape[:2], **frame)
         if 'pred_instances' in sample:
             self.add_instances(result_files(coco_results(sample.pred_instances, image_id, self.ids.categories),
@@ -198,9 +206,11 @@ def to_dict(sample: BaseDataElement) -> dict:
     Returns:
         dict with some of: `labels`, `scores`, `bboxes` (x1, y1, x2, y2 each) and `masks` (COCO's RLE), lists over the
         instances; `sem_seg`, int array ``(H, W)`` of labels; `panoptic_seg`, int array ``(H, W)``, label + 1000 ·
-        number of the instance, as in mmdet.
+        number of the instance, as in mmdet. Of a classifier `label`, and `scores`, a list over the classes.
     """
     result = {}
+    if 'pred_scores' in sample:
+        result = dict(label=int(sample.pred_label), scores=sample.pred_scores.tolist())
     if 'pred_instances' in sample:
         instances = sample.pred_instances
         result = dict(labels=instances.labels.tolist(), scores=instances.scores.tolist(),
@@ -244,6 +254,12 @@ def result_files(results: Sequence[dict], masks: bool) -> dict[str, list[dict]]:
     segments = [dict(image_id=r['image_id'], category_id=r['category_id'], score=r.get('mask_score', r['score']),
                      segmentation=r['segmentation']) for r in results]
     return {'results.json': segments, 'boxes.json': boxes}
+
+
+def top_classes(sample: BaseDataElement) -> list[tuple[int, float]]:
+    """(label, score) of a classifier's most likely classes, `TOP` at most, the likeliest first."""
+    scores, labels = sample.pred_scores.float().topk(min(TOP, len(sample.pred_scores)))
+    return list(zip(labels.tolist(), scores.tolist()))
 
 
 def boxes_of(instances) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The toolbox of a config, mmdet or mmseg: its model, test pipeline and visualiser."""
+"""The toolbox of a config, mmdet, mmseg or this package's classifiers: its model, test pipeline and visualiser."""
 import copy
 import warnings
 
@@ -15,6 +15,7 @@ from ..text import class_name
 from .scopes import in_scope
 from .toolbox_base import ToolboxBase
 
+CLASSIFIERS = 'mmengine'  # the scope of their configs
 VISUALIZERS = dict(mmdet='DetLocalVisualizer', mmseg='SegLocalVisualizer')
 SCALING_VISUALIZERS = dict(mmdet='mmvision_mamba.inference.det_toolbox.ScalingDetVisualizer',
                            mmseg='mmvision_mamba.inference.seg_toolbox.ScalingSegVisualizer')
@@ -24,7 +25,7 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
     """Build `model`, `pipeline`, `collate_fn` and `visualizer` of a config, and the test pipeline's `image_loader`.
 
     Args:
-        cfg: a detector's or segmentor's config.
+        cfg: a detector's, segmentor's or classifier's config.
         weights: checkpoint file or URL. None: the model stays as initialised.
         device: as for `torch.device`.
 
@@ -35,13 +36,14 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
         MissingExtraError: the toolbox is not installed. InstallationError: it is, and can't be imported.
     """
     scope = cfg.get('default_scope')
-    if scope not in VISUALIZERS:
-        way_out = (": a classifier is mmvision_mamba.create_model('mambavision_ARCH', pretrained=CHECKPOINT, "
-                   "num_classes=NUMBER).\nSave it with timm.models.save_for_hf, push it with push_to_hf_hub; see "
-                   'docs/ecosystem.md') if scope == 'mmengine' else ''
-        raise ConfigError(f'inference works with mmdet and mmseg configs, not with those of {scope!r}{way_out}')
+    classifies = is_classifier(cfg)
+    if scope not in VISUALIZERS and not classifies:
+        raise ConfigError('inference works with configs of mmdet, of mmseg and of ImageClassifier, not with those of '
+                          f'{scope!r}')
     with needing(f'inference with {scope}', 'openmmlab'):
-        if scope == 'mmdet':
+        if classifies:
+            from .cls_toolbox import ClsToolbox as Toolbox
+        elif scope == 'mmdet':
             from .det_toolbox import DetToolbox as Toolbox
         else:
             from .seg_toolbox import SegToolbox as Toolbox
@@ -54,15 +56,29 @@ def build_toolbox(cfg: Config, weights: str | None, device: str) -> ToolboxBase:
         raise ConfigError('the config has no test_dataloader with a data set, whose pipeline prepares the images')
     check_sizes(datasets[0][1].get('pipeline'), f'{datasets[0][0]}.pipeline')
     cfg.test_dataloader.dataset = datasets[0][1]  # without the data sets wrapped around it
-    use_scaling_visualizer(cfg)
-    cfg.visualizer.pop('vis_backends', None)
-    cfg.visualizer.pop('save_dir', None)
+    if not classifies:
+        use_scaling_visualizer(cfg)
+        cfg.visualizer.pop('vis_backends', None)
+        cfg.visualizer.pop('save_dir', None)
     if weights is not None:
         drop_pretrained(cfg.model)  # they would be loaded only to be replaced
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='.*save_dir.*')
         with in_scope(scope):
             return Toolbox(cfg, weights, device, scope)
+
+
+def is_classifier(cfg: Config) -> bool:
+    """Whether a config is of an `ImageClassifier`."""
+    return cfg.get('default_scope') == CLASSIFIERS and class_name(
+        (cfg.get('model') or {}).get('type', '')) == 'ImageClassifier'
+
+
+def check_dense(scope: str, what: str) -> None:
+    """Raise ConfigError for a classifier, where `what` takes predictions that have places in an image."""
+    if scope == CLASSIFIERS:
+        raise ConfigError(f'{what} is for detectors and segmentors; of a classifier take `mmvision-mamba infer`, '
+                          '`mmvision-mamba test` or Inferencer.predict')
 
 
 def use_scaling_visualizer(cfg: Config) -> None:

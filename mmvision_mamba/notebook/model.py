@@ -258,7 +258,7 @@ class Model:
         """Write the model to a folder that anyone can load without running code: `Model.load(FOLDER)`.
 
         It holds `config.json` (the config as data, classes and colours, preprocessing, the metrics of the last test),
-        `model.safetensors`, and the card README.md.
+        `model.safetensors`, and the card README.md. A classifier's is one that timm and transformers load, too.
 
         Args:
             folder: a new one, or one that was saved earlier, which is replaced.
@@ -271,7 +271,8 @@ class Model:
 
         Raises:
             ConfigError: something in the config is no data, or of a type that nobody else has: named by its key; the
-                folder holds something else; there are no weights yet.
+                folder holds something else; there are no weights yet; a classifier's backbone or test pipeline is
+                none that timm has.
         """
         self._check_trained('save')
         self._needed_weights()

@@ -28,9 +28,10 @@ KEYS = ('default_scope', 'data_root', 'model', 'train_dataloader', 'val_dataload
         'default_hooks', 'custom_hooks', 'log_processor', 'tta_model', 'tta_pipeline', 'randomness',
         'find_unused_parameters')
 SCOPES = ('mmdet', 'mmseg')
+CLASSIFIERS = 'mmengine'  # the scope of this package's classifiers
 _MODELS = ('model', 'tta_model')
 _SCOPED = (*SCOPES, 'mmengine', 'mmcv', 'mmvision_mamba')
-_PACKAGES = (*_SCOPED, 'torch')  # whose classes are built, of those that are registered
+_PACKAGES = (*_SCOPED, 'torch', 'timm')  # whose classes are built, of those that are registered
 _OWN = {  # this package's, which configs name by their path
     'mmvision_mamba.datasets.image_mask.ImageMaskDataset', 'mmvision_mamba.datasets.drawn_maps.DrawnMapDataset',
     'mmvision_mamba.datasets.map_loading.LoadAnnotations', 'mmvision_mamba.datasets.coco_dataset.MendedCocoDataset',
@@ -65,12 +66,14 @@ _REFUSED = (
 # Keys of types: those that classes look up besides 'type', too.
 _TYPES = ('type', 'dataset_type', 'resize_type', 'ema_type', 'conv_type', 'constructor')
 _READS = ('checkpoint', 'extra_ann_file', 'pretrained', 'load_from', 'resume_from', 'tokenizer_name',
-          'language_model', 'dataset_name')
+          'language_model', 'dataset_name',
+          'tf_preprocessing')
 _WRITES = ('out_dir', 'output_dir', 'out_file', 'out_file_path', 'outfile_prefix', 'save_dir', 'test_out_dir',
            'work_dir', 'published_keys')
 _FILES = ('data_root', 'ann_file', 'seg_prefix', 'img', 'img_path', 'seg', 'seg_map_path', 'img_suffix',
           'seg_map_suffix', 'depth_map_path', 'sub_data_root')  # keys of data sets, whose texts are paths
 _METRICS = ('save_best', 'rule', 'key_indicator', 'monitor')  # keys whose texts are metrics, coco/bbox_mAP say
+_POLICY = re.compile(r'[a-z0-9]+(-[a-z]+(\d+(\.\d+)?)?)*')  # of timm's augmentations, rand-m9-mstd0.5-inc1 say
 _WORDS = re.compile(r'[\w +-]*', re.ASCII)  # names of options, classes, metrics: no path, URL or dotted name
 _STORAGE = ('backend_args', 'file_client_args')  # where files lie: some reach other machines, or import modules
 _KEY = re.compile(r'[\w ./+-]+', re.ASCII)  # mmengine writes keys as they are, between quotes
@@ -92,11 +95,16 @@ def check_allowed(config: Mapping[str, Any], where: str = 'config') -> None:
             raise ConfigError(f"{where}: the key '{shown(key)}' is not one of a shared config"
                               f'{did_you_mean(key, KEYS)}: nothing is imported or inherited there')
     scope = config.get('default_scope')
-    if scope not in SCOPES:
-        raise ConfigError(f"{where}.default_scope is '{shown(scope)}': expected one of {', '.join(SCOPES)}")
+    if scope not in (*SCOPES, CLASSIFIERS):
+        raise ConfigError(f"{where}.default_scope is '{shown(scope)}': expected one of "
+                          f"{', '.join((*SCOPES, CLASSIFIERS))}")
+    for key in _MODELS:
+        if key in config and not isinstance(config[key], Mapping):
+            raise ConfigError(f"{where}.{key} is '{shown(config[key])}': expected an object")
+    if scope == CLASSIFIERS and (model := config.get('model') or {}).get('type') != 'ImageClassifier':
+        raise ConfigError(f"{where}.model.type is '{shown(model.get('type'))}': expected ImageClassifier, or a model "
+                          f"of {', '.join(SCOPES)}")
     for key, value in config.items():
-        if key in _MODELS and not isinstance(value, Mapping):
-            raise ConfigError(f"{where}.{key} is '{shown(value)}': expected an object")
         if (views := _views(value)) > _VIEWS:
             raise ConfigError(f'{where}.{key}: TestTimeAug makes {views} views, and {_VIEWS} are allowed')
         _check(value, f'{where}.{key}', scope, key, key)
@@ -152,6 +160,8 @@ def _check_text(text: str, where: str, in_model: bool, name: str) -> None:
     problem = None
     if not is_name(text) or len(text) > FILE_NAME:
         problem = 'no text of a config'
+    elif name == 'auto_augment' and _POLICY.fullmatch(text):
+        return
     elif parts[-1].lower() in _FORMATS or text.lower().endswith(_LOADED):
         problem = 'a shared config has no files loaded'
     elif text in _REFUSED:

@@ -8,10 +8,13 @@ import numpy as np
 
 from ..printable import shown
 from ..text import shortened
+from . import classifier
+from .allowed import CLASSIFIERS
 from .shared import Shared
 
 _TASKS = {'object-detection': 'a detector of boxes', 'instance-segmentation': 'a detector of boxes and masks',
-          'panoptic-segmentation': 'a panoptic model', 'semantic-segmentation': 'a segmentor'}
+          'panoptic-segmentation': 'a panoptic model', 'semantic-segmentation': 'a segmentor',
+          'image-classification': 'a classifier'}
 _MARKED = re.compile(r'([\\`*_{}\[\]<>()#+|!~])')
 _CLASSES = 30
 _QUALITY = 88  # of JPEG
@@ -20,6 +23,8 @@ _QUALITY = 88  # of JPEG
 def task_of(config: Mapping[str, Any]) -> str:
     """What a model predicts, by its config."""
     model = config['model']
+    if config['default_scope'] == CLASSIFIERS:
+        return 'image-classification'
     if config['default_scope'] == 'mmseg':
         return 'semantic-segmentation'
     if 'panoptic_head' in model:
@@ -50,16 +55,27 @@ def text(shared: Shared, parameters: int, picture: str | None = None) -> str:
             f'On the test split of {_escaped(shared.data)}, by `mmvision-mamba test`.', '']
     lines += ['## Use', '', '```python', 'from mmvision_mamba import Model', '',
               "model = Model.load('FOLDER')        # or 'hf://OWNER/NAME'", "model.predict('photo.jpg')", '```', '',
+              *(_elsewhere(shared) if task == 'image-classification' else []),
               'Nothing in this folder is a program: `config.json` is data, and `model.safetensors` holds tensors.', '',
               '## Classes', '', f'{len(shared.classes)}: {_escaped(shortened(shared.classes, _CLASSES))}.', '',
               '## Licence', '', f'{_escaped(shared.licence.name or "None given")}. {_escaped(shared.licence.why)}', '']
     return _front_matter(shared, task) + '\n'.join(lines)
 
 
+def _elsewhere(shared: Shared) -> list[str]:
+    """How a classifier is loaded by other libraries."""
+    known = 'model_type' in classifier.settings(shared)
+    lines = ['import timm, mmvision_mamba', "timm.create_model('hf-hub:OWNER/NAME', pretrained=True)"]
+    if known:
+        lines += ['', 'import mmvision_mamba.transformers', 'from transformers import pipeline',
+                  "pipeline('image-classification', model='OWNER/NAME')"]
+    return [f"It is a model of timm{' and of transformers' * known}, too:", '', '```python', *lines, '```', '']
+
+
 def _front_matter(shared: Shared, task: str) -> str:
     """What the Hub reads, written by its own library, which checks it."""
     from huggingface_hub import EvalResult, ModelCardData
-    pipeline = 'object-detection' if task == 'object-detection' else 'image-segmentation'
+    pipeline = task if task in ('object-detection', 'image-classification') else 'image-segmentation'
     name = shown(shared.name, 96)
     results = [EvalResult(task_type=pipeline, dataset_type=slug(shared.data), dataset_name=shared.data,
                           dataset_split='test', metric_type=slug(metric), metric_name=metric, metric_value=value)

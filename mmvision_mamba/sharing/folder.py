@@ -19,13 +19,14 @@ from ..made_beside import OLD, made_beside
 from ..preflight.datasets import SPLITS, datasets_of
 from ..printable import is_name, shown
 from ..version import __version__
-from . import card
-from .allowed import KEYS, SCOPES, check_allowed
+from . import card, classifier
+from .allowed import CLASSIFIERS, KEYS, check_allowed
 from .licence import Licence, licence_of
 from .plain import from_data, to_data
 from .shared import Shared
 
 CONFIG, WEIGHTS, CARD, PICTURE = 'config.json', 'model.safetensors', 'README.md', 'example.jpg'
+PREPROCESSOR = 'preprocessor_config.json'  # of classifiers, for transformers
 FILES = (CONFIG, WEIGHTS, CARD, PICTURE)
 LIBRARY = 'mmvision_mamba'  # the folder's `library_name`
 FORMAT = 1
@@ -33,7 +34,8 @@ _METRICS = 10_000  # at most
 LARGEST = 2**22  # bytes of config.json, of which that of the largest published model has 40,000, or of the card
 _LARGEST_WEIGHTS = 5 * 2**30  # bytes that the Hub's storage takes at once; the largest published model has 3.1e9
 _LARGEST_PICTURE = 2**24
-MOST = {CONFIG: LARGEST, CARD: LARGEST, WEIGHTS: _LARGEST_WEIGHTS, PICTURE: _LARGEST_PICTURE}  # bytes, to be pushed
+MOST = {CONFIG: LARGEST, CARD: LARGEST, WEIGHTS: _LARGEST_WEIGHTS, PICTURE: _LARGEST_PICTURE,
+        PREPROCESSOR: LARGEST}  # bytes, to be pushed
 
 
 def save(folder: str | os.PathLike, inferencer: Inferencer, name: str,
@@ -74,7 +76,7 @@ def check_target(target: Path) -> None:
     if not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir())):
         return
     if target.is_dir() and _is_ours(target):
-        if others := sorted(path.name for path in target.iterdir() if path.name not in FILES):
+        if others := sorted(path.name for path in target.iterdir() if path.name not in MOST):
             raise ConfigError(f"'{shown(target)}' holds a saved model, and {shown(others[0])} besides, which would be "
                               'lost: name another folder, or move it away')
         return
@@ -92,13 +94,13 @@ def describe(inferencer: Inferencer, name: str, metrics: Mapping[str, float | No
              licence: str | Licence | None) -> Shared:
     """What there is to say of a model; raises as `save` does."""
     cfg = inferencer.cfg
-    if cfg.get('default_scope') not in SCOPES:
-        raise ConfigError(f"a model of {shown(cfg.get('default_scope'))} is not saved like this: detectors and "
-                          'segmentors are')
-    try:
-        preprocessing = pipeline_settings(cfg, input_channels(cfg))
-    except (ConfigError, LookupError, TypeError, ValueError):  # a test pipeline that no exported file has
-        preprocessing = None
+    if cfg.get('default_scope') == CLASSIFIERS:
+        preprocessing = classifier.preprocessing(cfg)
+    else:
+        try:
+            preprocessing = pipeline_settings(cfg, input_channels(cfg))
+        except (ConfigError, LookupError, TypeError, ValueError):  # a test pipeline that no exported file has
+            preprocessing = None
     data = _data_name(cfg)
     licence = licence if isinstance(licence, Licence) else licence_of(cfg.model, licence)
     palette = [[int(value) for value in rgb] for rgb in inferencer.palette]
@@ -148,15 +150,22 @@ def _write(folder: Path, shared: Shared, model: torch.nn.Module, picture: np.nda
                    task=card.task_of(shared.config), classes=shared.classes, palette=shared.palette,
                    preprocessing=shared.preprocessing, metrics=shared.metrics, data=shared.data,
                    licence=shared.licence._asdict(), config=shared.config)
-    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
-    (folder / CONFIG).write_text(text + '\n', encoding='utf-8')
     weights = {key: value.detach().cpu().clone().contiguous() for key, value in model.state_dict().items()}
+    if shared.config['default_scope'] == CLASSIFIERS:
+        content = {**classifier.settings(shared), LIBRARY: content}
+        weights = classifier.weights(weights)
+        _write_json(folder / PREPROCESSOR, classifier.image_processor(shared))
+    _write_json(folder / CONFIG, content)
     save_file(weights, str(folder / WEIGHTS), metadata=dict(format='pt'))
     (folder / WEIGHTS).chmod((folder / CONFIG).stat().st_mode)  # safetensors' own keeps others from reading it
     if picture is not None:
         (folder / PICTURE).write_bytes(card.jpeg(picture))
     number = sum(parameter.numel() for parameter in model.parameters())
     (folder / CARD).write_text(card.text(shared, number, PICTURE if picture is not None else None), encoding='utf-8')
+
+
+def _write_json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + '\n', encoding='utf-8')
 
 
 def _put(new: Path, target: Path) -> None:
@@ -195,7 +204,8 @@ def _object(path: str | os.PathLike) -> dict:
         raise ConfigError(f'it is no JSON that can be read ({reason})') from None
     if not isinstance(found, dict):
         raise ConfigError(f'expected an object, got {type(found).__name__}')
-    return found
+    own = found.get(LIBRARY)  # a classifier's, beside what timm and transformers read
+    return own if isinstance(own, dict) else found
 
 
 def _shared(found: dict) -> Shared:

@@ -22,7 +22,8 @@ from . import folder
 from .allowed import check_allowed
 from .shared import Shared
 
-_RUNTIMES = dict(mmdet='_base_/mmdet_runtime.py', mmseg='_base_/mmseg_runtime.py')
+_RUNTIMES = dict(mmdet='_base_/mmdet_runtime.py', mmseg='_base_/mmseg_runtime.py',
+                 mmengine='_base_/classification_runtime.py')
 
 
 class Loaded(NamedTuple):
@@ -104,8 +105,8 @@ def copied(saved: str | os.PathLike, target: Path) -> Path:
     """
     others = sorted(name for name in os.listdir(saved) if name not in folder.MOST and not name.startswith('.'))
     if others:
-        raise ConfigError(f"'{shown(saved)}' holds {shown(others[0])} besides the saved model, and the model's files alone "
-                          'are pushed: move it away')
+        raise ConfigError(f"'{shown(saved)}' holds {shown(others[0])} besides the saved model, and the model's files "
+                          'alone are pushed: move it away')
     for name, most in folder.MOST.items():
         path = Path(saved, name)
         if path.is_symlink():

@@ -14,6 +14,9 @@ try:
 except ImportError:  # before transformers 5
     from transformers.utils.backbone_utils import BackboneConfigMixin
 
+# What `Model.save` and timm have in a config.json besides. Saved again, of other classes say, it would be wrong.
+_OTHERS = ('mmvision_mamba', 'architecture', 'num_classes', 'num_features', 'global_pool', 'label_names', 'model_args',
+           'pretrained_cfg')
 CLASSES = 1000  # of a published classifier, also where its config.json doesn't say so
 
 
@@ -88,7 +91,8 @@ class MambaVisionConfig(BackboneConfigMixin, PretrainedConfig):
         """
         cls._check_type(config_dict, kwargs.get('name_or_path') or config_dict.get('_name_or_path') or
                         'this config.json')
-        config_dict = {key: value for key, value in config_dict.items() if '_implementation' not in key}
+        config_dict = {key: value for key, value in config_dict.items()
+                       if '_implementation' not in key and key not in _OTHERS}
         return super().from_dict(config_dict, **kwargs)
 
     @classmethod

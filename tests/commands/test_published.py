@@ -67,6 +67,25 @@ def test_other_tools_and_python(server, tool, shapes, tmp_path):
     assert len(server.downloads()) == 1
 
 
+@pytest.mark.parametrize(('command', 'options', 'made'), [
+    ('export', ('--part', 'backbone', '--format', 'torchscript', '--shape', 64, 64, '--out', 'made'), 'made'),
+    ('attention_maps', ('PHOTO', '--out', 'made.png'), 'made.png'),
+    ('confusion', ('--out-dir', 'made', '--work-dir', 'wd', '--cfg-options', 'data_root=SHAPES'), 'made/confusion.json')])
+def test_each_other_tool_that_takes_a_checkpoint(server, tool, shapes, tmp_path, command, options, made):
+    words = [str(word).replace('PHOTO', f'{shapes}/val/000000.png').replace('SHAPES', str(shapes)) for word in options]
+    result = tool(command, NAME, 'published', *words)
+    assert result.code == 0, result.err[-2000:]
+    assert LICENCE in result.err and len(server.downloads()) == 1
+    assert (tmp_path / made).exists(), [*tmp_path.rglob('made*')]
+
+
+def test_the_web_page_takes_them(server, tool, tmp_path):
+    pytest.importorskip('gradio')
+    result = tool('demo_app', NAME, 'published', '--device', 'cpu', '--examples', tmp_path / 'nowhere')
+    assert result.code == 2 and result.errors == [f'error: --examples: {tmp_path}/nowhere: no such file or folder']
+    assert LICENCE in result.err and len(server.downloads()) == 1, 'the model is loaded before'
+
+
 def test_training_begins_with_them(server, tool, shapes, tmp_path):
     result = tool('train', NAME, '--work-dir', tmp_path / 'wd', '--cfg-options', 'load_from=published',
                   f'data_root={shapes}', 'train_cfg.max_iters=1', 'train_cfg.val_interval=9')

@@ -12,15 +12,8 @@ from mmvision_mamba.classification import PackImage
 from mmvision_mamba.datasets import make_shapes
 
 from ..data.golden.weights import fill
-from ..helpers import ROOT
-from ..helpers.small_configs import COMMON
+from ..helpers.small_configs import CLASSIFIER as CONFIG
 from ..helpers.small_models import SMALL
-
-CONFIG = f'''
-_base_ = '{ROOT}/configs/mambavision_t_shapes.py'
-model = dict(backbone=dict(arch=dict(_delete_=True, **{SMALL!r})))
-custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=2e-4, update_buffers=True)]
-''' + COMMON
 
 
 @pytest.fixture(scope='session')

@@ -1,4 +1,4 @@
-"""Configs of a small detector and a small segmentor on Shapes, as the text of their files."""
+"""Configs of a small detector, segmentor and classifier on Shapes, as the text of their files."""
 from . import ROOT
 
 ARCH = "dict(_delete_=True, dim=16, in_dim=8, depths=(1, 1, 2, 2), num_heads=(1, 1, 2, 4))"
@@ -19,4 +19,9 @@ model = dict(
 SEGMENTOR = f'''
 _base_ = '{ROOT}/configs/upernet_mambavision_t_shapes.py'
 model = dict(backbone={BACKBONE}, decode_head=dict(in_channels=[16, 32, 64, 128]), auxiliary_head=dict(in_channels=64))
+''' + COMMON
+CLASSIFIER = f'''
+_base_ = '{ROOT}/configs/mambavision_t_shapes.py'
+model = dict(backbone=dict(arch={ARCH}))
+custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=2e-4, update_buffers=True)]
 ''' + COMMON

@@ -148,29 +148,6 @@ def test_what_is_no_data_is_refused_by_its_key(trained, tmp_path):
     assert not (tmp_path / 'x').exists()
 
 
-def test_a_classifier_is_saved_by_timm_with_equal_predictions(tmp_path):
-    import timm
-    from mmengine.registry import MODELS
-
-    import mmvision_mamba.classification  # noqa: F401
-    from mmvision_mamba import create_model
-    torch.manual_seed(0)
-    backbone = dict(type='MambaVision', arch='tiny', out_indices=(3,), norm_layer=None)
-    trained = MODELS.build(dict(type='ImageClassifier', backbone=backbone, num_classes=3)).eval()
-    torch.save(dict(state_dict=trained.state_dict(), meta={}), tmp_path / 'w.pth')
-    with pytest.raises(ConfigError, match=r'create_model.*\n.*timm\.models\.save_for_hf'):
-        Model('mambavision_t_in1k', tmp_path / 'w.pth').save(tmp_path / 'saved')
-    model = create_model('mambavision_tiny', pretrained=tmp_path / 'w.pth', num_classes=3)
-    timm.models.save_for_hf(
-        model.to(memory_format=torch.contiguous_format), tmp_path / 'saved', safe_serialization=True,
-        model_config=dict(num_classes=3, label_names=['cat', 'dog', 'bird']))
-    assert {path.suffix for path in (tmp_path / 'saved').iterdir()} == {'.json', '.safetensors'}
-    assert json.loads((tmp_path / 'saved/config.json').read_text())['label_names'] == ['cat', 'dog', 'bird']
-    again = timm.create_model(f"local-dir:{tmp_path / 'saved'}", pretrained=True).eval()
-    x = torch.rand(1, 3, 64, 64)
-    torch.testing.assert_close(again(x).softmax(-1)[0], trained(x, mode='predict')[0]['pred_scores'])
-
-
 def hostile(saved, tmp_path, change) -> Path:
     copy = shutil.copytree(saved['segmentor'], tmp_path / 'hostile')
     path = copy / 'config.json'
