@@ -9,6 +9,8 @@ from .text import did_you_mean
 
 _HUB = ('hf://', 'hf-hub:')
 _CHECKPOINTS = '.pth', '.pt', '.pth.tar', '.safetensors', '.bin', '.index.json'
+# Published weights without a config of their own: the one that their image size and crop are in.
+_TESTED_WITH = {'mambavision_base.in21k': 'mambavision_b_in1k', 'mambavision_large.in21k': 'mambavision_l_in1k'}
 PREFIX = 'mmvision_mamba::'  # of a name where a path is expected otherwise: `_base_ = 'mmvision_mamba::NAME.py'`
 
 
@@ -24,13 +26,13 @@ def packaged_config(name: str) -> Path:
 
     Args:
         name: with or without '.py', 'mmvision_mamba::' or the folder 'configs/' before it; also of a part, such as
-            '_base_/default_runtime'.
+            '_base_/default_runtime'; or of published weights that are tested with another's file.
 
     Raises:
         ConfigError: there is none of that name.
     """
     stem = name.removeprefix(PREFIX).removeprefix('configs/').removesuffix('.py')
-    path = CONFIGS / f'{stem}.py'
+    path = CONFIGS / f'{_TESTED_WITH.get(stem, stem)}.py'
     if not path.is_file():
         raise ConfigError(f'config file not found: {name}{did_you_mean(stem, config_names())}; '
                           '`mmvision-mamba config --list` lists those that need no path')

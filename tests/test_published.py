@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from mmvision_mamba.checkout import CONFIGS
-from mmvision_mamba.configs import config_names
+from mmvision_mamba.configs import config_names, find_config
 from mmvision_mamba.errors import ConfigError
 from mmvision_mamba.published import BY_NAME, MODELS, published, published_weights
 
@@ -16,6 +16,10 @@ def test_every_published_model_has_a_config_or_timms_name():
     names = config_names()
     assert [model.name for model in MODELS if model.name not in names] == [
         'mambavision_base.in21k', 'mambavision_large.in21k']
+    for model in MODELS:  # and each is a name for CONFIG, of its own architecture
+        arch = (model.timm or '').removeprefix('mambavision_').partition('.')[0]
+        text = find_config(model.name).read_text()
+        assert not arch or f"arch='{arch}'" in text or arch == 'tiny'
     assert len({model.repo for model in MODELS}) == len({model.name for model in MODELS}) == len(MODELS) == 18
 
 
