@@ -17,9 +17,11 @@ from mmvision_mamba.inference import Inferencer
 from mmvision_mamba.preflight.read import read_config
 from mmvision_mamba.sharing import allowed, folder
 from mmvision_mamba.sharing.allowed import KEYS, check_allowed
+from mmvision_mamba.sharing.classifier import preprocessing
 from mmvision_mamba.sharing.folder import _settings
 from mmvision_mamba.sharing.plain import from_data
 
+CLASSIFIERS = [name for name in config_names() if 'in1k' in name or name == 'mambavision_t_shapes']
 MODELS = [name for name in config_names() if 'in1k' not in name and not name.startswith('ablations/')
           and name != 'mambavision_t_shapes']
 
@@ -34,6 +36,15 @@ def test_every_config_of_this_package_may_be_shared(name):
         pytest.skip('a classifier')
     settings = _settings(cfg, 'mine')  # which checks them
     assert set(settings) <= set(KEYS) and not settings['model']['backbone'].get('init_cfg')
+
+
+@pytest.mark.parametrize('name', CLASSIFIERS)
+def test_every_classifier_of_this_package_may_be_shared(name):
+    cfg = read_config(name, find_data=False)
+    settings = _settings(cfg, 'mine')
+    found = preprocessing(cfg)
+    assert settings['model']['type'] == 'ImageClassifier' and set(settings) <= set(KEYS)
+    assert found['size'] == [64, 64] if 'shapes' in name else found['size'][0] in (224, 256, 512)
 
 
 @pytest.mark.slow
