@@ -70,7 +70,8 @@ def test_other_tools_and_python(server, tool, shapes, tmp_path):
 @pytest.mark.parametrize(('command', 'options', 'made'), [
     ('export', ('--part', 'backbone', '--format', 'torchscript', '--shape', 64, 64, '--out', 'made.pt'), 'made.pt'),
     ('attention_maps', ('PHOTO', '--out', 'made.png'), 'made.png'),
-    ('confusion', ('--out-dir', 'made', '--work-dir', 'wd', '--cfg-options', 'data_root=SHAPES'), 'made/confusion.json')])
+    ('confusion', ('--out-dir', 'made', '--work-dir', 'wd', '--cfg-options', 'data_root=SHAPES'),
+     'made/confusion.json')])
 def test_each_other_tool_that_takes_a_checkpoint(server, tool, shapes, tmp_path, command, options, made):
     words = [str(word).replace('PHOTO', f'{shapes}/val/000000.png').replace('SHAPES', str(shapes)) for word in options]
     result = tool(command, NAME, 'published', *words)
