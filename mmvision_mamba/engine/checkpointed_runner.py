@@ -347,7 +347,7 @@ class CheckpointedRunner(Runner):
             self._renews = False
             use_settings(settings)
             self.logger.info("Resuming with the config's schedule, learning rate and other settings of the optimiser. "
-                             f'The schedule is followed up to iteration {self.iter}.')  # which may take a minute
+                             f'The schedule is followed up to iteration {self.iter}.')
             advance(self.param_schedulers, self.iter, self.epoch, len(self.train_dataloader))
         try:
             self._restore_state()
