@@ -20,6 +20,8 @@ class ImageDetections:
         true_labels, true_areas: `(m,)`, of objects.
         crowd: bool `(m,)`: objects that are neither found nor missed.
         overlaps: `(n, m)`, IoUs; with crowds the share of the detection that lies on them.
+        unjudged: bool `(n,)`: detections that are not wrong where they have no object, as the image was not searched
+            for their class, see `federated`. Default: none.
     """
     labels: np.ndarray
     scores: np.ndarray
@@ -28,6 +30,7 @@ class ImageDetections:
     true_areas: np.ndarray
     crowd: np.ndarray
     overlaps: np.ndarray
+    unjudged: np.ndarray | None = None
 
 
 @dataclass
@@ -110,6 +113,8 @@ def match(image: ImageDetections, thresholds: Sequence[float], sizes: tuple[floa
         found[rows, d] = objects[best[rows]]
         taken[rows, objects[best[rows]]] = True
     outside = (image.areas < sizes[0]) | (image.areas > sizes[1])
+    if image.unjudged is not None:
+        outside |= image.unjudged
     left_out = np.where(found >= 0, ignored[found] if len(ignored) else False, outside)
     return found, left_out
 

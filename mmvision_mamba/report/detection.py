@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from ..evaluation.calibration import calibration
 from ..evaluation.confusion import count_pairs
 from ..evaluation.detection_matches import SIZES, THRESHOLDS, Found, ImageDetections, gather
 from ..evaluation.error_kinds import MATCHED, RIGHT, Errors, find_errors
+from ..evaluation.federated import Rule
 from ..evaluation.score_thresholds import GRID, Counts
 from ..inference.drawing import draw_instances
 from ..inference.results import rle
@@ -27,11 +29,12 @@ class Detections:
         dataset: tells objects, as mmengine's data sets do.
         classes: names.
         colours: RGB of each.
+        unjudged: says of which classes an image tells nothing, see `evaluation.federated`. Default: of none.
     """
     kind = 'detection'
 
-    def __init__(self, dataset, classes: Sequence[str], colours: Sequence[Sequence[int]]):
-        self.dataset, self.classes, self.colours = dataset, classes, colours
+    def __init__(self, dataset, classes: Sequence[str], colours: Sequence[Sequence[int]], unjudged: Rule | None = None):
+        self.unjudged, self.dataset, self.classes, self.colours = unjudged, dataset, classes, colours
         self._places: dict[tuple, int] | None = None
         self._keys: tuple[str, ...] = ()
 
@@ -61,9 +64,12 @@ class Detections:
         overlaps = np.zeros((len(boxes), len(true_boxes)))
         if overlaps.size:
             overlaps = np.array(coco_mask.iou(regions, true_regions, crowd.astype(np.uint8)))
+        labels = _array(found['labels']).astype(np.int64)[order]
+        unjudged = None if self.unjudged is None else self.unjudged(sample.get('img_id'))
         image = ImageDetections(
-            _array(found['labels']).astype(np.int64)[order], scores[order], areas,
-            np.array([one['bbox_label'] for one in instances], np.int64), true_areas, crowd, overlaps)
+            labels, scores[order], areas,
+            np.array([one['bbox_label'] for one in instances], np.int64), true_areas, crowd, overlaps,
+            None if unjudged is None else unjudged[labels])
         return dict(path=str(sample.get('img_path') or ''), size=size, image=image, boxes=boxes[:_DRAWN],
                     true_boxes=true_boxes, masks=None if masks is None else masks[:_DRAWN], true_masks=true_masks)
 
@@ -132,6 +138,9 @@ class Detections:
         counts = np.zeros((len(self.classes) + 1,) * 2, np.int64)
         for image in images:
             kept, real = image.scores > threshold, ~image.crowd
+            if image.unjudged is not None:  # they may be a second name of an object, which is no confusion
+                same = image.labels[:, None] == image.true_labels
+                kept &= ~image.unjudged | (same & (image.overlaps >= MATCHED)).any(axis=1)
             overlaps = image.overlaps[kept]
             count_pairs(counts, image.true_labels[real].tolist(), image.labels[kept].tolist(), overlaps[:, real].T,
                         (overlaps[:, ~real] >= MATCHED).any(axis=1), MATCHED)
@@ -166,7 +175,7 @@ class Detections:
                                            [self.colours[i] for i in labels], decoded, scores))
         return pictures[0], pictures[1]
 
-    @property
+    @cached_property
     def drawn(self) -> Sequence[str]:
         """Names as fonts can draw them."""
         from ..inference.fonts import drawable

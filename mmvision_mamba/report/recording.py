@@ -17,6 +17,7 @@ from mmengine.dist import is_main_process
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.hooks import Hook
 
+from ..evaluation.federated import rule_of
 from ..inference.band_images import picture_reader
 from ..inference.report_thresholds import REPORT
 from ..preflight.datasets import innermost
@@ -42,15 +43,18 @@ class Recorder(BaseMetric):
         dataset: of the evaluation.
         read: a path -> the image to look at, uint8 `(H, W, 3)`, BGR.
         warn: called with what went wrong, in place of an error.
+        metrics: the others of the evaluation, of which LVIS's say of which classes an image tells nothing. Default:
+            none.
 
     Attributes:
         content: of the last evaluation, see `kept`; None where there is nothing to analyse.
     """
     default_prefix = 'threshold'
 
-    def __init__(self, dataset, read: Callable[[str], np.ndarray], warn: Callable[[str], None]):
+    def __init__(self, dataset, read: Callable[[str], np.ndarray], warn: Callable[[str], None],
+                 metrics: Sequence[Any] = ()):
         super().__init__()
-        self.dataset, self.read, self.warn = dataset, read, warn
+        self.dataset, self.read, self.warn, self.metrics = dataset, read, warn, metrics
         self.content: dict | None = None
         self._samples: Any = None
         self._failed = False
@@ -91,7 +95,8 @@ class Recorder(BaseMetric):
             if kind is None or not classes:
                 return None
             colours = (255 * class_colours(meta, len(classes))).round().astype(int).tolist()
-            self._samples = kind(self.dataset, classes, colours)
+            rule = dict(unjudged=rule_of(self.metrics, len(classes))) if kind is Detections else {}
+            self._samples = kind(self.dataset, classes, colours, **rule)
         return self._samples
 
     def compute_metrics(self, results: list[dict | str | None]) -> dict[str, float]:
@@ -168,7 +173,8 @@ class RecordingHook(Hook):
             recorder = self._recorders.get(split)
             if recorder is None or recorder not in metrics:
                 settings = innermost(runner.cfg[f'{split}_dataloader']['dataset'])
-                recorder = Recorder(dataset, picture_reader(settings), runner.logger.warning)
+                recorder = Recorder(dataset, picture_reader(settings), runner.logger.warning,
+                                    tuple(metrics))
                 recorder.dataset_meta = loop.evaluator.dataset_meta
                 metrics.append(recorder)
                 self._recorders[split] = recorder

@@ -33,8 +33,8 @@ def picture(path: str) -> np.ndarray:
     return np.random.default_rng(len(path)).integers(40, 200, (SIDE, SIDE, 3), dtype=np.uint8)
 
 
-def recorder(dataset, warn=None) -> Recorder:
-    made = Recorder(dataset, picture, warn or (lambda message: (_ for _ in ()).throw(AssertionError(message))))
+def recorder(dataset, warn=None, metrics=()) -> Recorder:
+    made = Recorder(dataset, picture, warn or (lambda message: (_ for _ in ()).throw(AssertionError(message))), metrics)
     made.dataset_meta = dataset.metainfo
     return made
 

@@ -1,4 +1,6 @@
 """The analysis of detectors: its numbers against pycocotools', mdet's matrix, and counting."""
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,22 @@ def test_images_without_objects_and_detections():
     record.process({}, samples)
     record.evaluate(2)
     assert record.content['analysis']['images'] == 2 and np.isfinite(record.content['analysis']['overall']['ap'])
+
+
+def test_with_lvis_metric_a_class_that_was_not_searched_for_is_no_error():
+    """Of the second class nothing is known but where it is annotated: nowhere is it taken for another's error."""
+    dataset, samples = detections()
+    api = SimpleNamespace(get_cat_ids=lambda: [4, 8, 9], imgs={
+        info['img_id']: dict(neg_category_ids=[4, 9], not_exhaustive_category_ids=[8]) for info in dataset.infos},
+        img_ann_map={info['img_id']: [dict(category_id=[4, 8, 9][one['bbox_label']]) for one in info['instances']]
+                     for info in dataset.infos})
+    plain, federated = (recorder(dataset, metrics=metrics) for metrics in ((), (SimpleNamespace(_lvis_api=api),)))
+    for record in (plain, federated):
+        record.process({}, samples)
+        record.evaluate(len(samples))
+    before, after = (record.content['analysis'] for record in (plain, federated))
+    assert before['classes'][1]['errors']['class']['count'] > 0 == after['classes'][1]['errors']['class']['count']
+    taken_for = [sum(row[1] for row in one['confusion']) - one['confusion'][1][1] for one in (before, after)]
+    assert taken_for[0] > 0 == taken_for[1]
+    assert after['classes'][1]['best']['precision'] == 1 > before['classes'][1]['best']['precision']
+    assert after['classes'][1]['ap'] > before['classes'][1]['ap'] and after['classes'][0] == before['classes'][0]
