@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..configs import config_of_run, is_checkpoint, is_exported
+from ..configs import config_of_run, is_checkpoint, is_config, is_exported
 from ..datasets.folders import IMAGES
 from ..errors import ConfigError
 from ..inference import DTYPES
@@ -171,6 +171,30 @@ def add_dtype(parser: argparse.ArgumentParser, default: str | None = 'float32') 
     parser.add_argument('--dtype', choices=list(DTYPES), default=default,
                         help='what the model computes in, weights held in it too: bf16, on CPUs and GPUs that have '
                         'instructions for it, or on GPUs fp16; default: float32')
+
+
+def add_task(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--task', choices=['detect', 'instances', 'semantic'],
+                        help='what to learn from a folder: boxes, boxes and outlines, or the class of each pixel; '
+                        'default: outlines where most objects have some, else what lies there')
+
+
+def is_data(args: argparse.Namespace) -> bool:
+    """Whether `args.config` is a folder of data, not a config.
+
+    Raises:
+        ConfigError: it is none, and --task is given.
+    """
+    if os.path.isdir(args.config) and not is_config(args.config):
+        return True
+    if args.task is not None:
+        raise ConfigError(f"--task is for folders of data, and '{shown(args.config)}' is none")
+    return False
+
+
+def number_or_auto(text: str) -> float | str:
+    """The type of --score-thr; argparse's errors quote its name."""
+    return text if text == 'auto' else float(text)
 
 
 def add_no_report(parser: argparse.ArgumentParser) -> None:

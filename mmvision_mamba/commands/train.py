@@ -5,22 +5,17 @@ chooses the model and the settings; they are printed as a command, and what you 
 """
 import argparse
 import contextlib
-import os
 
-from ..configs import is_config
 from ..errors import ConfigError
-from ..printable import shown
 from ..processes import print_once, was_restarted
 from .errors import removing_failed_start
-from .options import add_common_options, add_no_report
+from .options import add_common_options, add_no_report, add_task, is_data
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', metavar='CONFIG|FOLDER', help='config file, or a folder of data')
     add_common_options(parser)
-    parser.add_argument('--task', choices=['detect', 'instances', 'semantic'],
-                        help='what to learn from a folder: boxes, boxes and outlines, or the class of each pixel; '
-                        'default: outlines where most objects have some, else what lies there')
+    add_task(parser)
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CKPT',
                         help='resume from CKPT, or, without a value, from the newest intact checkpoint in the work dir')
     parser.add_argument('--new-schedule', action='store_true',
@@ -89,9 +84,7 @@ def _use_folder(args: argparse.Namespace, held: contextlib.ExitStack) -> bool:
 
     A run's folder into which a validation split is written stays held on `held`.
     """
-    if not os.path.isdir(args.config) or is_config(args.config):
-        if args.task is not None:
-            raise ConfigError(f"--task is for folders of data, and '{shown(args.config)}' is none")
+    if not is_data(args):
         return False
     from .steps.folder import plan, tell
     folder, task = args.config, args.task

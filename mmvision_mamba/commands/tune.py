@@ -1,28 +1,35 @@
 """Search the best settings of a config: trials, which are whole trainings, by optuna.
 
 Trials go to WORK_DIR/trial_0000, …; the first is the config as it is. The best comes out as WORK_DIR/best.py, a config
-that train takes. The same command goes on with a study that was stopped, and, at the same time, helps with one that
-runs: each process trains trials of the study in WORK_DIR until that has as many as --trials says.
+that train takes. In the place of a config a folder of data will do, as for train. The same command goes on with a study
+that was stopped, and, at the same time, helps with one that runs: each process trains trials of the study in WORK_DIR
+until that has as many as --trials says.
 """
 import argparse
+import contextlib
 import os
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
 from ..limits import check_workers
 from ..printable import shown
 from ..work_dirs import make_work_dir
-from .options import add_cfg_options
+from .options import add_cfg_options, add_task, is_data
 
 _OWN = ('--work-dir', '--cfg-options', '--resume', '--launcher', '--local-rank', '--local_rank', '--task')
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('config', metavar='CONFIG', help='config file; its search_space, if it has one, says what is '
-                        'varied: {KEY: [VALUE, …]} or {KEY: dict(low=…, high=…, log=True)}')
+    parser.add_argument('config', metavar='CONFIG|FOLDER', help='config file, or a folder of data; the search_space '
+                        'of a config, if it has one, says what is varied: {KEY: [VALUE, …]} or {KEY: dict(low=…, '
+                        'high=…, log=True)}')
+    add_task(parser)
     parser.add_argument('--trials', type=int, default=30, metavar='N', help='that the study is to have in all, those '
                         'of earlier calls among them; default: %(default)s')
-    parser.add_argument('--work-dir', metavar='DIR', help='of the study; default: work_dirs/CONFIG_NAME_tune')
+    parser.add_argument('--work-dir', metavar='DIR', help='of the study; default: work_dirs/NAME_tune, of the config '
+                        'or folder')
     parser.add_argument('--params', nargs='+', metavar='NAME', help='vary these of the search space alone; default: '
                         'all of it. Without a search_space in the config there are lr, weight_decay, layer_decay, '
                         'drop_path, scale and batch, as far as the config has them')
@@ -61,9 +68,11 @@ def run(args: argparse.Namespace) -> None:
 
     train_options = list(args.train_options or ())
     _check_options(args, train_options)
-    cfg = read_config(args.config, args.cfg_options, ('model', 'train_dataloader', 'val_dataloader', 'train_cfg',
-                                                      'optim_wrapper'), refuse_broken=True)
-    space, goal = space_of(cfg, args.params), goal_of(cfg, args.metric)
+    with _folder_in_place(args, train_options):
+        cfg = read_config(args.config, args.cfg_options, ('model', 'train_dataloader', 'val_dataloader', 'train_cfg',
+                                                          'optim_wrapper'), refuse_broken=True)
+    without = {'batch': '--auto-batch'} if _has_option(train_options, '--auto-batch') else {}
+    space, goal = space_of(cfg, args.params, without), goal_of(cfg, args.metric)
     if args.length is not None:
         unit_of(cfg)
     options = (*train_options, *([] if any(option.startswith('--vis') for option in train_options)
@@ -93,6 +102,48 @@ def run(args: argparse.Namespace) -> None:
         run_trials(study, plan, workers, environment, lambda line: print(line, flush=True))
     report.write(study, cfg, space)
     print(report.summary(study, space, train_options, report.draw(study, space)))
+
+
+@contextlib.contextmanager
+def _folder_in_place(args: argparse.Namespace, train_options: list[str]) -> Iterator[None]:
+    """Put what a folder of data stands for in the place of it, and print that.
+
+    Within it, the files are there that a dry run leaves none of: those of a validation split.
+
+    Args:
+        args: changed where `args.config` is a folder.
+        train_options: gets those that the trainings need for the folder.
+    """
+    if not is_data(args):
+        yield
+        return
+    from ..tuning.report import BEST
+    from ..tuning.study import DATABASE
+    from .steps.folder import plan, tell
+    folder = args.config
+    work_dir = args.work_dir or os.path.join('work_dirs', f'{os.path.basename(os.path.abspath(folder))}_tune')
+    with tempfile.TemporaryDirectory() as scratch:
+        planned = plan(folder, args.cfg_options, args.task, scratch if args.dry_run else work_dir,
+                       resume=os.path.isfile(os.path.join(work_dir, DATABASE)), beside=Path(BEST).stem)
+        args.config, args.cfg_options, args.work_dir, args.task = planned.config, planned.options, work_dir, None
+        varied = args.params is not None and 'batch' in args.params
+        if planned.most_per_batch is not None and not varied and not _has_option(train_options, '--auto-batch'):
+            train_options += ['--auto-batch', str(planned.most_per_batch)]
+        if args.dry_run:
+            real = os.path.abspath(work_dir)
+            planned = planned._replace(work_dir=work_dir, found=planned.found.replace(scratch, work_dir), options={
+                key: value.replace(scratch, real) if isinstance(value, str) else value
+                for key, value in planned.options.items()})
+        parser = argparse.ArgumentParser()
+        add_options(parser)
+        given = {name: value for name, value in vars(args).items() if value != parser.get_default(name)
+                 and name not in ('config', 'cfg_options', 'work_dir', 'dry_run', 'train_options')}
+        tell(planned, folder, given, 'tune', train_options)
+        yield
+
+
+def _has_option(options: Sequence[str], name: str) -> bool:
+    return any(option.partition('=')[0] == name for option in options)
 
 
 def _check_options(args: argparse.Namespace, train_options: list[str]) -> None:

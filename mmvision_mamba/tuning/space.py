@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
+from types import MappingProxyType
 from typing import Any
 
 from mmengine.config import Config
@@ -88,7 +89,8 @@ def _same(value: Any, choice: Any) -> bool:
         isinstance(value, Real) and isinstance(choice, Real) and not isinstance(value, bool) and value == choice)
 
 
-def space_of(cfg: Config, names: Sequence[str] | None = None) -> list[Parameter]:
+def space_of(cfg: Config, names: Sequence[str] | None = None,
+             without: Mapping[str, str] = MappingProxyType({})) -> list[Parameter]:
     """The parameters that a study of a config varies: those of its `search_space`, or else the default ones.
 
     The default space has, of `NAMES`, what the config has: learning rate and weight decay between a tenth and ten times
@@ -98,9 +100,12 @@ def space_of(cfg: Config, names: Sequence[str] | None = None) -> list[Parameter]
     Args:
         cfg: of the training; it is not changed.
         names: which parameters of that space to vary. Default: all.
+        without: names of `NAMES` that the trainings set themselves, and by which option; they are not varied. Default:
+            none.
 
     Raises:
-        ConfigError: an entry of `search_space` can't be used, nothing can be varied, or a name is none of the space's.
+        ConfigError: an entry of `search_space` can't be used, nothing can be varied, a name is none of the space's, or
+            one of `without` is to be varied.
     """
     given = cfg.get(KEY)
     if given is not None and (not isinstance(given, Mapping) or not given):
@@ -108,6 +113,11 @@ def space_of(cfg: Config, names: Sequence[str] | None = None) -> list[Parameter]
                           f'{", ".join(NAMES)}, with a list of values or dict(low=…, high=…) each')
     space = default_space(cfg) if given is None else [_parameter(cfg, str(name), value)
                                                      for name, value in given.items()]
+    for name, option in without.items():
+        if name in (names or ()) or (given is not None and {name, _KEYS.get(name, name)} & {*map(str, given)}):
+            raise ConfigError(f'{name} is to be varied, and the option {option} of the trainings sets it: leave out '
+                              'one of the two')
+        space = [parameter for parameter in space if parameter.name != name]
     if names is not None:
         check_names(names, [parameter.name for parameter in space], '--params: the search space has no')
         space = [parameter for parameter in space if parameter.name in names]

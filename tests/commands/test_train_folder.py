@@ -22,17 +22,9 @@ from mmvision_mamba.preflight import training_defaults
 
 from ..helpers import ROOT, formats
 from ..helpers.custom_folders import coco, image_mask
+from ..helpers.small_configs import OF_A_FOLDER
 
 FORK = multiprocessing.get_context('fork')
-SMALL = '''
-_base_ = '{root}/configs/upernet_mambavision_t_custom.py'
-model = dict(
-    backbone=dict(arch=dict(_delete_=True, dim=16, in_dim=8, depths=(1, 1, 2, 2), num_heads=(1, 1, 2, 4)),
-                  window_size=(4, 2), init_cfg=None),
-    decode_head=dict(in_channels=[16, 32, 64, 128], channels=16), auxiliary_head=dict(in_channels=64, channels=16))
-default_hooks = dict(logger=dict(interval=1))
-custom_imports = dict(_delete_=True, imports=[], allow_failed_imports=False)
-'''
 
 
 class Stopped(Exception):
@@ -198,7 +190,7 @@ def test_a_folder_of_the_same_name_is_another_run(tmp_path, monkeypatch):
 
 def test_a_run(tool, tmp_path, monkeypatch):
     """Three images: trained, and resumed; the last lines name what they have made."""
-    (tmp_path / 'small.py').write_text(SMALL.format(root=ROOT))
+    (tmp_path / 'small.py').write_text(OF_A_FOLDER.format(root=ROOT))
     monkeypatch.setitem(training_defaults.CONFIGS, 'maps', str(tmp_path / 'small.py'))
     root = image_mask(tmp_path / 'three', {'images': 'masks'}, count=3)
     options = ('--cfg-options', 'custom_data.size=64', 'train_cfg.max_iters=2', 'train_dataloader.num_workers=0',

@@ -1,5 +1,6 @@
 """`mmvision-mamba tune`: real trainings, whose configs and weights differ; what ends with it; what wrong input gets."""
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import torch
 from mmengine.config import Config
 
 from ..helpers import ROOT
+from ..helpers.custom_folders import image_mask
+from ..helpers.small_configs import OF_A_FOLDER
 
 pytest.importorskip('optuna')
 
@@ -110,6 +113,64 @@ def test_a_dry_run_prints_the_space_and_the_command_and_writes_nothing(tool, tin
     assert '  lr: 0.001 to 0.1, logarithmic; the config: 0.01\n  batch: one of 2, 4, 8; the config: 4\n' in result.out
     assert 'mmvision-mamba train work_dirs/tiny_tune/trial_0000/tiny.py' in result.out and '--amp' in result.out
     assert [path.name for path in tmp_path.iterdir()] == ['tiny.py']
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """A folder of images and masks without a validation split, which a small segmentor is to learn."""
+    from mmvision_mamba.preflight import training_defaults
+    (tmp_path / 'small.py').write_text(OF_A_FOLDER.format(root=ROOT))
+    monkeypatch.setitem(training_defaults.CONFIGS, 'maps', str(tmp_path / 'small.py'))
+    monkeypatch.setenv('PYTHONPATH', str(ROOT))
+    return image_mask(tmp_path / 'photos', {'images': 'masks'}, count=4)
+
+
+def test_a_folder_is_tuned_as_it_is_trained(tool, photos, tmp_path):
+    pytest.importorskip('mmseg')
+    options = ('--cfg-options', 'custom_data.size=64', 'train_cfg.max_iters=2', 'train_dataloader.num_workers=0',
+               'train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0',
+               'val_dataloader.persistent_workers=False', 'train_dataloader.batch_size=2')
+    result = tool('tune', photos, '--trials', 1, '--params', 'lr', *options)
+    assert result.code == 0, result.err
+    study = tmp_path / 'work_dirs/photos_tune'
+    account, _, rest = result.out.partition('\nThis tunes as\n')
+    assert '1 images, chosen at random, are set aside' in account and '1 trials: 1 done' in rest
+    split = (study / 'splits/val.txt').read_bytes()
+    best = Config.fromfile(study / 'best.py')
+    assert best.data_root == str(photos) and best.train_cfg.max_iters == 2
+    command = shlex.split(rest.splitlines()[0])
+    assert command[:3] == ['mmvision-mamba', 'tune', str(tmp_path / 'small.py')] and '--trials' in command
+    again = tool('tune', *command[2:])
+    assert again.code == 0 and 'has 1 trials; it goes on' in again.out, again.err
+    again = tool('tune', photos, '--trials', 1, '--params', 'lr', *options)
+    assert again.code == 0 and 'is kept' in again.out and 'has 1 trials; it goes on' in again.out, again.err
+    assert (study / 'splits/val.txt').read_bytes() == split
+
+
+def test_a_dry_run_on_a_folder_writes_nothing(tool, photos, tmp_path):
+    pytest.importorskip('mmseg')
+    before = sorted(tmp_path.rglob('*'))
+    result = tool('tune', photos, '--dry-run', '--work-dir', 'wd')
+    assert result.code == 0, result.err
+    assert 'are set aside to validate with (wd/splits)' in result.out and f'{tmp_path}/wd/splits/val.txt' in result.out
+    assert '  batch: one of ' in result.out and '--dry-run' not in result.out and sorted(tmp_path.rglob('*')) == before
+
+
+def test_on_a_gpu_the_batch_is_varied_or_as_large_as_fits(tool, photos, monkeypatch):
+    pytest.importorskip('mmseg')
+    from mmvision_mamba.commands.steps import folder
+    monkeypatch.setattr(folder, 'get_device', lambda: 'cuda')
+    result = tool('tune', photos, '--dry-run')
+    assert result.code == 0 and '--train-options --auto-batch 4' in result.out and '  batch: ' not in result.out
+    result = tool('tune', photos, '--dry-run', '--params', 'lr', 'batch')
+    assert result.code == 0 and '--auto-batch' not in result.out and '  batch: one of ' in result.out
+    result = tool('tune', photos, '--dry-run', '--params', 'lr', 'batch', '--train-options', '--auto-batch')
+    assert result.code == 2 and 'batch is to be varied, and the option --auto-batch' in result.err
+
+
+def test_a_task_is_for_folders(tool, tiny):
+    result = tool('tune', tiny, '--task', 'detect')
+    assert result.code == 2 and '--task is for folders of data' in result.err
 
 
 @pytest.mark.parametrize(('options', 'message'), [

@@ -7,8 +7,12 @@ import time
 
 import pytest
 
+from mmvision_mamba.preflight import training_defaults
+
 from ..helpers import ROOT
+from ..helpers import bands as bands_helper
 from ..helpers.custom_folders import coco, image_mask
+from ..helpers.small_configs import OF_A_FOLDER
 from ..helpers.tiled_configs import CONFIG, DETECTOR, SEGMENTOR
 
 
@@ -89,6 +93,41 @@ def test_by_tiles_the_losses_are_those_of_tiles(kind, tool, tmp_path):
     found = losses(tmp_path / 'wd')
     assert len(found) == 1 and 0 < found[0] < 100
     assert len(re.findall(r'2 images, \d+ tiles of 48 × 48 pixels', result.out + result.err)) >= 2  # to learn, and here
+
+
+@pytest.mark.parametrize('tile', [False, True])
+@pytest.mark.parametrize('kind', ['detector', 'segmentor'])
+def test_of_bands_the_losses_are_those_of_the_bands(kind, tile, tool, tmp_path):
+    """Of four and twelve bands, which no loader of colours reads; whole, and by tiles."""
+    pytest.importorskip('tifffile')
+    make, base, bands = dict(detector=(bands_helper.objects, 'faster_rcnn', [4, 3, 2, 1]),
+                             segmentor=(bands_helper.fields, 'upernet', [12, 2, 1, 4, 6, 8, 10, 3, 5, 7, 9, 11]))[kind]
+    data, path = make(tmp_path / 'my data'), bands_helper.config(tmp_path / 'small.py', base)
+    options = ['custom_data.tile=48', 'custom_data.empty_tiles=1'] if tile else []
+    result = tool('train', path, '--work-dir', 'wd', '--val-loss', '--monitor', 'val/loss', '--cfg-options',
+                  f'data_root={data}', f'custom_data.bands={bands}'.replace(' ', ''), *options)
+    assert result.code == 0, result.err[-3000:]
+    found, trained = losses(tmp_path / 'wd'), [one['loss'] for one in records(tmp_path / 'wd') if 'loss' in one]
+    assert len(found) == 1 and 0.2 * min(trained) < found[0] < 5 * max(trained)
+    assert len(list((tmp_path / 'wd').glob('best_val_loss_*.pth'))) == 1
+
+
+@pytest.mark.parametrize('split', [False, True])
+def test_of_a_folder_the_losses_are_those_of_its_validation_split(split, tool, tmp_path, monkeypatch):
+    """That of the folder, or, where it has none, the one that is set aside."""
+    (tmp_path / 'small.py').write_text(OF_A_FOLDER.format(root=ROOT))
+    monkeypatch.setitem(training_defaults.CONFIGS, 'maps', str(tmp_path / 'small.py'))
+    pairs = {f'{part}/images': f'{part}/masks' for part in ('train', 'val')} if split else {'images': 'masks'}
+    root = image_mask(tmp_path / 'photos', pairs, count=4)
+    result = tool('train', root, '--val-loss', '--patience', 3, '--monitor', 'val/loss', '--cfg-options',
+                  'custom_data.size=64', 'train_cfg.max_iters=2', 'train_dataloader.num_workers=0',
+                  'train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0',
+                  'val_dataloader.persistent_workers=False', 'train_dataloader.batch_size=2')
+    assert result.code == 0, result.err[-3000:]
+    assert ('are set aside' in result.out) != split and '--val-loss --monitor val/loss' in result.out
+    found = losses(tmp_path / 'work_dirs/photos')
+    assert len(found) == 2 and all(0 < value < 100 for value in found)
+    assert len(list((tmp_path / 'work_dirs/photos').glob('best_val_loss_*.pth'))) == 1
 
 
 @pytest.mark.slow

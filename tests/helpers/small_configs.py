@@ -25,3 +25,14 @@ _base_ = '{ROOT}/configs/mambavision_t_shapes.py'
 model = dict(backbone=dict(arch={ARCH}))
 custom_hooks = [dict(type='EMAHook', ema_type='ExponentialMovingAverage', momentum=2e-4, update_buffers=True)]
 ''' + COMMON
+
+# In the place of the config that `train FOLDER` takes for masks.
+OF_A_FOLDER = '''
+_base_ = '{root}/configs/upernet_mambavision_t_custom.py'
+model = dict(
+    backbone=dict(arch=dict(_delete_=True, dim=16, in_dim=8, depths=(1, 1, 2, 2), num_heads=(1, 1, 2, 4)),
+                  window_size=(4, 2), init_cfg=None),
+    decode_head=dict(in_channels=[16, 32, 64, 128], channels=16), auxiliary_head=dict(in_channels=64, channels=16))
+default_hooks = dict(logger=dict(interval=1))
+custom_imports = dict(_delete_=True, imports=[], allow_failed_imports=False)
+'''

@@ -5,7 +5,7 @@ import os.path as osp
 import re
 import shlex
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +48,7 @@ class Plan(NamedTuple):
 
 def plan(folder: str | os.PathLike, options: Mapping[str, Any] | None = None, task: str | None = None,
          work_dir: str | os.PathLike | None = None, resume: bool = False,
-         held: contextlib.ExitStack | None = None) -> Plan:
+         held: contextlib.ExitStack | None = None, beside: str | None = None) -> Plan:
     """Look at a folder, and decide how to train on it. A validation split that it lacks goes into the run's folder.
 
     Args:
@@ -59,6 +59,7 @@ def plan(folder: str | os.PathLike, options: Mapping[str, Any] | None = None, ta
         resume: whether a run goes on, or none begins: with the validation split that is there. Default: False.
         held: on which the run's folder stays held once the split is written, so that no other run writes one over it.
             Default: it is let go.
+        beside: name of a further config that the run's folder may hold, without its suffix. Default: none.
 
     Raises:
         ConfigError, DataError: the folder, its data or an option can't be used, or another run holds the run's folder.
@@ -77,7 +78,7 @@ def plan(folder: str | os.PathLike, options: Mapping[str, Any] | None = None, ta
     fold = settings.get('fold')
     work_dir = os.fspath(work_dir) if work_dir is not None else osp.join(
         'work_dirs', osp.basename(root) + (f'-{fold_folder(fold)}' if isinstance(fold, int) else ''))
-    _check_is_own(work_dir, root, CONFIGS[data.what])
+    _check_is_own(work_dir, root, CONFIGS[data.what], beside)
     found, images = f'{data.images:,} images to train with, {data.note}', data.images
     chosen: dict[str, Any] = {'data_root': root}
     if data.unsplit is not None:
@@ -138,21 +139,25 @@ def _has(path: str, text: str) -> bool:
         return False
 
 
-def command_of(plan: Plan, arguments: Mapping[str, Any]) -> str:
+def command_of(plan: Plan, arguments: Mapping[str, Any], command: str = 'train',
+               train_options: Sequence[str] = ()) -> str:
     """The command that a plan stands for, as a shell takes it.
 
     Args:
         plan: of a run.
-        arguments: options of `train` that the user has given, by their names in Python; those that are None or False
-            are left out.
+        arguments: options of the command that the user has given, by their names in Python; those that are None or
+            False are left out.
+        command: its name. Default: 'train'.
+        train_options: of the trainings that `tune` starts. Default: none.
     """
-    words = ['mmvision-mamba', 'train', plan.config, '--work-dir', plan.work_dir]
+    words = ['mmvision-mamba', command, plan.config, '--work-dir', plan.work_dir]
     for name, value in arguments.items():
         if value is None or value is False:
             continue
         words.append(f'--{name.replace("_", "-")}')
-        words += [] if value is True else [str(value)]
+        words += [] if value is True else map(str, value) if isinstance(value, list) else [str(value)]
     words += ['--cfg-options', *(f'{key}={_as_option(value)}' for key, value in plan.options.items())]
+    words += ['--train-options', *train_options] if train_options else []
     return shlex.join(words)
 
 
@@ -178,9 +183,11 @@ def how_to_use(work_dir: str | os.PathLike) -> str | None:
             f'Infer: {shlex.join(["mmvision-mamba", "infer", str(checkpoint)])} IMAGE')
 
 
-def tell(plan: Plan, folder: str, arguments: Mapping[str, Any]) -> None:
-    """Print what was found, and the command that a plan stands for."""
-    print_once(f'{shown(folder)}: {plan.found}\nThis trains as\n  {command_of(plan, arguments)}')
+def tell(plan: Plan, folder: str, arguments: Mapping[str, Any], command: str = 'train',
+         train_options: Sequence[str] = ()) -> None:
+    """Print what was found, and the command that a plan stands for; arguments as for `command_of`."""
+    line = command_of(plan, arguments, command, train_options)
+    print_once(f'{shown(folder)}: {plan.found}\nThis {command}s as\n  {line}')
 
 
 def _flat(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,14 +205,14 @@ def _settings(given: Mapping[str, Any]) -> dict[str, Any]:
             if key.startswith('custom_data.') and key.count('.') == 1}
 
 
-def _check_is_own(work_dir: str, root: str, config: str) -> None:
+def _check_is_own(work_dir: str, root: str, config: str, beside: str | None) -> None:
     """Raise ConfigError where a folder holds a run on other data or of another model."""
     for path in Path(work_dir).glob('*.py') if osp.isdir(work_dir) else ():
         try:
             match = re.search(r"^data_root = (['\"])(.*)\1$", read_text(path), re.MULTILINE)
         except (OSError, UnicodeError):
             continue
-        if match and (path.stem != Path(config).stem or osp.realpath(match[2]) != osp.realpath(root)):
+        if match and (path.stem not in (Path(config).stem, beside) or osp.realpath(match[2]) != osp.realpath(root)):
             raise ConfigError(f'{shown(work_dir)} holds a run of {shown(path.stem)} on {shown(match[2])}.'
                               '\nGive this one another folder: --work-dir DIR')
 
