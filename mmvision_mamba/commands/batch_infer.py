@@ -15,7 +15,7 @@ from ..errors import ConfigError, DataError
 from ..inference import BATCH_FORMATS
 from ..limits import check_workers
 from ..printable import shown
-from .options import add_cfg_options, add_dtype, add_model_and_inputs, model_and_inputs
+from .options import add_cfg_options, add_dtype, add_model_and_inputs, model_and_inputs, number_or_auto
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +25,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--format', choices=list(BATCH_FORMATS), default='parquet', help='default: %(default)s')
     parser.add_argument('--shard-size', type=int, default=256, metavar='N', help='images a part; default: %(default)s')
     parser.add_argument('--batch-size', type=int, default=1, metavar='N', help='images per forward; default: 1')
+    parser.add_argument('--score-thr', type=number_or_auto, metavar='SCORE|auto', help='keep the instances whose score '
+                        'is higher; auto: than the best threshold of their class, from the report beside the '
+                        'checkpoint; default: keep all')
     parser.add_argument('--tile', type=int, metavar='N', help='read images of any size by windows of N × N pixels, '
                         'with --ray spread over the workers; default: images are read as a whole')
     parser.add_argument('--overlap', type=float, metavar='SHARE', help='with --tile: of neighbouring windows, 0 to '
@@ -78,7 +81,7 @@ def run(args: argparse.Namespace) -> int | None:
     check_dense(inferencer.scope, 'batch-infer')
     model['dtype'] = args.dtype
     settings = settings_of(inferencer, args.dtype, weights_sha256, args.batch_size, mmcv_ops.source().kind,
-                           dict(config=model['model'], weights=weights))
+                           dict(config=model['model'], weights=weights), args.score_thr)
     more = (inputs, args.out, settings, args.shard_size, args.format, inferencer.ids, args.hash_images)
     if tiling is None:
         job = BatchJob(*more)

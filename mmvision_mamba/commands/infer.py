@@ -10,7 +10,15 @@ import sys
 from ..allocator import keep_freed_memory
 from ..errors import DataError
 from ..printable import shown
-from .options import add_cfg_options, add_dtype, add_font, add_model_and_inputs, model_and_inputs, use_font
+from .options import (
+    add_cfg_options,
+    add_dtype,
+    add_font,
+    add_model_and_inputs,
+    model_and_inputs,
+    number_or_auto,
+    use_font,
+)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -37,10 +45,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         help='seconds a picture is shown; default: until a key is pressed')
     add_font(parser)
     add_cfg_options(parser)
-
-
-def number_or_auto(text: str) -> float | str:  # argparse's errors quote this name
-    return text if text == 'auto' else float(text)
 
 
 def run(args: argparse.Namespace) -> int | None:

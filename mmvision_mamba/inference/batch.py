@@ -22,6 +22,7 @@ from .batch_settings import NAME, TOOL, VERSION, check_same, read_manifest, text
 from .failures import NO_MEMORY, is_memory_error
 from .ids import ResultIds
 from .inferencer import Inferencer
+from .report_thresholds import above
 from .results import result_files, write_json
 from .sources import VIDEO_SUFFIXES, find_sources, image_source
 
@@ -47,7 +48,8 @@ class BatchJob:
     Args:
         inputs: images, folders, patterns, URLs, or text files with one of these a line.
         out: the folder of the results.
-        settings: all else that determines the results, JSON-ready, see `batch_settings`.
+        settings: all else that determines the results, JSON-ready, see `batch_settings`. Of them the job itself uses
+            `classes`, and `score_thr`: instances are kept whose score is higher, or higher than that of their class.
         shard_size: images a part. Default: 256.
         format: 'parquet' or 'coco'. Default: 'parquet'.
         ids: of images and categories, for the format coco. Default: numbers.
@@ -68,8 +70,11 @@ class BatchJob:
             pyarrow()
         self.out, self.format, self.shard_size, self.hash_images = Path(out).resolve(), format, shard_size, hash_images
         self.names = list_images(inputs, self.out)
+        limit, classes = settings.get('score_thr'), settings.get('classes', ())
+        self.thresholds = None if limit is None else [
+            limit[name] if isinstance(limit, Mapping) else limit for name in classes]
         digest = hashlib.sha256('\0'.join(self.names).encode(errors='surrogatepass')).hexdigest()
-        self.ids = copy(ids) if ids else ResultIds(settings.get('classes', ()))
+        self.ids = copy(ids) if ids else ResultIds(classes)
         numbers = list(range(1, len(self.names) + 1))
         known = self.ids.assign(self.names) if format == 'coco' else numbers
         self.image_ids = [self.ids.new() if id_ is None else id_ for id_ in known]
@@ -332,6 +337,8 @@ def infer_shard(inferencer: Inferencer, job: BatchJob, index: int, batch_size: i
     for prediction in inferencer.stream([image_source(name, inferencer.read) for name in existing], batch_size) \
             if existing else ():
         try:
+            if job.thresholds is not None:
+                prediction.sample = above(prediction.sample, job.thresholds)
             records[prediction.source.name] = make_record(prediction, inferencer)
         except Exception as error:
             if not is_memory_error(error):

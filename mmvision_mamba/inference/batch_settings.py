@@ -17,17 +17,18 @@ from ..files import read_text
 from ..printable import shown
 from ..text import shortened
 from ..version import __version__
+from .report_thresholds import AUTO, ScoreThr, check_score_thr
 
 NAME = 'manifest.json'
 TOOL, VERSION = 'mmvision-mamba batch-infer', 2  # version 1 had no such keys
 INFORMATION = 'begun_with'  # not compared: where config and weights lay
-EARLIER = dict(dtype='float32')  # settings that all jobs had before they could be chosen
+EARLIER = dict(dtype='float32', score_thr=None)  # settings that all jobs had before they could be chosen
 _MOST_BYTES = 2**28
 _WAY_OUT = 'Give --out another folder, or remove this one.'
 
 
 def settings_of(inferencer, dtype: str, weights_sha256: str, batch_size: int, operators: str,
-                information: Mapping[str, str]) -> dict:
+                information: Mapping[str, str], score_thr: ScoreThr | None = None) -> dict:
     """The settings of a job, JSON-ready: model and pipeline as the config has them, weights by their hash, versions.
 
     Args:
@@ -37,7 +38,17 @@ def settings_of(inferencer, dtype: str, weights_sha256: str, batch_size: int, op
         batch_size: images per forward, which detectors pad to the largest.
         operators: the kind of mmcv's operators, see `mmcv_ops.Source`.
         information: where config and weights lie, for people.
+        score_thr: instances are kept whose score is higher; 'auto': than their class's in the report beside the
+            weights. Default: all.
+
+    Raises:
+        ConfigError: there are no such instances or no such report; see `check_score_thr` and `report_thresholds`.
     """
+    thresholds: Mapping[str, float] | float | None = None
+    if score_thr is not None:
+        check_score_thr(score_thr, inferencer.model, inferencer.scope, filters=True)
+        thresholds = dict(zip(inferencer.classes, inferencer.report_thresholds)) if score_thr == AUTO else \
+            float(score_thr)
     cfg = inferencer.toolbox.cfg
     toolbox = __import__(inferencer.scope or '')
     versions = dict(mmvision_mamba=__version__, torch=torch.__version__, mmengine=mmengine.__version__,
@@ -49,7 +60,8 @@ def settings_of(inferencer, dtype: str, weights_sha256: str, batch_size: int, op
     return plain(dict(
         model=model, pipeline=cfg.test_dataloader.dataset.pipeline, scope=inferencer.scope,
         classes=inferencer.classes, palette=inferencer.palette, label_maps=meaning(inferencer.reduce_zero_label),
-        weights_sha256=weights_sha256, dtype=dtype, batch_size=batch_size, versions=versions,
+        weights_sha256=weights_sha256, dtype=dtype, batch_size=batch_size, score_thr=thresholds,
+        versions=versions,
         **{INFORMATION: information}))
 
 

@@ -167,7 +167,7 @@ def _warn(texts: Sequence[str], what_happens: str) -> None:
     packages = sorted({PACKAGES.get(script, 'fonts-noto-core') for script in scripts})
     message = (f'{shortened(texts)}: no installed font has these {", ".join(scripts)} characters, so in pictures these '
                f'names {what_happens}.\nInstall such fonts (Debian, Ubuntu: apt-get install {" ".join(packages)}), or '
-               'name one by --font, and run this again.')
+               'name one by --font of infer, browse-dataset and confusion, and run this again.')
     try:
         from mmengine.logging import print_log
         print_log(message, 'current', logging.WARNING)

@@ -34,7 +34,7 @@ from .kept_classes import keep_labels, labels_of, to_draw
 from .precision import check_dtype, compute_in
 from .prediction import Prediction
 from .progress import progress_bar
-from .report_thresholds import AUTO, ScoreThr, above, report_thresholds
+from .report_thresholds import AUTO, ScoreThr, above, check_score_thr, report_thresholds
 from .results import Results, UnwritableError
 from .scopes import in_scope
 from .sources import Source, find_sources
@@ -164,14 +164,13 @@ class Inferencer:
         Raises:
             ConfigError: there is no such report, or it recommends none.
         """
-        return report_thresholds(self.checkpoint, self.classes)
+        return report_thresholds(self.checkpoint, self.classes, self.toolbox.meta.get('iter'))
 
     def _check_score_thr(self, score_thr: ScoreThr | None) -> None:
+        if score_thr is not None:
+            check_score_thr(score_thr, self.model, self.scope)
         if score_thr == AUTO:
-            if self.scope == 'mmdet':
-                _ = self.report_thresholds
-        elif isinstance(score_thr, str):
-            raise ConfigError(f"score_thr is '{shown(score_thr)}': expected a number, or 'auto'")
+            _ = self.report_thresholds
 
     @torch.no_grad()
     def predict(self, images: ImageLike | Sequence[ImageLike], batch_size: int = 1) -> list[BaseDataElement]:
@@ -240,7 +239,7 @@ class Inferencer:
         """As `draw`, over a picture, uint8 ``(H, W, 3)``, **BGR**, as `picture` returns it."""
         score_thr = self.score_thr if score_thr is None else score_thr
         self._check_score_thr(score_thr)
-        if score_thr == AUTO and self.scope == 'mmdet':
+        if score_thr == AUTO:
             sample, score_thr = above(sample, self.report_thresholds), 0.
         image, sample = enlarge(np.ascontiguousarray(picture[..., ::-1]), sample, side)
         visualizer = self.toolbox.visualizer

@@ -1,15 +1,18 @@
-"""The score thresholds that a run's report recommends, for `score_thr='auto'`."""
+"""The score thresholds of instances: those that a run's report recommends, for `score_thr='auto'`, and others."""
 import json
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from mmengine.structures import BaseDataElement
+from torch import nn
 
 from ..checkpoints.local_files import is_remote
+from ..configs import is_exported
 from ..errors import ConfigError
 from ..files import read_text
 from ..printable import shown
@@ -20,12 +23,51 @@ ScoreThr: TypeAlias = float | str
 _MOST_BYTES = 2**26
 
 
-def report_thresholds(checkpoint: str | os.PathLike | None, classes: Sequence[str]) -> list[float]:
+def check_score_thr(score_thr: ScoreThr, model: nn.Module, scope: str | None, filters: bool = False) -> None:
+    """Raise ConfigError where `score_thr` is no threshold, or would change nothing of what a model predicts.
+
+    Args:
+        score_thr: a number, or 'auto'.
+        model: the one that predicts.
+        scope: its toolbox, 'mmdet' or 'mmseg'.
+        filters: whether instances are left out of results, not of pictures alone, in which a number may change nothing,
+            as it has a default. Default: False.
+    """
+    if isinstance(score_thr, str) and score_thr != AUTO:
+        raise ConfigError(f"score_thr is '{shown(score_thr)}': expected a number, or 'auto'")
+    if score_thr != AUTO and not -np.inf < float(score_thr) < np.inf:
+        raise ConfigError(f"score_thr is {score_thr}: expected a number, or 'auto'")
+    if filters and score_thr != AUTO and not 0 <= float(score_thr) <= 1:
+        raise ConfigError(f"score_thr is {score_thr}: expected a number from 0 to 1, as scores are, or 'auto'")
+    if score_thr != AUTO and not filters:
+        return
+    reason = None
+    if scope != 'mmdet':
+        reason = "it is of detectors' instances, and this is a segmentor: its label maps have no scores"
+    elif (settings := _panoptic_settings(model)) is not None and (
+            score_thr == AUTO or not settings.get('instance_on', False)):
+        reason = 'it is of instances, and this is a panoptic model: its segments are chosen by the settings of its ' \
+                 'test_cfg' + (', and no report recommends others' if score_thr == AUTO else '')
+    if reason is not None:
+        raise ConfigError(f"score_thr {score_thr if score_thr != AUTO else repr(AUTO)}: {reason}.\nLeave it out")
+
+
+def _panoptic_settings(model: nn.Module) -> Mapping[str, Any] | None:
+    """How an mmdet model makes panoptic maps; None where it makes none."""
+    settings = getattr(getattr(model, 'panoptic_fusion_head', None), 'test_cfg', None)
+    return settings if settings is not None and settings.get('panoptic_on', True) else None
+
+
+def report_thresholds(checkpoint: str | os.PathLike | None, classes: Sequence[str],
+                      iteration: object = None) -> list[float]:
     """The threshold of the best F1 of each class, by the report beside the checkpoint.
+
+    A warning says so where the report is known to be of another checkpoint.
 
     Args:
         checkpoint: its path; its folder is the run's.
         classes: the model's. One that the report has no threshold for, has that of all classes together.
+        iteration: of the training, in which the checkpoint was written. Default: not known.
 
     Raises:
         ConfigError: there is no such report, or it is of other classes, or recommends nothing.
@@ -33,6 +75,7 @@ def report_thresholds(checkpoint: str | os.PathLike | None, classes: Sequence[st
     if checkpoint is None or is_remote(checkpoint):
         raise ConfigError(f"score_thr 'auto' is read from the report beside a checkpoint file, not of "
                           f'{"random weights" if checkpoint is None else shown(checkpoint)}: give a number')
+    checkpoint = str(checkpoint).partition('#sha256=')[0]
     path = Path(checkpoint).parent / REPORT
     how = (f'`mmvision-mamba test CONFIG {shown(checkpoint)} --work-dir {shown(Path(checkpoint).parent)}` makes one; '
            'or give a number')
@@ -54,7 +97,25 @@ def report_thresholds(checkpoint: str | os.PathLike | None, classes: Sequence[st
                           f'finds something does.\n{how}') from None
     if not isinstance(names, list) or set(map(str, names)) != {*classes}:
         raise ConfigError(f"score_thr 'auto': {shown(path)} is of other classes than the model.\n{how}")
+    other = _other(content.get('evaluation'), Path(checkpoint).name, iteration)
+    if other is not None:
+        warnings.warn(f"score_thr 'auto': the thresholds of {shown(path)} are those of {other}, not of "
+                      f'{shown(Path(checkpoint).name)}, whose scores may differ', stacklevel=2)
     return [float(value) for value in values]
+
+
+def _other(evaluation: Any, name: str, iteration: object) -> str | None:
+    """What a report is of, where that is known to be another checkpoint than the one with a name and iteration."""
+    if not isinstance(evaluation, Mapping) or evaluation.get('checkpoint') == name:
+        return None
+    of, validated = evaluation.get('checkpoint'), evaluation.get('split') == 'val'
+    if isinstance(of, str) and is_exported(name) and not is_exported(of):
+        return None  # may be what it was exported from
+    if validated and isinstance(iteration, int):
+        if evaluation.get('iteration') == iteration:
+            return None  # the same weights by another name, such as best_ITERATION and iter_ITERATION
+        return shown(of) if isinstance(of, str) else f'iteration {shown(evaluation.get("iteration"), 20)}'
+    return shown(of) if isinstance(of, str) else None
 
 
 def above(sample: BaseDataElement, thresholds: Sequence[float]) -> BaseDataElement:

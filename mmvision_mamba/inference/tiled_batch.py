@@ -139,6 +139,8 @@ class TiledBatchJob(BatchJob):
             values = np.concatenate([part['labels'] for part in parts])
         else:
             values = merge([Instance.from_json(one) for part in parts for one in part['instances']], height, width)
+            if self.thresholds is not None:
+                values = [one for one in values if one.score > self.thresholds[one.label]]
         make = tiled_row if self.format == 'parquet' else partial(tiled_record, categories=self.ids.categories)
         return make(values, height, width, self.style)
 

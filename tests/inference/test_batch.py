@@ -103,6 +103,33 @@ def test_each_image_once_and_as_the_inferencer_says(kind, format, images, models
             assert [r['segmentation'] for r in first] == masks
 
 
+@pytest.mark.parametrize('format', ['parquet', 'coco'])
+@pytest.mark.parametrize('of_classes', [False, True])
+def test_instances_above_the_threshold_alone_are_kept(format, of_classes, images, models, tmp_path):
+    pytest.importorskip('pyarrow')
+    model = models['detector'][2]
+    whole = {name: to_dict(model.predict(name)[0]) for name in map(str, sorted(images.glob('*.png')))}
+    scores = sorted(score for one in whole.values() for score in one['scores'])
+    middle = scores[len(scores) // 2]
+    limits = {name: 1. if i == 0 else middle for i, name in enumerate(model.classes)} if of_classes else middle
+    job = BatchJob(list(whole), tmp_path / 'out', dict(classes=list(model.classes), score_thr=limits), 2, format)
+    assert run(job, model) == len(whole) and job.finish() == []
+    least = [limits[name] if of_classes else limits for name in model.classes]
+    expected = [[(label, score) for label, score in zip(one['labels'], one['scores']) if score > least[label]]
+                for one in whole.values()]
+    assert 0 < sum(map(len, expected)) < len(scores)
+    if format == 'parquet':
+        rows = parquet(job.out)
+        assert [list(zip(row['labels'], row['scores'])) for row in rows] == [
+            [(label, pytest.approx(score)) for label, score in one] for one in expected]
+        assert [len(row['masks']) for row in rows] == [len(row['bboxes']) for row in rows] == list(map(len, expected))
+    else:
+        for name in ('results', 'boxes'):
+            found = json.loads((job.out / f'{name}.json').read_text())
+            assert [(one['image_id'], one['category_id'], one['score']) for one in found] == [
+                (i, label + 1, pytest.approx(score)) for i, one in enumerate(expected, 1) for label, score in one]
+
+
 def test_goes_on_where_it_stopped(images, models, tmp_path):
     pytest.importorskip('pyarrow')
     model = models['segmentor'][2]

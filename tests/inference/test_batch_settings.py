@@ -59,7 +59,7 @@ def test_a_folder_goes_on_with_the_same_settings_alone(command, images, tmp_path
     command(out, config='moved.py', weights='moved.pth')  # what is in them is the same
     assert '2 of 2 parts are there already' in capsys.readouterr().out
     manifest = json.loads((out / 'manifest.json').read_text())
-    assert manifest.pop('dtype') == 'float32'
+    assert manifest.pop('dtype') == 'float32' and manifest.pop('score_thr') is None
     (out / 'manifest.json').write_text(json.dumps(manifest))  # as earlier versions wrote it
     command(out, '--dtype', 'float32')
     assert '2 of 2 parts are there already' in capsys.readouterr().out
@@ -82,6 +82,13 @@ def test_a_folder_goes_on_with_the_same_settings_alone(command, images, tmp_path
         patch.setattr(torch, '__version__', '9.9')
         with pytest.raises(DataError, match=r'different: versions\.torch \(.*, now 9\.9\)'):
             command(out)
+
+
+@pytest.mark.parametrize('score_thr', ['0.5', 'auto'])
+def test_a_segmentor_has_no_scores_to_choose_by(command, tmp_path, score_thr):
+    with pytest.raises(ConfigError, match=r'label maps have no scores\.\nLeave it out'):
+        command(tmp_path / 'out', '--score-thr', score_thr)
+    assert not (tmp_path / 'out').exists()
 
 
 def test_workers_compute_in_the_dtype_that_was_asked_for(command, tmp_path, monkeypatch):

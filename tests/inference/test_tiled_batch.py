@@ -32,9 +32,9 @@ def pictures(tmp_path_factory):
     return folder
 
 
-def done(model, pictures, out, workers=1, order=None, **options):
+def done(model, pictures, out, workers=1, order=None, settings=(), **options):
     """The finished job, whose pieces are done in some order."""
-    job = TiledBatchJob([str(pictures)], out, dict(classes=model.classes), 3, tiling=Tiling(TILE, OVERLAP),
+    job = TiledBatchJob([str(pictures)], out, dict(settings, classes=model.classes), 3, tiling=Tiling(TILE, OVERLAP),
                         inferencer=model, **options)
     shards = job.start()
     tasks = job.tasks(shards, workers)
@@ -66,6 +66,19 @@ def test_the_pieces_make_what_one_run_makes(kind, request, pictures, tmp_path):
         else:
             assert row['labels'] == expected['labels'] and np.allclose(row['bboxes'], expected['bboxes'])
             assert row['masks'] == [mask['counts'] for mask in expected['masks']]
+
+
+def test_a_threshold_chooses_among_the_merged_instances(detector, pictures, tmp_path):
+    import pyarrow.parquet
+    found = detector(str(pictures / '0.png'), 2, tile=TILE, overlap=OVERLAP)['predictions'][0]
+    limit = sorted(found['scores'])[len(found['scores']) // 2]
+    job = done(detector, pictures, tmp_path / 'out', settings=dict(score_thr=limit))
+    row, = (row for row in pyarrow.parquet.read_table(job.out / 'parts').to_pylist() if row['file_name'].endswith(
+        '0.png'))
+    expected = [i for i, score in enumerate(found['scores']) if score > limit]
+    assert 0 < len(expected) < len(found['scores'])
+    assert row['bboxes'] == [pytest.approx(found['bboxes'][i], abs=1e-3) for i in expected]
+    assert row['masks'] == [found['masks'][i]['counts'] for i in expected]
 
 
 @pytest.mark.parametrize('kind', ['segmentor', 'detector'])
