@@ -160,6 +160,9 @@ def _check_options(args: argparse.Namespace, train_options: list[str]) -> None:
     for option in train_options:
         if option.partition('=')[0] in _OWN:
             raise ConfigError(f'--train-options {shown(option)}: each trial has its own; give it to tune itself')
+    if _has_option(train_options, '--monitor'):
+        raise ConfigError('--train-options --monitor: a study and its checkpoints go by one metric: give it to '
+                          'tune itself, as --metric')
     if ('none' in train_options and '--vis' in train_options) or '--vis=none' in train_options:
         raise ConfigError('--train-options --vis none: a study reads the curves of its trials; leave it out')
 

@@ -131,7 +131,7 @@ class Inferencer:
         self.show_progress = show_progress
         self.checkpoint = str(file or weights) if file or weights else None
         self.score_thr = score_thr
-        self._check_score_thr(score_thr)
+        self.check_score_thr(score_thr)
         self.lock, self._calls = threading.RLock(), Calls()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -164,9 +164,11 @@ class Inferencer:
         Raises:
             ConfigError: there is no such report, or it recommends none.
         """
-        return report_thresholds(self.checkpoint, self.classes, self.toolbox.meta.get('iter'))
+        return report_thresholds(self.checkpoint, self.classes, self.toolbox.meta)
 
-    def _check_score_thr(self, score_thr: ScoreThr | None) -> None:
+    def check_score_thr(self, score_thr: ScoreThr | None) -> None:
+        """Raise ConfigError where `draw` and `run` take no such threshold: no number, or 'auto' without a report of
+        thresholds for this model; of segmentors and panoptic models there is none."""
         if score_thr is not None:
             check_score_thr(score_thr, self.model, self.scope)
         if score_thr == AUTO:
@@ -238,7 +240,7 @@ class Inferencer:
                 side: int = 0) -> np.ndarray:
         """As `draw`, over a picture, uint8 ``(H, W, 3)``, **BGR**, as `picture` returns it."""
         score_thr = self.score_thr if score_thr is None else score_thr
-        self._check_score_thr(score_thr)
+        self.check_score_thr(score_thr)
         if score_thr == AUTO:
             sample, score_thr = above(sample, self.report_thresholds), 0.
         image, sample = enlarge(np.ascontiguousarray(picture[..., ::-1]), sample, side)
@@ -310,7 +312,7 @@ class Inferencer:
         if polygons and (tiling is None or self.scope != 'mmseg'):
             raise ConfigError('polygons are written of segmentors by tiles (--tile); those of detectors by tiles '
                               'always are, where the picture is a GeoTIFF')
-        self._check_score_thr(score_thr)
+        self.check_score_thr(score_thr)
         if show:
             check_display('look at the pictures in the output folder')
         sources = self._find(inputs, batch_size, out_dir or None)  # before a folder is made: there may be no inputs

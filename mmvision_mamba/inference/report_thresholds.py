@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -59,7 +60,7 @@ def _panoptic_settings(model: nn.Module) -> Mapping[str, Any] | None:
 
 
 def report_thresholds(checkpoint: str | os.PathLike | None, classes: Sequence[str],
-                      iteration: object = None) -> list[float]:
+                      meta: Mapping[str, Any] = MappingProxyType({})) -> list[float]:
     """The threshold of the best F1 of each class, by the report beside the checkpoint.
 
     A warning says so where the report is known to be of another checkpoint.
@@ -67,7 +68,7 @@ def report_thresholds(checkpoint: str | os.PathLike | None, classes: Sequence[st
     Args:
         checkpoint: its path; its folder is the run's.
         classes: the model's. One that the report has no threshold for, has that of all classes together.
-        iteration: of the training, in which the checkpoint was written. Default: not known.
+        meta: the checkpoint's, which has the iteration and the epoch that it is of. Default: neither is known.
 
     Raises:
         ConfigError: there is no such report, or it is of other classes, or recommends nothing.
@@ -97,22 +98,24 @@ def report_thresholds(checkpoint: str | os.PathLike | None, classes: Sequence[st
                           f'finds something does.\n{how}') from None
     if not isinstance(names, list) or set(map(str, names)) != {*classes}:
         raise ConfigError(f"score_thr 'auto': {shown(path)} is of other classes than the model.\n{how}")
-    other = _other(content.get('evaluation'), Path(checkpoint).name, iteration)
+    other = _other(content.get('evaluation'), Path(checkpoint).name, meta)
     if other is not None:
         warnings.warn(f"score_thr 'auto': the thresholds of {shown(path)} are those of {other}, not of "
                       f'{shown(Path(checkpoint).name)}, whose scores may differ', stacklevel=2)
     return [float(value) for value in values]
 
 
-def _other(evaluation: Any, name: str, iteration: object) -> str | None:
-    """What a report is of, where that is known to be another checkpoint than the one with a name and iteration."""
+def _other(evaluation: Any, name: str, meta: Mapping[str, Any]) -> str | None:
+    """What a report is of, where that is known to be another checkpoint than the one with a name and `meta`."""
     if not isinstance(evaluation, Mapping) or evaluation.get('checkpoint') == name:
         return None
     of, validated = evaluation.get('checkpoint'), evaluation.get('split') == 'val'
     if isinstance(of, str) and is_exported(name) and not is_exported(of):
         return None  # may be what it was exported from
-    if validated and isinstance(iteration, int):
-        if evaluation.get('iteration') == iteration:
+    if validated and isinstance(iteration := meta.get('iter'), int):
+        # mmengine 0.10.7 counts one more in best checkpoints of loops over epochs.
+        also = iteration - 1 if evaluation.get('epoch') == meta.get('epoch') else iteration
+        if evaluation.get('iteration') in (iteration, also):
             return None  # the same weights by another name, such as best_ITERATION and iter_ITERATION
         return shown(of) if isinstance(of, str) else f'iteration {shown(evaluation.get("iteration"), 20)}'
     return shown(of) if isinstance(of, str) else None

@@ -206,9 +206,10 @@ class Model:
             options: device, dtype and classes of the `Inferencer`.
 
         Raises:
-            UserError: an image can't be read; the weights are not of this model.
+            UserError: an image can't be read; the weights are not of this model; there is no such threshold.
         """
         inferencer = self.inferencer(**options)
+        inferencer.check_score_thr(score_thr)
         several = isinstance(images, (list, tuple))
         return Predictions(inferencer.predict(images, batch_size), images if several else [images],  # type: ignore[list-item, arg-type]
                            inferencer, score_thr)

@@ -177,7 +177,9 @@ def test_a_task_is_for_folders(tool, tiny):
     (['--trials', '0'], '--trials: a number above 0'), (['--workers', '-1'], '--workers: a number above 0'),
     (['--seed', '-1'], '--seed'), (['--ray-address', 'auto'], 'needs --engine ray'),
     (['--params', 'momentum'], 'the search space has no'), (['--train-options', '--resume'], 'each trial has its own'),
-    (['--train-options', '--vis', 'none'], 'reads the curves'), (['--length', '0'], '--length: a number above 0')])
+    (['--train-options', '--vis', 'none'], 'reads the curves'),
+    (['--train-options', '--monitor', 'val/loss'], 'give it to tune itself, as --metric'),
+    (['--length', '0'], '--length: a number above 0')])
 def test_wrong_options_are_a_line(tool, tiny, tmp_path, options, message):
     result = tool('tune', tiny, *options)
     assert result.code == 2 and len(result.errors) == 1 and message in result.errors[0], result.err

@@ -36,11 +36,17 @@ def made(folder, **evaluation):
         classes=['a'], thresholds=dict(all=0.4, classes={}), evaluation=evaluation)))
 
 
+def meta(iteration):
+    """A checkpoint's, as mmengine writes it."""
+    return {} if iteration is None else dict(iter=iteration, epoch=2)
+
+
 @pytest.mark.parametrize('name, iteration, evaluation', [
     ('best.pth', None, dict(split='test', checkpoint='best.pth', iteration=0)),
     ('best.pth', 8, dict(split='val', checkpoint='best.pth', iteration=8)),
     ('iter_8.pth', 8, dict(split='val', checkpoint='best_iter_8.pth', iteration=8)),
     ('iter_8.pth', 8, dict(split='val', checkpoint=None, iteration=8)),
+    ('copy.pth', 9, dict(split='val', checkpoint='best_epoch_2.pth', iteration=8, epoch=2)),
     ('iter_8.pth#sha256=0123', 8, dict(split='test', checkpoint='iter_8.pth', iteration=0)),
     ('model.pth', None, dict(split='val', checkpoint=None, iteration=8)),  # not known
     ('model.onnx', None, dict(split='val', checkpoint='best.pth', iteration=8)),  # maybe exported from it
@@ -49,7 +55,7 @@ def test_the_report_of_this_checkpoint_is_taken_in_silence(tmp_path, name, itera
     made(tmp_path, **evaluation)
     with warnings.catch_warnings():
         warnings.simplefilter('error')
-        assert report_thresholds(tmp_path / name, ['a'], iteration) == [0.4]
+        assert report_thresholds(tmp_path / name, ['a'], meta(iteration)) == [0.4]
 
 
 @pytest.mark.parametrize('name, iteration, evaluation, of', [
@@ -58,11 +64,12 @@ def test_the_report_of_this_checkpoint_is_taken_in_silence(tmp_path, name, itera
     ('best.pth', 0, dict(split='test', checkpoint='epoch_12.pth', iteration=0), 'epoch_12.pth'),
     ('best.pth', None, dict(split='val', checkpoint='epoch_12.pth', iteration=8), 'epoch_12.pth'),
     ('iter_6.pth', 6, dict(split='val', checkpoint=None, iteration=8), 'iteration 8'),
+    ('epoch_1.pth', 9, dict(split='val', checkpoint='best_epoch_1.pth', iteration=8, epoch=1), 'best_epoch_1.pth'),
     ('model.onnx', None, dict(split='test', checkpoint='int8.onnx', iteration=0), 'int8.onnx')])
 def test_the_report_of_another_checkpoint_is_told_in_a_line(tmp_path, name, iteration, evaluation, of):
     made(tmp_path, **evaluation)
     with pytest.warns(UserWarning) as found:
-        assert report_thresholds(tmp_path / name, ['a'], iteration) == [0.4]
+        assert report_thresholds(tmp_path / name, ['a'], meta(iteration)) == [0.4]
     message, = (str(one.message) for one in found)
     assert f'are those of {of}, not of {name}' in message and '\n' not in message
 

@@ -77,6 +77,11 @@ def test_a_detector_predicts_an_image_by_its_path(trained, own_data):
     assert 'pic 0.JPG' in found._repr_html_()
 
 
+def test_a_threshold_that_there_is_not_is_told_before_anything_is_predicted(trained):
+    with pytest.raises(ConfigError, match='label maps have no scores'):
+        trained['segmentor'].predict(photo(), score_thr='auto')
+
+
 def test_a_model_is_exported_to_its_work_directory(trained):
     pytest.importorskip('onnxruntime')
     path = trained['segmentor'].export(shape=(64, 64))
