@@ -1,7 +1,7 @@
 """The score thresholds of instances: those that a run's report recommends, for `score_thr='auto'`, and others."""
 import json
+import logging
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 from torch import nn
 
@@ -100,8 +101,8 @@ def report_thresholds(checkpoint: str | os.PathLike | None, classes: Sequence[st
         raise ConfigError(f"score_thr 'auto': {shown(path)} is of other classes than the model.\n{how}")
     other = _other(content.get('evaluation'), Path(checkpoint).name, meta)
     if other is not None:
-        warnings.warn(f"score_thr 'auto': the thresholds of {shown(path)} are those of {other}, not of "
-                      f'{shown(Path(checkpoint).name)}, whose scores may differ', stacklevel=2)
+        print_log(f"score_thr 'auto': the thresholds of {shown(path)} are those of {other}, not of "
+                  f'{shown(Path(checkpoint).name)}, whose scores may differ', 'current', logging.WARNING)
     return [float(value) for value in values]
 
 
