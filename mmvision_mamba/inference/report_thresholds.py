@@ -31,7 +31,7 @@ def check_score_thr(score_thr: ScoreThr, model: nn.Module, scope: str | None, fi
     Args:
         score_thr: a number, or 'auto'.
         model: the one that predicts.
-        scope: its toolbox, 'mmdet' or 'mmseg'.
+        scope: its toolbox, 'mmdet', 'mmseg' or, of a classifier, 'mmengine'.
         filters: whether instances are left out of results, not of pictures alone, in which a number may change nothing,
             as it has a default. Default: False.
     """
@@ -45,7 +45,9 @@ def check_score_thr(score_thr: ScoreThr, model: nn.Module, scope: str | None, fi
         return
     reason = None
     if scope != 'mmdet':
-        reason = "it is of detectors' instances, and this is a segmentor: its label maps have no scores"
+        reason = "it is of detectors' instances, and this is a " + (
+            'segmentor: its label maps have no scores' if scope == 'mmseg' else
+            'classifier: each image gets the class of the highest score')
     elif (settings := _panoptic_settings(model)) is not None and (
             score_thr == AUTO or not settings.get('instance_on', False)):
         reason = 'it is of instances, and this is a panoptic model: its segments are chosen by the settings of its ' \

@@ -87,6 +87,8 @@ def test_thresholds_that_would_change_nothing_are_refused():
     for score_thr in (0.3, 'auto'):
         with pytest.raises(ConfigError, match='label maps have no scores'):
             check_score_thr(score_thr, SimpleNamespace(), 'mmseg', filters=True)
+        with pytest.raises(ConfigError, match='this is a classifier'):
+            check_score_thr(score_thr, SimpleNamespace(), 'mmengine', filters=True)
         with pytest.raises(ConfigError, match='a panoptic model'):
             check_score_thr(score_thr, model(), 'mmdet', filters=True)
     check_score_thr(0.3, SimpleNamespace(), 'mmseg')
