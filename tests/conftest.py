@@ -5,6 +5,7 @@ import os
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 
+import gc
 import runpy
 import socket
 import subprocess
@@ -32,6 +33,14 @@ class _TorchRandom:
 
 _torch_random = _TorchRandom()  # hypothesis keeps no reference
 hypothesis.register_random(_torch_random)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _old_objects_are_not_searched():
+    """mmengine's data sets call the collector, which took a second each, with all that libraries hold by then."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

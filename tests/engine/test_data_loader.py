@@ -1,9 +1,11 @@
 """Batches depend on seed and number alone, whoever loads them, and workers that die are replaced."""
+import gc
 import multiprocessing
 import os
 import pickle
 import random
 import signal
+from copy import copy
 
 import numpy as np
 import pytest
@@ -157,11 +159,14 @@ def test_a_worker_that_dies_while_it_hands_over_is_replaced_too(tmp_path, monkey
         if not raised and self._rcvd_idx >= 2:
             raised.append(error)
             os.kill(self._workers[0].pid, signal.SIGKILL)
-            raise error
+            raise copy(error)  # what it was raised through is kept by nothing, and the workers end
         return get(self, *args, **options)
     monkeypatch.setattr(iterator, '_try_get_data', broken)
+    before = set(multiprocessing.active_children())
     assert same(fine, batches(loader(2), 5))
     assert raised
+    gc.collect()
+    assert set(multiprocessing.active_children()) <= before
 
 
 class Faulty(NoisyPoints):
