@@ -219,7 +219,11 @@ class Inferencer:
         Returns:
             ``(1, bands, height, width)``, normalised, padded right and below; (vertical, horizontal) factor of the
             resize.
+
+        Raises:
+            ConfigError: the model is a classifier, whose input is a crop.
         """
+        check_dense(self.scope, 'preprocess')
         return self.toolbox.model_input(self._prepare(self.read(image)))
 
     def draw(self, image: ImageLike, sample: BaseDataElement, score_thr: ScoreThr | None = None,

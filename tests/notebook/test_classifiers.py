@@ -68,6 +68,8 @@ def test_predictions_are_those_of_the_model_after_the_test_pipeline(model):
     several = model.predict([PHOTO, PHOTO[:40]], batch_size=2)
     torch.testing.assert_close(several[0].pred_scores, sample.pred_scores)
     assert several._repr_html_().count('data:image/jpeg;base64,') == 2
+    with pytest.raises(ConfigError, match='preprocess is for detectors and segmentors'):
+        model.inferencer().preprocess(PHOTO)
     kept = Inferencer(model.cfg, model.weights, classes=['triangle'], show_progress=False).predict(PHOTO)[0]
     assert kept.pred_label == 2 and kept.pred_scores.tolist() == [0, 0, sample.pred_scores[2].item()]
 
