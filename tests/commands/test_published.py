@@ -130,6 +130,7 @@ def test_the_list(tool):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_whole_published_detector(tmp_path, shapes):
     """With weights of its shapes; a process of its own each time, as a user has it."""
     name = 'cascade_mask_rcnn_mambavision_t_coco'
