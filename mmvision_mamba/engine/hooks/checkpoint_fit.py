@@ -34,10 +34,11 @@ class CheckpointFitHook(Hook):
         if not self.strict and (adapted := start_other_bands(checkpoint.get('state_dict', checkpoint),
                                                              model.state_dict())):
             runner.logger.info(f'{path}: {adapted}')
-        if self.strict and isinstance(runner._train_loop, BaseLoop):
+        resumes = self.strict and isinstance(runner._train_loop, BaseLoop)
+        if resumes:
             _check_classes_of_run(runner, checkpoint, path)
         check_fit(model, checkpoint, path or 'the latest checkpoint', self.strict)
-        if self.strict and runner._test_loop is not None:
+        if self.strict and not resumes and runner._test_loop is not None:
             _compare_classes(runner, checkpoint, path)
         if not self.strict:
             dropped = drop_other_shapes(model, checkpoint)
