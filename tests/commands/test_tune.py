@@ -125,6 +125,8 @@ def photos(tmp_path, monkeypatch):
     return image_mask(tmp_path / 'photos', {'images': 'masks'}, count=4)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_folder_is_tuned_as_it_is_trained(tool, photos, tmp_path):
     pytest.importorskip('mmseg')
     options = ('--cfg-options', 'custom_data.size=64', 'train_cfg.max_iters=2', 'train_dataloader.num_workers=0',
