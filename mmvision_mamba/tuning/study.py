@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 
-from ..errors import ConfigError, DataError, MissingExtraError
+from ..errors import ConfigError, DataError, MissingExtraError, UserError
 from ..printable import shown
 from ..text import class_name, shortened
 from ..work_dirs import hold
@@ -22,6 +23,7 @@ from .space import Parameter
 DATABASE = 'study.db'  # in the work directory
 _NAME, _ATTRIBUTE, _OWNER, _WHY = 'tune', 'mmvision_mamba', 'process', 'why'
 _PROCESSES = 'processes'  # a folder for each process that works on the study, which it holds
+_IS_OWNER = re.compile(r'\d+_[0-9a-f]{8}')  # the name of such a folder: no other is touched, whatever a database says
 _SQLITE = b'SQLite format 3\0'
 _SECONDS = 60  # that other processes may take to write to the database
 PRUNERS = ('median', 'halving', 'none')
@@ -204,8 +206,9 @@ class Study:
 
     def values_of(self, trial: Any) -> dict[str, Any]:
         """{name: value}, of an optuna trial that `next` or `trials` returned."""
-        fixed = self._optuna.trial.FixedTrial(trial.params)
-        return {parameter.name: parameter.suggest(fixed) for parameter in self.space}
+        with self._reading():
+            fixed = self._optuna.trial.FixedTrial(trial.params)
+            return {parameter.name: parameter.suggest(fixed) for parameter in self.space}
 
     def report(self, trial: Any, value: float, step: int) -> bool:
         """Note the value of a validation; returns whether the trial is worse than others were and should end."""
@@ -237,7 +240,7 @@ class Study:
             if owner == self._process:
                 continue
             own = self.folder / _PROCESSES / str(owner)
-            if owner is not None and own.is_dir():
+            if _IS_OWNER.fullmatch(str(owner)) and own.is_dir():
                 try:
                     with hold(own, wait=0):
                         pass
@@ -258,16 +261,19 @@ class Study:
         with self._reading():
             return [trial for trial in self._study.get_trials(deepcopy=False) if trial.state != self._states.WAITING]
 
+    def _complete(self) -> list:
+        return [trial for trial in self.trials() if trial.state == self._states.COMPLETE and trial.value is not None]
+
     def best(self) -> Any | None:
         """The finished trial with the best value; None without one."""
-        done = [trial for trial in self.trials() if trial.state == self._states.COMPLETE]
+        done = self._complete()
         order = -1 if self.goal.greater else 1
         return min(done, key=lambda trial: (order * trial.value, trial.number), default=None)
 
     def importances(self) -> dict[str, float]:
         """How much each parameter matters for the metric, by PED-ANOVA; {} where too few trials tell."""
         o = self._optuna
-        done = [trial for trial in self.trials() if trial.state == self._states.COMPLETE]
+        done = self._complete()
         if len(done) < 4 or len({trial.value for trial in done}) < 2:
             return {}
         with warnings.catch_warnings():
@@ -291,10 +297,16 @@ class Study:
         import sqlalchemy.exc
         try:
             yield
+        except UserError:
+            raise
         except (self._optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError, sqlite3.Error) as error:
             reason = str(getattr(error, 'orig', None) or error.__cause__ or error).splitlines()[0]
-            where = shown(self.folder / DATABASE)
-            raise DataError(f'{where} can not be used: {shown(reason)}.\n{_way_out()}') from None
+        # what optuna makes of rows that it did not write
+        except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+            reason = f'a row of it is damaged ({type(error).__name__}: {shown(error, 100)})'
+        else:
+            return
+        raise DataError(f'{shown(self.folder / DATABASE)} can not be used: {shown(reason)}.\n{_way_out()}')
 
 
 def _way_out() -> str:
