@@ -244,6 +244,8 @@ def _user_message(error: Exception) -> str | None:
     if isinstance(error, UserError):
         # A DataLoader worker's error comes with its traceback as text; the message is behind the class's name.
         return re.split(rf'{type(error).__module__}\.{type(error).__qualname__}: ', str(error))[-1].strip()
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f'no further file may be opened: {error.strerror}.\nRaise the limit, such as by `ulimit -n 4096`'
     if isinstance(error, OSError) and (error.filename is not None or error.errno in _FULL):
         return f'{shown(error.filename)}: {error.strerror}' if error.filename is not None else str(error.strerror)
     if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding() \

@@ -80,6 +80,14 @@ def test_another_pipe_that_breaks_is_an_error(closed_pipe):
         os.write(closed_pipe, b'x')
 
 
+def test_a_limit_of_open_files_is_told_with_the_way_out(capsys):
+    with pytest.raises(SystemExit) as exit_, errors.user_errors():
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))  # of a pipe: it has no name
+    assert exit_.value.code == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == 'error: no further file may be opened: Too many open files.' and 'ulimit -n' in second
+
+
 def test_a_log_that_can_not_be_written_is_told_once(capsys, monkeypatch):
     monkeypatch.setattr(logging.Handler, 'handleError', logging.Handler.handleError)
     monkeypatch.setattr(logging, '_logRecordFactory', logging.getLogRecordFactory())
