@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from .helpers import ROOT
+from .helpers.freed_memory import give_back
 from .helpers.fresh_start import forget_earlier_runs
 from .helpers.small_configs import DETECTOR, SEGMENTOR
 
@@ -41,6 +42,7 @@ def _old_objects_are_not_searched():
     yield
     gc.collect()
     gc.freeze()
+    give_back()
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from ..helpers.freed_memory import give_back
+
 FORGED = 'FORGED LINE'  # hostile names hold it behind a line break: no line of output may begin with it
 SECRET = 'hf_SECRETofthismachine'  # a token of this machine's: no output may hold it
 SECONDS, CPU_SECONDS, MEGABYTES = 90, 40, 2500  # an input's limits; the memory is beyond what the fork begins with
@@ -55,7 +57,8 @@ def attempt(call: Callable[[], int | None], root: Path, codes: Collection[int] =
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err, tempfile.TemporaryFile() as memory:
         pid = os.fork()
         if not pid:
-            gc.freeze()  # what this process left to be collected would make room for what the call takes
+            gc.freeze()  # what this process left to be collected, or has freed, would make room for what the call takes
+            give_back()
             # in the fork: it has none of this process's pages of files, hundreds of megabytes of libraries
             os.write(memory.fileno(), str(_memory()[1]).encode())
             _child(call, run, temporary, out.fileno(), err.fileno())

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from pathlib import Path
 
@@ -90,6 +91,21 @@ def test_memory_that_waits_to_be_collected_is_not_a_command_s(tmp_path, monkeypa
 
     outcome = forks.attempt(collects_and_takes, tmp_path)
     assert any('MB of memory' in broken for broken in outcome.broken), outcome
+
+
+def test_memory_that_is_free_is_not_a_command_s():
+    done = subprocess.run([sys.executable, '-c', textwrap.dedent('''
+        import pathlib, tempfile
+        from mmvision_mamba.allocator import keep_freed_memory
+        from tests.hostile import forks
+
+        assert keep_freed_memory('cpu')
+        b'x' * 2**29
+        forks.MEGABYTES = 100
+        with tempfile.TemporaryDirectory() as folder:
+            print(forks.attempt(lambda: len(b'x' * 2**29) and 0, pathlib.Path(folder)))
+    ''')], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert 'MB of memory' in done.stdout, done
 
 
 def test_a_command_that_breaks_nothing(tmp_path):
