@@ -186,6 +186,7 @@ def what_fails(modules: list[str]) -> dict[str, str]:
     return found
 
 
+@pytest.mark.timeout(900)
 def test_a_module_that_registration_imports_can_be_the_first():
     pytest.importorskip('mmdet')
     modules = call(modules_that_registration_imports)
