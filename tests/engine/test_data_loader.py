@@ -19,6 +19,12 @@ from mmvision_mamba.errors import ConfigError
 from ..helpers.tiny_training import NoisyPoints, loader
 
 
+@pytest.fixture(autouse=True, scope='module')
+def _workers_of_earlier_tests_have_ended():
+    gc.unfreeze()
+    gc.collect()
+
+
 def batches(loader, n):
     iterator = iter(loader)
     return [next(iterator)['inputs'] for _ in range(n)]

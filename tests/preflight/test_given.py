@@ -8,7 +8,7 @@ pytest.importorskip('mmseg')
 
 from mmengine.registry import DATASETS
 
-from mmvision_mamba.errors import ConfigError
+from mmvision_mamba.errors import ConfigError, DataError
 from mmvision_mamba.preflight.check_model import check_model
 from mmvision_mamba.preflight.datasets import value_at
 from mmvision_mamba.preflight.read import read_config
@@ -112,10 +112,13 @@ def test_classes_without_a_comma_are_one_class(config, value, classes, capsys):
 
 def test_classes_in_a_file(tmp_path):
     path = tmp_path / 'classes.txt'
-    path.write_bytes(b'\xef\xbb\xbfcat\r\n\r\ndog\r\n')
+    path.write_bytes(b'\xef\xbb\xbfcat\r\ndog\r\n\r\n')
     option = 'train_dataloader.dataset.metainfo.classes'
     cfg = read_config('faster_rcnn_mambavision_t_coco', {option: str(path)})
     assert cfg.train_dataloader.dataset.metainfo.classes == ('cat', 'dog')
+    path.write_text('cat\n\ndog\n')  # mmengine would have three classes
+    with pytest.raises(DataError, match=r'classes\.txt, line 2: a blank line before a name'):
+        read_config('faster_rcnn_mambavision_t_coco', {option: str(path)})
     with pytest.raises(ConfigError, match=r"classes is '.*none.txt': no such file"):
         read_config('faster_rcnn_mambavision_t_coco', {option: str(tmp_path / 'none.txt')})
 
