@@ -23,7 +23,7 @@ def versions() -> dict[str, str]:
     if torch.cuda.is_available():
         found['device'] = torch.cuda.get_device_name()
     else:
-        found['device'] = f'CPU, {torch.get_num_threads()} threads'
+        found['device'] = f'CPU, {(count := torch.get_num_threads())} thread{"s" * (count != 1)}'
     return found
 
 

@@ -1,6 +1,7 @@
 """What a report says in words: the worst class and why it is that, the threshold to use, whether the model learns."""
 import math
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..printable import shown
@@ -65,7 +66,7 @@ def _detector(run: Gathered) -> Iterator[str]:
               f'{thresholds[highest]:g} ({_quoted(highest)}).') if len(thresholds) > 1 else ''
     yield (f'Use the score threshold {best["score_thr"]:g}: {best["recall"]:.0%} of the objects are found (recall), '
            f'and {best["precision"]:.0%} of the detections are right (precision); F1 {best["f1"]:.3f}, the best there '
-           f'is.{differ} --score-thr auto takes {"them" if len(thresholds) > 1 else "it"}.')
+           f'is.{differ} infer --score-thr auto takes {"that of each class" if len(thresholds) > 1 else "it"}.')
     kind = max(analysis['errors'], key=lambda kind: analysis['errors'][kind]['cost'] or 0)
     if (cost := analysis['errors'][kind]['cost'] or 0) > 0.005:
         yield f'Over all classes most is lost by objects {error_words(kind)}: {cost:.3f} of AP at IoU 0.5.'
@@ -88,6 +89,8 @@ def _why(worst: dict[str, Any], run: Gathered) -> str:
         parts.append('What costs it most: objects ' + ', then '.join(
             f'{error_words(kind)}{_confused(worst, run, kind)} ({cost:.3f})' for cost, kind in costs)
                      + f', of AP at IoU 0.5, where it has {worst["ap50"]:.3f}.')
+        if (gap := worst['ap50'] - worst['ap']) > max(0.1, sum(cost for cost, _ in costs)):
+            parts.append(f'More, {gap:.3f}, it loses at stricter IoUs: it is found, but its outline is not exact.')
     elif (worst['ap50'] or 0) - worst['ap'] > 0.1:
         parts.append(f'At IoU 0.5 its AP is {worst["ap50"]:.3f}: it is found, but its outline is not exact.')
     if worst['objects'] < _FEW:
@@ -128,23 +131,21 @@ def _segmentor(run: Gathered) -> Iterator[str]:
     label, why = run.classes.index(worst['name']), []
     lost = 1 - (worst['accuracy'] or 0)
     matrix = analysis['confusion']
-    other = taken = None
+    row, taken = [], None
     if matrix is not None and len(matrix) > 1:
         row, column = matrix[label], [line[label] for line in matrix]
-        other = max((i for i in range(len(row)) if i != label), key=lambda i: row[i])
         taken = max((i for i in range(len(row)) if i != label), key=lambda i: column[i])
     if worst['precision'] is None:
         why.append('No pixel is said to be it.')
     if lost >= 1 - (worst['precision'] if worst['precision'] is not None else 1):
         why.append(f'{lost:.0%} of its pixels are taken for something else'
-                   + (f', mostly {_quoted(run.classes[other])} ({row[other] / max(sum(row), 1):.0%})'
-                      if other is not None and row[other] else '') + '.')
+                   + _taken_for(row, label, run.classes) + '.')
     else:
         why.append(f'{1 - worst["precision"]:.0%} of the pixels said to be it are something else'
                    + (f', mostly {_quoted(run.classes[taken])}' if taken is not None and column[taken] else '') + '.')
     if worst['boundary_iou'] is not None and worst['iou'] - worst['boundary_iou'] > 0.2:
         why.append(f'Along its outlines less is right: boundary IoU {worst["boundary_iou"]:.3f}.')
-    if worst['pixels'] * len(there) * 2 < analysis['pixels']:
+    if others and worst['pixels'] * 2 < statistics.median(one['pixels'] for one in others):
         why.append(f'It is rare: {worst["pixels"] / analysis["pixels"]:.2%} of the pixels, in '
                    f'{_number(worst["images"], "image")} of {analysis["images"]:,}.')
     yield (f'The worst class is {_quoted(worst["name"])}: IoU {worst["iou"]:.3f}, '
@@ -153,6 +154,16 @@ def _segmentor(run: Gathered) -> Iterator[str]:
            + ' '.join(why))
     yield (f'{overall["accuracy"]:.1%} of the pixels are right. Each pixel gets the class of the highest score: no '
            'threshold is needed.')
+
+
+def _taken_for(row: Sequence[int], label: int, names: Sequence[str]) -> str:
+    """What the pixels of a class are taken for instead: one class if that is most of it, else the two that are most."""
+    wrong = sorted(((count, i) for i, count in enumerate(row) if i != label and count), key=lambda one: -one[0])
+    if not wrong:
+        return ''
+    many = wrong[0][0] * 2 > sum(count for count, _ in wrong)
+    said = [f'{_quoted(names[i])} ({count / sum(row):.0%})' for count, i in wrong[:1 if many else 2]]
+    return f', {"mostly" if many else "first of all"} {" and ".join(said)}'
 
 
 def _classifier(run: Gathered) -> Iterator[str]:
@@ -183,7 +194,8 @@ def _calibrated(measured: dict[str, Any], what: str) -> Iterator[str]:
     if error is None or bias is None:
         return
     if error < 0.05:
-        yield f'Scores can be read as probabilities: they are off by {error:.3f} in the mean (ECE).'
+        yield (f'Scores are near the share of the {what} that are right, off by {error:.3f} in the mean (ECE); how far '
+               'at each score, the chart of calibration shows.')
     elif abs(bias) > error / 2:
         how, number = ('high', 'fewer') if bias > 0 else ('low', 'more')
         yield (f'Scores are too {how}, by {abs(bias):.2f} in the mean: {number} of the {what} are right than they say.')
@@ -203,6 +215,9 @@ def learning(curves: Run) -> Iterator[str]:
     """Whether the training was long enough, or too long."""
     key = main_metric(curves)
     points = [(x, y) for x, y in curves.val.get(key, ()) if math.isfinite(y) and y >= 0] if key else []
+    if len(points) == 1 and curves.train:
+        yield (f'It was validated once, at iteration {points[0][0]:,g}: whether more training would bring more can not '
+               'be told. Validate more often (train_cfg.val_interval).')
     if len(points) > 2:
         best = max(points, key=lambda point: point[1])
         last = points[-1]

@@ -25,7 +25,10 @@ padding:.6rem 1rem .6rem 2rem;margin:1rem 0}.words li{margin:.4rem 0}
 figure{margin:0;min-width:0}.chart,.picture{background:var(--card);border:1px solid var(--edge);border-radius:6px;
 padding:.6rem}.chart svg[role]{width:100%;height:auto;display:block}
 .legend{display:flex;flex-wrap:wrap;gap:.1rem .8rem;font-size:.8rem}
-.wide{overflow-x:auto;max-width:100%}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
+.wide{overflow-x:auto;max-width:100%;background:linear-gradient(90deg,var(--paper) 40%,transparent),
+linear-gradient(270deg,var(--paper) 40%,transparent) 100% 0,linear-gradient(90deg,var(--soft),transparent),
+linear-gradient(270deg,var(--soft),transparent) 100% 0;background-size:2rem 100%,2rem 100%,.5rem 100%,.5rem 100%;
+background-repeat:no-repeat;background-attachment:local,local,scroll,scroll}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding:.2rem 0}
 caption span{display:inline-block;max-width:calc(100vw - 2rem);position:sticky;left:0}th,td{padding:.25rem .6rem;
 border-bottom:1px solid var(--edge);text-align:right;
@@ -39,6 +42,8 @@ min-width:5rem}
 font-size:.8rem;
 border-radius:6px}
 details summary{cursor:pointer}
+@media(max-width:30rem){th,td{padding:.25rem .3rem}table{font-size:.8rem}
+.bars td:last-child{width:15%;min-width:2.5rem}}
 @media print{:root{color-scheme:light;--ink:#000;--soft:#444;--paper:#fff;--card:#fff;--edge:#bbb;--bar:54,112,196;
 --c0:#2f6fd0;--c1:#c4500b;--c2:#1a7f37;--c3:#b3261e;--c4:#7a4bc2;--c5:#8a5a00;--c6:#c2258a;--c7:#0b7c8c}
 body{max-width:none;padding:0;font-size:11pt}nav{display:none}.chart,.picture,tr,.words li{break-inside:avoid}

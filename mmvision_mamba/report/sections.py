@@ -33,19 +33,20 @@ def classes(analysis: dict[str, Any]) -> str:
     key = dict(detection='ap', segmentation='iou', classification='accuracy')[analysis['kind']]
     ordered = sorted(analysis['classes'], key=lambda one: (one[key] is None, one[key] or 0))
     if analysis['kind'] == 'detection':
-        titles = 'class', 'images', 'objects', 'AP', 'AP50', 'threshold', 'precision', 'recall', 'F1'
-        rows = [(one['name'], one['images'], one['objects'], one['ap'], one['ap50'], *(
+        titles = 'class', 'AP', 'threshold', 'precision', 'recall', 'F1', 'AP50', 'objects', 'images'
+        rows = [(one['name'], one['ap'], *(
             (None,) * 4 if one['best'] is None else (Html(f'{one["best"]["score_thr"]:g}'), one['best']['precision'],
-                                                     one['best']['recall'], one['best']['f1']))) for one in ordered]
+                                                     one['best']['recall'], one['best']['f1'])),
+            one['ap50'], one['objects'], one['images']) for one in ordered]
         caption = 'Each class, the worst first; precision, recall and F1 at its own best threshold'
     elif analysis['kind'] == 'segmentation':
-        titles = 'class', 'images', 'pixels', 'IoU', 'boundary IoU', 'accuracy (recall)', 'precision'
-        rows = [(one['name'], one['images'], one['pixels'], one['iou'], one['boundary_iou'], one['accuracy'],
-                 one['precision']) for one in ordered]
+        titles = 'class', 'IoU', 'accuracy (recall)', 'precision', 'boundary IoU', 'pixels', 'images'
+        rows = [(one['name'], one['iou'], one['accuracy'], one['precision'], one['boundary_iou'], one['pixels'],
+                 one['images']) for one in ordered]
         caption = 'Each class, the worst first'
     else:
-        titles = 'class', 'images', 'accuracy (recall)', 'precision', 'F1'
-        rows = [(one['name'], one['images'], one['accuracy'], one['precision'], one['f1']) for one in ordered]
+        titles = 'class', 'accuracy (recall)', 'precision', 'F1', 'images'
+        rows = [(one['name'], one['accuracy'], one['precision'], one['f1'], one['images']) for one in ordered]
         caption = 'Each class, the worst first'
     if len(rows) <= 60:
         return table(caption, titles, rows)
@@ -118,8 +119,8 @@ def confusion(analysis: dict[str, Any]) -> str:
     if analysis['kind'] == 'detection':
         names.append('background')
         best = analysis['overall']['best']
-        caption += (f', at IoU 0.5 and scores above {best["score_thr"] if best else 0.5:g}; the last row are '
-                    'detections of nothing, the last column missed objects')
+        caption += (f', at IoU 0.5 and scores above {best["score_thr"] if best else 0.5:g}; the last row is '
+                    'of detections without an object of their own, the last column of objects without a detection')
     if len(names) <= _MOST_SHOWN:
         return matrix(caption, counts, names)
     pairs = sorted(((count, i, j) for i, row in enumerate(counts) for j, count in enumerate(row) if i != j and count),

@@ -1,7 +1,7 @@
 """What a report says in words."""
 import pytest
 
-from mmvision_mamba.report.findings import class_threshold, findings, learning
+from mmvision_mamba.report.findings import _taken_for, class_threshold, findings, learning
 from mmvision_mamba.report.gathering import gather_run
 from mmvision_mamba.visualization.curves import Run
 
@@ -27,6 +27,38 @@ def test_that_a_segmentor_never_says_a_class_is_said(runs):
     run = gather_run(runs['segmentation'])
     run.analysis['classes'][0].update(iou=0., precision=None, accuracy=0.)
     assert 'No pixel is said to be it. 100% of its pixels are taken for something else' in findings(run)[0]
+
+
+@pytest.mark.parametrize(('row', 'said'), [
+    ([50, 60, 20, 870], ', first of all ‘b’ (6%) and ‘a’ (5%)'), ([5, 80, 5, 910], ', mostly ‘b’ (8%)'),
+    ([0, 0, 0, 1000], '')])
+def test_what_the_pixels_of_a_class_are_taken_for(row, said):
+    assert _taken_for(row, 3, 'abcd') == said
+
+
+@pytest.mark.parametrize(('pixels', 'rare'), [([1107, 684, 1400, 6809], False), ([1107, 3000, 2500, 3393], True)])
+def test_a_large_background_makes_no_class_rare(pixels, rare, runs):
+    run = gather_run(runs['segmentation'])
+    worst = run.analysis['classes'][0]
+    run.analysis.update(pixels=sum(pixels), confusion=None, classes=[
+        dict(worst, name=str(i), iou=0.5 + i / 10, pixels=count) for i, count in enumerate(pixels)])
+    assert ('It is rare: 11.07% of the pixels' in findings(run)[0]) is rare
+
+
+@pytest.mark.parametrize(('ap', 'said'), [(0.5, True), (0.85, False)])
+def test_what_a_class_loses_at_stricter_overlaps_is_said(ap, said, runs):
+    run = gather_run(runs['detection'])
+    worst = min(run.analysis['classes'], key=lambda one: one['ap'])
+    for kind, one in worst['errors'].items():
+        one['cost'] = 0.04 * (kind == 'location')
+    for one in run.analysis['classes']:
+        one.update(ap=ap + 0.01 * (one is not worst), ap50=0.9)
+    assert (f'More, {0.9 - ap:.3f}, it loses at stricter IoUs' in findings(run)[0]) is said
+
+
+def test_one_validation_tells_nothing_of_learning():
+    sentence, = learning(Run('run', None, dict(loss=[(1, 2.)]), {'coco/bbox_mAP': [(400, 0.5)]}))
+    assert sentence.startswith('It was validated once, at iteration 400')
 
 
 def test_a_class_of_few_objects_has_the_threshold_of_all():
