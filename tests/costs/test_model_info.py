@@ -17,6 +17,8 @@ CPU = torch.device('cpu')
 def backbone():
     torch.manual_seed(0)
     model, x = MambaVision(ARCH, window_padding='zeros').eval(), torch.randn(1, 3, 96, 150)
+    with torch.no_grad():
+        model(x)  # a process's first call makes more than the model's own tensors
     return model, x, {part.name: part for part in model_info(model, lambda: model(x), CPU)}
 
 

@@ -1,5 +1,6 @@
 """Losses of validation: those of the training's mode without what draws or learns there, in every family of models."""
 import copy
+import re
 import sys
 from pathlib import Path
 
@@ -150,6 +151,6 @@ def test_two_processes_have_the_loss_of_one(tmp_path, shell, port):
         done = shell(sys.executable, '-m', 'torch.distributed.run', '--nproc-per-node', count, '--master-port', port,
                      Path(__file__).with_name('val_loss_worker.py'), tmp_path / str(count))
         assert done.returncode == 0, done.stderr[-3000:]
-        losses.append([float(line.split()[1]) for line in done.stdout.splitlines() if line.startswith('loss ')])
-    assert [len(some) for some in losses] == [1, 2]
+        losses.append([float(value) for value in re.findall(r'its loss: ([\d.]+)', done.stdout)])
+    assert [len(some) for some in losses] == [1, 2], done.stdout[-3000:]
     assert losses[1] == pytest.approx(losses[0] * 2, rel=1e-6)

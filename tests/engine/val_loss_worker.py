@@ -23,5 +23,5 @@ class SameModel(TinyModel):
 if __name__ == '__main__':
     run = runner(sys.argv[1], launcher='pytorch', hooks=[dict(type='ValLossHook')], checkpoint=dict(save_best=None),
                  model=dict(type='SameModel'), env_cfg=dict(dist_cfg=dict(backend='gloo')))
-    print('loss', run.val()['val/loss'], flush=True)
+    print(f'\nits loss: {run.val()["val/loss"]}', flush=True)  # the other process may be in the middle of a line
     torch.distributed.destroy_process_group()
