@@ -28,7 +28,8 @@ padding:.6rem}.chart svg[role]{width:100%;height:auto;display:block}
 .wide{overflow-x:auto;max-width:100%;background:linear-gradient(90deg,var(--paper) 40%,transparent),
 linear-gradient(270deg,var(--paper) 40%,transparent) 100% 0,linear-gradient(90deg,var(--soft),transparent),
 linear-gradient(270deg,var(--soft),transparent) 100% 0;background-size:2rem 100%,2rem 100%,.5rem 100%,.5rem 100%;
-background-repeat:no-repeat;background-attachment:local,local,scroll,scroll}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
+background-repeat:no-repeat;background-attachment:local,local,scroll,scroll}
+table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding:.2rem 0}
 caption span{display:inline-block;max-width:calc(100vw - 2rem);position:sticky;left:0}th,td{padding:.25rem .6rem;
 border-bottom:1px solid var(--edge);text-align:right;

@@ -230,6 +230,16 @@ def environment(server: HubServer | None, home: Path, **more: str) -> dict[str, 
                 TORCH_HOME=str(home / 'torch'), **more)
 
 
+@contextlib.contextmanager
+def hub_of_a_user(folder: Path, monkeypatch) -> Iterator[HubServer]:
+    """A server that this process uses with a token, below a folder; requests that fail are made again at once."""
+    with hub(folder / 'served') as server:
+        use(server, monkeypatch, folder / 'home')
+        monkeypatch.setenv('HF_TOKEN', 'hf_secret')
+        monkeypatch.setattr('mmvision_mamba.checkpoints.hub._PAUSE', 0)
+        yield server
+
+
 def use(server: HubServer | None, monkeypatch, home: Path, offline: bool = False) -> None:
     """Let the library in this process, which has read its environment already, use that server and that cache."""
     import huggingface_hub.file_download  # noqa: F401  versions before 1 copy these into their modules

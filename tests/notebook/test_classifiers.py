@@ -8,14 +8,13 @@ import torch
 from huggingface_hub import ModelCard
 
 from mmvision_mamba import Inferencer, Model
-from mmvision_mamba.checkpoints import hub as hub_module
 from mmvision_mamba.commands import main
 from mmvision_mamba.datasets import make_shapes
 from mmvision_mamba.errors import ConfigError, DataError, UserError
 from mmvision_mamba.sharing.folder import FILES, PREPROCESSOR
 
 from ..helpers.fresh_start import forget_earlier_runs
-from ..helpers.hub_server import hub, use
+from ..helpers.hub_server import hub_of_a_user, use
 from ..helpers.small_configs import CLASSIFIER
 
 PHOTO = np.random.default_rng(0).integers(0, 255, (70, 90, 3), np.uint8)
@@ -47,10 +46,7 @@ def saved(model, tmp_path_factory):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    with hub(tmp_path / 'served') as found:
-        use(found, monkeypatch, tmp_path / 'home')
-        monkeypatch.setenv('HF_TOKEN', 'hf_secret')
-        monkeypatch.setattr(hub_module, '_PAUSE', 0)
+    with hub_of_a_user(tmp_path, monkeypatch) as found:
         yield found
 
 

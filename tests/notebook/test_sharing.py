@@ -13,13 +13,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from mmvision_mamba import Model
-from mmvision_mamba.checkpoints import hub as hub_module
 from mmvision_mamba.commands import main
 from mmvision_mamba.errors import CheckpointError, ConfigError, DataError, UserError
 from mmvision_mamba.made_beside import made_beside
 from mmvision_mamba.sharing import folder as folder_module
 
-from ..helpers.hub_server import hub, use
+from ..helpers.hub_server import hub_of_a_user, use
 from ..helpers.safetensors_bytes import entry, file_of
 
 PHOTO = np.random.default_rng(0).integers(0, 255, (64, 80, 3), np.uint8)
@@ -35,10 +34,7 @@ def saved(trained, tmp_path_factory):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    with hub(tmp_path / 'served') as found:
-        use(found, monkeypatch, tmp_path / 'home')
-        monkeypatch.setenv('HF_TOKEN', 'hf_secret')
-        monkeypatch.setattr(hub_module, '_PAUSE', 0)
+    with hub_of_a_user(tmp_path, monkeypatch) as found:
         yield found
 
 

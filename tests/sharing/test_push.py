@@ -8,11 +8,10 @@ import time
 import pytest
 
 from mmvision_mamba import downloads
-from mmvision_mamba.checkpoints import hub as hub_module
 from mmvision_mamba.errors import CheckpointError, ConfigError, UserError
 from mmvision_mamba.sharing.push import push
 
-from ..helpers.hub_server import hub, use
+from ..helpers.hub_server import hub, hub_of_a_user
 
 WEIGHTS = b'x' * 2000
 
@@ -28,10 +27,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    with hub(tmp_path / 'served') as found:
-        use(found, monkeypatch, tmp_path / 'home')
-        monkeypatch.setenv('HF_TOKEN', 'hf_secret')
-        monkeypatch.setattr(hub_module, '_PAUSE', 0)
+    with hub_of_a_user(tmp_path, monkeypatch) as found:
         yield found
 
 
