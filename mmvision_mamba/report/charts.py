@@ -78,7 +78,8 @@ def _axes(x_range, y_range, x_label: str, y_label: str, place) -> list[str]:
     for value in ticks(*x_range):
         x, y = place(value, y_range[0])
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{y:.1f}"/>'
-                     f'<text x="{x:.1f}" y="{y + 13:.1f}" text-anchor="middle">{tick_text(value)}</text>')
+                     f'<text x="{x:.1f}" y="{y + 13:.1f}" text-anchor="{_anchor(x, tick_text(value))}">'
+                     f'{tick_text(value)}</text>')
     for value in ticks(*y_range):
         x, y = place(x_range[0], value)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
@@ -88,6 +89,11 @@ def _axes(x_range, y_range, x_label: str, y_label: str, place) -> list[str]:
     parts.append(f'<text transform="translate(10 {(HEIGHT - _BOTTOM + _TOP) / 2}) rotate(-90)" text-anchor="middle">'
                  f'{escape(y_label)}</text>')
     return parts
+
+
+def _anchor(x: float, label: str) -> str:
+    """Where a label under x begins: in the middle of it, unless it would be cut off at the right."""
+    return 'end' if x + 3.5 * len(label) > WIDTH else 'middle'  # a digit of 11 pixels is 7 wide at most
 
 
 def ticks(low: float, high: float) -> list[float]:

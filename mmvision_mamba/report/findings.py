@@ -70,13 +70,14 @@ def _detector(run: Gathered) -> Iterator[str]:
     kind = max(analysis['errors'], key=lambda kind: analysis['errors'][kind]['cost'] or 0)
     if (cost := analysis['errors'][kind]['cost'] or 0) > 0.005:
         yield f'Over all classes most is lost by objects {error_words(kind)}: {cost:.3f} of AP at IoU 0.5.'
-    sizes = {name: size for name, size in analysis['sizes'].items() if size['objects'] >= _FEW and size['recall']
-             is not None}
+    sizes = {name: size for name, size in analysis['sizes'].items()
+             if size['objects'] >= _FEW and None not in (size['ap'], size['recall'])}
     if len(sizes) > 1:
-        low, high = (choose(sizes, key=lambda name: sizes[name]['recall']) for choose in (min, max))
-        if sizes[high]['recall'] - sizes[low]['recall'] > 0.1:
-            yield (f'{low.capitalize()} objects are found least: {sizes[low]["recall"]:.0%} of '
-                   f'{sizes[low]["objects"]:,}, of {high} ones {sizes[high]["recall"]:.0%}, at any score.')
+        low, high = (choose(sizes, key=lambda name: sizes[name]['ap']) for choose in (min, max))
+        if sizes[high]['ap'] - sizes[low]['ap'] > 0.1:
+            yield (f'{low.capitalize()} objects are the hardest: AP {sizes[low]["ap"]:.3f} of {on}, of {high} ones '
+                   f'{sizes[high]["ap"]:.3f}. Found at any score are {sizes[low]["recall"]:.0%} of '
+                   f'{sizes[low]["objects"]:,}, of {high} ones {sizes[high]["recall"]:.0%}.')
     yield from _calibrated(analysis['calibration'], 'detections')
 
 

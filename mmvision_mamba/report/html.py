@@ -39,6 +39,8 @@ th:first-child,td.text{text-align:left;overflow-wrap:break-word;max-width:22rem}
 border-radius:2px;print-color-adjust:exact;-webkit-print-color-adjust:exact}.bars td:last-child{width:50%;
 min-width:5rem}
 .pair{display:grid;grid-template-columns:1fr 1fr;gap:.4rem}.pair img,.picture>img{width:100%;height:auto;display:block}
+.picture{cursor:zoom-in}.picture:focus{position:fixed;inset:0;z-index:1;overflow:auto;cursor:zoom-out;margin:0;
+padding:1rem}.picture:focus .pair{grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr))}
 .pair span{font-size:.75rem;color:var(--soft)}pre{white-space:pre-wrap;background:var(--card);padding:.6rem;
 font-size:.8rem;
 border-radius:6px}

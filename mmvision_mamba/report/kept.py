@@ -11,6 +11,7 @@ from ..printable import shown
 VERSION = 1  # of what is kept: another is not read
 EVALUATIONS = dict(val='validation', test='test')  # split -> name of its file
 _MOST_BYTES = 2**26
+_LATEST = 1e11  # seconds: dates of later years than 5138 are not those of runs
 
 _OPTIONAL = float, type(None)  # a number, or none where there is nothing to measure
 _BEST = [None, dict(score_thr=float, precision=float, recall=float, f1=float)]
@@ -70,7 +71,11 @@ def read_evaluation(path: Path) -> dict[str, Any] | None:
 
 def read_run(path: Path) -> dict[str, Any] | None:
     """What `RecordingHook` kept of a training; None where there is none. Raises DataError as `read_evaluation`."""
-    return _read(path, _RUN)
+    found = _read(path, _RUN)
+    if found is not None and not (_fits(found.setdefault('settings', {}), {...: str})  # earlier versions had none
+                                  and 0 <= found['time'] < _LATEST):
+        raise _foreign(path)
+    return found
 
 
 def read_metrics(path: Path) -> dict[str, float | None] | None:

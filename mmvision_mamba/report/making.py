@@ -1,5 +1,6 @@
 """Writes the report of a run, and the comparison of several."""
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from ..files import replace
 from ..inference.report_thresholds import REPORT
 from ..printable import printable
+from ..text import duration
 from . import sections
 from .comparison import comparison_page
 from .curves_section import curve_charts
@@ -75,7 +77,7 @@ def report_page(run: Gathered) -> str:
     parts = [
         ('results', 'Results', '' if analysis is None else sections.overall(analysis, run.metrics)),
         ('metrics', 'Metrics', '' if analysis is not None or not run.metrics else table(
-            'metrics.json, of the last test', ('metric', 'value'), list(run.metrics.items())[:2000])),
+            'metrics.json, of the last test', ('metric', 'value'), sections.measured(run.metrics)[:2000])),
         ('classes', 'Classes', '' if analysis is None else sections.classes(analysis)),
         ('thresholds', 'Thresholds', sections.thresholds(analysis) if detection else ''),
         ('errors', 'Errors', sections.errors(analysis) if detection else ''),
@@ -113,6 +115,8 @@ def _data(run: Gathered) -> str:
 def _run(run: Gathered) -> str:
     facts, rows = run.run or {}, []
     if facts:
+        rows += facts['settings'].items()
+        rows.append(('ended', time.strftime('%Y-%m-%d %H:%M', time.localtime(facts['time']))))
         rows += [('iterations', facts['iterations']), ('time of the training', duration(facts['seconds']))]
         if facts['iterations']:
             rows.append(('time of an iteration, validation included',
@@ -129,10 +133,3 @@ def _run(run: Gathered) -> str:
 def _lines(content: str) -> str:
     from html import escape
     return escape(printable(content))
-
-
-def duration(seconds: float) -> str:
-    """Seconds as hours, minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f'{hours} h {minutes} min' if hours else f'{minutes} min {rest} s' if minutes else f'{rest} s'

@@ -24,8 +24,13 @@ def overall(analysis: dict[str, Any], metrics: dict[str, float | None] | None) -
     parts = [table(f'All classes together{on}: {numbers}', ('measure', 'value'), rows)]
     if metrics:
         parts.append('<details><summary>All metrics of the test</summary>' + table(
-            'metrics.json', ('metric', 'value'), list(metrics.items())[:1000]) + '</details>')
+            'metrics.json', ('metric', 'value'), measured(metrics)[:1000]) + '</details>')
     return ''.join(parts)
+
+
+def measured(metrics: dict[str, float | None]) -> list[tuple[str, float | None]]:
+    """Metrics as rows: COCO's have -1 where there is nothing to measure, such as no large objects."""
+    return [(name, None if value == -1 else value) for name, value in metrics.items()]
 
 
 def classes(analysis: dict[str, Any]) -> str:
@@ -79,7 +84,7 @@ def thresholds(analysis: dict[str, Any]) -> str:
     said = '' if best is None else (
         f'<p>The best threshold for all classes is <strong>{best["score_thr"]:g}</strong>, the ring: precision '
         f'{best["precision"]:.3f}, recall {best["recall"]:.3f}, F1 {best["f1"]:.3f}. The table of classes has that of '
-        'each.</p>')
+        'each. They are the best of these very images: on others expect a little less.</p>')
     return f'{said}<div class="charts">{"".join(charts)}</div>'
 
 
@@ -90,7 +95,7 @@ def errors(analysis: dict[str, Any]) -> str:
     rows = [(f'{kind}: {KINDS[kind]}', analysis['errors'][kind]['count'], analysis['errors'][kind]['cost'],
              bar((analysis['errors'][kind]['cost'] or 0) / most)) for kind in kinds]
     parts = ['<p>What the mean AP at IoU 0.5 would gain without the errors of one kind, after TIDE (arXiv 2008.08115). '
-             'Detections of all scores count.</p>',
+             'Detections of all scores count: missed are objects that are not found at any.</p>',
              table('Errors by kind', ('kind', 'number', 'cost in AP50', ''), rows, 'bars')]
     ordered = sorted((one for one in analysis['classes'] if one['ap'] is not None), key=lambda one: one['ap'])[:30]
     if len(ordered) > 1:
@@ -120,7 +125,9 @@ def confusion(analysis: dict[str, Any]) -> str:
         names.append('background')
         best = analysis['overall']['best']
         caption += (f', at IoU 0.5 and scores above {best["score_thr"] if best else 0.5:g}; the last row is '
-                    'of detections without an object of their own, the last column of objects without a detection')
+                    'of detections without an object of their own, the last column of objects without a detection. '
+                    'An object and a detection of another class are a pair here; for precision and recall they are '
+                    'a false detection and a miss')
     if len(names) <= _MOST_SHOWN:
         return matrix(caption, counts, names)
     pairs = sorted(((count, i, j) for i, row in enumerate(counts) for j, count in enumerate(row) if i != j and count),
@@ -153,12 +160,14 @@ def pictures(evaluation: dict[str, Any]) -> str:
         least = best['score_thr'] if best else 0.3
         parts.append(f'<p>Left the truth, right the prediction, with scores above {least:g}.</p>')
     elif evaluation['analysis']['kind'] == 'segmentation':
-        parts.append('<p>Left the truth, right the prediction.</p>')
+        parts.append('<p>Left the truth, right the prediction. mIoU of an image is the mean over the classes that it '
+                     'has or is said to have: few pixels of a class that is not there cost as much as a class that is '
+                     'not found.</p>')
     for role, title in _ROLES.items():
         chosen = [one for one in evaluation['pictures'] if one['role'] == role]
         if chosen:
-            parts.append(f'<h3>{title}</h3><div class="pictures">{"".join(map(_picture, chosen))}</div>')
-    return ''.join(parts) if any(part.startswith('<h3>') for part in parts) else ''
+            parts.append(f'<h3 id="{role}">{title}</h3><div class="pictures">{"".join(map(_picture, chosen))}</div>')
+    return ''.join(parts) if any(part.startswith('<h3 ') for part in parts) else ''
 
 
 def _picture(one: dict[str, Any]) -> str:
@@ -173,7 +182,7 @@ def _picture(one: dict[str, Any]) -> str:
     else:
         shown = '<div class="pair">' + ''.join(
             f'<div>{_image(data, f"{kind} of {said}")}<span>{kind}</span></div>' for kind, data in images) + '</div>'
-    return f'<figure class="picture">{shown}<figcaption>{said}</figcaption></figure>'
+    return f'<figure class="picture" tabindex="0">{shown}<figcaption>{said}</figcaption></figure>'
 
 
 def _image(data: str, said: str) -> str:

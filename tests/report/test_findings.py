@@ -56,6 +56,17 @@ def test_what_a_class_loses_at_stricter_overlaps_is_said(ap, said, runs):
     assert (f'More, {0.9 - ap:.3f}, it loses at stricter IoUs' in findings(run)[0]) is said
 
 
+@pytest.mark.parametrize(('small', 'said'), [(0.4, True), (0.65, False)])
+def test_the_hardest_size_of_objects_is_named(small, said, runs):
+    run = gather_run(runs['detection'])
+    run.analysis['sizes'] = dict(small=dict(objects=40, ap=small, ap50=0.8, recall=0.85),
+                                 medium=dict(objects=50, ap=0.7, ap50=0.9, recall=0.9),
+                                 large=dict(objects=3, ap=0.1, ap50=0.2, recall=0.3))
+    sentence = ('Small objects are the hardest: AP 0.400 of boxes, of medium ones 0.700. Found at any score are 85% of '
+                '40, of medium ones 90%.')
+    assert (sentence in findings(run)) is said
+
+
 def test_one_validation_tells_nothing_of_learning():
     sentence, = learning(Run('run', None, dict(loss=[(1, 2.)]), {'coco/bbox_mAP': [(400, 0.5)]}))
     assert sentence.startswith('It was validated once, at iteration 400')

@@ -89,7 +89,8 @@ def test_keys_that_do_not_belong_there_are_refused_or_left_out(kind, key, tmp_pa
 def test_memory_that_no_machine_has_is_refused(tmp_path):
     folder = write_run(tmp_path / 'run', 'detection')
     facts = dict(seconds=1., iterations=1, iteration=1, epochs=1, peak_memory={}, versions={}, data={}, time=1.)
-    for odd in (dict(peak_memory=dict(gpu=10**400)), dict(versions=dict(torch=[])), dict(data=dict(train=5))):
+    for odd in (dict(peak_memory=dict(gpu=10**400)), dict(versions=dict(torch=[])), dict(data=dict(train=5)),
+                dict(settings=dict(model=5)), dict(settings=[]), dict(time=1e14), dict(time=-1)):
         (folder / 'report/run.json').write_text(json.dumps({**facts, **odd}))
         with pytest.raises(DataError, match='is not what this version keeps'):
             make_report(folder)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mmvision_mamba.report.charts import Line, line_chart, ticks
+from mmvision_mamba.report.charts import WIDTH, Line, line_chart, ticks
+from mmvision_mamba.report.curves_section import curve_charts
 from mmvision_mamba.report.making import make_comparison, make_report
+from mmvision_mamba.visualization.curves import Run
 
 from ..helpers.evaluations import write_run
 
@@ -102,6 +104,27 @@ def test_the_worst_class_and_the_threshold_stand_at_the_top(pages):
     assert report['thresholds']['all'] == report['evaluation']['analysis']['overall']['best']['score_thr']
     assert set(report['thresholds']['classes']) == set(report['classes'])
     assert 'Use the score threshold' in report['findings'][1] and 'pictures' not in report['evaluation']
+
+
+def test_pictures_are_enlarged_by_a_touch(pages, browser):
+    look(browser, pages['detection'], 390, 'light')
+    widths = browser.execute_script('''const picture = document.querySelector('.picture');
+        const width = () => picture.querySelector('img').getBoundingClientRect().width;
+        const before = width(); picture.focus(); const focused = width(); picture.blur();
+        return [before, focused, width()]''')
+    assert widths[1] > 1.8 * widths[0] and widths[2] == widths[0]
+
+
+def test_a_curve_of_one_point_is_a_row():
+    once = curve_charts([Run('run', Path(), {'loss': [(1, 2.), (2, 1.)]},
+                             {'coco/bbox_mAP': [(400, 0.5)], 'coco/bbox_mAP_l': [(400, -1)]})])
+    assert once.count('<svg viewBox') == 1 and 'Measured once' in once and '<td>400</td><td>0.500</td>' in once
+
+
+def test_the_last_label_of_an_axis_is_not_cut_off():
+    chart = line_chart('title', [Line('a', [(0, 1.), (2000, 2.)])], 'iteration', 'loss')
+    for x, anchor, label in re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="(\w+)">([^<]+)</text>', chart):
+        assert float(x) + 3.5 * len(label) * (anchor == 'middle') <= WIDTH
 
 
 @pytest.mark.parametrize('low, high', [(0, 1), (0.3, 0.5), (0, 264_000), (-3, 7), (1e-9, 2e-9), (0.00095, 0.00105)])
