@@ -34,7 +34,7 @@ caption{text-align:left;padding:.2rem 0}
 caption span{display:inline-block;max-width:calc(100vw - 2rem);position:sticky;left:0}th,td{padding:.25rem .6rem;
 border-bottom:1px solid var(--edge);text-align:right;
 vertical-align:top;overflow-wrap:normal}
-th:first-child,td.text{text-align:left;overflow-wrap:break-word;max-width:22rem}thead th{vertical-align:bottom}
+th:first-child,.text{text-align:left;overflow-wrap:break-word;max-width:22rem}thead th{vertical-align:bottom}
 .matrix td{text-align:center;padding:.25rem .4rem}.bar{background:rgba(var(--bar),.75);height:.7rem;min-width:1px;
 border-radius:2px;print-color-adjust:exact;-webkit-print-color-adjust:exact}.bars td:last-child{width:50%;
 min-width:5rem}
@@ -96,7 +96,8 @@ def table(caption: str, titles: Sequence[str], rows: Iterable[Sequence[object]],
         kind: a class of the style sheet.
         left: columns that are texts.
     """
-    head = ''.join(f'<th scope="col">{text(title)}</th>' for title in titles)
+    head = ''.join(f'<th scope="col"{" class=text" if i in left else ""}>{text(title)}</th>'
+                   for i, title in enumerate(titles))
     body = ''.join('<tr>' + ''.join(
         f'<th scope="row">{cell(value)}</th>' if i == 0 else
         f'<td{" class=text" if i in left else ""}>{cell(value)}</td>' for i, value in enumerate(row)) + '</tr>'

@@ -30,7 +30,8 @@ def test_the_losses_of_a_family(name):
     classes = 80 if name in DETECTORS else model.decode_head.num_classes
     if name in DETECTORS:
         counts = [head[key] for _, head, key in neighbours.class_counts(cfg.model, 'model') if key == 'num_classes']
-        classes = counts[0] if counts else 133
+        head = cfg.model.get('panoptic_head')
+        classes = counts[0] if counts else head['num_things_classes'] + head['num_stuff_classes']
     batch = neighbours.detection_batch(cfg, classes) if name in DETECTORS else neighbours.segmentation_batch(classes)
 
     def losses(model):
