@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..configs import config_names, find_config
 from ..errors import ConfigError
+from ..printable import shown
 from ..work_dirs import hold, make_work_dir
 from .options import add_cfg_options
 
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     make_work_dir(args.out, '--out')
     with hold(args.out, way_out='--out DIR'):
         rows = ablation.run_variants(configs, args.seeds, args.out, lambda line: print(line, flush=True))
-    print(f'\n{ablation.as_markdown(rows)}\n{args.out / ablation.RESULTS}, {args.out / ablation.TABLE}')
+    print(f'\n{ablation.as_markdown(rows)}\n{shown(args.out / ablation.RESULTS)}, {shown(args.out / ablation.TABLE)}')
 
 
 def _check_options(args: argparse.Namespace) -> None:

@@ -24,13 +24,32 @@ def objects(tmp_path_factory):
 
 @pytest.fixture
 def variants(tmp_path):
+    return write_variants(tmp_path)
+
+
+def write_variants(folder):
     paths = []
     for name, options in (('baseline', ''), ('gate', "mixer_branch='gate', ")):
-        paths.append(tmp_path / f'{name}.py')
+        paths.append(folder / f'{name}.py')
         paths[-1].write_text(f"# The {name}.\n_base_ = '{ROOT}/configs/ablations/baseline.py'\n"
                              f'model = dict(backbone=dict({options}arch={ARCH}))\n'
                              'train_dataloader = dict(batch_size=2)\n')
     return paths
+
+
+@pytest.fixture
+def goes_on(tool, variants, objects, tmp_path, monkeypatch):
+    """Calls the command with other results of its first run in the folder; these are made without a training."""
+    columns = dict(metric='accuracy/top1', score=50., parameters=9, flops=9, ms_per_image=1., training_seconds=1.)
+    monkeypatch.setattr(ablation, 'train_and_measure', lambda cfg: dict(columns))
+    arguments = (variants[0], '--out', tmp_path / 'out', '--iters', 2, '--cfg-options', f'data_root={objects}')
+    assert tool('ablate', *arguments).code == 0
+
+    def call(change):
+        path = tmp_path / 'out/ablation.json'
+        path.write_text(change(json.loads(path.read_text())))
+        return tool('ablate', *arguments)
+    return call
 
 
 def test_runs_tabulates_and_goes_on(tool, variants, objects, tmp_path, monkeypatch):
@@ -95,3 +114,30 @@ def test_earlier_results_that_never_end(kind, tool, objects, tmp_path):
          nested=lambda: path.write_text('[' * 100_000))[kind]()
     result = tool('ablate', BASELINE, '--out', tmp_path, '--cfg-options', f'data_root={objects}')
     assert result.code == 2 and 'ablation.json is no file of results' in result.err, result.err[-2000:]
+
+
+@pytest.mark.parametrize(('key', 'value'), [
+    ('score', 'a'), ('score', None), ('score', True), ('score', 10**400), ('parameters', 'many'), ('flops', []),
+    ('ms_per_image', {}), ('training_seconds', None), ('metric', 5), ('about', None), ('seed', '0'), ('variant', [])])
+def test_earlier_results_of_other_kinds_are_a_line(key, value, goes_on):
+    result = goes_on(lambda rows: json.dumps([{**rows[0], key: value}]))
+    assert result.code == 2 and 'is no file of results' in result.err, result.err[-2000:]
+
+
+@pytest.mark.parametrize('text', ['{}', '5', '"variant"', '[5]', '[["variant", "seed", "config", "score"]]'])
+def test_earlier_results_that_are_no_list_of_runs_are_a_line(text, goes_on):
+    result = goes_on(lambda rows: text)
+    assert result.code == 2 and 'is no file of results' in result.err, result.err[-2000:]
+
+
+def test_texts_of_earlier_results_stay_in_their_cells(goes_on):
+    result = goes_on(lambda rows: json.dumps(
+        [{**rows[0], 'about': 'a\x1b[2J\nFORGED | LINE\ud800', 'metric': 'a\rFORGED' + 'x' * 5000}]))
+    assert result.code == 0, result.err[-2000:]
+    assert '\x1b' not in result.out and not any(line.startswith('FORGED') for line in result.out.splitlines())
+    assert r'FORGED \| LINE' in result.out and max(map(len, result.out.splitlines())) < 1000
+
+
+def test_a_score_that_is_not_a_number_is_taken_up_again(goes_on):
+    result = goes_on(lambda rows: json.dumps([{**rows[0], 'score': float('nan')}]))
+    assert result.code == 0 and 'nan' in result.out, result.err[-2000:]

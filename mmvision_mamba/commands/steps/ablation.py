@@ -12,6 +12,7 @@ from mmengine.config import Config
 from torch import nn
 
 from ...costs.flops import count_flops
+from ...datasets.json_numbers import is_integer, is_number
 from ...errors import ConfigError, DataError
 from ...files import read_text, replace
 from ...limits import TEXT_BYTES
@@ -52,12 +53,12 @@ def run_variants(configs: dict[str, Config], seeds: Sequence[int], out: Path, pr
             digest, done = _digest(cfg), done + 1
             row = next((r for r in results if (r['variant'], r['seed'], r['config']) == (name, seed, digest)), None)
             if row is None:
-                row = dict(variant=name, about=_title(cfg), seed=seed, config=digest, **_run(cfg))
+                row = dict(variant=name, about=_title(cfg), seed=seed, config=digest, **train_and_measure(cfg))
                 results.append(row)
                 replace(out / RESULTS, lambda path: path.write_text(json.dumps(results, indent=1) + '\n', 'utf-8'))
             rows.append(row)
             replace(out / TABLE, lambda path: path.write_text(as_markdown(rows), 'utf-8'))
-            progress(f'{done}/{total} {name}, seed {seed}: {row["metric"]} {row["score"]:.2f}, '
+            progress(f'{done}/{total} {name}, seed {seed}: {shown(row["metric"])} {row["score"]:.2f}, '
                      f'{row["training_seconds"]:.0f} s')
     return rows
 
@@ -83,16 +84,20 @@ def as_markdown(rows: Sequence[dict]) -> str:
     variants = {row['variant']: [r for r in rows if r['variant'] == row['variant']] for row in rows}
     first = next(iter(variants.values()))
     base = {row['seed']: row['score'] for row in first}
-    lines = [f'| variant | parameters (M) | MFLOPs | ms per image | {first[0]["metric"]} | difference |',
+    lines = [f'| variant | parameters (M) | MFLOPs | ms per image | {_cell(first[0]["metric"])} | difference |',
              '|---|---|---|---|---|---|']
     for name, runs in variants.items():
         scores = [row['score'] for row in runs]
         differences = [row['score'] - base[row['seed']] for row in runs if row['seed'] in base]
         milliseconds = statistics.median(row['ms_per_image'] for row in runs)
-        cells = (f'`{name}`: {runs[0]["about"]}', f'{runs[0]["parameters"] / 1e6:.3f}', f'{runs[0]["flops"] / 1e6:.1f}',
-                 f'{milliseconds:.2f}', _spread(scores), '–' if runs is first else _spread(differences, sign='+'))
+        cells = (f'`{name}`: {_cell(runs[0]["about"])}', f'{runs[0]["parameters"] / 1e6:.3f}',
+                 f'{runs[0]["flops"] / 1e6:.1f}', f'{milliseconds:.2f}', _spread(scores), '–' if runs is first else _spread(differences, sign='+'))
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines) + '\n'
+
+
+def _cell(text: str) -> str:
+    return shown(text).replace('|', r'\|')
 
 
 def _spread(values: list[float], sign: str = '') -> str:
@@ -129,8 +134,8 @@ def _title(cfg: Config) -> str:
     return first.removeprefix('#').strip().rstrip('.') if first.startswith('#') else ''
 
 
-def _run(cfg: Config) -> dict:
-    """Train and validate once. Returns the measured columns of the row, see `run_variants`."""
+def train_and_measure(cfg: Config) -> dict:
+    """Train and validate once; returns the measured columns of the row, see `run_variants`."""
     runner = build_runner(cfg)
     start = time.process_time()
     model = runner.train()
@@ -169,9 +174,17 @@ def _read_results(path: Path) -> list[dict]:
         return []
     try:
         rows = json.loads(read_text(path, TEXT_BYTES.value))
-        if not all({'variant', 'seed', 'config', 'score'} <= set(row) for row in rows):
-            raise ValueError('a run lacks its keys')
+        if not isinstance(rows, list) or not all(map(_is_row, rows)):
+            raise ValueError('a run lacks its keys, or has others than it can have')
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f'{shown(path)} is no file of results ({shown(error)}): remove it or choose another --out'
                         ) from error
     return rows
+
+
+def _is_row(row: object) -> bool:
+    """Whether it is a row of `run_variants`; a score may be NaN or infinite."""
+    return isinstance(row, dict) and is_integer(row.get('seed')) and all(
+        isinstance(row.get(key), str) for key in ('variant', 'about', 'config', 'metric')) and all(
+        is_number(row.get(key)) for key in ('parameters', 'flops', 'ms_per_image', 'training_seconds')) and (
+        isinstance(row.get('score'), float) or is_number(row.get('score')))
