@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 
@@ -22,6 +23,7 @@ from .space import Parameter
 
 DATABASE = 'study.db'  # in the work directory
 _NAME, _ATTRIBUTE, _OWNER, _WHY = 'tune', 'mmvision_mamba', 'process', 'why'
+_GIVEN = 'fixed_params'  # optuna's name for the values that a trial was enqueued with
 _PROCESSES = 'processes'  # a folder for each process that works on the study, which it holds
 _IS_OWNER = re.compile(r'\d+_[0-9a-f]{8}')  # the name of such a folder: no other is touched, whatever a database says
 _SQLITE = b'SQLite format 3\0'
@@ -108,7 +110,7 @@ class Study:
 
     def __init__(self, folder: Path, cfg: Config, space: Sequence[Parameter], goal: Goal, settings: Mapping[str, Any],
                  pruner: str = 'median', seed: int | None = None):
-        self.folder, self.space, self.goal = folder, space, goal
+        self.folder, self.space, self.goal, self._seed = folder, space, goal, seed
         self._process = f'{os.getpid()}_{secrets.token_hex(4)}'
         self._optuna = optuna()
         self._states = self._optuna.trial.TrialState
@@ -116,17 +118,17 @@ class Study:
                         settings=dict(settings))
         with self._held(), self._reading():
             self._check_file()
-            self._study = self._open(pruner, seed)
-            saved = self._study.user_attrs.get(_ATTRIBUTE)
-            if saved is None and not self._study.get_trials(deepcopy=False):
+            self._study = self._open(pruner)
+            saved, begun = self._study.user_attrs.get(_ATTRIBUTE), self._study.get_trials(deepcopy=False)
+            if saved is None and not begun:
                 self._study.set_user_attr(_ATTRIBUTE, identity)
-                known = {parameter.name: now for parameter in space if (now := parameter.baseline()) is not None}
-                if known:  # the config as it is comes first
-                    self._study.enqueue_trial(known)
             else:
                 self._check(saved, identity)
+            known = {parameter.name: now for parameter in space if (now := parameter.baseline()) is not None}
+            if known and not begun:  # the config as it is comes first
+                self._study.enqueue_trial(known)
 
-    def _open(self, pruner: str, seed: int | None) -> Any:
+    def _open(self, pruner: str) -> Any:
         o = self._optuna
         path = (self.folder / DATABASE).absolute()
         try:
@@ -137,10 +139,15 @@ class Study:
         return o.create_study(
             storage=storage, study_name=_NAME, load_if_exists=True,
             direction='maximize' if self.goal.greater else 'minimize',
-            # Trials that run elsewhere at the same time are taken for bad ones, so that others are tried.
-            sampler=o.samplers.TPESampler(seed=seed, constant_liar=True),
+            sampler=self._sampler(),
             pruner=dict(median=o.pruners.MedianPruner, halving=o.pruners.SuccessiveHalvingPruner,
                         none=o.pruners.NopPruner)[pruner]())
+
+    def _sampler(self, number: int = 0) -> Any:
+        """What chooses the values of a trial, by its number: a study that goes on would draw the first ones again."""
+        seed = None if self._seed is None else np.random.SeedSequence([self._seed, number]).generate_state(1).item()
+        # Trials that run elsewhere at the same time are taken for bad ones, so that others are tried.
+        return self._optuna.samplers.TPESampler(seed=seed, constant_liar=True)
 
     def _check_file(self) -> None:
         path = self.folder / DATABASE
@@ -180,9 +187,11 @@ class Study:
     def at_work(self) -> Iterator[None]:
         """Within it, this process's trials are seen to be alive by other processes."""
         own = self.folder / _PROCESSES / self._process
-        own.mkdir(parents=True)
         try:
-            with hold(own):
+            with contextlib.ExitStack() as stack:
+                with self._held():  # or another one would take it for what a killed process left
+                    own.mkdir(parents=True)
+                    stack.enter_context(hold(own))
                 yield
         finally:
             with contextlib.suppress(OSError):
@@ -196,8 +205,9 @@ class Study:
         """
         with self._held(), self._reading():
             self._fail_orphans()
-            if self.count() >= most:
+            if (begun := self.count()) >= most:
                 return None
+            self._study.sampler = self._sampler(begun)
             trial = self._study.ask()
             trial.set_user_attr(_OWNER, self._process)
             for parameter in self.space:
@@ -230,27 +240,39 @@ class Study:
         """End a trial that has failed; `again`: its values are not to blame, and are tried once more."""
         with self._reading():
             trial.set_user_attr(_WHY, shown(why, 1000))
-            self._study.tell(trial, state=self._states.FAIL)
             if again:
-                self._study.enqueue_trial(trial.params)
+                self._enqueue(trial.params)
+            self._study.tell(trial, state=self._states.FAIL)
 
     def _fail_orphans(self) -> None:
+        alive = {self._process, *self._others()}
         for trial in self._study.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
-            owner = trial.user_attrs.get(_OWNER)
-            if owner == self._process:
+            if str(trial.user_attrs.get(_OWNER)) in alive:
                 continue
-            own = self.folder / _PROCESSES / str(owner)
-            if _IS_OWNER.fullmatch(str(owner)) and own.is_dir():
-                try:
-                    with hold(own, wait=0):
-                        pass
-                except ConfigError:
-                    continue  # it is alive
-                with contextlib.suppress(OSError):
-                    own.rmdir()
+            given = trial.system_attrs.get(_GIVEN, {})  # its process may have been killed before it took them
+            if given or len(trial.params) == len(self.space):
+                self._enqueue({**given, **trial.params})
             self._study.tell(trial.number, state=self._states.FAIL)
-            if len(trial.params) == len(self.space):
-                self._study.enqueue_trial(trial.params)
+
+    def _others(self) -> Iterator[str]:
+        """Other processes that work on the study. The folders of those that are no more are removed."""
+        for own in [*(self.folder / _PROCESSES).glob('*')]:
+            if not _IS_OWNER.fullmatch(own.name) or own.name == self._process or own.is_symlink() or not own.is_dir():
+                continue
+            try:
+                with hold(own, wait=0):
+                    pass
+            except ConfigError:
+                yield own.name
+                continue
+            with contextlib.suppress(OSError):
+                own.rmdir()
+
+    def _enqueue(self, values: dict[str, Any]) -> None:
+        """Have values tried once more, before the trial ends that they are of: a process may be killed in between."""
+        waiting = self._study.get_trials(deepcopy=False, states=(self._states.WAITING,))
+        if values not in [trial.system_attrs.get(_GIVEN) for trial in waiting]:
+            self._study.enqueue_trial(values)
 
     def count(self) -> int:
         """Trials that have begun, whatever became of them."""

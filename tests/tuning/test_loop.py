@@ -233,6 +233,51 @@ with study.at_work():
     assert not (tmp_path / 'wd/processes').exists()
 
 
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='forks')
+@pytest.mark.parametrize('steps', [
+    ['Study.set_user_attr'], ['Study.enqueue_trial'], ['Study.ask'], ['Trial.set_user_attr'], ['Trial._suggest'],
+    ['Study.tell'], ['Trial.set_user_attr', 'Study.enqueue_trial'], ['Trial.set_user_attr', 'Study.tell'],
+    ['Trial.set_user_attr', 'Study.ask', 'Study.ask']], ids=', '.join)
+def test_a_kill_behind_any_step_loses_no_values_and_tries_none_twice(steps, cfg, tmp_path):
+    """Of one process after the other, each behind its first such step."""
+    folder = tmp_path / 'wd'
+    for step in steps:
+        killed_behind(step, lambda: tune(cfg, folder, value, 3))
+    opened, _, _ = tune(cfg, folder, value, 9)
+    done = [tuple(trial.params.values()) for trial in opened.trials() if trial.state.name == 'COMPLETE']
+    assert (0.01, 0.1) in done, 'the config as it is'
+    assert len(set(done)) == len(done)
+    assert not (folder / 'processes').exists() and not [*folder.rglob('.lock')]
+
+
+def killed_behind(step, call):
+    """Calls in a fork that is killed behind the first call of a method of optuna's."""
+    import optuna
+    process = os.fork()
+    if not process:
+        kind, _, method = step.partition('.')
+        holder = dict(Study=optuna.Study, Trial=optuna.Trial)[kind]
+        real = getattr(holder, method)
+
+        def killing(*args, **kwargs):
+            real(*args, **kwargs)
+            os.kill(os.getpid(), signal.SIGKILL)
+        setattr(holder, method, killing)
+        try:
+            call()
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+
+
+def test_a_study_with_a_seed_that_goes_on_draws_no_values_twice(cfg, tmp_path):
+    for trials in (4, 8):
+        opened, _, _ = tune(cfg, tmp_path / 'wd', value, trials)
+    assert len({tuple(trial.params.values()) for trial in opened.trials()}) == 8
+    whole, _, _ = tune(cfg, tmp_path / 'whole', value, 8)
+    assert [trial.params for trial in whole.trials()] == [trial.params for trial in opened.trials()], 'as in one go'
+
+
 @pytest.mark.parametrize(('changes', 'message'), [
     ({'model.type': 'B'}, 'a study of another config: model differs'),
     ({'search_space': {'lr': [0.1, 0.2]}}, f'another search space: {LR}, weight_decay, lr differ')])

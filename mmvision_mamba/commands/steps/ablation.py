@@ -91,7 +91,8 @@ def as_markdown(rows: Sequence[dict]) -> str:
         differences = [row['score'] - base[row['seed']] for row in runs if row['seed'] in base]
         milliseconds = statistics.median(row['ms_per_image'] for row in runs)
         cells = (f'`{name}`: {_cell(runs[0]["about"])}', f'{runs[0]["parameters"] / 1e6:.3f}',
-                 f'{runs[0]["flops"] / 1e6:.1f}', f'{milliseconds:.2f}', _spread(scores), '–' if runs is first else _spread(differences, sign='+'))
+                 f'{runs[0]["flops"] / 1e6:.1f}', f'{milliseconds:.2f}', _spread(scores),
+                 '–' if runs is first else _spread(differences, sign='+'))
         lines.append(f'| {" | ".join(cells)} |')
     return '\n'.join(lines) + '\n'
 
