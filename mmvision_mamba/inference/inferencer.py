@@ -1,10 +1,9 @@
 """The `Inferencer`: a detector, segmentor or classifier applied to images, videos and cameras."""
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import cached_property
-from itertools import chain
 from typing import Any, TypeAlias
 
 import cv2
@@ -28,12 +27,12 @@ from .display import check_display, show_picture
 from .enlarging import enlarge
 from .exported import check_alone, check_settings, config_of_file, load_file, precision_of
 from .failures import NO_MEMORY, free_memory, is_memory_error, reason_of
+from .frame_run import FrameRun, batches
 from .ids import ResultIds, result_ids
 from .images import as_bgr
 from .kept_classes import keep_labels, labels_of, to_draw
 from .precision import check_dtype, compute_in
 from .prediction import Prediction
-from .progress import progress_bar
 from .report_thresholds import AUTO, ScoreThr, above, check_score_thr, report_thresholds
 from .results import Results, UnwritableError
 from .scopes import in_scope
@@ -189,8 +188,9 @@ class Inferencer:
         several = isinstance(images, (list, tuple))
         try:
             arrays = [self.read(image) for image in (images if several else [images])]  # type: ignore[arg-type, union-attr]
-            batches = self._batches(((self._prepare(array),) for array in arrays), batch_size)
-            return [sample for batch in batches for sample in self._forward([prepared for prepared, in batch])]
+            prepared = ((self._prepare(array),) for array in arrays)
+            return [sample for batch in batches(prepared, batch_size, self.scope == 'mmseg')
+                    for sample in self._forward([one for one, in batch])]
         except Exception as error:
             if not is_memory_error(error):
                 raise
@@ -268,7 +268,7 @@ class Inferencer:
             DataError: see `find_sources`.
         """
         sources = self._find(inputs, batch_size, leave_out)
-        yield from self._stream(sources, batch_size, self._calls.begin(len(sources)))
+        yield from self._frame_run(batch_size, self._calls.begin(len(sources)))(sources)
 
     def run(self,
             inputs: Any,
@@ -325,9 +325,9 @@ class Inferencer:
         with Results(out_dir, self.classes, self.palette, not no_save_vis, not no_save_pred, ids,
                      self.reduce_zero_label, sources, polygons) as results:
             drawn = return_vis or show or results.draws
-            predictions: Iterable[Any] = self._stream(sources, batch_size, call) if tiling is None else \
-                TiledRun(self, tiling, batch_size, results, call, drawn)(sources)
-            for prediction in predictions:
+            run: FrameRun | TiledRun = self._frame_run(batch_size, call) if tiling is None else \
+                TiledRun(self, tiling, batch_size, results, call, drawn)
+            for prediction in run(sources):
                 picture = reason = None
                 try:
                     if drawn and prediction.image is not None:
@@ -380,42 +380,8 @@ class Inferencer:
                             'bands')
         return sources
 
-    def _stream(self, sources: list[Source], batch_size: int, call: Call) -> Iterator[Prediction]:
-        lengths = [source.length for source in sources]
-        total = None if None in lengths else sum(lengths)  # type: ignore[arg-type]
-        with progress_bar(total, self.show_progress) as advance:
-            frames = chain.from_iterable(self._frames(source, call, advance) for source in sources)
-            for batch in self._batches(frames, batch_size):
-                yield from self._infer(batch, call, advance)
-
-    def _batches(self, frames: Iterable[tuple], batch_size: int) -> Iterator[list[tuple]]:
-        """Groups successive frames, tuples that end in the model's prepared input, into batches."""
-        batch: list[tuple] = []
-        for frame in frames:
-            if batch and (len(batch) == batch_size or not self._fit_together(batch[-1], frame)):
-                yield batch
-                batch = []
-            batch.append(frame)
-        if batch:
-            yield batch
-
-    def _frames(self, source: Source, call: Call,
-                advance: Callable[[], None]) -> Iterator[tuple[Source, int, np.ndarray, dict]]:
-        """Yields an input's frames and the model's inputs for them; ends at one that can't be read, and records it."""
-        reason = None
-        try:
-            for i, image in enumerate(source.frames()):
-                yield source, i, image, self._prepare(image)
-        except Exception as error:
-            if (reason := reason_of(error, source.name)) is None:
-                raise
-        if reason is not None:
-            call.record_failure(source, reason)
-            advance()
-
-    def _fit_together(self, frame: tuple, other: tuple) -> bool:
-        """Whether two frames can be in a batch: mmseg pads none, mmdet pads to the largest."""
-        return self.scope != 'mmseg' or frame[-1]['inputs'].shape == other[-1]['inputs'].shape
+    def _frame_run(self, batch_size: int, call: Call) -> FrameRun:
+        return FrameRun(self._prepare, self._forward, batch_size, self.scope == 'mmseg', call, self.show_progress)
 
     def _prepare(self, image: np.ndarray) -> dict:
         """A BGR image through the test pipeline: `inputs` and `data_samples`."""
@@ -440,30 +406,6 @@ class Inferencer:
         if self.kept is None:
             return samples
         return [keep_labels(sample, self.kept, len(self.classes)) for sample in samples]
-
-    @torch.no_grad()
-    def _infer(self, batch: list[tuple], call: Call, advance: Callable[[], None]) -> Iterator[Prediction]:
-        """Predictions for a batch of frames; where it fails, for each frame that does not fail by itself."""
-        reason = None
-        try:
-            samples = self._forward([prepared for *_, prepared in batch])
-        except Exception as error:
-            if (reason := reason_of(error, batch[0][0].name)) is None:
-                raise
-        if reason is not None and len(batch) == 1:
-            call.record_failure(batch[0][0], reason)
-            advance()
-            return
-        if reason is not None:  # find the frame that fails, now that the error and with it the batch's tensors are gone
-            if reason == NO_MEMORY:
-                free_memory()
-            for frame in batch:
-                yield from self._infer([frame], call, advance)
-            return
-        for (source, i, image, _), sample in zip(batch, samples):
-            sample.set_metainfo(dict(img_path=source.name))
-            yield Prediction(source, i, image, sample)
-            advance()
 
 
 def _check_batch_size(batch_size: int) -> None:
