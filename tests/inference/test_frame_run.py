@@ -1,4 +1,5 @@
 """Frames in batches."""
+from itertools import pairwise
 from types import SimpleNamespace
 
 from hypothesis import given
@@ -15,5 +16,5 @@ def test_batches_are_the_frames_in_order_full_and_where_asked_for_of_one_shape(s
     shapes_of = [[frame[-1]['inputs'].shape for frame in batch] for batch in found]
     assert all(1 <= len(batch) <= batch_size for batch in found)
     assert not equal or all(len(set(batch)) == 1 for batch in shapes_of)
-    for batch, following in zip(shapes_of, shapes_of[1:]):
+    for batch, following in pairwise(shapes_of):
         assert len(batch) == batch_size or (equal and batch[-1] != following[0]), 'ends no earlier than it has to'
