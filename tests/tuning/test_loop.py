@@ -1,9 +1,11 @@
 """Studies: gone on with, shared, ended early, failed and damaged; by workers that train nothing."""
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import pytest
 from mmengine.config import Config
@@ -243,11 +245,51 @@ def test_a_kill_behind_any_step_loses_no_values_and_tries_none_twice(steps, cfg,
     folder = tmp_path / 'wd'
     for step in steps:
         killed_behind(step, lambda: tune(cfg, folder, value, 3))
+    check_goes_on(cfg, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='forks')
+def test_a_kill_behind_any_entry_of_the_database_loses_no_values_and_tries_none_twice(cfg, tmp_path):
+    """Every second time, the process that goes on is killed too."""
+    for number in itertools.count():
+        folder = tmp_path / str(number)
+        if not killed_at_entry(number, partial(tune, cfg, folder, value, 3)):
+            break
+        if number % 2:
+            killed_at_entry(number % 7, partial(tune, cfg, folder, value, 6))
+        check_goes_on(cfg, folder)
+    print(f'{number} entries')
+    assert number > 30
+
+
+def check_goes_on(cfg, folder):
     opened, _, _ = tune(cfg, folder, value, 9)
     done = [tuple(trial.params.values()) for trial in opened.trials() if trial.state.name == 'COMPLETE']
     assert (0.01, 0.1) in done, 'the config as it is'
     assert len(set(done)) == len(done)
     assert not (folder / 'processes').exists() and not [*folder.rglob('.lock')]
+
+
+def killed_at_entry(number, call):
+    """Calls in a fork that is killed behind entry `number` of its database, from 0; returns whether there were so many.
+    """
+    import sqlalchemy.event
+    process, left = os.fork(), [number]
+    if not process:
+        def count(_):
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        sqlalchemy.event.listen(sqlalchemy.Engine, 'commit', count)
+        try:
+            call()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
 
 
 def killed_behind(step, call):
