@@ -1,7 +1,8 @@
-"""What glibc's malloc, PyTorch's allocator on CPUs under Linux, does with memory that is freed."""
+"""What glibc's malloc, PyTorch's allocator on CPUs under Linux, does with memory that is freed; failed allocations."""
 import ctypes
 import os
 import platform
+import re
 
 # Of malloc.h. No bound of a gigabyte is met by what a network allocates; versions before 2.35 take 32 MiB at most.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
@@ -30,3 +31,14 @@ def keep_freed_memory(device: str) -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool((mallopt(M_MMAP_THRESHOLD, 2**30) or mallopt(M_MMAP_MAX, 0)) and mallopt(M_TRIM_THRESHOLD, _UNBOUNDED))
+
+
+# What torch, and the libraries below it, say where an allocation fails; for CPUs, torch has no class of its own.
+_FAILED = re.compile("can(no|')t allocate memory|not enough memory|out of memory|ALLOC_FAILED|std::bad_alloc|"
+                     'could not (create|allocate) a? ?memory', re.I)
+
+
+def is_failed_allocation(error: Exception) -> bool:
+    """Whether Python or torch found no memory, on the CPU or a GPU."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and _FAILED.search(str(error)) is not None)

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..allocator import is_failed_allocation
 from ..errors import CheckpointError, UserError
 from ..printable import shown
 from ..text import shortened
@@ -69,6 +70,8 @@ def archive_problem(file: str | os.PathLike) -> str | None:
             damaged = archive.testzip()
     except OSError as error:
         return f'unreadable: {error.strerror or error}'
+    except MemoryError:
+        return 'unreadable: there is too little memory'
     except Exception as error:  # of zipfile, its decompressors or struct, depending on the damage
         return f'bit-rotten: {error}'
     return damaged and f'bit-rotten: {damaged} is not what its checksum says'
@@ -96,13 +99,13 @@ def read_safely(file: str | os.PathLike, read: Callable[[], Any]) -> Any:
         record = re.search("Bad CRC-32 for file '(.*)'", str(error))
         problem = f'{record[1]} is not what its checksum says' if record else str(error)
         raise CheckpointError(f'{file}: bit-rotten: {shown(problem)}.\nDownload or copy it again.') from None
-    except MemoryError:
-        raise CheckpointError(f'{file} needs more memory than there is.') from None
     except OSError as error:
         if error.filename is None:  # of a broken file's parts
             raise _broken(file, type(error).__name__) from None
         raise CheckpointError(f'{file} can not be read: {error.strerror or error}') from None
     except Exception as error:  # whatever a broken or hostile file makes of its parts
+        if is_failed_allocation(error):
+            raise CheckpointError(f'{file} needs more memory than there is.') from None
         raise _broken(file, type(error).__name__) from None
     check_fields(checkpoint, str(file), READ, 'Ask its author for a file of weights alone.')
     return checkpoint

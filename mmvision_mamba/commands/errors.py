@@ -24,6 +24,7 @@ from .pipeline_errors import missing_in_pipeline
 _LIBRARIES = ('mmcv', 'mmdet', 'mmengine', 'mmseg', 'torch')  # whose classes say what is wrong with their arguments
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_STARTERS = ('threading', 'multiprocessing', 'subprocess')  # of threads and processes
 # What PyTorch's norms say of maps of one pixel: of one image in the batch, or of any number.
 _SINGLE_VALUES = ('Expected more than 1 value per channel', 'Expected more than 1 spatial element')
 _LONGEST = 2000  # characters of a line of a message
@@ -246,6 +247,10 @@ def _user_message(error: Exception) -> str | None:
         return re.split(rf'{type(error).__module__}\.{type(error).__qualname__}: ', str(error))[-1].strip()
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return f'no further file may be opened: {error.strerror}.\nRaise the limit, such as by `ulimit -n 4096`'
+    if _is_failed_start(error):
+        return (f'no further thread or process can be started: {shown(getattr(error, "strerror", None) or error)}.\n'
+                'Raise the limit of processes (`ulimit -u`, of a container its pids limit) or of memory (`ulimit -v`), '
+                'or use fewer workers and threads')
     if isinstance(error, OSError) and (error.filename is not None or error.errno in _FULL):
         return f'{shown(error.filename)}: {error.strerror}' if error.filename is not None else str(error.strerror)
     if isinstance(error, UnicodeEncodeError) and error.encoding == sys.getfilesystemencoding() \
@@ -254,7 +259,7 @@ def _user_message(error: Exception) -> str | None:
     if 'torch' in sys.modules and isinstance(error, MemoryError | RuntimeError):
         from ..inference.failures import is_memory_error
         if is_memory_error(error) or 'Storage size calculation overflowed' in str(error):
-            return (f'there is too little memory: {shown(str(error).partition(chr(10))[0] or type(error))}.\n'
+            return (f'there is too little memory: {shown(str(error).partition(chr(10))[0] or type(error).__name__)}.\n'
                     'Take smaller images, or fewer at once')
     if isinstance(error, RuntimeError) and 'BFloat16' in str(error) and _on_cpu():
         other = f', or with mmcv-lite: {with_mmcv_lite()}' if source().kind == 'compiled' else ''
@@ -290,6 +295,15 @@ def _user_message(error: Exception) -> str | None:
         if built and _of_library(built.__module__):  # an argument of another type than it takes
             return f'{built.__name__}, as the config has it: {" ".join(str(error).split())}'
     return None
+
+
+def _is_failed_start(error: Exception) -> bool:
+    """Whether the system has started no thread or process, for a limit or want of memory."""
+    if isinstance(error, RuntimeError):
+        return str(error).startswith("can't start new thread")
+    return isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM) and any(
+        step.f_globals.get('__name__', '').split('.')[0] in _STARTERS
+        for step, _ in traceback.walk_tb(error.__traceback__))
 
 
 def _part_without_class(error: Exception) -> str | None:

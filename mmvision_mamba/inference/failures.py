@@ -1,16 +1,12 @@
 """Errors of a single image, after which a run goes on with the next: which these are, and what is reported of them."""
 import gc
-import re
 
 import cv2
 import torch
 
+from ..allocator import is_failed_allocation
 from ..errors import DataError
 from ..printable import printable, shown
-
-# What torch, and the libraries below it, say where an allocation fails; for CPUs, torch has no class of its own.
-_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory|ALLOC_FAILED|std::bad_alloc|"
-                     'could not (create|allocate) a? ?memory', re.I)
 
 NO_MEMORY = 'not enough memory for this image'
 
@@ -32,8 +28,7 @@ def reason_of(error: Exception, name: str) -> str | None:
 
 def is_memory_error(error: Exception) -> bool:
     """Whether an allocation failed, on the CPU or a GPU."""
-    return isinstance(error, MemoryError | torch.cuda.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and _MEMORY.search(str(error)) is not None) or (
+    return is_failed_allocation(error) or isinstance(error, torch.cuda.OutOfMemoryError) or (
         isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem)
 
 

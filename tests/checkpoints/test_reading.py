@@ -1,12 +1,13 @@
 """Reading: no code is run, broken files are noticed, URLs are downloaded once."""
 import argparse
 import os
+import zipfile
 
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from mmvision_mamba.checkpoints.reading import archive_problem, read_checkpoint
+from mmvision_mamba.checkpoints.reading import archive_problem, read_checkpoint, read_safely
 from mmvision_mamba.errors import CheckpointError
 
 from ..helpers.calls import Calls
@@ -83,3 +84,22 @@ def test_bits_that_flipped_are_noticed(tmp_path):
     assert archive_problem(path) is None and noticed > 200
 
 
+@pytest.mark.parametrize('error', [
+    MemoryError(), RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "
+                                'memory: you tried to allocate 8 bytes. Error code 12 (Cannot allocate memory)'),
+    RuntimeError('unable to mmap 8 bytes from file <w.pth>: Cannot allocate memory (12)')],
+    ids=['Python', 'torch', 'map'])
+def test_too_little_memory_is_no_damage(error, tmp_path):
+    def read():
+        raise error
+    with pytest.raises(CheckpointError, match=r'w\.pth needs more memory than there is'):
+        read_safely(tmp_path / 'w.pth', read)
+
+
+def test_an_archive_that_memory_does_not_suffice_for_is_not_called_rotten(tmp_path, monkeypatch):
+    torch.save(dict(a=1), tmp_path / 'w.pth')
+
+    def full(*_):
+        raise MemoryError
+    monkeypatch.setattr(zipfile.ZipFile, 'testzip', full)
+    assert archive_problem(tmp_path / 'w.pth') == 'unreadable: there is too little memory'

@@ -1,10 +1,12 @@
 """What commands make of errors that are no input's."""
 import errno
 import logging
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -86,6 +88,26 @@ def test_a_limit_of_open_files_is_told_with_the_way_out(capsys):
     assert exit_.value.code == 2
     first, second = capsys.readouterr().err.splitlines()
     assert first == 'error: no further file may be opened: Too many open files.' and 'ulimit -n' in second
+
+
+@pytest.mark.parametrize('start', ['thread', 'fork', 'program'])
+def test_a_thread_or_process_that_can_not_be_started_is_told_with_the_way_out(start, capsys, monkeypatch):
+    def refuse(*args):
+        if start == 'thread':
+            raise RuntimeError("can't start new thread")
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(threading, '_start_new_thread', refuse)
+    monkeypatch.setattr(os, 'fork', refuse, raising=False)
+    monkeypatch.setattr(subprocess, '_fork_exec', refuse, raising=False)
+    monkeypatch.setattr(subprocess, '_USE_POSIX_SPAWN', False, raising=False)
+    calls = dict(thread=threading.Thread(target=print).start, program=lambda: subprocess.run([sys.executable, '-V']),
+                 fork=lambda: multiprocessing.get_context('fork').Process(target=print).start())
+    with pytest.raises(SystemExit) as exit_, errors.user_errors():
+        calls[start]()
+    assert exit_.value.code == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith('error: no further thread or process can be started: ') and 'ulimit -u' in second
 
 
 def test_a_log_that_can_not_be_written_is_told_once(capsys, monkeypatch):
