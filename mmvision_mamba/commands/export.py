@@ -37,9 +37,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--fp16', action='store_true', help='float16 weights and arithmetic, the scan in float32; '
                         'inputs and outputs stay float32. Of --format openvino the weights alone')
     parser.add_argument('--int8', nargs='?', const='static', choices=INT8_KINDS,
-                        help="int8 weights of a segmentor, for onnxruntime. static (without a value): activations too, "
-                        "calibrated on the config's training images; dynamic: linear layers alone. Kept only if the "
-                        'mIoU on its test images falls by a point at most')
+                        help="int8 weights, for onnxruntime and OpenVINO. static (without a value): activations too, "
+                        "calibrated on the config's training images; dynamic, for onnxruntime: linear layers alone. "
+                        'Kept only if mIoU or AP on its test images falls by a point at most, of a backbone if its '
+                        'features change by a tenth at most; layers go back to float for that')
     parser.add_argument('--int8-images', type=int, nargs=2, metavar=('CALIBRATION', 'TEST'),
                         help='how many images of the data sets --int8 uses; default: '
                         + ' '.join(map(str, INT8_IMAGES)))
@@ -90,9 +91,12 @@ def _export(args: argparse.Namespace) -> 'Made':
     meta = dataset_meta(model, cfg, checkpoint.get('meta', {}) if isinstance(checkpoint, dict) else {})
     meta['reduce_zero_label'] = reduces_zero_label(cfg)
     exportable = build_exportable(model, part, args.output or 'map')
-    rows = _job_class(part)(exportable, model, args, cfg, meta).write(path)
+    job = _job_class(part)(exportable, model, args, cfg, meta)
+    rows = job.write(path)
     if args.verify:
         print(table(rows))
+    if job.int8:
+        print(job.int8)
     print(f'{shown(path)}: {about_file(path, args.format, model, part)}; {len(rows)} checks passed')
     return Made(part, path, len(rows))
 
@@ -136,10 +140,12 @@ def _check_options(args: argparse.Namespace) -> None:
                           'openvino')
     if args.with_preprocess and (args.batch != 1 or args.dynamic):
         raise ConfigError('--with-preprocess takes one image of any size: it does not go with --batch and --dynamic')
-    if args.int8 and (args.format != 'onnx' or args.fp16 or args.with_preprocess or args.dynamic == 'all'
-                      or args.output == 'logits' or args.part not in (None, 'segmentor')):
-        raise ConfigError('--int8 is for a segmentor as --format onnx with --output map, of one height and width, '
+    if args.int8 and (args.format not in ('onnx', 'openvino') or args.fp16 or args.with_preprocess
+                      or args.dynamic == 'all' or args.output == 'logits'):
+        raise ConfigError('--int8 is for --format onnx and openvino with --output map, of one height and width, '
                           'without --fp16 and --with-preprocess')
+    if args.int8 == 'dynamic' and args.format == 'openvino':
+        raise ConfigError('--int8 dynamic is for --format onnx; for openvino use --int8 static')
     if args.int8_images and not args.int8:
         raise ConfigError('--int8-images goes with --int8')
     if args.int8_images and min(args.int8_images) < 1:
@@ -148,6 +154,9 @@ def _check_options(args: argparse.Namespace) -> None:
         require(f'--format {args.format}', 'export', 'onnx', 'onnxruntime', *(['onnxslim'] if args.simplify else []))
     if args.format == 'openvino':
         require('--format openvino', 'openvino', 'openvino')
+        if args.int8:
+            from ..export.quantize import require_nncf
+            require_nncf()
 
 
 def _check_part_options(args: argparse.Namespace, part: str, path: Path) -> None:
@@ -156,7 +165,5 @@ def _check_part_options(args: argparse.Namespace, part: str, path: Path) -> None
     if args.format == 'openvino' and path.with_suffix('.bin').exists() and not path.exists():
         raise ConfigError(f"--out: the weights go to '{shown(path.with_suffix('.bin'))}', where another file lies: "
                           'choose another name')
-    if args.int8 and part != 'segmentor':
-        raise ConfigError('--int8 is judged by mIoU: it is for segmentors')
     if args.output and part != 'segmentor':
         raise ConfigError(f'--output {args.output} is for a segmentor, and this is a {part}')

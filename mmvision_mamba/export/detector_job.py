@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import nn
 from ..errors import ConfigError, ExportError
 from ..runtime import loaders
 from ..runtime.standalone import Detections
-from . import verify
+from . import int8, scores, verify
 from .agreement import SCORES, Agreement, compare, limits
 from .detector import mask_threshold
 from .job import Export
@@ -84,6 +85,15 @@ class DetectorExport(Export):
             raise ExportError('the model finds nothing in any of the pictures, so nothing can be compared: name photos '
                               'in which it does with --images')
         return rows
+
+    def _feed(self, picture: Path) -> dict[str, np.ndarray]:
+        images, sample = self.reference.prepare(picture)
+        return dict(image=np.repeat(images.numpy(), self.args.batch, 0),
+                    image_size=np.repeat(np.array([sample.img_shape[:2]], np.int64), self.args.batch, 0))
+
+    def _judge(self, whole: Path, most: int) -> Callable[[Path], int8.Outcome]:
+        return int8.metrics_lost(whole, lambda path: scores.average_precisions(self.cfg, path, most),
+                                 f'{most} of the test data at most')
 
     def _about_inputs(self) -> dict[str, dict]:
         about = super()._about_inputs()

@@ -2,6 +2,8 @@
 import argparse
 import json
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from ..made_beside import made_beside
 from ..preflight.pretrained import drop_pretrained
 from ..runtime import loaders
 from ..runtime.standalone import RuntimeInputError
-from . import INT8_IMAGES, formats, quantize, tensorrt, verify
+from . import INT8_IMAGES, formats, int8, layer_errors, quantize, scores, tensorrt, verify
 from .onnx_file import operators
 from .parts import Exportable
 from .photos import find_photos
@@ -67,6 +69,7 @@ class Export:
         if 2 not in self.free and not has_pipeline(cfg):
             self.settings['scale'] = list(self.shape)  # a classifier's images fill the input
         self.precision = 'float16' if args.fp16 else 'float32'
+        self.int8: int8.Outcome | None = None  # of --int8, once the file is written
         self.photos = find_photos(cfg, args.images, self.channels, self.settings.get('bands'))
         self.window = window(model) if what.part == 'segmentor' else None
         self._check_window()
@@ -104,8 +107,9 @@ class Export:
                           args.opset, args.simplify, args.fp16)
             rows = self._check(inputs, expected, loaders.load(unfinished, args.format))
             rows += self._check_files(unfinished)
-            if args.int8:
-                rows += self._to_int8(unfinished)
+            if args.int8 and all(row.passed for row in rows):
+                self.int8 = self._to_int8(unfinished, inputs)
+                rows += self.int8.rows
             if failed := [row for row in rows if not row.passed]:
                 raise ExportError(f'{path.name} does not agree with the model it was made of, and is not kept:\n'
                                   + verify.table(failed))
@@ -197,18 +201,56 @@ class Export:
                                          self.precision)
         return verify.compare(self.model, self.what.part, self.what.outputs, inputs, expected, run, self.precision)
 
-    def _to_int8(self, path: Path) -> list[verify.Row]:
-        """Replace the file by its int8 form; returns the check of how much metric that costs."""
+    def _to_int8(self, path: Path, inputs) -> int8.Outcome:
+        """Replace the file by its int8 form; see `int8.within_bound`."""
+        format, kind = self.args.format, self.args.int8
         calibration, test = self.args.int8_images or INT8_IMAGES
         if path.with_name(f'{path.name}.data').exists():
             raise ConfigError('--int8: weights of 2 GB and more can not be quantised')
-        float32 = path.with_name('float32.onnx')
-        path.rename(float32)
-        quantize.quantize(float32, path, self.args.int8, (
-            self.reference.prepare(file)[0].numpy() for file, _ in quantize.labelled(self.cfg, 'train', calibration)))
-        rows = quantize.check(self.cfg, float32, path, len(self.meta['classes']), test)
-        float32.unlink()
-        return rows
+        whole = path.parent / 'float32' / path.name
+        whole.parent.mkdir()
+        for file in loaders.files_of(path):
+            file.rename(whole.with_name(file.name))
+        pictures = scores.pictures(self.cfg, 'train', calibration)
+        layers = quantize.layers(whole, format, kind)
+        judge = self._judge(whole, test)
+
+        def write(kept):
+            feeds = map(self._feed, pictures)
+            if format == 'openvino':
+                quantize.quantize_openvino(whole, path, feeds, kept)
+            else:
+                quantize.quantize_onnx(whole, path, kind, feeds, kept)
+
+        def worst_first():
+            graph = whole
+            if format == 'openvino':
+                graph = whole.parent / 'onnx' / f'{whole.stem}.onnx'  # the writer takes a folder for its own
+                graph.parent.mkdir()
+                formats.write(self.what, graph, 'onnx', self._example(inputs), self.free, {}, self.args.opset,
+                              self.args.simplify)
+            return layer_errors.worst_first(graph, layers, map(self._feed, pictures[:4]))
+        outcome = int8.within_bound(write, lambda: judge(path), len(layers), worst_first)
+        shutil.rmtree(whole.parent)
+        quantize.annotate(path, format, outcome.metadata(kind, quantize.in_float(path, format)))
+        return outcome
+
+    def _feed(self, picture: Path) -> dict[str, np.ndarray]:
+        """The graph's inputs for an image file: of a sliding window, its upper left."""
+        images = self.reference.prepare(picture)[0][:, :, :self.shape[0], :self.shape[1]]
+        return dict(images=np.repeat(images.numpy(), self.args.batch, 0))
+
+    def _judge(self, whole: Path, most: int) -> Callable[[Path], int8.Outcome]:
+        """What tells of an int8 file what it loses against `whole`, on at most `most` images of the test data."""
+        images, format = f'{most} of the test data at most', self.args.format
+        if self.what.part == 'backbone':
+            return int8.features_changed(whole, format, self.what.outputs, scores.pictures(self.cfg, 'test', most),
+                                         images)
+
+        def measure(path):
+            return dict(mIoU=scores.mean_iou(loaders.load_model(path, format), scores.labelled(self.cfg, 'test', most),
+                                             len(self.meta['classes'])))
+        return int8.metrics_lost(whole, measure, images)
 
     def _metadata(self) -> dict[str, str]:
         """The metadata that `runtime.Model` reads, each value as JSON."""

@@ -1,6 +1,6 @@
 """ONNX files: tidying, saving and counting their operators."""
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ConfigError
@@ -93,6 +93,12 @@ def nodes(graph):
         for attribute in node.attribute:
             if attribute.HasField('g'):
                 yield from nodes(attribute.g)
+
+
+def weighted(graph, kinds: Sequence[str]) -> list:
+    """The nodes of these kinds whose second input is of the file's weights."""
+    weights = {tensor.name for tensor in graph.initializer}
+    return [node for node in graph.node if node.op_type in kinds and node.input[1] in weights]
 
 
 def operators(path: Path) -> Counter:

@@ -1,4 +1,5 @@
 """Graphs as OpenVINO's files: made of the ONNX graph, whose operators it knows."""
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -6,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import require
+from ..runtime.loaders import files_of
 from ..runtime.openvino_files import ABOUT
 
 
@@ -28,9 +30,24 @@ def write_openvino(path: Path, write_onnx: Callable[[Path], None], metadata: Map
         write_onnx(graph)
         model = openvino.Core().read_model(str(graph))
         _mend(model)
-        for key, value in metadata.items():
-            model.set_rt_info(value, [ABOUT, key])
+        _describe(model, metadata)
         openvino.save_model(model, str(path), compress_to_fp16=half)
+
+
+def annotate_openvino(path: Path, metadata: Mapping[str, str]) -> None:
+    """Add values, as JSON, to the metadata of the model at `path`, or replace them there."""
+    import openvino
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        model, new = openvino.Core().read_model(str(path)), Path(folder) / path.name
+        _describe(model, metadata)
+        openvino.save_model(model, str(new), compress_to_fp16=False)
+        for file in files_of(new):  # the weights are read from where they were, until then
+            os.replace(file, path.with_name(file.name))
+
+
+def _describe(model, metadata: Mapping[str, str]) -> None:
+    for key, value in metadata.items():
+        model.set_rt_info(value, [ABOUT, key])
 
 
 def _mend(model) -> None:

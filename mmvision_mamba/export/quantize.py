@@ -1,83 +1,134 @@
-"""int8 ONNX files for onnxruntime, calibrated on the config's training data and judged by mIoU on its test data."""
-from collections.abc import Callable, Iterable, Iterator
+"""int8 files: those of ONNX by onnxruntime's quantiser, those of OpenVINO by NNCF. Which is kept, `int8.py` decides."""
+import io
+import json
+import os
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
-import torch
-from mmengine.config import Config
-from mmengine.registry import DATASETS
-from torch import Tensor
 
-from ..datasets.loading import known_labels, use_checked_loading
-from ..errors import ConfigError
-from ..preflight.datasets import innermost
-from ..runtime import loaders
-from ..text import class_name
-from .verify import Row
+from ..errors import require
+from ..runtime.loaders import quiet
+from .onnx_file import weighted
+from .openvino_file import annotate_openvino
 
-MOST_LOST = 1.  # points of mIoU that a file may lose
-QUANTIZED = ['Conv', 'MatMul', 'Gemm']  # operators
+LINEAR = ['MatMul', 'Gemm']
+QUANTIZED = ['Conv', *LINEAR]  # operators, where they have weights
+_NO_WORK = 'Constant', 'Parameter', 'Result', 'FakeQuantize', 'Convert', 'QuantizeLinear', 'DequantizeLinear'
+_LAYERS = 'Convolution', 'GroupConvolution', 'MatMul'  # what OpenVINO makes of these
+_OWN_BIAS = '/WithoutBiases'  # what it adds to the name of a layer with a bias
+_SILENT = 'NNCF_CI'  # the variable that keeps NNCF from reporting its use to its makers
+
+Feed = Mapping[str, np.ndarray]  # a graph's inputs by name
 
 
-def quantize(source: Path, path: Path, kind: str, images: Iterable[np.ndarray]) -> None:
-    """Write an ONNX file with int8 weights per channel. Products of two activations, as in attention, stay in float.
+def quantize_onnx(source: Path, path: Path, kind: str, feeds: Iterable[Feed], kept: Collection[str]) -> None:
+    """Write an ONNX file with int8 weights per channel. All operators but `QUANTIZED` stay in float, and of these
+    those without weights, such as the products in attention.
 
     Args:
         source: the float32 file.
         path: the int8 file to write.
-        kind: 'static': activations in int8 too, with ranges measured on `images`, as QuantizeLinear and
+        kind: 'static': activations in int8 too, with ranges measured on `feeds`, as QuantizeLinear and
             DequantizeLinear around the operators. 'dynamic': linear layers alone, with ranges measured at run time, as
             MatMulInteger.
-        images: inputs to calibrate on, ``(1, 3, H, W)`` float32 each.
+        feeds: inputs to calibrate on.
+        kept: names of layers that stay in float, too.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
-    from .calibration import ImageReader
-    options = dict(MatMulConstBOnly=True)
-    if kind == 'dynamic':
-        quantize_dynamic(source, path, op_types_to_quantize=['MatMul', 'Gemm'], per_channel=True,
-                         weight_type=QuantType.QInt8, extra_options=options)
-    else:
-        quantize_static(source, path, ImageReader(images), quant_format=QuantFormat.QDQ,
-                        op_types_to_quantize=QUANTIZED, per_channel=True, activation_type=QuantType.QUInt8,
-                        weight_type=QuantType.QInt8, extra_options=options)
+    from .feeds import Feeds
+    options = dict(nodes_to_exclude=list(kept), per_channel=True, weight_type=QuantType.QInt8,
+                   extra_options=dict(MatMulConstBOnly=True))
+    with quiet():
+        if kind == 'dynamic':
+            quantize_dynamic(source, path, op_types_to_quantize=LINEAR, **options)
+        else:
+            quantize_static(source, path, Feeds(feeds), quant_format=QuantFormat.QDQ, op_types_to_quantize=QUANTIZED,
+                            activation_type=QuantType.QUInt8, **options)
 
 
-def labelled(cfg: Config, split: str, most: int) -> Iterator[tuple[Path, Tensor]]:
-    """Yields at most `most` samples, spread evenly over the config's 'train' or 'test' split.
+def quantize_openvino(source: Path, path: Path, feeds: Iterable[Feed], kept: Collection[str]) -> None:
+    """As `quantize_onnx` of the kind 'static', for files of OpenVINO, whose layers have the names of the ONNX graph.
 
-    Yields:
-        the image's path; the ground truth map ``(h, w)`` in the image's own size.
+    Raises:
+        MissingExtraError: OpenVINO or NNCF isn't installed.
     """
-    dataset = innermost(cfg[f'{split}_dataloader'].dataset)
-    # Its own steps: maps may be colours or outlines, images have other bands.
-    steps = {class_name(step.get('type')): step for step in reversed(dataset.get('pipeline') or ())}
-    load = steps.get('LoadAnnotations', dict(type='LoadAnnotations'))
-    picture = steps.get('LoadImageFromFile', {})
-    dataset = DATASETS.build(dict(dataset, pipeline=[
-        picture if 'bands' in picture else dict(type='LoadImageFromFile'), load, dict(type='PackSegInputs')]))
-    use_checked_loading(dataset, known_labels(cfg))
-    if not len(dataset):
-        raise ConfigError(f'--int8: the {split} data set is empty: {dataset.data_prefix}')
-    for i in np.linspace(0, len(dataset) - 1, min(most, len(dataset))).astype(int).tolist():
-        sample = dataset[i]['data_samples']
-        yield Path(sample.img_path), sample.gt_sem_seg.data[0]
+    require_nncf()
+    import nncf
+    import openvino
+    model, feeds = openvino.Core().read_model(str(source)), list(feeds)
+    in_float = [node.get_friendly_name() for node in model.get_ops() if not (
+        node.get_type_name() in _LAYERS and _is_layer(node) and _layer_name(node) not in kept)]
+    with quiet(), redirect_stdout(io.StringIO()):  # its bars of progress
+        level = nncf.common.logging.nncf_logger.level
+        nncf.set_log_level(50)
+        try:
+            model = nncf.quantize(model, nncf.Dataset(feeds), preset=nncf.QuantizationPreset.MIXED,
+                                  subset_size=len(feeds),
+                                  ignored_scope=nncf.IgnoredScope(names=in_float, validate=False))
+        finally:
+            nncf.set_log_level(level)
+    openvino.save_model(model, str(path), compress_to_fp16=False)
 
 
-def mean_iou(run: Callable[[Path], np.ndarray], data: Iterable[tuple[Path, Tensor]], classes: int,
-             ignore: int = 255) -> float:
-    """mIoU, in points, of the label maps ``(h, w)`` that `run` makes of image files."""
-    from mmseg.evaluation import IoUMetric
-    totals = 0
-    for path, truth in data:
-        labels = torch.from_numpy(run(path))
-        totals = totals + torch.stack(IoUMetric.intersect_and_union(labels, truth, classes, ignore)[:2])
-    return 100 * float((totals[0] / totals[1])[totals[1] > 0].mean())
+def require_nncf() -> None:
+    """Raise MissingExtraError where NNCF isn't installed."""
+    os.environ.setdefault(_SILENT, '1')
+    require('--int8 of --format openvino', 'nncf', 'nncf', 'openvino')
 
 
-def check(cfg: Config, whole: Path, path: Path, classes: int, most: int) -> list[Row]:
-    """The mIoU that the int8 file `path` loses against the float32 file `whole`, on at most `most` test images."""
-    scores = [mean_iou(loaders.load_model(file, 'onnx'), labelled(cfg, 'test', most), classes)
-              for file in (whole, path)]
-    return [Row(f'mIoU lost, of {scores[0]:.2f}', f'{most} of the test data at most', scores[0] - scores[1], MOST_LOST,
-                True)]
+def in_float(path: Path, format: str) -> list[str]:
+    """The kinds of operators of an int8 file that are not of `QUANTIZED`, sorted; and so are computed in float."""
+    if format == 'openvino':
+        import openvino
+        kinds = {node.get_type_name() for node in openvino.Core().read_model(str(path)).get_ops()} - {*_LAYERS}
+    else:
+        import onnx
+
+        from .onnx_file import nodes
+        kinds = {node.op_type for node in nodes(onnx.load(str(path)).graph)} - {*QUANTIZED}
+        kinds -= {kind for kind in kinds if kind.endswith('Integer')} | {'DynamicQuantizeLinear'}
+    return sorted(kinds - {*_NO_WORK})
+
+
+def annotate(path: Path, format: str, metadata: Mapping[str, object]) -> None:
+    """Add values to a file's metadata, or replace them there, each as JSON."""
+    texts = {key: json.dumps(value) for key, value in metadata.items()}
+    if format == 'openvino':
+        annotate_openvino(path, texts)
+        return
+    import onnx
+    model = onnx.load(str(path))
+    values = {entry.key: entry.value for entry in model.metadata_props} | texts
+    onnx.helper.set_model_props(model, values)
+    onnx.save(model, str(path))
+
+
+def layers(path: Path, format: str, kind: str) -> list[str]:
+    """Names of all layers of a file in float32 that `kind` may quantise, in the order of the graph."""
+    if format == 'openvino':
+        import openvino
+        return [_layer_name(node) for node in openvino.Core().read_model(str(path)).get_ordered_ops()
+                if node.get_type_name() in _LAYERS and _is_layer(node)]
+    import onnx
+    kinds = LINEAR if kind == 'dynamic' else QUANTIZED
+    return [node.name for node in weighted(onnx.load(str(path), load_external_data=False).graph, kinds)]
+
+
+def _layer_name(node) -> str:
+    return node.get_friendly_name().removesuffix(_OWN_BIAS)
+
+
+def _is_layer(node) -> bool:
+    """Whether an operator of OpenVINO's multiplies with weights, which no input of the graph has a part in."""
+    waiting, seen = [node.input_value(1).get_node()], set()
+    while waiting:
+        node = waiting.pop()
+        if node.get_type_name() == 'Parameter':
+            return False
+        if node.get_name() not in seen:
+            seen.add(node.get_name())
+            waiting += [value.get_node() for value in node.input_values()]
+    return True

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 
-from mmvision_mamba.export import onnx_file, quantize, verify
+from mmvision_mamba.export import int8, onnx_file, scores, verify
 from mmvision_mamba.export.parts import BackboneGraph
 
 SHAPE = ('--shape', 64, 96)
@@ -134,7 +134,7 @@ def test_wrong_input(tool, segmentor_files, arguments, message):
 def test_int8(tool, segmentor_files, shapes, tmp_path, monkeypatch):
     """Static: int8 weights, standard operators, and the metadata is still there."""
     monkeypatch.setenv('SHAPES_ROOT', str(shapes))
-    monkeypatch.setattr(quantize, 'MOST_LOST', 100)  # the weights are random
+    monkeypatch.setattr(int8, 'MOST_LOST', 100)  # the weights are random
     run = tool('export', *segmentor_files, '--shape', 64, 64, '--int8', '--int8-images', 2, 3, '--verify',
                '--out', tmp_path / 'm.onnx')
     assert run.code == 0, run.err
@@ -148,8 +148,8 @@ def test_int8(tool, segmentor_files, shapes, tmp_path, monkeypatch):
 
 def test_int8_that_costs_too_much_is_not_kept(tool, segmentor_files, shapes, tmp_path, monkeypatch):
     monkeypatch.setenv('SHAPES_ROOT', str(shapes))
-    scores = iter([80., 78.5])
-    monkeypatch.setattr(quantize, 'mean_iou', lambda *args: next(scores))
+    values = iter([80., *[78.5] * 6])
+    monkeypatch.setattr(scores, 'mean_iou', lambda *args: next(values))
     run = tool('export', *segmentor_files, '--shape', 64, 64, '--int8', 'dynamic', '--int8-images', 2, 3,
                '--out', tmp_path / 'out' / 'm.onnx')
     assert run.code == 1 and 'mIoU lost, of 80.00' in run.err

@@ -27,7 +27,8 @@ from ...text import as_text
 _VARIANTS: dict[str, dict[str, Any]] = {
     'onnx': dict(format='onnx'), 'onnx-fp16': dict(format='onnx', fp16=True),
     'onnx-int8': dict(format='onnx', int8='static'), 'openvino': dict(format='openvino'),
-    'openvino-fp16': dict(format='openvino', fp16=True), 'torch-export': dict(format='torch-export'),
+    'openvino-fp16': dict(format='openvino', fp16=True), 'openvino-int8': dict(format='openvino', int8='static'),
+    'torch-export': dict(format='torch-export'),
     'torchscript': dict(format='torchscript'), 'aot-inductor': dict(format='aot-inductor')}
 _METRICS = 'mAP', 'mIoU', 'PQ'  # the endings of those that the table has
 _TITLES = 'format', 'file', 'size', 'time', 'metric', 'checks passed'
@@ -62,7 +63,8 @@ def export_all(args: argparse.Namespace, export: Callable[[argparse.Namespace], 
         path = folder / f'{name}{FORMATS[options["format"]]}'
         print(f'[{name}]', flush=True)
         try:
-            made[name] = export(argparse.Namespace(**{**vars(args), **options, 'out': path}))
+            images = args.int8_images if 'int8' in options else None
+            made[name] = export(argparse.Namespace(**{**vars(args), 'int8_images': images, **options, 'out': path}))
         except UserError as error:
             reasons[name] = str(error).splitlines()[0]
             print(f'error: {reasons[name]}', flush=True)
