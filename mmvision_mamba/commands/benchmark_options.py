@@ -187,7 +187,7 @@ def prepare(args: argparse.Namespace) -> None:
     if getattr(args, 'cuda_graphs', False) and args.device.type != 'cuda':
         raise ConfigError('--cuda-graphs needs a CUDA device')
     for size in getattr(args, 'sizes', ()):
-        check_sides('--sizes', size)
+        check_sides('--sizes', size, 32 if args.what == 'export' else 1)  # pictures of scenes are drawn
     for arch in getattr(args, 'archs', ()):
         resolve_arch(arch)
     if getattr(args, 'peers', None) == []:

@@ -319,6 +319,7 @@ def test_overrides_keep_white_space():
     (['backbone', '--peers', 'swin-x'], "unknown peer 'swin-x' (did you mean 'swin-t'?)"),
     (['detector', '--peers', 'swin-t-timm'], "unknown peer 'swin-t-timm' (did you mean 'swin-t'?)"),
     (['backbone', '--sizes', '16,64', '--device', 'cpu', '--rounds', '1'], '32 pixels or more on each side'),
+    (['export', 'a.onnx', '--sizes', '1,64', '--device', 'cpu'], 'or one side, of 32 pixels or more'),
     (['backbone', '--windows', '0,1'], 'a positive whole number'),
     (['backbone', '--fuse', '--device', 'cpu'], '--fuse: MambaVision has no method fuse()'),
     (['detector', 'nowhere.py'], 'config file not found: nowhere.py'),
