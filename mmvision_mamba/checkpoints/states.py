@@ -192,11 +192,16 @@ def _scheduler_problems(saved: Any, schedulers: Sequence, path: str) -> Iterator
 
 
 def _has_values(scheduler: Any, state: dict) -> bool:
-    """Whether a schedule in that state has values for its next steps; the first of all doesn't look at its settings."""
+    """Whether a schedule in that state has values for its next steps; the first of all doesn't look at its settings.
+
+    At the end that the config has for it there are none, where PolyLR would divide by zero.
+    """
     try:
         probe = copy.copy(scheduler)
         for further in range(1, 4):
             vars(probe).update(state, last_step=state['last_step'] + further)
+            if state['_global_step'] + further >= scheduler.end:
+                break
             probe._get_value()
     except Exception:  # of one that has no such method or count, too
         return False

@@ -102,6 +102,17 @@ def test_a_finished_run_says_so_and_how_to_go_on(tmp_path):
         assert f'--resume --new-schedule --cfg-options train_cfg.{length}' in said
 
 
+@pytest.mark.parametrize('end', [40, 15])
+def test_a_polynomial_schedule_that_has_ended_has_no_next_step_to_check(end, tmp_path):
+    """PolyLR divides by the steps that are left; a run is resumed at its end, or past the schedule's."""
+    options = dict(param_scheduler=[dict(type='PolyLR', power=0.9, eta_min=1e-4, by_epoch=False, begin=5, end=end)])
+    whole, _, _ = train(tmp_path / 'whole', checkpoint=dict(max_keep_ckpts=-1), **options)
+    rest, rates, _ = train(tmp_path / 'rest', resume=True, load_from=str(tmp_path / 'whole/iter_20.pth'), **options)
+    assert equal(weights(whole.model), weights(rest.model)) and len(rates.rates) == 20
+    _, rates, said = train(tmp_path / 'rest', resume=True, **options)
+    assert 'this training is finished' in said and rates.rates == []
+
+
 def test_another_optimiser_has_no_moments_to_keep(tmp_path):
     train(tmp_path)
     with pytest.raises(CheckpointError, match='another optimizer'):
