@@ -58,7 +58,7 @@ def _test(cfg, start: Start, checkpoint: str, out_dir: Path) -> str:
     out = str(out_dir / ('predictions.pkl' if cfg.default_scope == 'mmdet' else 'predictions'))
     cfg.load_from, cfg.resume = checkpoint, False
     add_hooks(cfg, dict(type='CheckpointFitHook'))
-    prepare_device(cfg)
+    prepare_device(cfg, trains=False)
     check_out(cfg, out)
     start.runner = build_runner(cfg)
     keep_predictions(cfg, start.runner, out)

@@ -65,7 +65,7 @@ def _test(args: argparse.Namespace) -> None:
     if args.tta:
         use_tta(cfg)
     with removing_failed_start(cfg.work_dir) as start:
-        prepare_device(cfg)
+        prepare_device(cfg, trains=False)
         dtype = prepare_dtype(cfg, 'float32' if exported else args.dtype)
         prepare_data(cfg, ('test',), args.skip_bad_images)
         if args.out:

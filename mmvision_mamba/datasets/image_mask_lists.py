@@ -10,6 +10,7 @@ from ..printable import shown
 from .folders import IMAGES, plain_name, read_lines
 
 MASKS = ('.png', '.bmp', '.tif', '.tiff', '.gif', '.webp', '.jpg', '.jpeg')
+_DEEPEST = 4  # folders above a file that an end of its path names, where that begins elsewhere
 
 
 class Pairs(NamedTuple):
@@ -73,15 +74,21 @@ def _pair(line: str) -> tuple[str, str] | None:
 
 
 def listed_pairs(both: list[tuple[str, str]], images: str, beside: str) -> Pairs:
-    """The files that pairs name, from the list's own folder, or one of those above the images."""
+    """The files that pairs name, from the list's own folder, or one of those above the images.
+
+    Where none is there, the name may begin on another machine, or in a folder above: its end counts, from the list's
+    folder, with one folder in it at least.
+    """
     above = [images]
     for _ in range(3):
         above.append(osp.dirname(above[-1]))
     folders = [beside, *above]
 
     def place(name):
-        found = next((path for folder in folders if osp.isfile(path := osp.join(folder, name))), None)
-        return found or osp.join(folders[0], name)
+        parts = name.split('/')
+        ends = (posixpath.join(beside, *parts[i:]) for i in range(max(1, len(parts) - _DEEPEST), len(parts) - 1))
+        places = (*(osp.join(folder, name) for folder in folders), *ends)
+        return next(filter(osp.isfile, places), places[0])
 
     pairs = [(place(image), place(mask)) for image, mask in both]
     return Pairs(pairs, [mask for _, mask in pairs if osp.isfile(mask)], [])

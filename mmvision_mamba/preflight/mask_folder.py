@@ -1,7 +1,7 @@
 """A folder of images and masks: its splits, the lists of their names, the classes of the masks' pixel values."""
 import os.path as osp
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..datasets.class_names import class_colours, class_names, names_classes
@@ -25,8 +25,10 @@ LAYOUT = """Expected: images, and masks of the same names whose pixel values are
 _NAMES = dict(mask=('masks', 'mask', 'annotations', 'annotation', 'labels', 'label', 'ann_dir', 'segmentationclass',
                     'gt', 'gtfine', 'semantic', 'segmentation'),
               image=('images', 'image', 'imgs', 'img', 'img_dir', 'jpegimages', 'leftimg8bit', 'rgb'))
-_WORDS = dict(mask={*_NAMES['mask'], 'ann', 'anno', 'groundtruth', 'seg', 'labelmaps'},
-              image={*_NAMES['image'], 'photos'})
+_WORDS = dict(mask={*_NAMES['mask'], 'ann', 'anno', 'annot', 'annots', 'groundtruth', 'truth', 'seg', 'labelmaps'},
+              image={*_NAMES['image'], 'photos', 'input', 'inputs', 'original', 'originals'})
+# {a folder of masks: that of images beside it}: beside anything else these names mean nothing.
+_TWINS = dict(y='x', target='input', targets='inputs')
 _DEPTH = 4
 
 
@@ -126,9 +128,14 @@ def _contents(root: str) -> tuple[dict[tuple, list], dict[str, str]]:
                 if stem in SPLIT_NAMES[split]:
                     lists.setdefault(split, []).append(posixpath.join(folder, name))
     candidates: dict[tuple, list] = {}
+    twins = _twins(holds)
     for folder in holds:
         if folder and len(folder.split('/')) <= _DEPTH:
             (kind, preference), split = _kind(folder), split_of(folder)
+            if folder in twins:
+                kind, preference, split = 'mask', (1, preference[1]), split_of(twins[folder])
+            elif folder in twins.values():
+                kind, preference = 'image', (1, preference[1])
             if kind or split:  # a folder named after a split alone holds images
                 candidates.setdefault((kind or 'image', split), []).append((preference, folder))
     inside = tuple(f'{folder}/' for found in candidates.values() for _, folder in found)
@@ -138,6 +145,21 @@ def _contents(root: str) -> tuple[dict[tuple, list], dict[str, str]]:
             chosen[split] = min(outside, key=lambda file: (
                 not file.startswith('splits/'), 'segmentation' not in file.lower(), file.count('/'), file))
     return candidates, chosen
+
+
+def _twins(folders: Collection[str]) -> dict[str, str]:
+    """{a folder of masks: that of its images, which alone says what it is}: y beside x, trainannot beside train."""
+    called = {folder.lower(): folder for folder in folders}
+    twins = {}
+    for folder in folders:
+        parts = folder.lower().split('/')
+        for i, part in enumerate(parts):
+            names = [name for names in SPLIT_NAMES.values() for name in names
+                     if part.startswith(name) and part[len(name):] in _WORDS['mask']]
+            for name in [_TWINS[part]] if part in _TWINS else names:
+                if twin := called.get('/'.join([*parts[:i], name, *parts[i + 1:]])):
+                    twins[folder] = twin
+    return twins
 
 
 def _kind(folder: str) -> tuple[str | None, tuple]:

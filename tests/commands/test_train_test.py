@@ -67,13 +67,16 @@ def test_train_resume_test(kind, trained, tool, configs, shapes, tmp_path):
     assert set(METRICS[kind]) <= set(json.loads((tmp_path / 'tta' / 'metrics.json').read_text()))
 
 
-def test_amp_on_a_cpu(trained, configs):
-    """--amp is bfloat16 autocast; a config's own AMP trains in float32 and says so."""
+def test_amp_on_a_cpu(trained, configs, tool, tmp_path, shapes):
+    """A config's own AMP trains in float32 and says so; a test says nothing of training."""
     result = trained('segmentor', 'optim_wrapper.type=AmpOptimWrapper', 'optim_wrapper.loss_scale=dynamic')
     assert 'training in float32' in result.out
     configs.segmentor.write_text(configs.segmentor.read_text() + "\noptim_wrapper = dict(type='AmpOptimWrapper')\n")
     result = trained('segmentor', 'train_cfg.val_interval=4')
     assert 'training in float32' in result.out
+    result = tool('test', configs.segmentor, tmp_path / 'wd/iter_4.pth', '--work-dir', tmp_path / 'test',
+                  '--cfg-options', f'data_root={shapes}')
+    assert result.code == 0 and 'Device: cpu' in result.out and 'training in' not in result.out, result.err[-3000:]
 
 
 def test_amp_option_on_a_cpu(tool, configs, shapes, tmp_path):

@@ -31,12 +31,30 @@ def read(root, skip_missing=False, **options):
     TWO, {'train_images': 'train_masks', 'val_images': 'val_masks'}, {'train': 'train_masks', 'val': 'val_masks'},
     {'mine/deep/images/train': 'mine/deep/gt/train', 'mine/deep/images/val': 'mine/deep/gt/val'},
     {'Training/Img': 'Training/GT', 'Validation/Img': 'Validation/GT'},
-    {'data/img_train': 'data/ann_train', 'data/img_val': 'data/ann_val'}], ids=str)
+    {'data/img_train': 'data/ann_train', 'data/img_val': 'data/ann_val'},
+    {'train': 'trainannot', 'val': 'valannot'}, {'SegNet/CamVid/train': 'SegNet/CamVid/trainannot',
+                                                 'SegNet/CamVid/val': 'SegNet/CamVid/valannot'},
+    {'train/x': 'train/y', 'val/x': 'val/y'}, {'X/train': 'Y/train', 'X/val': 'Y/val'},
+    {'train/input': 'train/target', 'val/input': 'val/target'},
+    {'train/Original': 'train/Ground Truth', 'val/Original': 'val/Ground Truth'},
+    {'ISIC2018_Task1-2_Training_Input': 'ISIC2018_Task1_Training_GroundTruth',
+     'ISIC2018_Task1-2_Validation_Input': 'ISIC2018_Task1_Validation_GroundTruth'}], ids=str)
 def test_layouts(pairs, tmp_path):
     image_mask(tmp_path, pairs)
     found = find_image_mask(str(tmp_path))
     prefixes = [found[split]['data_prefix'] for split in ('train', 'val')]
     assert [(p['img_path'], p['seg_map_path']) for p in prefixes] == list(pairs.items())
+
+
+@pytest.mark.parametrize(('images', 'masks'), [('x', 'y'), ('inputs', 'targets'), ('Original', 'Ground Truth')])
+def test_a_pair_of_folders_that_nothing_splits(images, masks, tmp_path):
+    image_mask(tmp_path, {images: masks})
+    assert find_image_mask(str(tmp_path)) == {'all': dict(data_prefix=dict(img_path=images, seg_map_path=masks))}
+
+
+def test_folders_that_are_masks_beside_others_alone_are_none_by_themselves(tmp_path):
+    image_mask(tmp_path, {'a': 'y', 'b': 'target'})
+    assert find_image_mask(str(tmp_path)) == {}
 
 
 def test_a_test_split_is_tested_on(tmp_path, capsys):
@@ -95,6 +113,20 @@ def test_pairs_of_absolute_paths(tmp_path):
     (root / 'train.txt').write_text(f'{image},{mask}\n')
     (found,), _, _ = find_pairs(str(root), str(root), str(root / 'train.txt'))
     assert [osp.normpath(path) for path in found] == [str(image), str(mask)]
+
+
+@pytest.mark.parametrize('start', ['/SegNet/CamVid/', r'D:\sets\CamVid' '\\', '../data/CamVid/', ''])
+def test_pairs_of_paths_of_another_machine(start, tmp_path):
+    """As CamVid's lists come: masks have their images' names, and no path begins here."""
+    root = image_mask(tmp_path, {'train': 'trainannot', 'val': 'valannot'})
+    for split in ('train', 'val'):
+        (root / f'{split}.txt').write_text(''.join(f'{start}{split}/{name} {start}{split}annot/{name}\n'
+                                                   for name in ('a.png', 'b.png')))
+        for folder in (split, f'{split}annot'):
+            for name, file in zip(('a.png', 'b.png'), sorted((root / folder).glob('*/*.*'))):
+                shutil.copy(file, root / folder / name)
+    (first, _), masks, _ = find_pairs(str(root), str(root), str(root / 'train.txt'))
+    assert first == (f'{root}/train/a.png', f'{root}/trainannot/a.png') and len(masks) == 2
 
 
 def test_leftovers_and_other_kinds(tmp_path, capsys):

@@ -78,19 +78,21 @@ def _built(checked: Sequence[CheckedData]) -> dict[str, BaseDataset]:
     return {data.where: data.built for data in checked if data.built is not None}
 
 
-def prepare_device(cfg: Config, amp: bool = False) -> None:
+def prepare_device(cfg: Config, amp: bool = False, trains: bool = True) -> None:
     """Print the device of the run, and choose the optimiser wrapper for mixed precision on it.
 
     Args:
         cfg: changed in place.
         amp: whether mixed precision was asked for on the command line.
+        trains: whether the run trains, else the config's mixed precision is nothing to it. Default: True.
     """
     device = get_device()
     wrapper = cfg.get('optim_wrapper')
     note = ''
     if device == 'cpu' and wrapper and (amp or wrapper.get('type') == 'AmpOptimWrapper'):
-        note = '; mixed precision: bfloat16 autocast' if amp else '; the config asks for mixed precision, which needs '\
-            'a GPU: training in float32'
+        if trains:
+            note = '; mixed precision: bfloat16 autocast' if amp else '; the config asks for mixed precision, which ' \
+                'needs a GPU: training in float32'
         wrapper.type = 'CPUAmpOptimWrapper' if amp else 'OptimWrapper'
         for key in ('loss_scale', 'dtype', 'use_fsdp'):
             wrapper.pop(key, None)
