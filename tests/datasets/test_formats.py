@@ -68,6 +68,23 @@ def test_yolo_finds_what_data_yaml_means(layout, tmp_path):
         assert (root / content['images'][0]['file_name']).is_file()
 
 
+def test_labels_of_a_split_that_lie_elsewhere_are_named(tmp_path):
+    """images/train beside labels/ that nothing splits would be a data set without objects."""
+    root = written.yolo_classes(tmp_path / 'data')
+    (root / 'data.yaml').write_text('train: images/train\nval: images/val\nnames: [cat, dog, eel]\n')
+    for label in [*(root / 'labels/train').iterdir()]:
+        label.rename(root / 'labels' / label.name)
+    with pytest.raises(DataError, match=r'none of the 4 images of train has a label file. That of images/train/train '
+                       r'0\.png is labels/train 0\.txt, and is looked for as labels/train/train 0\.txt'):
+        formats.read(f'{root}/data.yaml#yolo-train')
+    assert formats.read(f'{root}/data.yaml#yolo-val')['annotations']
+    for label in (root / 'labels').glob('*.txt'):
+        label.unlink()
+    for i, image in enumerate(sorted((root / 'images/train').iterdir())):  # as images of val, with labels, are called
+        image.rename(image.with_name(f'val {i}.png'))
+    assert not formats.read(f'{root}/data.yaml#yolo-train')['annotations']
+
+
 @pytest.mark.parametrize(('names', 'read'), [
     ('[cat, no, 3]', ['cat', 'no', '3']), ('{1: dog, 0: cat}', ['cat', 'dog']),
     ('{0: cat, 2: eel}', ['cat', 'class_1', 'eel']),

@@ -47,7 +47,7 @@ def read(path: str, split: str) -> Content:
     names, images, keypoints, unused = way.described(path, split)
     builder, folder = Builder(names or ()), path if osp.isdir(path) else osp.dirname(path)
     known, labels = set(images), Labels(folder)
-    missing, unreadable, scores = [], [], 0
+    missing, unreadable, scores, labelled = [], [], 0, False
     for image in images:
         label = labels.of(image)
         size = size_of(osp.join(folder, image))
@@ -56,9 +56,15 @@ def read(path: str, split: str) -> Content:
             continue
         builder.add_image(image, *size, label or '')
         if label:
+            labelled = True
             scores += _add_objects(builder, osp.join(folder, label), label, size, keypoints)
     if len(missing) == len(images):
         raise DataError(f'{path}: none of the {len(images)} images of {split} is there; looked for {shown(missing[0])}')
+    if not labelled and (stray := labels.elsewhere(images)):
+        image, label = stray
+        raise DataError(f'{path}: none of the {len(images)} images of {split} has a label file. That of {shown(image)} '
+                        f'is {shown(label)}, and is looked for as {shown(labels.place(image))}.\nMove the labels there, '
+                        'or beside the images')
     builder.left_out(missing, f'{len(missing)} images that a list of {path} names are not there')
     builder.left_out(unreadable, f'{len(unreadable)} images cannot be read')
     builder.in_no_split(unused)

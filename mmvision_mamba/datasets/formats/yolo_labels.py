@@ -2,6 +2,7 @@
 import os
 import os.path as osp
 import posixpath
+from collections.abc import Iterable
 
 from ..folders import IMAGES, find_files, walk
 
@@ -25,6 +26,20 @@ class Labels:
             if found := self._files_in(posixpath.dirname(label)).get(label):
                 return found
         return None
+
+    def place(self, image: str) -> str:
+        """Where the label file of an image belongs."""
+        return f'{self._for(posixpath.splitext(image)[0])}.txt'
+
+    def elsewhere(self, images: Iterable[str]) -> tuple[str, str] | None:
+        """(image, a text file of its name below the folder that is no other's label file); None without any."""
+        named = {posixpath.splitext(posixpath.basename(image))[0]: image for image in images}
+        texts = [file for file in find_files(self._folder or '.', ('.txt',))
+                 if posixpath.splitext(posixpath.basename(file))[0] in named]
+        stems = [posixpath.splitext(file)[0] for file in find_files(self._folder or '.', IMAGES)] if texts else []
+        places = {*stems, *map(self._for, stems)}
+        free = (file for file in texts if posixpath.splitext(file)[0] not in places)
+        return next(((named[posixpath.splitext(posixpath.basename(file))[0]], file) for file in free), None)
 
     def _for(self, stem: str) -> str:
         """Where the label file of an image would lie, without suffix, if that is in a folder for labels."""
