@@ -96,6 +96,7 @@ def main_of(command: str, argv: Sequence[str], prog: str | None = None) -> int:
     _complete(parser)
     enforce_safe_reading()
     limit_opencv()
+    os.environ.setdefault('OPENCV_LOG_LEVEL', 'ERROR')  # it warns of each GeoTIFF's tags; broken files are named here
     printable_output()
     with user_errors():
         check_environment()

@@ -124,5 +124,7 @@ def write_split(folder: str | os.PathLike, texts: Iterable[tuple[str, str]]) -> 
             new.rename(target)  # never over one that is not empty
     except OSError as error:
         check_unsplit(Path(folder).parent)
-        raise DataError(f'{Path(folder)}: cannot write there: {error.strerror or error}') from error
+        raise DataError(f'{Path(folder)}: cannot write there: {error.strerror or error}.\nTake a copy of the data that '
+                        'can be written to, such as `mmvision-mamba convert SRC DST --to coco` makes; or '
+                        '`mmvision-mamba train FOLDER`, which sets a part aside in its own folder') from error
     return paths

@@ -28,7 +28,8 @@ _NAMES = dict(mask=('masks', 'mask', 'annotations', 'annotation', 'labels', 'lab
 _WORDS = dict(mask={*_NAMES['mask'], 'ann', 'anno', 'annot', 'annots', 'groundtruth', 'truth', 'seg', 'labelmaps'},
               image={*_NAMES['image'], 'photos', 'input', 'inputs', 'original', 'originals'})
 # {a folder of masks: that of images beside it}: beside anything else these names mean nothing.
-_TWINS = dict(y='x', target='input', targets='inputs')
+_TWINS = dict(y='x', target='input', targets='inputs', gts_for_participants='top')
+_PICTURED = {'human', 'instance', 'instances', 'color', 'colour', 'vis', 'overlay'}  # of masks, beside those of classes
 _DEPTH = 4
 
 
@@ -170,7 +171,8 @@ def _kind(folder: str) -> tuple[str | None, tuple]:
             return kind, (0, len(parts))
     for kind in ('mask', 'image'):
         if any(not _WORDS[kind].isdisjoint(words(part)) for part in parts):
-            return kind, (1, len(parts))
+            pictured = kind == 'mask' and any(not _PICTURED.isdisjoint(words(part)) for part in parts)
+            return kind, (1 + pictured, len(parts))
     return None, (2, len(parts))
 
 
@@ -202,6 +204,10 @@ def classes_of_values(root: str, mask_with: dict[int, str], names: Sequence[str]
                         'as there are values other than 255, in their order')
     if binary and len(names) == 2:
         values = present
+    if max(values, default=0) > 255:
+        raise DataError(f'{root}: classes.txt or metainfo.classes names {len(names)} classes, and the values of masks, '
+                        'which have 8 bits, end at 255.\nName the classes that the masks have, in the order of their '
+                        'values')
     if len(set(names)) < len(names):
         twice = next(name for name in names if list(names).count(name) > 1)
         raise DataError(f'{root}: two classes have the name {twice!r}. Give each a name of its own, in classes.txt or '

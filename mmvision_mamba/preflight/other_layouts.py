@@ -1,6 +1,7 @@
 """What a folder holds that has not what a config looks for, and the way to that."""
 import os.path as osp
 import posixpath
+import re
 
 from ..datasets.folders import IMAGES, walk
 from ..files import open_file
@@ -18,7 +19,7 @@ def seen_instead(root: str, wanted: str) -> str:
         root: the folder.
         wanted: 'objects' or 'image_mask', which has not been found.
     """
-    for look in (_masks if wanted == 'objects' else _coco, _yolo, _xml, _json, _classes, _images):
+    for look in (_masks if wanted == 'objects' else _coco, _yolo, _xml, _json, _tables, _turned, _classes, _images):
         if found := look(root):
             what, way = found
             return f': {what}.\n{way}'
@@ -79,6 +80,30 @@ def _json(root: str) -> tuple[str, str] | None:
         return None
     kind = max(found, key=lambda kind: len(found[kind]))
     return f'the .json files are {kind} ({shortened(found[kind], 2)})', _TO_COCO
+
+
+def _tables(root: str) -> tuple[str, str] | None:
+    def has_boxes(text):
+        head = text.split('\n', 1)[0].lower().replace('"', '').replace(';', ',')
+        return {'xmin', 'ymin'} <= {*map(str.strip, head.split(','))}
+
+    def has_corners(text):
+        name, *boxes = text.split('\n', 1)[0].split() or ['']
+        return name.lower().endswith(IMAGES) and bool(boxes) and all(
+            box.count(',') == 4 and box.replace(',', '').isdigit() for box in boxes)
+    table = _first(root, '.csv', has_boxes) or _first(root, '.txt', has_corners)
+    return (f'these look like boxes in a table ({table})', _TO_COCO) if table else None
+
+
+def _turned(root: str) -> tuple[str, str] | None:
+    """Boxes with four corners, a class and a difficulty, of DOTA."""
+    def has_corners(text):
+        lines = [line.split() for line in text.splitlines()[:3]]
+        return any(len(line) in (9, 10) and all(re.fullmatch(r'-?[0-9]+(\.[0-9]*)?', word) for word in line[:8])
+                   and not line[8].replace('.', '').isdigit() for line in lines)
+    label = _first(root, '.txt', has_corners)
+    return (f'these look like the turned boxes of DOTA ({label})',
+            'Write them as COCO annotations, the four corners as segmentation') if label else None
 
 
 def _classes(root: str) -> tuple[str, str] | None:

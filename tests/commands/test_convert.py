@@ -7,6 +7,7 @@ import pytest
 from mmvision_mamba.datasets import formats
 from mmvision_mamba.datasets.coco_files import read_coco
 
+from ..helpers import bands
 from ..helpers import formats as written
 from ..helpers.custom_folders import coco
 
@@ -115,6 +116,19 @@ def test_what_is_lost_is_said(tool, tmp_path):
     found = formats.read(f'{tmp_path}/boxes/data.yaml#yolo-train')
     assert '1 boxes among polygons' in found.notes[0]
     assert '2 masks of several parts or of pixels' in tool('convert', root, tmp_path / 'voc', '--to', 'voc').out
+
+
+@pytest.mark.parametrize(('write', 'images'), [(bands.objects, 'train'), (bands.fields, 'images/train')])
+def test_images_of_bands_are_copied_as_they_are(write, images, tool, tmp_path):
+    write(tmp_path / 'in')
+    result = tool('convert', tmp_path / 'in', tmp_path / 'out', '--to', 'coco')
+    assert result.code == 0, result.err
+    files = sorted((tmp_path / 'in' / images).glob('*.tif'))
+    assert [file.read_bytes() for file in files] == [
+        next((tmp_path / 'out/train').rglob(file.name)).read_bytes() for file in files]
+    files[0].write_bytes(files[0].read_bytes()[:-900])
+    result = tool('convert', tmp_path / 'in', tmp_path / 'again', '--to', 'coco')
+    assert result.code == 2 and files[0].name in result.err and not (tmp_path / 'again').exists(), result.err
 
 
 @pytest.mark.parametrize(('arguments', 'words'), [

@@ -138,6 +138,9 @@ def test_labels_of_numbers_alone(tmp_path, reference, capsys):
     assert cfg.train_dataloader.dataset.metainfo.classes == ('0', '1', '2')
     assert 'the names of the classes are their numbers' in capsys.readouterr().out
     same(targets(cfg), reference[BOXES]['train'])
+    for split in ('train', 'val'):  # as some exporters write them, beside the labels
+        (root / 'labels' / split / '_darknet.labels').write_text('cat\ndog\neel\n')
+    assert read(BOXES, root).train_dataloader.dataset.metainfo.classes == formats.NAMES
 
 
 def test_boxes_alone(tmp_path, reference):
@@ -203,6 +206,27 @@ def test_nothing_is_there(tmp_path):
     with pytest.raises(DataError) as error:
         read(BOXES, tmp_path)
     assert all(words in str(error.value) for words in ('COCO', 'YOLO', 'VOC', 'LabelMe'))
+
+
+@pytest.mark.parametrize(('name', 'text', 'words'), [
+    ('_annotations.csv', 'filename,width,height,class,xmin,ymin,xmax,ymax\na.jpg,64,48,cat,5,5,20,20\n', 'in a table'),
+    ('_annotations.txt', 'a b.jpg 5,5,20,20,0\n', None),
+    ('_annotations.txt', 'a.jpg 5,5,20,20,0 1,2,3,4,1\n', 'in a table'),
+    ('labelTxt/a.txt', 'imagesource:GoogleEarth\ngsd:0.1\n5.0 5.0 30 5 30 30 5 30 plane 0\n', 'boxes of DOTA'),
+    ('labelTxt/a.txt', '5 5 30 5 30 30 5 30 small-vehicle\n', 'boxes of DOTA'),
+    ('notes.txt', 'four images of 2019\n', None)])
+def test_what_is_there_instead_is_named(name, text, words, tmp_path):
+    for split in ('train', 'valid'):
+        for _ in formats.pictures(tmp_path / split, split if split == 'train' else 'val'):
+            pass
+        (tmp_path / split / name).parent.mkdir(exist_ok=True)
+        (tmp_path / split / name).write_text(text)
+    with pytest.raises(DataError) as error:
+        read(BOXES, tmp_path)
+    if words:
+        assert f'{words} (train/{name})' in str(error.value)
+    else:
+        assert 'images alone' in str(error.value) and 'look like' not in str(error.value)
 
 
 @pytest.mark.parametrize('name', ['background', 'Background', '_background_', '__BACKGROUND__'])

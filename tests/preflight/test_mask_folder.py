@@ -37,16 +37,21 @@ def read(root, skip_missing=False, **options):
     {'train/x': 'train/y', 'val/x': 'val/y'}, {'X/train': 'Y/train', 'X/val': 'Y/val'},
     {'train/input': 'train/target', 'val/input': 'val/target'},
     {'train/Original': 'train/Ground Truth', 'val/Original': 'val/Ground Truth'},
+    {'ds/train/img': 'ds/train/masks_machine', 'ds/val/img': 'ds/val/masks_machine'},
     {'ISIC2018_Task1-2_Training_Input': 'ISIC2018_Task1_Training_GroundTruth',
      'ISIC2018_Task1-2_Validation_Input': 'ISIC2018_Task1_Validation_GroundTruth'}], ids=str)
 def test_layouts(pairs, tmp_path):
     image_mask(tmp_path, pairs)
+    for masks in pairs.values():
+        if 'machine' in masks:  # in colours, to look at
+            shutil.copytree(tmp_path / masks, tmp_path / masks.replace('machine', 'human'))
     found = find_image_mask(str(tmp_path))
     prefixes = [found[split]['data_prefix'] for split in ('train', 'val')]
     assert [(p['img_path'], p['seg_map_path']) for p in prefixes] == list(pairs.items())
 
 
-@pytest.mark.parametrize(('images', 'masks'), [('x', 'y'), ('inputs', 'targets'), ('Original', 'Ground Truth')])
+@pytest.mark.parametrize(('images', 'masks'), [
+    ('x', 'y'), ('inputs', 'targets'), ('top', 'gts_for_participants'), ('Original', 'Ground Truth')])
 def test_a_pair_of_folders_that_nothing_splits(images, masks, tmp_path):
     image_mask(tmp_path, {images: masks})
     assert find_image_mask(str(tmp_path)) == {'all': dict(data_prefix=dict(img_path=images, seg_map_path=masks))}
@@ -55,6 +60,15 @@ def test_a_pair_of_folders_that_nothing_splits(images, masks, tmp_path):
 def test_folders_that_are_masks_beside_others_alone_are_none_by_themselves(tmp_path):
     image_mask(tmp_path, {'a': 'y', 'b': 'target'})
     assert find_image_mask(str(tmp_path)) == {}
+
+
+def test_masks_of_8_bits_have_256_classes_at_most(tmp_path):
+    root = image_mask(tmp_path, TWO)
+    (root / 'classes.txt').write_text(''.join(f'class {i}\n' for i in range(257)))
+    with pytest.raises(DataError, match=r'names 257 classes, and the values of masks, which have 8 bits, end at 255'):
+        read(root)
+    (root / 'classes.txt').write_text(''.join(f'class {i}\n' for i in range(256)))
+    assert len(read(root).train_dataloader.dataset.metainfo.classes) == 256
 
 
 def test_a_test_split_is_tested_on(tmp_path, capsys):

@@ -1,4 +1,5 @@
 """Data sets written in the formats that are read; what a format has no place for is counted."""
+import io
 import json
 import os
 import os.path as osp
@@ -12,18 +13,21 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from ...errors import DataError
+from ...errors import DataError, MissingExtraError
 from ...files import read_bytes
 from ...limits import IMAGE_BYTES
 from ...naming import output_names, relative_paths
 from ...printable import shown
+from ..bands import read_bands
 from ..coco_masks import bitmaps_problem, decoded_columns, mask_area, mask_extent
 from ..image_files import image_problem
 from ..map_drawing import classes_of_maps, draw, drawn_order
 from ..split import list_of
+from ..tiff_windows import TiffWindows
 from .content import Content
 from .images import size_of
 
+_TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # that files begin with; the last two are BigTIFFs
 _DIGITS = 10  # of a fraction of an image: a thousandth of a pixel stays, up to a million pixels a side
 
 
@@ -64,7 +68,7 @@ class Split:
             target = folder / f'{name}{osp.splitext(image["file_name"])[1].lower()}'
             target.parent.mkdir(parents=True, exist_ok=True)
             content = read_bytes(source, IMAGE_BYTES.value)
-            if problem := image_problem(content):  # file names in annotations may lead to any file of this machine
+            if problem := _problem(content):  # file names in annotations may lead to any file of this machine
                 raise DataError(f'{shown(source)}: {problem}')
             if (size := size_of(source)) != (image['width'], image['height']):
                 raise DataError(f"{shown(source)}: its size is {' × '.join(map(str, size or ()))} pixels, upright, "
@@ -75,6 +79,21 @@ class Split:
             else:
                 target.write_bytes(content)
             yield image, name, self.objects.get(image['id'], [])
+
+
+def _problem(content: bytes) -> str | None:
+    """What is wrong with an image file's content, as `image_problem` says it; TIFFs may have any bands."""
+    if content[:4] in _TIFF:
+        try:
+            tiff = TiffWindows(io.BytesIO(content), '', [1])
+            if not tiff.problem:
+                read_bands(content, range(1, tiff.bands + 1))
+                return None
+        except MissingExtraError:
+            pass
+        except DataError as error:
+            return str(error)
+    return image_problem(content)
 
 
 def write(target: str, splits: Mapping[str, Split], out: Path, link: bool = False) -> None:
@@ -111,7 +130,8 @@ def write(target: str, splits: Mapping[str, Split], out: Path, link: bool = Fals
             for path in [*part.iterdir()]:
                 shutil.move(path, out / path.name)
     except OSError as error:
-        raise DataError(f'{shown(error.filename or out)}: {error.strerror or error}') from error
+        place = str(error.filename or out).replace(str(part), str(out))
+        raise DataError(f'{shown(place)}: {error.strerror or error}') from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

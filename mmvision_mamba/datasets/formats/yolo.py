@@ -62,9 +62,9 @@ def read(path: str, split: str) -> Content:
         raise DataError(f'{path}: none of the {len(images)} images of {split} is there; looked for {shown(missing[0])}')
     if not labelled and (stray := labels.elsewhere(images)):
         image, label = stray
-        raise DataError(f'{path}: none of the {len(images)} images of {split} has a label file. That of {shown(image)} '
-                        f'is {shown(label)}, and is looked for as {shown(labels.place(image))}.\nMove the labels there, '
-                        'or beside the images')
+        raise DataError(f'{path}: none of the {len(images)} images of {split} has a label file. That of '
+                        f'{shown(image)} is {shown(label)}, and is looked for as {shown(labels.place(image))}.\n'
+                        'Move the labels there, or beside the images')
     builder.left_out(missing, f'{len(missing)} images that a list of {path} names are not there')
     builder.left_out(unreadable, f'{len(unreadable)} images cannot be read')
     builder.in_no_split(unused)

@@ -16,7 +16,7 @@ from .yolo_yaml import KEYS, Described, images_of, resolved
 
 NO_LABELS = ('classes', 'obj', 'predefined_classes', 'train', 'val', 'valid', 'test', 'notes', 'readme')
 """Other text files that lie beside labels, without suffix."""
-_CLASSES = ('classes.txt', 'obj.names', 'predefined_classes.txt')
+_CLASSES = ('classes.txt', 'obj.names', 'predefined_classes.txt', '_darknet.labels')
 _LOOKED_AT = 8  # label files of a folder by which it is told
 _HEAD = 2000  # bytes of a label file that are looked at
 _FARTHEST = 0.5  # as `yolo` has it
