@@ -26,8 +26,10 @@ def test_a_working_installation():
 
 
 def test_packages_that_raise_and_crash(tmp_path):
-    for name, code in (('mmdet', 'import os; os._exit(3)'), ('mmseg', 'raise AssertionError("MMCV==2.2.0 is used but '
-                       'incompatible. Please install mmcv>=2.0.0rc4.")')):
+    forged = ''.join(f'print("mmvision-mamba probe: {text}", flush=True); ' for text in ('{', '5', '{}', "{'x': 5}"))
+    for name, code in (('mmdet', f'{forged}import os; os._exit(3)'),
+                       ('mmseg', 'raise AssertionError("MMCV==2.2.0 is used but incompatible. Please install '
+                        'mmcv>=2.0.0rc4.")')):
         (tmp_path / name / 'models').mkdir(parents=True)
         (tmp_path / name / '__init__.py').write_text(code + '\n')
     done = doctor('-m', 'mmvision_mamba', 'doctor', PYTHONPATH=os.pathsep.join((str(tmp_path), str(ROOT))))

@@ -1,4 +1,5 @@
 """Imports tried in a process of their own, which may fail, crash or hang, and what works once they are done."""
+import contextlib
 import json
 import subprocess
 import sys
@@ -34,12 +35,19 @@ def probe(modules: Sequence[str]) -> dict[str, dict]:
             output, ended = (expired.stdout or b'').decode(errors='replace'), f'takes more than {SECONDS} s'
         for line in output.splitlines():
             if _MARK in line:
-                results.update(json.loads(line.partition(_MARK)[2]))
+                with contextlib.suppress(ValueError):  # cut off as the process ended, or a package's own output
+                    results.update(_answers(json.loads(line.partition(_MARK)[2]), left))
         if left := [step for step in steps if step not in results]:
             results[left[0]] = dict(problem=f'import {left[0]} {ended}', warnings=[])
         if len(results) == before:
             break
     return results
+
+
+def _answers(content: object, steps: Sequence[str]) -> dict[str, dict]:
+    """What of a line's content `answer` has printed of `steps`."""
+    return {step: result for step, result in (content.items() if isinstance(content, dict) else ())
+            if step in steps and isinstance(result, dict) and {'problem', 'warnings'} <= result.keys()}
 
 
 def answer(steps: Sequence[str]) -> None:
