@@ -17,7 +17,8 @@ def test_all_that_can_be_made_is_measured(tool, model_files, shapes, tmp_path, m
     monkeypatch.setattr(export_all, '_VARIANTS', {name: export_all._VARIANTS[name] for name in (
         'onnx', 'openvino', 'torchscript')})
     files = model_files.segmentor
-    run = tool('export', files.config, files.checkpoint, '--all', '--shape', 64, 64, '--out', 'made')
+    run = tool('export', files.config, files.checkpoint, '--all', '--shape', 64, 64, '--out', 'made',
+               '--int8-images', 2, 3)
     assert run.code == 0, run.err
     assert sorted(path.name for path in (tmp_path / 'made').iterdir()) == ['onnx.onnx', 'torchscript.pt']
     for name, file in (('PyTorch', 'segmentor.pth'), ('onnx', 'onnx.onnx'), ('torchscript', 'torchscript.pt')):
