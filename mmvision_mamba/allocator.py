@@ -33,6 +33,15 @@ def keep_freed_memory(device: str) -> bool:
     return bool((mallopt(M_MMAP_THRESHOLD, 2**30) or mallopt(M_MMAP_MAX, 0)) and mallopt(M_TRIM_THRESHOLD, _UNBOUNDED))
 
 
+def give_freed_memory_back() -> None:
+    """Have malloc give back what is freed and kept, where it is glibc's.
+
+    Between allocations of many sizes that falls into pieces, which fit none of the next, and grows.
+    """
+    if os.name == 'posix' and (trim := getattr(ctypes.CDLL(None), 'malloc_trim', None)):
+        trim(0)
+
+
 # What torch, and the libraries below it, say where an allocation fails; for CPUs, torch has no class of its own.
 _FAILED = re.compile("can(no|')t allocate memory|not enough memory|out of memory|ALLOC_FAILED|std::bad_alloc|"
                      'could not (create|allocate) a? ?memory', re.I)

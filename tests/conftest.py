@@ -17,7 +17,6 @@ import pytest
 import torch
 
 from .helpers import ROOT
-from .helpers.freed_memory import give_back
 from .helpers.fresh_start import forget_earlier_runs
 from .helpers.small_configs import DETECTOR, SEGMENTOR
 
@@ -44,7 +43,8 @@ def _libraries_are_not_searched_for_garbage():
         gc.unfreeze()
         gc.collect()
         gc.freeze()
-    give_back()
+    from mmvision_mamba.allocator import give_freed_memory_back
+    give_freed_memory_back()
 
 
 @pytest.fixture(autouse=True)

@@ -62,17 +62,36 @@ class Recorder(BaseMetric):
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         labels = data_batch.get('gt_label') if isinstance(data_batch, dict) else None
         for i, sample in enumerate(data_samples):
-            kept = _FAILED if self._failed else None
-            if not self._failed:
-                try:
-                    samples = self._of(sample)
-                    kept = samples and samples.take(sample, None if labels is None else int(labels[i]))
-                    if kept and sample.get('tile_offset') is not None:
-                        kept['offset'] = tuple(map(int, sample['tile_offset'][:2]))
-                except Exception as error:
-                    self._fail(error)
-                    kept = _FAILED
+            self.results.append(self._kept(sample, lambda samples: samples.take(
+                sample, None if labels is None else int(labels[i]))))  # noqa: B023 - it is called at once
+
+    def process_strip(self, sample: dict, top: int, shape: tuple[int, int]) -> None:
+        """As `process`, for some rows of a segmented picture that is never in memory as a whole.
+
+        Args:
+            sample: with the labels of these rows; they come in order.
+            top: the first of them.
+            shape: (height, width) of the picture.
+        """
+        kept = self._kept(sample, lambda samples: samples.take_strip(sample, top, shape))
+        if top + sample['pred_sem_seg']['data'].shape[-2] == shape[0]:
             self.results.append(kept)
+
+    def _kept(self, sample: dict, take: Callable[[Any], dict | None]) -> dict | str | None:
+        """What is kept of a sample, or that something failed."""
+        if self._failed:
+            return _FAILED
+        try:
+            samples = self._of(sample)
+            kept = samples and take(samples)
+            if kept and sample.get('tile_offset') is not None:
+                kept['offset'] = tuple(map(int, sample['tile_offset'][:2]))
+            if kept and sample.get('reduced') is not None:
+                kept['reduced'] = sample['reduced']
+            return kept
+        except Exception as error:
+            self._fail(error)
+            return _FAILED
 
     def evaluate(self, size: int) -> dict:
         try:
@@ -120,7 +139,7 @@ class Recorder(BaseMetric):
 
     def _pictures(self, one: dict, threshold: float) -> dict[str, str | None]:
         try:
-            image = self.read(one['path'])
+            image = one['reduced'] if 'reduced' in one else self.read(one['path'])
             if 'offset' in one:  # of a tile in its picture
                 (x, y), (height, width) = one['offset'], one['size']
                 image = image[y:y + height, x:x + width]

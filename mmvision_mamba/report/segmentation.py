@@ -1,8 +1,11 @@
 """What an evaluation shows of a segmentor."""
 from __future__ import annotations
 
+import math
 import zlib
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -13,6 +16,15 @@ from ..inference.drawing import draw_segments
 from .parts import MOST_MATRIX, Picked, picked, rounded
 
 SIDE = 320  # pixels: label maps are kept no larger, for pictures
+MOST_PIXELS = 2**22  # of a picture in strips, whose boundaries are measured
+
+
+@dataclass
+class _Strips:
+    """What is known of a picture whose rows come in strips: counts of pixels, and maps of every `step`-th pixel."""
+    step: int
+    counts: Counter = field(default_factory=Counter)
+    maps: list[tuple[np.ndarray, ...]] = field(default_factory=list)
 
 
 class Segments:
@@ -27,12 +39,46 @@ class Segments:
         truth, predicted = (_labels(sample.get(key)) for key in ('gt_sem_seg', 'pred_sem_seg'))
         if truth is None or predicted is None or truth.shape != predicted.shape:
             return None
+        valid = self._valid(truth, predicted)
+        codes, counts = np.unique(truth[valid] * len(self.classes) + predicted[valid], return_counts=True)
+        return self._kept(sample, truth, predicted, valid, truth.shape, codes, counts)
+
+    def take_strip(self, sample: dict, top: int, shape: tuple[int, int]) -> dict | None:
+        """As `take`, for some rows of a picture; None before its last ones. Boundaries are those of every n-th row and
+        column, so that 4 million pixels are left at most; their width is a share of the diagonal, there too.
+
+        Args:
+            sample: with the labels of these rows; they come in order.
+            top: the first of them.
+            shape: (height, width) of the picture.
+        """
+        truth, predicted = (_labels(sample.get(key)) for key in ('gt_sem_seg', 'pred_sem_seg'))
+        if truth is None or predicted is None or truth.shape != predicted.shape:
+            return None
+        if top == 0:
+            self._strips = _Strips(math.ceil(math.sqrt(max(1, shape[0] * shape[1] / MOST_PIXELS))))
+        valid = self._valid(truth, predicted)
+        n, strips = len(self.classes), self._strips
+        strips.counts.update(dict(zip(*(part.tolist() for part in np.unique(
+            truth[valid] * n + predicted[valid], return_counts=True)))))
+        chosen = slice(-top % strips.step, None, strips.step), slice(None, None, strips.step)
+        strips.maps.append(tuple(part[chosen].astype(np.int16) for part in (truth, predicted, valid)))
+        if top + len(truth) < shape[0]:
+            return None
+        truth, predicted, valid = (np.concatenate(parts) for parts in zip(*strips.maps))
+        codes = sorted(strips.counts)
+        return self._kept(sample, truth, predicted, valid.astype(bool), shape, np.array(codes, np.int64),
+                          np.array([strips.counts[code] for code in codes], np.int64))
+
+    def _valid(self, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         n = len(self.classes)
-        valid = (truth != getattr(self.dataset, 'ignore_index', 255)) & (truth >= 0) & (truth < n) & (
+        return (truth != getattr(self.dataset, 'ignore_index', 255)) & (truth >= 0) & (truth < n) & (
             predicted >= 0) & (predicted < n)
-        codes, counts = np.unique(truth[valid] * n + predicted[valid], return_counts=True)
-        common, either = count_boundaries(truth, predicted, n, valid)
-        return dict(path=str(sample.get('img_path') or ''), size=truth.shape, codes=codes, counts=counts,
+
+    def _kept(self, sample: dict, truth: np.ndarray, predicted: np.ndarray, valid: np.ndarray, size: tuple[int, ...],
+              codes: np.ndarray, counts: np.ndarray) -> dict:
+        common, either = count_boundaries(truth, predicted, len(self.classes), valid)
+        return dict(path=str(sample.get('img_path') or ''), size=size, codes=codes, counts=counts,
                     boundaries=[(int(i), int(common[i]), int(either[i])) for i in np.flatnonzero(either)],
                     truth=_packed(np.where(valid, truth, -1)), predicted=_packed(predicted))
 

@@ -72,8 +72,12 @@ def test_training_on_tiles(kind, tool, config, tmp_path, request):
     assert validated == pytest.approx(by_tiles[name], abs=0.006) and by_tiles[name] is not None
     # In one tile, and without any: the same, to the last digit.
     in_one, _ = metrics(tool, 'wd/small.py', checkpoint, '--tile', 100, '--overlap', 0.5)
+    analysed = [json.loads((tmp_path / 'tested/report/test.json').read_text())]
     whole, run = metrics(tool, 'wd/small.py', checkpoint, '--tile', 0, '--cfg-options', 'test_dataloader.batch_size=1')
     assert 'by tiles' not in run.out and in_one == whole and whole[name] is not None
+    analysed.append(json.loads((tmp_path / 'tested/report/test.json').read_text()))
+    assert analysed[0]['analysis'] == analysed[1]['analysis']
+    assert analysed[0]['pictures'] == analysed[1]['pictures'] != []
 
 
 @pytest.mark.slow

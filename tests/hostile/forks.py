@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from ..helpers.freed_memory import give_back
+from mmvision_mamba.allocator import give_freed_memory_back
 
 FORGED = 'FORGED LINE'  # hostile names hold it behind a line break: no line of output may begin with it
 SECRET = 'hf_SECRETofthismachine'  # a token of this machine's: no output may hold it
@@ -58,7 +58,7 @@ def attempt(call: Callable[[], int | None], root: Path, codes: Collection[int] =
         pid = os.fork()
         if not pid:
             gc.freeze()  # what this process left to be collected, or has freed, would make room for what the call takes
-            give_back()
+            give_freed_memory_back()
             # in the fork: it has none of this process's pages of files, hundreds of megabytes of libraries
             os.write(memory.fileno(), str(_memory()[1]).encode())
             _child(call, run, temporary, out.fileno(), err.fileno())

@@ -17,7 +17,7 @@ from ...datasets.tile_loading import Decoded, LoadTile, LoadTileMap, shape_of, u
 from ...engine.models import bare_model
 from ...errors import ConfigError, DataError
 from .instances import Instance
-from .pictures import Picture
+from .pictures import Picture, Reduced
 from .segmentor import LabelFile, LabelStrips, label_maker
 from .windows import Windows
 
@@ -73,6 +73,8 @@ class _Tiled:
             raise ConfigError(f'{self.split}_dataloader.dataset has a tile: remove it, {self.split}_cfg cuts pictures')
         picture = self.steps.picture(info, self.windows.tiling.tile)
         info['picture_shape'] = picture.height, picture.width
+        self.small = Reduced(picture)
+        picture = Picture(picture.height, picture.width, self.small.read)
         grid = Grid.of(self.windows.tiling, picture.height, picture.width)
         self.of_window = {key: info[key] for key in ('img_path', 'img_id') if key in info}
         measure = self._segmented if self.runner.cfg.get('default_scope') == 'mmseg' else self._detected
@@ -91,6 +93,7 @@ class _Tiled:
     def _detected(self, info: dict, picture: Picture, grid: Grid) -> list[BaseDataElement]:
         sample = self.steps.sample(info)
         sample.pred_instances = _instance_data(self.windows.merged(picture, grid), picture, self.windows.masked)
+        sample.set_metainfo(self._looked_at())
         self.evaluator.process([sample], None)
         return [sample]
 
@@ -98,6 +101,7 @@ class _Tiled:
         """Measure a label map strip by strip; returns that of the whole picture if a metric needs it."""
         model, metrics = bare_model(self.runner.model), self.evaluator.metrics
         by_strips = [metric for metric in metrics if _adds_up(metric)]
+        recorders = [metric for metric in metrics if hasattr(metric, 'process_strip')]
         counted = [len(metric.results) for metric in by_strips]
         sample, classes = self.steps.sample(info), len(self.dataloader.dataset.metainfo['classes'])
         outputs, rows = [], max(_PIXELS // picture.width, 1)
@@ -109,19 +113,28 @@ class _Tiled:
                 strips.add(row, self.windows.samples(picture, grid, row, 'seg_logits'))
                 strips.forget(row)
                 bottom = grid.rows.starts[row] + grid.rows.step(row)
-                for top in range(grid.rows.starts[row], bottom, rows) if by_strips else ():
+                for top in range(grid.rows.starts[row], bottom, rows) if by_strips or recorders else ():
                     part = self._with_maps(sample, info, labels, (0, top, picture.width, min(rows, bottom - top)))
                     for metric in by_strips:
                         metric.process(None, [part.to_dict()])
+                    part.set_metainfo(self._looked_at())
+                    for recorder in recorders:
+                        recorder.process_strip(part.to_dict(), top, (picture.height, picture.width))
             for metric, before in zip(by_strips, counted):
                 if len(metric.results) > before + 1:  # one result for each picture, as processes exchange them
                     parts = metric.results[before:]
                     metric.results[before:] = [tuple(sum(areas[1:], areas[0]) for areas in zip(*parts))]
-            if others := [metric for metric in metrics if metric not in by_strips]:
+            if others := [metric for metric in metrics if metric not in by_strips + recorders]:
                 outputs = [self._with_maps(sample, info, labels, (0, 0, picture.width, picture.height))]
                 for metric in others:
                     metric.process(None, [outputs[0].to_dict()])
         return outputs
+
+    def _looked_at(self) -> dict:
+        """What a report shows of the picture, as fields of a sample: it is not read again for that."""
+        picture = getattr(self.steps.loader.step, 'picture', None)  # of bands
+        pixels = self.small.pixels
+        return {} if pixels is None else dict(reduced=pixels if picture is None else picture(pixels))
 
     def _with_maps(self, sample: BaseDataElement, info: dict, labels: LabelFile, window: tuple) -> BaseDataElement:
         """A copy of a sample with predicted and true labels of some rows of the picture."""

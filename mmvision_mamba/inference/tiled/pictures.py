@@ -60,6 +60,32 @@ class Picture:
         return small
 
 
+class Reduced:
+    """Every n-th row and column of a picture, gathered while its windows are read.
+
+    Args:
+        picture: which is read through this.
+        side: pixels of its longer side that are left, at most. Default: 320.
+
+    Attributes:
+        pixels: ``(h, w, bands)``, as `picture` has them; 0 where nothing has been read. None before the first window.
+    """
+
+    def __init__(self, picture: Picture, side: int = 320):
+        self.picture, self.step = picture, max(1, -(-max(picture.height, picture.width) // side))
+        self.pixels: np.ndarray | None = None
+
+    def read(self, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """A window of the picture, as its own `read`."""
+        window, step = self.picture.read(x, y, width, height), self.step
+        if self.pixels is None:
+            self.pixels = np.zeros((-(-self.picture.height // step), -(-self.picture.width // step), window.shape[2]),
+                                   window.dtype)
+        part, top, left = window[-y % step::step, -x % step::step], -(-y // step), -(-x // step)
+        self.pixels[top:top + part.shape[0], left:left + part.shape[1]] = part
+        return window
+
+
 @contextmanager
 def open_picture(source: Source, whole: int, bands: BandImages | None = None) -> Iterator[Picture]:
     """The picture of a source: of a TIFF file, windows as they are asked for; any other is decoded as a whole.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from mmengine.structures import BaseDataElement
 
+from ...allocator import give_freed_memory_back
 from ...datasets.tile_grid import Grid, Tiling
 from ...errors import ConfigError
 from .instances import Instance, check_size, instances_of
@@ -44,6 +45,7 @@ class Windows:
         Raises:
             ConfigError: the model predicts what can't be put together.
         """
+        give_freed_memory_back()
         for first in range(0, len(grid.columns), self.batch_size):
             columns = range(first, min(first + self.batch_size, len(grid.columns)))
             windows = [picture.read(*grid.window(row, column)) for column in columns]

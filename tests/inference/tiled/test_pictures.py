@@ -5,7 +5,7 @@ from PIL import Image
 
 from mmvision_mamba.errors import DataError
 from mmvision_mamba.inference.sources import find_sources
-from mmvision_mamba.inference.tiled.pictures import Picture, open_picture
+from mmvision_mamba.inference.tiled.pictures import Picture, Reduced, open_picture
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (90, 130, 3), dtype=np.uint8)
 
@@ -24,6 +24,17 @@ def test_a_reduced_picture_has_the_means_of_its_pixels(factor, chunk):
     whole = PIXELS[:90 // factor * factor, :130 // factor * factor].astype(float)
     means = whole.reshape(90 // factor, factor, 130 // factor, factor, 3).mean((1, 3))
     assert np.abs(reduced[:90 // factor, :130 // factor] - means).max(initial=0) <= 1
+
+
+@pytest.mark.parametrize('side', [1, 20, 47, 129, 130, 500])
+def test_a_picture_is_reduced_while_its_windows_are_read(side):
+    reduced = Reduced(Picture(90, 130, lambda x, y, width, height: PIXELS[y:y + height, x:x + width]), side)
+    assert reduced.pixels is None
+    for x, y in ((60, 50), (0, 0), (37, 13), (0, 50), (90, 0), (90, 50), (60, 0)):
+        width, height = min(60, 130 - x), min(55, 90 - y)
+        assert np.array_equal(reduced.read(x, y, width, height), PIXELS[y:y + height, x:x + width])
+    assert max(reduced.pixels.shape) <= max(side, 3)
+    assert np.array_equal(reduced.pixels, PIXELS[::reduced.step, ::reduced.step])
 
 
 def test_all_but_tiffs_are_decoded_as_a_whole(tmp_path):
