@@ -1,9 +1,11 @@
 """Checks of image files and segmentation maps: whole, decodable, of the right size and labels."""
 import errno
+import functools
 import io
 import logging
 import os
 import re
+import unicodedata
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -28,6 +30,27 @@ def _no_line_of_bands(record: logging.LogRecord) -> bool:
 logging.getLogger('PIL.TiffImagePlugin').addFilter(_no_line_of_bands)
 
 
+def missing(path: str | os.PathLike) -> str:
+    """What is said of a file that isn't there, and that one is whose name only looks the same: archives made on a Mac
+    hold names in Unicode's form NFD, annotations mostly in NFC."""
+    folder, name = os.path.split(os.fspath(path))
+    alike = not name.isascii() and unicodedata.normalize('NFC', name) in _names(folder or '.')
+    return 'the file is missing' + LOOKS_THE_SAME * alike
+
+
+LOOKS_THE_SAME = ('; one lies there whose name looks the same in other Unicode characters (NFC and NFD): rename it, as '
+                  'with `convmv -f utf8 -t utf8 --nfc`, or name it so in the annotations')
+
+
+@functools.lru_cache(maxsize=2)
+def _names(folder: str) -> frozenset[str]:
+    """Names of a folder's files outside of ASCII, in Unicode's form NFC; read once, though thousands may be missing."""
+    try:
+        return frozenset(unicodedata.normalize('NFC', name) for name in os.listdir(folder) if not name.isascii())
+    except OSError:
+        return frozenset()
+
+
 def image_problem(source: str | os.PathLike | bytes, quick: bool = True) -> str | None:
     """Check an image file.
 
@@ -46,7 +69,7 @@ def image_problem(source: str | os.PathLike | bytes, quick: bool = True) -> str 
         try:
             source = file_content(os.fspath(source))
         except FileNotFoundError:
-            return 'the file is missing'
+            return missing(source)
         except OSError as e:
             return f'the file cannot be read ({e.strerror or e})'
     content = bytes(source)

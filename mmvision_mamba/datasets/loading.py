@@ -21,6 +21,7 @@ from .image_files import (
     file_content,
     image_problem,
     label_map_problem,
+    missing,
     open_picture,
     pillow_has,
     stretched_labels,
@@ -73,7 +74,7 @@ class CheckedLoadImageFromFile(LoadImageFromFile):
         try:
             content = self._read(path)
         except FileNotFoundError:
-            problem = 'the file is missing'
+            problem = missing(path)
         except OSError as e:
             problem = f'the file cannot be read ({e.strerror or e})'
         else:
@@ -256,7 +257,7 @@ class CheckedAnnotations(BaseTransform):
             content = file_content(path, getattr(self.loader, 'backend_args', None))
             stretched = stretched_labels(content, getattr(self.loader, 'imdecode_backend', None))
         except FileNotFoundError:
-            return 'the file is missing'
+            return missing(path)
         except OSError as e:
             return f'the file cannot be read ({e.strerror or e})'
         except DataError as e:

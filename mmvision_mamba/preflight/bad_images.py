@@ -9,7 +9,7 @@ from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
 
-from ..datasets.image_files import file_content, image_problem
+from ..datasets.image_files import file_content, image_problem, missing
 from ..datasets.image_loader import image_loader
 from ..datasets.loading import CheckedLoadImageFromFile, annotated_size
 from ..errors import DataError
@@ -51,7 +51,7 @@ def bad_images(dataset: BaseDataset, seg_maps: bool = True,
                 problem = problem or loader.as_annotated(content, image, size)[1]
             return problem
         except FileNotFoundError:
-            return 'the file is missing'
+            return missing(path)
         except Exception as e:  # other storage than the local file system raises its own
             return f'the file cannot be read ({e})'
 

@@ -9,7 +9,7 @@ from mmengine import Config
 
 from ..datasets.band_statistics import BandStatistics
 from ..datasets.bands import Kind, read_bands
-from ..datasets.image_files import file_content
+from ..datasets.image_files import file_content, missing
 from ..datasets.tiff_windows import is_tiff, open_tiff
 from ..errors import DataError, MissingExtraError
 from ..processes import warn_once
@@ -141,7 +141,7 @@ def _opened(path: str, numbers: Sequence[int],
     except MissingExtraError:
         raise
     except FileNotFoundError:
-        raise DataError(f'{path}: the file is missing') from None
+        raise DataError(f'{path}: {missing(path)}') from None
     except OSError as error:
         raise DataError(f'{path}: the file cannot be read ({error.strerror or error})') from None
     except DataError as error:

@@ -9,6 +9,7 @@ from mmengine.dataset import BaseDataset
 
 from ..datasets.folders import missing_files
 from ..datasets.formats import file_of
+from ..datasets.image_files import LOOKS_THE_SAME, missing
 from ..datasets.image_loader import image_loader
 from ..datasets.problems import Problem
 from ..datasets.usage import Usage, built_usage
@@ -204,6 +205,7 @@ def _check_file_names(path: str, file_names: list[str], dataset: dict, mended: b
     if not any(map(osp.exists, (paths[0], paths[len(paths) // 2], paths[-1]))) and \
             len(missing_files(paths)) == len(paths):
         way_out = mended_by(path) if not mended and osp.exists(paths[0].replace('\\', '/')) else \
+            f'{paths[0]}: {said}.' if (said := missing(paths[0])).endswith(LOOKS_THE_SAME) else \
             "Set the data set's data_prefix=dict(img=FOLDER)."
         raise DataError(f'{path}: its images are not in {folder}; looked for {shortened(file_names)}.\n{way_out}')
     warn_of_depth(path, paths, dataset)

@@ -18,6 +18,7 @@ from ..datasets.image_files import (
     file_content,
     image_problem,
     label_map_problem,
+    missing,
     range_of_16_bits,
     stretched_labels,
     with_both_sides,
@@ -370,7 +371,7 @@ class _DecodedFiles(list):
                     if not file.loader.color_type.startswith('unchanged'):
                         values = range_of_16_bits(content)
         except FileNotFoundError:
-            problem = 'the file is missing'
+            problem = missing(file.path)
         except OSError as error:
             problem = f'the file cannot be read ({error.strerror or error})'
         if problem:

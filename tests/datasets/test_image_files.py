@@ -1,4 +1,5 @@
 import io
+import unicodedata
 
 import numpy as np
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from mmvision_mamba.datasets.image_files import file_content, image_problem
+from mmvision_mamba.datasets.image_files import LOOKS_THE_SAME, file_content, image_problem
 from mmvision_mamba.datasets.image_sizes import upright_size
 
 from ..helpers.image_bytes import GOOD
@@ -97,6 +98,12 @@ def test_png_damaged_inside_is_found_by_decoding():
 def test_missing_and_unreadable_files(tmp_path):
     assert image_problem(tmp_path / 'none.jpg') == 'the file is missing'
     assert image_problem(tmp_path).startswith('the file cannot be read')
+
+
+def test_a_missing_file_is_told_from_one_of_another_unicode_form(tmp_path):
+    (tmp_path / unicodedata.normalize('NFD', 'é.jpg')).write_bytes(GOOD['png'])
+    assert image_problem(tmp_path / unicodedata.normalize('NFC', 'é.jpg')) == 'the file is missing' + LOOKS_THE_SAME
+    assert image_problem(tmp_path / 'ö.jpg') == image_problem(tmp_path / 'no' / 'é.jpg') == 'the file is missing'
 
 
 @pytest.mark.parametrize(('path', 'reason'), [

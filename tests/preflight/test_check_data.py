@@ -252,6 +252,13 @@ class TestAnnotations:
             path.rename(path.with_name(f'_{path.name}'))
         assert 'train.json: its images are not in' in message_of(coco)
 
+    def test_images_whose_names_look_the_same(self, coco, tmp_path):
+        for path in (tmp_path / 'mine/train').iterdir():
+            path.rename(path.with_name(f'e\u0301{path.name}'))
+        change_json(coco, 'train', lambda content: [
+            image.update(file_name=f'\xe9{image["file_name"]}') for image in content['images']])
+        assert 'looks the same in other Unicode characters' in message_of(coco)
+
     def test_each_file_is_parsed_once(self, coco, monkeypatch):
         parsed = []
         read = annotation_files.read_json
