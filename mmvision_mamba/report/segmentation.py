@@ -40,7 +40,7 @@ class Segments:
         if truth is None or predicted is None or truth.shape != predicted.shape:
             return None
         valid = self._valid(truth, predicted)
-        codes, counts = np.unique(truth[valid] * len(self.classes) + predicted[valid], return_counts=True)
+        codes, counts = self._counted(truth, predicted, valid)
         return self._kept(sample, truth, predicted, valid, truth.shape, codes, counts)
 
     def take_strip(self, sample: dict, top: int, shape: tuple[int, int]) -> dict | None:
@@ -58,9 +58,8 @@ class Segments:
         if top == 0:
             self._strips = _Strips(math.ceil(math.sqrt(max(1, shape[0] * shape[1] / MOST_PIXELS))))
         valid = self._valid(truth, predicted)
-        n, strips = len(self.classes), self._strips
-        strips.counts.update(dict(zip(*(part.tolist() for part in np.unique(
-            truth[valid] * n + predicted[valid], return_counts=True)))))
+        strips = self._strips
+        strips.counts.update(dict(zip(*(part.tolist() for part in self._counted(truth, predicted, valid)))))
         chosen = slice(-top % strips.step, None, strips.step), slice(None, None, strips.step)
         strips.maps.append(tuple(part[chosen].astype(np.int16) for part in (truth, predicted, valid)))
         if top + len(truth) < shape[0]:
@@ -69,6 +68,15 @@ class Segments:
         codes = sorted(strips.counts)
         return self._kept(sample, truth, predicted, valid.astype(bool), shape, np.array(codes, np.int64),
                           np.array([strips.counts[code] for code in codes], np.int64))
+
+    def _counted(self, truth: np.ndarray, predicted: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Codes of the pairs of labels that there are, true · classes + predicted, and how many pixels each has."""
+        n = len(self.classes)
+        codes = truth[valid] * n + predicted[valid]
+        if n * n > MOST_PIXELS:
+            return np.unique(codes, return_counts=True)
+        counts = np.bincount(codes, minlength=n * n)
+        return np.flatnonzero(counts), counts[counts > 0]
 
     def _valid(self, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         n = len(self.classes)

@@ -10,6 +10,7 @@ from mmengine.dataset import pseudo_collate
 from mmengine.runner import TestLoop, ValLoop, autocast
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
+from ...allocator import give_freed_memory_back
 from ...datasets.label_maps import IGNORED
 from ...datasets.pipelines import check_packed
 from ...datasets.tile_grid import DEFAULT_OVERLAP, Grid, Tiling
@@ -114,6 +115,7 @@ class _Tiled:
                 strips.forget(row)
                 bottom = grid.rows.starts[row] + grid.rows.step(row)
                 for top in range(grid.rows.starts[row], bottom, rows) if by_strips or recorders else ():
+                    give_freed_memory_back()
                     part = self._with_maps(sample, info, labels, (0, top, picture.width, min(rows, bottom - top)))
                     for metric in by_strips:
                         metric.process(None, [part.to_dict()])

@@ -45,8 +45,8 @@ class Windows:
         Raises:
             ConfigError: the model predicts what can't be put together.
         """
-        give_freed_memory_back()
         for first in range(0, len(grid.columns), self.batch_size):
+            give_freed_memory_back()
             columns = range(first, min(first + self.batch_size, len(grid.columns)))
             windows = [picture.read(*grid.window(row, column)) for column in columns]
             self.look(windows[0])
