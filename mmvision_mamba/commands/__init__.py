@@ -31,7 +31,7 @@ from .errors import (
 # In the order of the help.
 COMMANDS = ('train', 'tune', 'test', 'infer', 'export', 'check-dataset', 'browse-dataset', 'split-dataset', 'convert',
             'repair-annotations', 'measure-bands', 'make-shapes', 'plot-curves', 'report', 'confusion',
-            'attention-maps', 'model-info', 'batch-infer', 'benchmark', 'ablate', 'demo', 'demo-app', 'config',
+            'attention-maps', 'model-info', 'batch-infer', 'serve', 'benchmark', 'ablate', 'demo', 'demo-app', 'config',
             'models', 'publish', 'doctor', 'setup-mmcv')
 
 

@@ -1,5 +1,6 @@
 """A Ray cluster for the time that something runs on it: one that is there, or one of this machine alone."""
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -29,13 +30,15 @@ for handle in handles:
 
 
 @contextmanager
-def cluster(address: str, workers: int, what: str) -> Iterator[ModuleType]:
+def cluster(address: str, workers: int, what: str, extra: str = 'ray', store: int = 128) -> Iterator[ModuleType]:
     """Connect to a cluster, and leave it at the end.
 
     Args:
         address: of the cluster; 'local' starts one on this machine for this process alone.
         workers: processes that are to work there, of one CPU each.
         what: needs Ray, for errors.
+        extra: that installs it. Default: 'ray'.
+        store: megabytes of memory for what processes of a local cluster send each other. Default: 128, for numbers.
 
     Yields:
         The module `ray`.
@@ -44,17 +47,21 @@ def cluster(address: str, workers: int, what: str) -> Iterator[ModuleType]:
         MissingExtraError: Ray is not installed.
         DataError: there is no cluster at `address`.
     """
+    if address == 'local' and 'ray' not in sys.modules:  # which reads these at its import
+        # A cluster's ports are open to other machines, and whoever may connect may run code: those who know this.
+        os.environ.setdefault('RAY_AUTH_MODE', 'token')
+        os.environ.setdefault('RAY_AUTH_TOKEN', secrets.token_hex(32))
     try:
         os.environ['RAY_USAGE_STATS_ENABLED'] = '0'  # no reports to Ray's authors; read at the import
         os.environ.setdefault('RAY_worker_niceness', '0')  # Ray's default, 15, gives way to every other process
         import ray
     except ImportError:
-        raise MissingExtraError(what, 'ray') from None
+        raise MissingExtraError(what, extra) from None
 
     options = dict(runtime_env=dict(env_vars=dict(import_path(), RAY_USAGE_STATS_ENABLED='0')),
                    log_to_driver=False, logging_level='ERROR', configure_logging=True)
-    if address == 'local':  # one CPU more for Ray Data's tasks; little memory, as only numbers are sent
-        options.update(num_cpus=workers + 1, include_dashboard=False, object_store_memory=128 * 2**20)
+    if address == 'local':  # one CPU more for Ray Data's tasks
+        options.update(num_cpus=workers + 1, include_dashboard=False, object_store_memory=store * 2**20)
     others = _children()
     try:
         ray.init(address=address, **options)

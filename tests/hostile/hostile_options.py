@@ -10,7 +10,7 @@ from .hostile_files import Try, command
 from .tool_material import NAMES, NOWHERE, NUMBERS, copied
 
 _NEVER = ('--ray', '--launcher', '--show', '--local-rank', '--int8', '--help', '--hub')  # the last would reach out
-_NO_OPTIONS = ('ablate', 'benchmark', 'demo', 'demo-app', 'setup-mmcv', 'doctor')
+_NO_OPTIONS = ('ablate', 'benchmark', 'demo', 'demo-app', 'serve', 'setup-mmcv', 'doctor')
 
 
 def options(base: Path, root: Path, rng: random.Random, name: str | None = None) -> Try:

@@ -79,7 +79,7 @@ def test_extras_name_what_the_requirement_files_name():
             (['openmmlab'], ['openmmlab']), (['onedl'], ['onedl']),
             (['tools'], ['app', 'completion', 'export', 'geo', 'nncf', 'openvino', 'vis']),
             (['tools', 'dev'], ['app', 'completion', 'dev', 'docs', 'eval', 'export', 'geo', 'nncf', 'openvino',
-                                'ray', 'transformers', 'tune', 'vis'])):
+                                'ray', 'serve', 'transformers', 'tune', 'vis'])):
         listed = {canonical(r.name) for file in files for r in read(f'{file}.txt')}
         assert {canonical(Requirement(r).name) for extra in among for r in extras[extra]} == listed
 

@@ -1,0 +1,118 @@
+"""Runs the application on this machine until a signal ends it: SIGTERM and Ctrl-C answer what was let in first."""
+import logging
+import queue
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import ConfigError
+from ..inference.ray_cluster import cluster
+from ..printable import shown
+from .application import APPLICATION, Settings, application
+
+STOP = (signal.SIGINT, signal.SIGTERM)
+SENDING = 1  # seconds for the last answers to leave
+_LOGS = dict(log_level='ERROR', enable_access_log=False)
+STORE = 512  # megabytes of memory for images on their way to the model
+
+
+def run(settings: Settings, host: str, port: int, check) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP starts the processes anew, one after the other.
+
+    Args:
+        settings: what is served.
+        host, port: where to listen. 0: any free port.
+        check: loads the model, and raises UserError where that can't be used.
+
+    Raises:
+        ConfigError: nothing can listen there. UserError: of `check`.
+        MissingExtraError: Ray Serve isn't installed.
+    """
+    port = _free_port(host, port)
+    check()
+    from ray import serve
+    with cluster('local', settings.replicas, 'serving', 'serve', STORE), _events() as events:
+        logging.getLogger('ray.serve').setLevel('ERROR')
+        serve.start(http_options=dict(host=host, port=port), logging_config=_LOGS)
+        handle = _start(settings)
+        address = f'[{host}]' if ':' in host else host
+        print(f'serving http://{address}:{port}/predict  (Ctrl-C or SIGTERM ends it, SIGHUP loads the model again)',
+              flush=True)
+        while (event := _next(events)) not in STOP:
+            if event is not None:
+                try:
+                    check()
+                except Exception as error:  # a server that runs doesn't end for a file that is broken
+                    print(f'the model is not loaded again, and the one before serves on: {_first_line(error)}',
+                          file=sys.stderr, flush=True)
+                    continue
+                handle = _start(settings)
+                print('the model is loaded again', flush=True)
+        print('stopping: what was let in is answered first', flush=True)
+        left = handle.drain.remote(settings.timeout).result()
+        time.sleep(SENDING)
+        print(f'stopped, {left} requests unanswered' if left else 'stopped', flush=True)
+
+
+def _start(settings: Settings):
+    """Start the application, or in the place of a running one its processes anew; returns a handle of its front."""
+    from ray import serve
+    try:
+        return serve.run(application(settings), name=APPLICATION, route_prefix='/', logging_config=_LOGS)
+    except RuntimeError as error:  # its text ends in the traceback of a process
+        lines = str(error).strip().splitlines() or ['']
+        raise ConfigError(f'the processes with the model do not start: {shown(lines[-1], 500)}') from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return shown(lines[0], 500) if lines else type(error).__name__
+
+
+@contextmanager
+def _events() -> Iterator['queue.SimpleQueue[int]']:
+    """The signals that come, in order; a second one that is to end the process does so at once."""
+    events: queue.SimpleQueue[int] = queue.SimpleQueue()
+    seen: list[int] = []
+
+    def note(number, frame):
+        if number in STOP:
+            if seen:
+                raise KeyboardInterrupt
+            seen.append(number)
+        events.put(number)
+    numbers = [*STOP, *([signal.SIGHUP] if hasattr(signal, 'SIGHUP') else [])]
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield events
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _next(events) -> int | None:
+    """The next signal; None after a second without one, for handlers run between Python's own steps alone."""
+    try:
+        return events.get(timeout=1)
+    except queue.Empty:
+        return None
+
+
+def _free_port(host: str, port: int) -> int:
+    """The port, or for 0 a free one.
+
+    Raises:
+        ConfigError: nothing can listen there.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind((host, port))
+            return trial.getsockname()[1]
+    except OSError as error:
+        raise ConfigError(f'--host {host} --port {port}: can not listen there ({error}); choose another '
+                          'port') from error

@@ -1,0 +1,153 @@
+"""`mmvision-mamba serve` as a process: nothing that was let in is lost, whatever ends around it."""
+import contextlib
+import http.client
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pytest
+
+pytest.importorskip('ray.serve', exc_type=ImportError)
+pytest.importorskip('psutil')
+
+import psutil
+
+from mmvision_mamba.serving.answers import Answering, Asked
+
+from ..helpers import ROOT
+from .load import Load, ask
+
+pytestmark = pytest.mark.skipif(sys.platform == 'win32', reason='signals of POSIX')
+
+
+class Server:
+    """A running command.
+
+    Attributes:
+        url: that it prints.
+        lines: what it has printed so far.
+    """
+
+    def __init__(self, *arguments):
+        self.process = subprocess.Popen(
+            ['env', '--default-signal=INT', sys.executable, '-m', 'mmvision_mamba', 'serve', *map(str, arguments),
+             '--port', '0'], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.lines: list[str] = []
+        self.url = re.search(r'http\S+', self.wait_for('serving http'))[0]
+
+    def wait_for(self, text: str) -> str:
+        """The next line that begins so."""
+        for line in self.process.stdout:
+            self.lines.append(line)
+            if line.startswith(text):
+                return line
+        raise AssertionError(''.join(self.lines))
+
+    def get(self, path: str) -> tuple[int, str]:
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
+        connection.request('GET', path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+    def models(self) -> list[psutil.Process]:
+        """The processes with the model."""
+        found = []
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                if 'ServeReplica:mmvision-mamba:Model' in ' '.join(child.cmdline()):
+                    found.append(child)
+        return found
+
+    def end(self, number: int) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(100)
+
+
+@pytest.fixture(scope='module')
+def server(saved):
+    model = saved['detector']
+    started = Server(model['model'], model['weights'], '--queue', '3', '--device', 'cpu', '--score-thr', '0.1')
+    yield started
+    if started.process.poll() is None:
+        started.process.kill()
+
+
+@pytest.mark.timeout(400)
+def test_a_served_model_answers_as_it_does_without(server, saved, content):
+    status, body = ask(server.url, content)
+    expected, = Answering(dict(saved['detector'], device='cpu', score_thr=0.1))([Asked(content)])
+    answers = [json.loads(answer) for answer in (body, expected.body)]
+    for answer in answers:
+        del answer['seconds']
+    assert status == 200 and answers[0] == answers[1] and answers[0]['instances']
+    assert ask(f'{server.url}?output=picture', content)[1].startswith(b'\x89PNG')
+    assert ask(f'{server.url}?score_thr=2', content)[0] == 422
+    status, about = server.get('/')
+    assert json.loads(about)['model'] == 'detector.pth' and json.loads(about)['most']['requests'] == 4
+    assert server.get('/health') == (200, '{"status":"ready","models":1}')
+    assert '/predict' in json.loads(server.get('/openapi.json')[1])['paths']
+    assert 'mmvision_mamba_requests_total{status="200"} 2.0' in server.get('/metrics')[1]
+
+
+@pytest.mark.timeout(300)
+def test_at_overload_each_request_is_answered_or_refused_with_429(server, content):
+    with Load(server.url, content, clients=20) as load:
+        time.sleep(5)
+        outcome = load.stop()
+    assert set(outcome.statuses) == {200, 429} and min(outcome.statuses.values()) > 3
+
+
+@pytest.mark.timeout(300)
+def test_nothing_is_lost_where_the_process_with_the_model_is_killed(server, content):
+    before, = server.models()
+    with Load(server.url, content, clients=3) as load:
+        time.sleep(2)
+        before.kill()
+        end = time.monotonic() + 100
+        while not [process for process in server.models() if process.pid != before.pid] and time.monotonic() < end:
+            time.sleep(.5)
+        answered = load.outcome.statuses[200]
+        while load.outcome.statuses[200] < answered + 5 and time.monotonic() < end:
+            time.sleep(.5)
+        outcome = load.stop()
+    assert set(outcome.statuses) == {200} and outcome.statuses[200] >= answered + 5
+    assert not re.search(r'^mmvision_mamba_repeated_requests_total 0', server.get('/metrics')[1], re.M)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_nothing_is_lost_while_the_model_is_loaded_again(server, saved, content):
+    with Load(server.url, content, clients=3) as load:
+        time.sleep(1)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for('the model is loaded again')
+        time.sleep(2)
+        outcome = load.stop()
+    assert set(outcome.statuses) == {200}
+
+
+@pytest.mark.timeout(300)
+def test_a_server_that_is_ended_answers_what_was_let_in(server, content):
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    with ThreadPoolExecutor(4) as clients:  # as many as are let in
+        asked = [clients.submit(ask, server.url, content) for _ in range(4)]
+        while 'mmvision_mamba_requests_inside 0' in server.get('/metrics')[1]:
+            assert not any(answer.done() for answer in asked)
+        assert server.end(signal.SIGTERM) == 0
+        assert [answer.result()[0] for answer in asked] == [200] * 4
+    assert server.process.stdout.read().splitlines()[-1] == 'stopped'
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+
+
+def test_a_model_that_can_not_be_used_is_said_before_anything_is_started(saved, tmp_path):
+    broken = tmp_path / 'broken.pth'
+    broken.write_bytes(b'x')
+    result = subprocess.run([sys.executable, '-m', 'mmvision_mamba', 'serve', saved['detector']['model'], broken],
+                            cwd=ROOT, capture_output=True, text=True, timeout=200)
+    assert result.returncode == 2 and 'broken.pth' in result.stderr and 'Traceback' not in result.stderr
