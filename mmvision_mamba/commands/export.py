@@ -160,9 +160,10 @@ def _check_options(args: argparse.Namespace) -> None:
 
 
 def _check_part_options(args: argparse.Namespace, part: str, path: Path) -> None:
+    from ..runtime.openvino_files import is_graph
     if path.is_dir() or path.suffix != FORMATS[args.format]:
         raise ConfigError(f'--out: a {FORMATS[args.format]} file, got {path}')
-    if args.format == 'openvino' and path.with_suffix('.bin').exists() and not path.exists():
+    if args.format == 'openvino' and path.with_suffix('.bin').exists() and not (path.is_file() and is_graph(path)):
         raise ConfigError(f"--out: the weights go to '{shown(path.with_suffix('.bin'))}', where another file lies: "
                           'choose another name')
     if args.output and part != 'segmentor':

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, require
-from ..runtime.loaders import quiet
+from ..runtime.loaders import files_of, quiet
+from ..runtime.openvino_files import ABOUT
+from ..runtime.standalone import checksum
 from . import OPSET
 from .onnx_file import finish
 from .openvino_file import write_openvino
@@ -50,6 +52,21 @@ def write(what: Exportable, path: Path, format: str, inputs: Sequence[Tensor], f
             write_file = {'torch-export': _write_program, 'aot-inductor': _write_package,
                           'torchscript': _write_torchscript}[format]
             write_file(what, path, inputs, free, metadata or {})
+
+
+def tie_weights(path: Path, format: str) -> None:
+    """Note in an exported file's metadata which weights are its own, where these lie beside it."""
+    if len(files := files_of(path)) == 1:
+        return
+    text = str(checksum(files[1]))
+    if format == 'openvino':  # whose own writer would write both anew
+        about = f'<{ABOUT}>'.encode()
+        path.write_bytes(path.read_bytes().replace(about, about + f'\n\t\t\t<weights value="{text}" />'.encode()))
+        return
+    import onnx
+    model = onnx.load(str(path), load_external_data=False)
+    model.metadata_props.add(key='weights', value=text)
+    path.write_bytes(model.SerializeToString())
 
 
 def _write_onnx(what, path, inputs, free, metadata, opset, simplify):

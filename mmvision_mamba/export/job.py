@@ -18,10 +18,11 @@ from ..checkpoints.reading import read_checkpoint
 from ..errors import ConfigError, ExportError
 from ..made_beside import made_beside
 from ..preflight.pretrained import drop_pretrained
+from ..printable import shown
 from ..runtime import loaders
 from ..runtime.standalone import RuntimeInputError
 from . import INT8_IMAGES, formats, int8, layer_errors, quantize, scores, tensorrt, verify
-from .onnx_file import operators
+from .onnx_file import LIMIT, operators
 from .parts import Exportable
 from .photos import find_photos
 from .pipeline import input_channels, pipeline_settings
@@ -113,8 +114,13 @@ class Export:
             if failed := [row for row in rows if not row.passed]:
                 raise ExportError(f'{path.name} does not agree with the model it was made of, and is not kept:\n'
                                   + verify.table(failed))
+            formats.tie_weights(unfinished, args.format)
             weights = path.with_name(f'{path.name}.data')
-            if not (folder / weights.name).exists():
+            if weights.exists() and not _reads(path, weights):
+                if (folder / weights.name).exists():
+                    raise ConfigError(f"--out: the weights go to '{shown(weights)}', where another file lies: choose "
+                                      'another name')
+            elif not (folder / weights.name).exists():
                 weights.unlink(missing_ok=True)  # those of the file that is replaced
             for file in sorted(folder.iterdir(), key=unfinished.__eq__):  # the weights before the graph
                 os.replace(file, path.with_name(file.name))
@@ -270,7 +276,6 @@ class Export:
             values['threshold'] = threshold
         return {key: json.dumps(value) for key, value in values.items()}
 
-
     def _about_inputs(self) -> dict[str, dict]:
         """Type and shape of each input, None for an open side."""
         if self.args.with_preprocess:
@@ -278,6 +283,13 @@ class Export:
         shape = [None if axis in self.free else n
                  for axis, n in enumerate((self.args.batch, self.channels, *self.shape))]
         return dict(images=dict(type='float32', shape=shape))
+
+
+def _reads(path: Path, weights: Path) -> bool:
+    """Whether there is an ONNX file at a path, and its weights lie in that other file."""
+    if path.suffix != '.onnx' or not path.is_file() or path.stat().st_size > LIMIT:
+        return False
+    return weights.name.encode() in path.read_bytes()
 
 
 def about_file(path: Path, format: str, model: nn.Module, part: str) -> str:

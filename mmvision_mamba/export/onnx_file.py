@@ -37,8 +37,12 @@ def finish(path: Path, metadata: Mapping[str, str], simplify: bool = False) -> N
 def save(model, path: Path) -> None:
     """Write `model` to `path`; its weights to PATH.data where one file can't hold them."""
     import onnx
-    large = sum(len(tensor.raw_data) for tensor in model.graph.initializer) > LIMIT  # ByteSize fails past 2 GB
-    onnx.save(model, str(path), save_as_external_data=large, location=f'{path.name}.data' if large else None)
+    from onnx.external_data_helper import set_external_data
+    if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > LIMIT:  # ByteSize fails past 2 GB
+        for tensor in model.graph.initializer:  # onnx.save's own option fails where the working directory has such a file
+            if len(tensor.raw_data) >= 1024:
+                set_external_data(tensor, f'{path.name}.data')
+    onnx.save(model, str(path))
 
 
 def tidy(graph) -> None:

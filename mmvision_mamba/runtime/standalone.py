@@ -42,6 +42,7 @@ preprocessor do it; every value is JSON:
                     image file these bands are taken, counted from 1, as float32; NaN and what the file says stands for
                     no data become `fill`; pictures have those at the positions `shown`. Files must have so many bands
                     of this type; null: any
+    weights         CRC-32 of the file of weights, where these lie beside this one
     inputs, outputs     names of both, {name: {"type": "float32", "shape": [n, c, h, w]}} and [name, …], null: any
 
 Files of earlier versions lack `batch_pad`: of open sizes, a segmentor takes the image as it is, from 32 pixels a side
@@ -63,6 +64,7 @@ import re
 import reprlib
 import sys
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,6 +158,7 @@ def onnx_session(path: str | Path, providers: Sequence[str], threads: int | None
         metadata = loaded.get_modelmeta().custom_metadata_map  # fails where it is not UTF-8
     except Exception as error:  # onnxruntime's own exceptions have no common base
         raise RuntimeInputError(f'{path} can not be loaded: {_one_line(error)[:300]}') from error
+    check_weights(path, Path(f'{path}.data'), metadata)
 
     def run(feed: dict[str, np.ndarray]) -> list[np.ndarray]:
         try:
@@ -167,6 +170,30 @@ def onnx_session(path: str | Path, providers: Sequence[str], threads: int | None
                                                                      for n in entry.shape])
                     for entry in loaded.get_inputs()},
                    [entry.name for entry in loaded.get_outputs()], metadata)
+
+
+def check_weights(path: str | Path, weights: Path, metadata: dict[str, str]) -> None:
+    """Raise RuntimeInputError where the file of weights beside a graph is not the one that the graph was written with.
+
+    Of an earlier version's graph, which doesn't say, nothing is checked.
+
+    Args:
+        path: the graph's file.
+        weights: the file beside it.
+        metadata: of the graph.
+    """
+    if 'weights' in metadata and weights.is_file() and str(checksum(weights)) != metadata['weights']:
+        raise RuntimeInputError(f'{weights} does not hold the weights of {path}: it is damaged, or of another export.\n'
+                                'Copy both from where they were exported to, or export the model again')
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file."""
+    found = 0
+    with path.open('rb') as file:
+        while block := file.read(2**20):
+            found = zlib.crc32(block, found)
+    return found
 
 
 class Model:

@@ -11,6 +11,8 @@ import torch
 
 from mmvision_mamba.export import int8, onnx_file, scores, verify
 from mmvision_mamba.export.parts import BackboneGraph
+from mmvision_mamba.runtime import loaders
+from mmvision_mamba.runtime import standalone as runtime
 
 SHAPE = ('--shape', 64, 96)
 
@@ -168,6 +170,31 @@ def test_weights_that_one_file_can_not_hold(tool, segmentor_files, tmp_path, mon
     run = tool('export', *segmentor_files, *SHAPE, '--part', 'backbone', '--out', tmp_path / 'out' / 'm.onnx')
     assert run.code == 0, run.err
     assert [p.name for p in (tmp_path / 'out').iterdir()] == ['m.onnx']
+
+
+def test_weights_beside_a_file_that_are_another_exports_are_told(tool, segmentor_files, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_file, 'LIMIT', 100_000)
+    run = tool('export', *segmentor_files, *SHAPE, '--part', 'backbone', '--out', tmp_path / 'm.onnx')
+    assert run.code == 0, run.err
+    loaders.load_model(tmp_path / 'm.onnx')
+    weights = bytearray((tmp_path / 'm.onnx.data').read_bytes())
+    weights[1000] ^= 1
+    (tmp_path / 'm.onnx.data').write_bytes(weights)
+    with pytest.raises(runtime.RuntimeInputError, match=r'm\.onnx\.data does not hold the weights of'):
+        loaders.load_model(tmp_path / 'm.onnx')
+
+
+def test_files_with_the_name_of_its_weights_that_are_others_stay(tool, segmentor_files, tmp_path, monkeypatch):
+    mine = tmp_path / 'm.onnx.data'
+    mine.write_text('mine')
+    for _ in range(2):  # the second replaces the first
+        run = tool('export', *segmentor_files, *SHAPE, '--part', 'backbone', '--out', tmp_path / 'm.onnx')
+        assert run.code == 0 and mine.read_text() == 'mine', run.err
+    monkeypatch.setattr(onnx_file, 'LIMIT', 100_000)
+    before = (tmp_path / 'm.onnx').read_bytes()
+    run = tool('export', *segmentor_files, *SHAPE, '--part', 'backbone', '--out', tmp_path / 'm.onnx')
+    assert run.code == 2 and 'where another file lies' in run.err
+    assert mine.read_text() == 'mine' and (tmp_path / 'm.onnx').read_bytes() == before
 
 
 def test_missing_packages(tool, segmentor_files, monkeypatch):

@@ -1,4 +1,5 @@
 """OpenVINO's files: what they compute, and what is told of those that can't be used."""
+import subprocess
 import sys
 
 import numpy as np
@@ -90,8 +91,35 @@ def test_files_that_can_not_be_used_are_told(files, tmp_path):
         assert len(str(caught.value).splitlines()) <= 2 and 'Exception from' not in str(caught.value)
 
 
-def test_another_files_weights_are_not_replaced(model_files, tmp_path):
+def test_weights_of_another_export_are_told(files, tmp_path):
+    """As where an export was killed between its two files, two ran at once, or one file was copied without the other."""
+    graph, weights = (bytearray(files['segmentor'].with_suffix(suffix).read_bytes()) for suffix in ('.xml', '.bin'))
+    weights[1000] ^= 1
+    (tmp_path / 'm.xml').write_bytes(graph)
+    (tmp_path / 'm.bin').write_bytes(weights)
+    with pytest.raises(CheckpointError, match=r'm\.bin does not hold the weights of') as caught:
+        Inferencer(tmp_path / 'm.xml')
+    assert len(str(caught.value).splitlines()) == 2
+    weights[1000] ^= 1
+    (tmp_path / 'm.bin').write_bytes(weights)
+    Inferencer(tmp_path / 'm.xml', show_progress=False).predict(PICTURES[0])
+
+
+@pytest.mark.parametrize('place', [b'<mmvision_mamba>', b'<layers>'])
+def test_a_graph_of_elements_without_end_does_not_end_the_process(place, files, tmp_path):
+    graph = files['segmentor'].read_bytes()
+    (tmp_path / 'm.xml').write_bytes(graph.replace(place, place + b'<a>' * 10**5 + b'</a>' * 10**5))
+    (tmp_path / 'm.bin').write_bytes(files['segmentor'].with_suffix('.bin').read_bytes())
+    script = f'from mmvision_mamba.runtime.loaders import load_model; load_model({str(tmp_path / "m.xml")!r})'
+    run = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=False)
+    assert run.returncode == 1 and 'nested more than' in run.stderr
+
+
+@pytest.mark.parametrize('graph', [None, '<annotation></annotation>'])
+def test_another_files_weights_are_not_replaced(graph, model_files, tmp_path):
     (tmp_path / 'model.bin').write_text('mine')
+    if graph:
+        (tmp_path / 'model.xml').write_text(graph)
     given = model_files.segmentor
     with pytest.raises(ConfigError, match='where another file lies'):
         call('export', config=str(given.config), checkpoint=str(given.checkpoint), format='openvino',
