@@ -1,6 +1,7 @@
 """Settings of whole detectors and segmentors: a config's model with random weights, images and ground truth."""
 import copy
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
@@ -17,6 +18,7 @@ from ..engine.hooks.small_batches import let_single_values_train
 from ..errors import ConfigError, MissingExtraError
 from ..inference.uper import speed_up_on_cpus
 from ..installation import installed
+from ..limits import PIXELS
 from ..preflight.datasets import datasets_of
 from ..preflight.pretrained import drop_pretrained
 from ..preflight.read import read_config
@@ -92,7 +94,7 @@ def _replace_backbone(model, config: str, peer: str, size: tuple[int, int]) -> N
 
 def _build(cfg, size: tuple[int, int]) -> nn.Module:
     drop_pretrained(cfg.model)
-    if 'size' in cfg.model.get('data_preprocessor', {}):
+    if 'size' in (cfg.model.get('data_preprocessor') or {}):
         cfg.model.data_preprocessor.size = size
     model = MODELS.build(cfg.model)
     logger = MMLogger.get_current_instance()
@@ -127,7 +129,8 @@ def build_forward(config: str, cfg_options: dict | None, size: tuple[int, int] |
                           f'{cfg.default_scope!r}')
     size = size or _test_size(cfg)
     if size is None:
-        raise ConfigError(f"{config}: its test pipeline has no Resize to a 'scale': give --size HEIGHT WIDTH")
+        raise ConfigError(f"{config}: its test pipeline has no Resize to a 'scale' of two sides, of 32 pixels and more "
+                          'each: give --size HEIGHT WIDTH')
     model = _build(cfg, size).to(device).eval()
     data = random_data(kind, model, size, 1, truth=False)
 
@@ -141,7 +144,10 @@ def _test_size(cfg) -> tuple[int, int] | None:
     for _, dataset, _ in datasets_of(cfg, 'test'):
         for step in dataset.get('pipeline') or ():
             if step.get('scale') and 'Resize' in str(step['type']):
-                return tuple(step['scale'][::-1])
+                scale = step['scale']
+                fits = isinstance(scale, list | tuple) and len(scale) == 2 and all(
+                    type(side) is int and side >= 32 for side in scale) and math.prod(scale) <= PIXELS.value
+                return tuple(scale[::-1]) if fits else None
     return None
 
 

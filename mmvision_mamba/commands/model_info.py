@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from ..backbones.family import FAMILY, PADDINGS
-from ..errors import ConfigError
+from ..errors import ConfigError, UserError
 from ..printable import shown
 from ..text import did_you_mean
 from .options import add_cfg_options, check_sides
@@ -51,7 +51,14 @@ def run(args: argparse.Namespace) -> None:
         check_picture(args.out)
     device = parse_device(args.device)
     title, model, call, (height, width) = (_from_arch if args.arch else _from_config)(args, device)
-    parts = model_info(model, call, device, not args.no_memory)
+    try:
+        parts = model_info(model, call, device, not args.no_memory)
+    except Exception as error:
+        from ..inference.failures import is_memory_error
+        if args.arch or isinstance(error, UserError) or is_memory_error(error):
+            raise
+        raise ConfigError(f"{shown(args.config)}: its model can not be run on an image of {height} × {width}: "
+                          f'{type(error).__name__}: {shown(" ".join(str(error).split()), 300)}') from error
     title = f'{title}, one image of {height} × {width}'
     print(f'{title}, {device}\n{as_table(parts)}')
     if args.gpus:

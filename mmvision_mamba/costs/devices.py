@@ -17,7 +17,7 @@ def parse_device(name: str | None) -> 'torch.device':
         device = None
     if device is None or device.type not in ('cpu', 'cuda'):
         raise ConfigError(f'device: expected cpu, cuda or cuda:N, got {name!r}')
-    if device.type == 'cuda' and (device.index or 0) >= torch.cuda.device_count():
+    if device.type == 'cuda' and not 0 <= (device.index or 0) < torch.cuda.device_count():  # torch makes -25 of 999
         raise ConfigError(f'device {name!r}: this machine has {torch.cuda.device_count() or "no"} CUDA devices that '
                           'PyTorch can use')
     return device

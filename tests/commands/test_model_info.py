@@ -34,6 +34,24 @@ def test_it_tells_wrong_input_in_a_line(tool, arguments, message):
     assert message in run.err
 
 
+@pytest.mark.parametrize('setting, message', [
+    ('model.rpn_head.anchor_generator.ratios=[]', 'its model can not be run on an image of 64 × 64'),
+    ('model.neck.num_outs=100', 'its model can not be run on an image of 64 × 64'),
+    ('test_dataloader.dataset.pipeline.1.scale=[1e9,1e9]', 'give --size HEIGHT WIDTH'),
+    ('test_dataloader.dataset.pipeline.1.scale=64', 'give --size HEIGHT WIDTH'),
+    ('test_dataloader.dataset.pipeline.1.scale=[-64,64]', 'give --size HEIGHT WIDTH')])
+def test_settings_that_no_image_can_be_run_with_are_told_in_a_line(tool, model_files, setting, message):
+    size = [] if 'scale' in setting else ['--size', 64]
+    run = tool('model_info', model_files.detector.config, '--no-memory', *size, '--cfg-options', setting)
+    assert (run.code, len(run.errors)) == (2, 1), run.err
+    assert message in run.err
+
+
+def test_a_number_of_a_gpu_that_torch_makes_another_of_is_told(tool):
+    run = tool('model_info', 'tiny', '--size', 64, '--device', 'cuda:999')
+    assert (run.code, len(run.errors)) == (2, 1) and "device 'cuda:999': this machine has" in run.err
+
+
 def test_whole_numbers_have_64_bits(tool):
     run = tool('model_info', '--arch', 'tiny', '--gpus', '9' * 20)
     assert run.code == 2 and 'argument --gpus: invalid int value' in run.err
