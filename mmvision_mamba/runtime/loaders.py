@@ -210,7 +210,8 @@ def onnx_session(path: Path, threads: int | None = None):
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or torch.get_num_threads()
-    options.log_severity_level = 4  # what fails is raised; its log would hold names of the file as they are
+    options.log_severity_level = 4  # as `standalone.onnx_session`
+    onnxruntime.set_default_logger_severity(4)
     return onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
 
 

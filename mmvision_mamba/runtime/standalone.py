@@ -151,6 +151,7 @@ def onnx_session(path: str | Path, providers: Sequence[str], threads: int | None
         raise RuntimeInputError('onnxruntime is not installed: pip install onnxruntime') from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # what fails is raised; its log would hold names of the file as they are
+    onnxruntime.set_default_logger_severity(4)  # that of its allocators, which is nobody's session
     if threads:
         options.intra_op_num_threads = threads
     try:

@@ -296,6 +296,21 @@ def test_a_full_disk_leaves_no_half_of_a_file(tmp_path, monkeypatch, capsys):
     assert {path.name: path.read_bytes() for path in (tmp_path / 'out').iterdir()} == before
 
 
+def test_a_size_that_overflows_is_no_line_of_onnxruntimes(tmp_path, capfd):
+    import onnx
+    from onnx import helper
+    shape = helper.make_tensor('shape', onnx.TensorProto.INT64, [1], [1])
+    shape.dims[0] = 2**63 - 1
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, dims) for name, dims in (
+        ('x', [1, 3, 32, 32]), ('y', None)))
+    graph = helper.make_graph([helper.make_node('Reshape', ['x', 'shape'], ['y'])], 'graph', [x], [y], [shape])
+    (tmp_path / 'm.onnx').write_bytes(helper.make_model(
+        graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8).SerializeToString())
+    with pytest.raises(runtime.RuntimeInputError, match=r'm\.onnx can not be loaded'):
+        runtime.Model(tmp_path / 'm.onnx')
+    assert capfd.readouterr().err == ''
+
+
 def test_names_in_a_file_reach_the_screen_as_text_alone(tmp_path, capfd):
     """onnxruntime's own log would print a node's name as it is, escape sequences and line breaks among it."""
     from onnx import TensorProto, helper, numpy_helper
