@@ -39,7 +39,7 @@ def save(model, path: Path) -> None:
     import onnx
     from onnx.external_data_helper import set_external_data
     if sum(len(tensor.raw_data) for tensor in model.graph.initializer) > LIMIT:  # ByteSize fails past 2 GB
-        for tensor in model.graph.initializer:  # onnx.save's own option fails where the working directory has such a file
+        for tensor in model.graph.initializer:  # onnx.save's way fails if the working directory has such a file
             if len(tensor.raw_data) >= 1024:
                 set_external_data(tensor, f'{path.name}.data')
     onnx.save(model, str(path))

@@ -67,7 +67,7 @@ def is_graph(path: str | Path) -> bool:
 
 
 def _check_depth(path: str | Path) -> None:
-    """Raise ValueError for a graph that is no XML, or whose elements are nested deeper than any that OpenVINO writes."""
+    """Raise ValueError for a graph that is no XML, or whose elements are nested deeper than any of OpenVINO's."""
     depth = 0
 
     def enter(*_) -> None:

@@ -92,7 +92,7 @@ def test_files_that_can_not_be_used_are_told(files, tmp_path):
 
 
 def test_weights_of_another_export_are_told(files, tmp_path):
-    """As where an export was killed between its two files, two ran at once, or one file was copied without the other."""
+    """As where an export was killed between its two files, two ran at once, or one file was copied alone."""
     graph, weights = (bytearray(files['segmentor'].with_suffix(suffix).read_bytes()) for suffix in ('.xml', '.bin'))
     weights[1000] ^= 1
     (tmp_path / 'm.xml').write_bytes(graph)
