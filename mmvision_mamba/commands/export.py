@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, require
-from ..export import FORMATS, INT8_IMAGES, INT8_KINDS, OPSET, OUTPUTS, PARTS
+from ..export import BATCH, FORMATS, INT8_IMAGES, INT8_KINDS, OPSET, OUTPUTS, PARTS, REPOSITORY
 from ..files import check_output
 from ..printable import shown
 from .options import CHECKPOINT, add_cfg_options
 
 if TYPE_CHECKING:
+    from ..export.triton import Repository
     from .steps.export_all import Made
 
 SCOPES = dict(mmseg='segmentor', mmdet='detector')
@@ -22,12 +23,15 @@ SCOPES = dict(mmseg='segmentor', mmdet='detector')
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help=CHECKPOINT)
-    parser.add_argument('--format', choices=list(FORMATS), help='default: onnx')
+    parser.add_argument('--format', choices=[*FORMATS, REPOSITORY],
+                        help=f'default: onnx; {REPOSITORY}: a folder for NVIDIA Triton, from an image of any size to '
+                        'the result')
     parser.add_argument('--all', action='store_true', help='make every format there is, in the folder --out, and print '
                         "a table: size, time, metric on the config's test data, checks; why some are not made")
     parser.add_argument('--shape', type=int, nargs=2, metavar=('H', 'W'), default=(512, 512),
                         help='height and width of the images; with an open size, of the example. Default: 512 512')
-    parser.add_argument('--batch', type=int, default=1, metavar='N', help='images in a batch; default: 1')
+    parser.add_argument('--batch', type=int, metavar='N',
+                        help=f'images in a batch, of {REPOSITORY} at most; default: 1, and {BATCH} there')
     parser.add_argument('--dynamic', nargs='?', const='all', choices=['all', 'batch'],
                         help='leave the number of images, their height and their width open; "batch": their number '
                         'alone')
@@ -60,6 +64,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.batch is None:
+        args.batch = BATCH if args.format == REPOSITORY else 1
     if args.all:
         from . import call
         from .steps.export_all import export_all
@@ -82,23 +88,37 @@ def _export(args: argparse.Namespace) -> 'Made':
     _check_options(args)
     cfg = read_config(args.config, args.cfg_options, trained=True)
     part = _part(args, cfg.default_scope)
-    path = args.out or Path('work_dirs') / Path(args.config).stem / f'{part}{FORMATS[args.format]}'
+    name = 'triton' if args.format == REPOSITORY else f'{part}{FORMATS[args.format]}'
+    path = args.out or Path('work_dirs') / Path(args.config).stem / name
     _check_part_options(args, part, path)
-    check_output(path, '--out')
+    repository = None
+    if args.format == REPOSITORY:
+        repository, args = _repository(args, path)
+    else:
+        check_output(path, '--out')
     if args.int8:
         check_datasets(cfg, ('train', 'test'))
     model, checkpoint = build_model(cfg, args.checkpoint)
     meta = dataset_meta(model, cfg, checkpoint.get('meta', {}) if isinstance(checkpoint, dict) else {})
     meta['reduce_zero_label'] = reduces_zero_label(cfg)
     exportable = build_exportable(model, part, args.output or 'map')
-    job = _job_class(part)(exportable, model, args, cfg, meta)
+    job = _job_class(part)(exportable, model, args, cfg, meta, repository)
     rows = job.write(path)
     if args.verify:
         print(table(rows))
     if job.int8:
         print(job.int8)
-    print(f'{shown(path)}: {about_file(path, args.format, model, part)}; {len(rows)} checks passed')
+    about = f'the models of {repository.name}' if repository else about_file(path, args.format, model, part)
+    print(f'{shown(path)}: {about}; {len(rows)} checks passed')
     return Made(part, path, len(rows))
+
+
+def _repository(args: argparse.Namespace, path: Path) -> tuple['Repository', argparse.Namespace]:
+    """The repository to write, and the options of its graphs: of ONNX, one image in."""
+    from ..export.triton import Repository, check_folder
+    check_folder(path)
+    repository = Repository(Path(args.config).stem, args.batch, args.opset, args.simplify)
+    return repository, argparse.Namespace(**{**vars(args), 'format': 'onnx', 'batch': 1, 'with_preprocess': True})
 
 
 def _part(args: argparse.Namespace, scope: str) -> str:
@@ -127,18 +147,21 @@ def _check_options(args: argparse.Namespace) -> None:
                           'each side')
     if args.batch < 1:
         raise ConfigError(f'--batch must be at least 1, got {args.batch}')
-    if args.format not in ('onnx', 'openvino') and (args.simplify or args.opset != OPSET):
+    if args.format not in ('onnx', 'openvino', REPOSITORY) and (args.simplify or args.opset != OPSET):
         raise ConfigError('--simplify and --opset are for --format onnx and openvino')
     if args.opset < 17 or args.opset > 20:
         raise ConfigError(f'--opset: 17 to 20, got {args.opset}')
+    if args.format == REPOSITORY and args.dynamic:
+        raise ConfigError(f'--format {REPOSITORY} takes images of any size, and up to --batch of them together: it '
+                          'goes without --dynamic')
     if args.format in ('torch-export', 'aot-inductor') and args.dynamic == 'all':
         raise ConfigError(f'--format {args.format}: torch.export makes a constant of whether a side has one window or '
                           'several, so height and width can not be left open; use --dynamic batch, or --format onnx or '
                           'torchscript')
-    if args.with_preprocess and args.format not in ('onnx', 'torchscript', 'openvino'):
+    if args.with_preprocess and args.format not in ('onnx', 'torchscript', 'openvino', REPOSITORY):
         raise ConfigError('--with-preprocess: graphs of images of any size are for --format onnx, torchscript and '
                           'openvino')
-    if args.with_preprocess and (args.batch != 1 or args.dynamic):
+    if args.with_preprocess and args.format != REPOSITORY and (args.batch != 1 or args.dynamic):
         raise ConfigError('--with-preprocess takes one image of any size: it does not go with --batch and --dynamic')
     if args.int8 and (args.format not in ('onnx', 'openvino') or args.fp16 or args.with_preprocess
                       or args.dynamic == 'all' or args.output == 'logits'):
@@ -150,7 +173,7 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ConfigError('--int8-images goes with --int8')
     if args.int8_images and min(args.int8_images) < 1:
         raise ConfigError('--int8-images must be at least 1 each')
-    if args.format in ('onnx', 'openvino'):
+    if args.format in ('onnx', 'openvino', REPOSITORY):
         require(f'--format {args.format}', 'export', 'onnx', 'onnxruntime', *(['onnxslim'] if args.simplify else []))
     if args.format == 'openvino':
         require('--format openvino', 'openvino', 'openvino')
@@ -161,7 +184,7 @@ def _check_options(args: argparse.Namespace) -> None:
 
 def _check_part_options(args: argparse.Namespace, part: str, path: Path) -> None:
     from ..runtime.openvino_files import is_graph
-    if path.is_dir() or path.suffix != FORMATS[args.format]:
+    if args.format != REPOSITORY and (path.is_dir() or path.suffix != FORMATS[args.format]):
         raise ConfigError(f'--out: a {FORMATS[args.format]} file, got {path}')
     if args.format == 'openvino' and path.with_suffix('.bin').exists() and not (path.is_file() and is_graph(path)):
         raise ConfigError(f"--out: the weights go to '{shown(path.with_suffix('.bin'))}', where another file lies: "

@@ -1,6 +1,8 @@
 """Export to formats that run elsewhere. The options' choices stand here, so that `--help` imports nothing heavy."""
 FORMATS = {'onnx': '.onnx', 'torch-export': '.pt2', 'aot-inductor': '.pt2', 'torchscript': '.pt',
            'openvino': '.xml'}
+REPOSITORY = 'triton-repository'  # a folder of several files, see `triton`
+BATCH = 8  # images that go through its network together
 OPSET = 17  # the first with LayerNormalization; most runtimes support it
 PARTS = ('backbone', 'segmentor', 'detector')
 OUTPUTS = ('map', 'logits')

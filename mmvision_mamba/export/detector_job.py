@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError, ExportError
-from ..runtime import loaders
 from ..runtime.standalone import Detections
 from . import int8, scores, verify
 from .agreement import SCORES, Agreement, compare, limits
@@ -70,8 +69,15 @@ class DetectorExport(Export):
                             self.precision)
         return agreement.rows(f'all {len(inputs)} at once', 'masks' in self.what.outputs, self.precision)
 
+    def _check_together(self, found: list[list[np.ndarray]], inputs, expected) -> list[verify.Row]:
+        agreement = Agreement(SCORES[self.precision])
+        for outputs, one in zip(found, expected):
+            boxes, scores, labels, *masks = outputs
+            agreement.add(one, Detections(boxes, scores, labels, *masks), *limits(self.model))
+        return agreement.rows(f'{len(inputs)} at once', 'masks' in self.what.outputs, self.precision)
+
     def _check_files(self, path: Path) -> list[verify.Row]:
-        model, rows, found = loaders.load_model(path, self.args.format), [], 0
+        model, rows, found = self._load_model(path), [], 0
         pictures = [(name, verify.save_picture(image, path.with_name(f'{i}')), expected)
                     for i, ((name, image), expected) in enumerate(self.expected)]
         for name, file, expected in pictures + [(name, file, self.reference(file)) for name, file in self.photos]:

@@ -16,11 +16,11 @@ from torch import nn
 from ..backbones.weights import load_fitting
 from ..checkpoints.reading import read_checkpoint
 from ..errors import ConfigError, ExportError
-from ..made_beside import made_beside
+from ..made_beside import OLD, made_beside
 from ..preflight.pretrained import drop_pretrained
 from ..printable import shown
 from ..runtime import loaders
-from ..runtime.standalone import RuntimeInputError
+from ..runtime.standalone import Model, RuntimeInputError
 from . import INT8_IMAGES, formats, int8, layer_errors, quantize, scores, tensorrt, verify
 from .onnx_file import LIMIT, operators
 from .parts import Exportable
@@ -30,6 +30,7 @@ from .preprocess import Preprocess
 from .reference import Reference, has_pipeline
 from .segmentor import window
 from .shapes import warn_of_shape
+from .triton import Repository
 from .wrappers import Half, Images, halve
 
 SMALLEST = 32  # pixels a side that MambaVision takes
@@ -59,10 +60,14 @@ class Export:
         args: the parsed command line of `mmvision-mamba export`.
         cfg: the model's config.
         meta: `classes` and `palette` of the model; of a segmentor `reduce_zero_label` of its data set.
+        repository: for Triton, to write in the place of a file; `args` are then of ONNX with preprocessing. Default:
+            none.
     """
 
-    def __init__(self, what: Exportable, model: nn.Module, args: argparse.Namespace, cfg: Config, meta: dict):
+    def __init__(self, what: Exportable, model: nn.Module, args: argparse.Namespace, cfg: Config, meta: dict,
+                 repository: Repository | None = None):
         self.what, self.model, self.args, self.cfg, self.meta = what, model, args, cfg, meta
+        self.repository = repository
         self.channels = input_channels(cfg)
         self.settings = pipeline_settings(cfg, self.channels, strict=what.part != 'backbone')
         self.shape = tuple(args.shape)
@@ -104,10 +109,12 @@ class Export:
         path.parent.mkdir(parents=True, exist_ok=True)
         with made_beside(path) as folder:
             unfinished = folder / path.name
-            formats.write(self.what, unfinished, args.format, self._example(inputs), self.free, self._metadata(),
-                          args.opset, args.simplify, args.fp16)
-            rows = self._check(inputs, expected, loaders.load(unfinished, args.format))
+            self._save(unfinished, self._example(inputs))
+            rows = self._check(inputs, expected, self._load(unfinished))
             rows += self._check_files(unfinished)
+            if self.repository:
+                rows += self._check_together(self.repository.together(unfinished, [image for _, image in inputs]),
+                                             inputs, expected)
             if args.int8 and all(row.passed for row in rows):
                 self.int8 = self._to_int8(unfinished, inputs)
                 rows += self.int8.rows
@@ -122,9 +129,28 @@ class Export:
                                       'another name')
             elif not (folder / weights.name).exists():
                 weights.unlink(missing_ok=True)  # those of the file that is replaced
+            if path.is_dir():  # a repository of ours, which the command has checked
+                os.replace(path, folder.parent / OLD)
             for file in sorted(folder.iterdir(), key=unfinished.__eq__):  # the weights before the graph
                 os.replace(file, path.with_name(file.name))
         return rows
+
+    def _save(self, path: Path, example: list[torch.Tensor]) -> None:
+        if self.repository:
+            self.repository.write(self.what.graph, self.what.outputs, path, example[0], self._metadata())
+        else:
+            formats.write(self.what, path, self.args.format, example, self.free, self._metadata(), self.args.opset,
+                          self.args.simplify, self.args.fp16)
+
+    def _load(self, path: Path) -> Callable[..., list[np.ndarray]]:
+        """What was written as a function of arrays."""
+        if not self.repository:
+            return loaders.load(path, self.args.format)
+        run = self.repository.load(path).session.run
+        return lambda image: run(dict(image=image))
+
+    def _load_model(self, path: Path) -> Model:
+        return self.repository.load(path) if self.repository else loaders.load_model(path, self.args.format)
 
     def sizes(self) -> list[tuple[int, int]]:
         """(height, width) of pictures to check on, of several aspect ratios, none of the exported height and width."""
@@ -166,7 +192,7 @@ class Export:
 
     def _check_files(self, path: Path) -> list[verify.Row]:
         """Compare what `runtime.Model` makes of image files with what PyTorch does: from the file to the result."""
-        model, rows = loaders.load_model(path, self.args.format), []
+        model, rows = self._load_model(path), []
         pictures = []
         for seed, (height, width) in enumerate(self.sizes()):
             picture = verify.verification_images((height, width), 1, seed, self.channels, self.settings)[0]
@@ -179,6 +205,12 @@ class Export:
         for _, file in pictures:
             file.unlink()
         return rows
+
+    def _check_together(self, found: list[list[np.ndarray]], inputs, expected) -> list[verify.Row]:
+        """Compare the outputs for images that went through the network together."""
+        results = iter(found)
+        named = [(f'{name}, {len(inputs)} at once', image) for name, image in inputs]
+        return self._check(named, expected, lambda image: next(results))
 
     def _compare_results(self, name: str, expected, found) -> list[verify.Row]:
         return verify.compare_results(self.what.part, self.what.outputs, name, expected, found, self.precision)

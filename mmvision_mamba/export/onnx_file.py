@@ -54,10 +54,10 @@ def tidy(graph) -> None:
     for node in graph.node:
         if node.op_type == 'Constant' and node.attribute[0].name == 'value' and node.output[0] not in outputs:
             tensor = node.attribute[0].t
+            tensor.name = node.output[0]  # large ones are told apart by it
             name = first_names.setdefault(_content(tensor), node.output[0])
             renamed[node.output[0]] = name
             if name == node.output[0]:
-                tensor.name = name
                 graph.initializer.append(tensor)
         elif node.op_type == 'Identity' and node.output[0] not in outputs:
             renamed[node.output[0]] = node.input[0]

@@ -152,7 +152,7 @@ def paste(masks: Tensor, boxes: Tensor, height: Tensor | int, width: Tensor | in
 
 
 class ImageDetector(nn.Module):
-    """A detector that takes the image itself and returns instances in pixels of that image.
+    """A detector that takes the image itself and returns instances in pixels of that image; in parts as `Images`.
 
     Args:
         preprocess: prepares the image.
@@ -164,6 +164,8 @@ class ImageDetector(nn.Module):
         head, masks ``(n, h, w)`` bool, best first.
     """
 
+    network_takes_sizes, finish_takes = True, 'resized'
+
     def __init__(self, preprocess: Preprocess, detector: nn.Module, mask_threshold: float = 0.5):
         super().__init__()
         self.preprocess, self.detector, self.mask_threshold = preprocess, detector, mask_threshold
@@ -171,7 +173,15 @@ class ImageDetector(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         x, size, resized = self.preprocess(image)
-        boxes, scores, labels, *masks = (out[0] for out in self.detector(x, size))
+        return self.finish(image, resized, *self.network(x, size))
+
+    def network(self, images: Tensor, size: Tensor) -> tuple[Tensor, ...]:
+        """What the detector finds in prepared images ``(B, C, H, W)`` of sizes ``(B, 2)``."""
+        return self.detector(images, size)
+
+    def finish(self, image: Tensor, resized: Tensor, *found: Tensor) -> tuple[Tensor, ...]:
+        """What is found in one image ``(h, w, C)``, in pixels of it, of what `network` found."""
+        boxes, scores, labels, *masks = (out[0] for out in found)
         valid = (labels >= 0).nonzero()[:, 0]
         old_size = torch.stack([torch.as_tensor(side) for side in (image.shape[1], image.shape[0])])
         boxes = boxes[valid] / (resized[0].flip(0).to(boxes) / old_size.to(boxes)).repeat(2)

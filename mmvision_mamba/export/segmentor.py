@@ -41,13 +41,13 @@ class SegmentorGraph(nn.Module):
         return ('map', 'logits') if self.output == 'map' else ('logits',)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        small = self.model.decode_head(self.model.extract_feat(images))
+        small = self.small(images)
         result = self.result(self.resize(small, images.shape[2:]))
         return (result, small) if self.output == 'map' else (result,)
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Logits ``(B, C, H, W)`` in the images' size."""
-        return self.resize(self.model.decode_head(self.model.extract_feat(images)), images.shape[2:])
+    def small(self, images: Tensor) -> Tensor:
+        """The head's own logits ``(B, C, h, w)``."""
+        return self.model.decode_head(self.model.extract_feat(images))
 
     def resize(self, logits: Tensor, size: Sequence[int]) -> Tensor:
         return F.interpolate(logits, size, mode='bilinear', align_corners=self.model.decode_head.align_corners)

@@ -1,4 +1,4 @@
-"""Files of a small detector, segmentor and classifier, and a picture."""
+"""A small detector, segmentor and classifier as files, and a picture."""
 import io
 
 import numpy as np
@@ -8,25 +8,24 @@ from PIL import Image
 pytest.importorskip('mmdet')
 pytest.importorskip('mmseg')
 
-from ..helpers.small_configs import CLASSIFIER, DETECTOR, SEGMENTOR
+from ..helpers.small_configs import CLASSIFIER
 
 
 @pytest.fixture(scope='package')
-def saved(tmp_path_factory):
+def saved(model_files, tmp_path_factory):
     """Config and checkpoint of each, by name."""
     import torch
 
     from mmvision_mamba.inference import Inferencer
-    folder, found = tmp_path_factory.mktemp('served'), {}
+    found = {name: dict(model=str(files.config), weights=str(files.checkpoint))
+             for name, files in vars(model_files).items()}
+    folder = tmp_path_factory.mktemp('served')
+    config, checkpoint = folder / 'classifier.py', folder / 'classifier.pth'
+    config.write_text(CLASSIFIER)
     torch.manual_seed(0)
-    for name, text in (('detector', DETECTOR), ('segmentor', SEGMENTOR), ('classifier', CLASSIFIER)):
-        config, checkpoint = folder / f'{name}.py', folder / f'{name}.pth'
-        config.write_text(text)
-        model = Inferencer(config, show_progress=False, device='cpu')
-        torch.save(dict(state_dict=model.model.state_dict(), meta=dict(dataset_meta=model.model.dataset_meta)),
-                   checkpoint)
-        found[name] = dict(model=str(config), weights=str(checkpoint))
-    return found
+    model = Inferencer(config, show_progress=False, device='cpu')
+    torch.save(dict(state_dict=model.model.state_dict(), meta=dict(dataset_meta=model.model.dataset_meta)), checkpoint)
+    return dict(found, classifier=dict(model=str(config), weights=str(checkpoint)))
 
 
 @pytest.fixture(scope='session')
