@@ -66,7 +66,11 @@ class ExportedModel(BaseModel):
                                  palette=palette + [hue(i) for i in range(len(palette), len(classes))])
         self.runs_on = {'.onnx': 'onnxruntime', '.xml': 'openvino'}.get(Path(file).suffix, 'torch')
         self.versions = {self.runs_on: version(self.runs_on)}  # which results may depend on
-        self.decode_head = SimpleNamespace(threshold=self.file.threshold)  # where mmseg's segmentors have it
+        # Where the toolboxes' models have them.
+        self.decode_head = SimpleNamespace(threshold=self.file.threshold)
+        if queries := self.file.queries:
+            self.panoptic_fusion_head = SimpleNamespace(test_cfg=dict(
+                panoptic_on=bool(queries.get('panoptic')), instance_on=bool(queries.get('instances'))))
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in vars(self).items() if key != 'file'}  # sessions can't be copied
@@ -102,9 +106,16 @@ class ExportedModel(BaseModel):
         except RuntimeInputError as error:
             raise DataError(str(error)) from error
         if isinstance(found, Detections):
-            return _with_instances(sample, found)
+            return self._with_found(sample, found)
         sample.pred_sem_seg = PixelData(data=torch.from_numpy(found)[None])
         return sample
+
+    def _with_found(self, sample: BaseDataElement, found: Detections) -> BaseDataElement:
+        if found.panoptic is not None:
+            sample.pred_panoptic_seg = PixelData(sem_seg=torch.from_numpy(found.panoptic.astype(np.int32))[None])
+            if not self.file.queries.get('instances'):
+                return sample
+        return _with_instances(sample, found)
 
     def prepare(self, image: Tensor) -> tuple[Tensor, tuple[float, float]]:
         """The file's input for an image ``(C, H, W)``, and the (vertical, horizontal) factor of its resize."""
@@ -287,7 +298,8 @@ def use_file(cfg: Config, path: str | os.PathLike, model: Model, dtype: str | No
         raise ConfigError(f'{shown(path)} is a {"detector" if model.task == "detection" else "segmentor"}, and the '
                           f'config is of {shown(cfg.get("default_scope"))}: name one of {SCOPES[model.task]}')
     cfg.model, cfg.load_from = dict(type=MODEL, file=os.path.abspath(path), precision=precision_of(path, dtype)), None
-    cfg.pop('tta_pipeline', None)
+    for key in ('tta_pipeline', 'data_preprocessor'):  # the runner would give the latter to the model
+        cfg.pop(key, None)
     for split in SPLITS:  # those of others are not used, and so may not be refused for what they do
         for where, dataset, _ in datasets_of(cfg, split):
             dataset['pipeline'] = _loading(dataset.get('pipeline') or (), model, f'{where}.pipeline')

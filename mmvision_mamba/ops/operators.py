@@ -63,12 +63,17 @@ def dynamic_sizes() -> Iterator[None]:
         _dynamic_sizes.reset(token)
 
 
+def dynamic() -> bool:
+    """Whether `dynamic_sizes` holds."""
+    return _dynamic_sizes.get()
+
+
 def graph_size(size: int | Tensor) -> int | Tensor:
     """One size of a shape, for arithmetic: an int, or a tensor or symbol where the graph takes any size.
 
     torch.jit's tracer passes sizes as tensors, torch.export as symbols.
     """
-    return int(size) if isinstance(size, Tensor) and not _dynamic_sizes.get() else size
+    return int(size) if isinstance(size, Tensor) and not dynamic() else size
 
 
 def on_device(x: Tensor) -> contextlib.AbstractContextManager:

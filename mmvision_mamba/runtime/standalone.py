@@ -32,6 +32,12 @@ preprocessor do it; every value is JSON:
                     multiples of n, with the value v. An input of one size is filled up with v too
     align_corners   whether logits are resized with aligned corners
     mask_threshold  probability from which a pixel belongs to an instance
+    mask_stride     masks are of the whole input, a pixel of theirs for so many of its; null: each within its box
+    queries         {"instances": n, "things": n, "panoptic": {"score": p, "overlap": p, "sure": false}}: outputs are
+                    class_scores, of each query's classes and of none, and the logits of masks of the whole input.
+                    Instances, at most so many, are of the first `things` classes; null: there are none. Panoptic
+                    segments have at least that score and that share of their mask, "sure": without pixels below a
+                    probability of 0.5; null: there are none
     threshold       of a segmentor with a single logit: probability from which a pixel is of class 1
     reduce_zero_label   true: masks of the segmentor's data set count from 1 and call 0 unlabelled, as ADE20K's; so do
                     the maps that are written
@@ -82,6 +88,7 @@ FORMATS = 'AVIF', 'BMP', 'GIF', 'JPEG', 'JPEG2000', 'PNG', 'PPM', 'TIFF', 'WEBP'
 ENTRY_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 MARKERS = {0xff00 + marker for marker in (0x51, 0x52, 0x53, 0x55, 0x57, 0x58, 0x5c, 0x5d, 0x5e, 0x5f, 0x60, 0x61, 0x63,
                                           0x64, 0x74, 0x75, 0x77, 0x78)}  # of JPEG 2000 headers
+INSTANCE_OFFSET = 1000  # of a panoptic map: see `Detections`
 MOST_PARTS = 2**18  # of an image: chunks, segments, blocks; a PNG of 2 GiB has as many
 PIXELS_VARIABLE = 'OPENCV_IO_MAX_IMAGE_PIXELS'
 BAND_TYPES = 'uint8', 'uint16', 'int16', 'float32'  # of values in files of bands
@@ -103,18 +110,21 @@ class Detections:
         labels: ``(n,)`` int64, positions in `classes`.
         masks: ``(n, H, W)`` bool, or None where the model has no masks.
         classes: the model's class names.
+        panoptic: ``(H, W)`` int64, label + 1000 · number of the instance, which stuff has not, and the number of
+            classes where no segment is; or None where the model has no panoptic map.
     """
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
     masks: np.ndarray | None = None
     classes: Sequence[str] = field(default=(), repr=False)
+    panoptic: np.ndarray | None = None
 
     def above(self, score: float) -> Detections:
-        """The detections with at least this score."""
+        """The detections with at least this score; the panoptic map stays as it is."""
         keep = self.scores >= score
         masks = None if self.masks is None else self.masks[keep]
-        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], masks, self.classes)
+        return Detections(self.boxes[keep], self.scores[keep], self.labels[keep], masks, self.classes, self.panoptic)
 
     def to_json(self) -> list[dict]:
         """One dict per instance: label, name, score, box, and the mask as COCO's uncompressed run lengths."""
@@ -230,6 +240,7 @@ class Model:
                                   divisor=32 if self.task == 'features' else 1)
         self.align_corners = meta.get('align_corners', False)
         self.mask_threshold, self.threshold = meta.get('mask_threshold', 0.5), meta.get('threshold', 0.5)
+        self.mask_stride, self.queries = meta.get('mask_stride'), meta.get('queries')
         self.slide, self.reduce_zero_label = meta.get('slide'), meta.get('reduce_zero_label', False)
         self.bands = meta.get('bands')
         self.bilinear: Callable = bilinear  # of logits; another that does the same may take its place
@@ -320,6 +331,7 @@ class Model:
             return
         labels = result
         if isinstance(result, Detections):
+            self._check_panoptic(result.panoptic, shape)
             labels, number = result.labels, result.scores.size
             arrays = dict(boxes=(result.boxes, (number, 4)), scores=(result.scores, (number,)))
             for name, (array, expected) in arrays.items():
@@ -338,6 +350,14 @@ class Model:
             raise RuntimeInputError(f'{self.path}: classes in its metadata must be the names of all labels, got '
                                     f'{len(self.classes)} names and the label {highest}: export the model again')
 
+    def _check_panoptic(self, ids: np.ndarray | None, shape: tuple[int, int]) -> None:
+        if ids is None:
+            return
+        if ids.shape != shape or ids.dtype.kind not in 'iu' or ids.min() < 0 or ids.max() >= 2**31:
+            raise ValueError(f'panoptic must be whole numbers, of shape {shape}, got {ids.dtype} {ids.shape}')
+        if self.classes and int((ids % INSTANCE_OFFSET).max()) > len(self.classes):
+            raise ValueError(f'{len(self.classes)} classes in its metadata, and a panoptic map of more')
+
     def _predict(self, image: np.ndarray) -> Detections | np.ndarray | list[np.ndarray]:
         if self.takes_images:
             if image.dtype != np.uint8:
@@ -350,6 +370,11 @@ class Model:
         outputs = self._run(tensor, size)
         if self.task == 'features':
             return list(outputs.values())
+        if self.queries:
+            return results_of_queries(outputs['class_scores'][0], outputs['masks'][0], self.queries, tensor.shape[2:],
+                                      size, image.shape[:2], self.classes, self.bilinear)
+        if self.mask_stride:
+            return self._detections(outputs, resized, image.shape[:2], size)
         if self.task == 'detection':
             return self._detections(outputs, resized, image.shape[:2])
         maps = next(iter(outputs.values()))
@@ -447,24 +472,36 @@ class Model:
     def _result_on_image(self, outputs: dict[str, np.ndarray], shape: tuple[int, int]):
         """Result of a model with its own pre- and postprocessing, whose outputs are in the image's coordinates."""
         if self.task == 'detection':
+            panoptic = outputs.get('panoptic') if self.queries else None
+            if 'boxes' not in outputs:
+                return no_instances(shape, self.classes, panoptic)
             masks = outputs.get('masks')
             return Detections(outputs['boxes'], outputs['scores'], outputs['labels'],
-                              None if masks is None else masks.astype(bool), self.classes)
+                              None if masks is None else masks.astype(bool), self.classes, panoptic)
         values = list(outputs.values())
         if self.task == 'features':
             return values
         return values[0] if values[0].dtype.kind != 'f' else self._label_map(values[0], shape)
 
-    def _detections(self, outputs: dict[str, np.ndarray], size: tuple[int, int], shape: tuple[int, int]) -> Detections:
-        """Boxes and masks of the image ``shape`` from those of the input, in which it has the ``size``."""
+    def _detections(self, outputs: dict[str, np.ndarray], size: tuple[int, int], shape: tuple[int, int],
+                    crop: tuple[int, int] | None = None) -> Detections:
+        """Boxes and masks of the image ``shape`` from those of the input, in which it has the ``size``.
+
+        Masks of the whole input are cut to `crop`, the size with the test pipeline's padding.
+        """
         valid = outputs['labels'][0] >= 0
         boxes = outputs['boxes'][0][valid].astype(np.float32)
         boxes /= np.array([size[1] / shape[1], size[0] / shape[0]] * 2, np.float32)
         masks = None
         if 'masks' in outputs:
             probabilities = outputs['masks'][0][valid].astype(np.float32)
-            masks = np.stack([paste(m, box, shape) >= self.mask_threshold for m, box in zip(probabilities, boxes)]) \
-                if len(boxes) else np.zeros((0, *shape), bool)
+            if crop:
+                sides = [side * self.mask_stride for side in probabilities.shape[1:]]
+                found = [enlarged(mask, sides, crop, shape, self.bilinear) > self.mask_threshold
+                         for mask in probabilities]
+            else:
+                found = [paste(mask, box, shape) >= self.mask_threshold for mask, box in zip(probabilities, boxes)]
+            masks = np.stack(found) if found else np.zeros((0, *shape), bool)
         return Detections(boxes, outputs['scores'][0][valid].astype(np.float32), outputs['labels'][0][valid], masks,
                           self.classes)
 
@@ -482,13 +519,15 @@ class Model:
 
         Args:
             image: as given to the model.
-            found: the result, `Detections` or a label map ``(H, W)``.
+            found: the result, `Detections` or a label map ``(H, W)``. Of a panoptic one the segments are drawn.
             score_thr: instances with a lower score are left out.
             alpha: opacity of masks and maps.
         """
         image = as_picture(read_image(image, self.channels, self.bands), self.bands)
         if not isinstance(found, Detections):
             return Image.fromarray(_blend(image, self.colours(found.max() + 1)[found], alpha, True))
+        if found.panoptic is not None:
+            return Image.fromarray(self._panoptic_picture(image, found.panoptic, alpha))
         found = found.above(score_thr)
         colours = self.colours(max(found.labels, default=0) + 1)
         for i in reversed(range(len(found.scores))):
@@ -507,6 +546,18 @@ class Model:
             pen.rectangle((at[0], at[1], at[0] + right, at[1] + bottom), fill=colour)
             pen.text(at, text, fill='white' if sum(colour) < 400 else 'black', font=font)
         return picture
+
+    def _panoptic_picture(self, image: np.ndarray, ids: np.ndarray, alpha: float) -> np.ndarray:
+        """Segments in the colours of their classes, with white between them."""
+        labels, segments = ids % INSTANCE_OFFSET, np.unique(ids)
+        none = len(self.classes) or int(labels.max()) + 1  # without names all are drawn
+        mixed = _blend(image, self.colours(int(labels.max()) + 1)[labels], alpha, labels < none)
+        edge = np.zeros(ids.shape, bool)
+        if len(segments) > 1:
+            edge[:, 1:] |= ids[:, 1:] != ids[:, :-1]
+            edge[1:] |= ids[1:] != ids[:-1]
+        mixed[edge] = 255
+        return mixed
 
     def map_image(self, labels: np.ndarray) -> Image.Image:
         """The image file of a label map ``(H, W)``, as `mmvision-mamba infer` writes it.
@@ -549,6 +600,10 @@ def _is_pair(value) -> bool:
     return value is None or _is_list(value, _is_side, 2)
 
 
+def _is_share(value) -> bool:
+    return _is_number(value, 0, 1)
+
+
 def _is_flag(value) -> bool:
     return isinstance(value, bool)
 
@@ -576,13 +631,21 @@ def _are_bands(value) -> bool:
         and len(value.get('numbers') or ()) == len(value.get('fill') or ()) > max(value.get('shown') or [0]))
 
 
+def _are_queries(value) -> bool:
+    return value is None or (_is_dict(
+        value, instances=lambda n: n is None or _is_side(n), things=lambda n: n == 0 or _is_side(n),
+        panoptic=lambda rule: _is_dict(rule, score=_is_share, overlap=_is_share, sure=_is_flag) and (
+            rule is None or len(rule) == 3)) and 'things' in value and bool(
+                value.get('instances') or value.get('panoptic')))
+
+
 def _is_slide(value) -> bool:
     return value is None or (
         _is_dict(value, crop=_is_pair, stride=_is_pair) and all(value.get(key) for key in ('crop', 'stride'))
         and all(map(int.__le__, value['stride'], value['crop'])))
 
 
-_FLAG, _SHARE = ('true or false', _is_flag), ('a number from 0 to 1', lambda value: _is_number(value, 0, 1))
+_FLAG, _SHARE = ('true or false', _is_flag), ('a number from 0 to 1', _is_share)
 # Key -> what it must be, and whether a value is that.
 METADATA: dict[str, tuple[str, Callable]] = dict(
     task=('"detection", "segmentation" or "features"', lambda value: value in TASKS),
@@ -605,6 +668,8 @@ METADATA: dict[str, tuple[str, Callable]] = dict(
     pad_value=('a number, one for each channel, or null', lambda value: value is None or _is_value(value)),
     bands=('numbers of bands from 1, fill for each, shown, file_bands and dtype, or null', _are_bands),
     mask_threshold=_SHARE, threshold=_SHARE,
+    mask_stride=('a number of pixels, or null', lambda value: value is None or _is_side(value)),
+    queries=('instances, things and panoptic, or null', _are_queries),
     slide=('a crop, [h, w], and a stride that is no larger, or null', _is_slide),
     smallest=('a number of pixels', _is_side),
     largest=('a number of pixels, or null', lambda value: value is None or _is_side(value)))
@@ -654,6 +719,12 @@ def _checked_input(session: Session, meta: dict, path: str | Path) -> tuple[str,
         raise RuntimeInputError(f'{path}: bands in its metadata must be for {channels} channels, got '
                                 f'{_short(meta["bands"])}\nExport the model again: `mmvision-mamba export` writes it')
     needed = (*TASKS[meta['task']], *(['logits'] if meta.get('slide') else []))
+    if queries := meta.get('queries') if meta['task'] == 'detection' else None:
+        ready = (*(TASKS['detection'] if queries.get('instances') else ()),
+                 *(['panoptic'] if queries.get('panoptic') else []))
+        needed = ready if dtype == 'uint8' else ('class_scores', 'masks')
+    elif meta.get('mask_stride'):
+        needed = *needed, 'masks'
     if not session.outputs or not set(needed) <= set(session.outputs):
         raise RuntimeInputError(f'{path}: its outputs must be {", ".join(needed) or "there"}, got '
                                 f'{_short(session.outputs)}')
@@ -1220,6 +1291,75 @@ def paste(mask: np.ndarray, box: np.ndarray, shape: tuple[int, int]) -> np.ndarr
     return rows @ mask @ columns.T
 
 
+def enlarged(mask: np.ndarray, sides: Sequence[int], size: Sequence[int], shape: Sequence[int],
+             resize_map: Callable = bilinear) -> np.ndarray:
+    """A mask ``(h, w)`` of an input of these sides, in the pixels of the image ``shape`` that has the size there."""
+    return resize_map(resize_map(mask[None], sides)[:, :size[0], :size[1]], shape)[0]
+
+
+def results_of_queries(classes: np.ndarray, masks: np.ndarray, rule: dict, sides: Sequence[int], size: Sequence[int],
+                       shape: Sequence[int], names: Sequence[str] = (), resize_map: Callable = bilinear) -> Detections:
+    """What queries have found, as mmdet's fusion head of Mask2Former makes instances and panoptic maps of them.
+
+    Args:
+        classes: probabilities of each query's classes and of none, ``(Q, C + 1)``.
+        masks: logits ``(Q, h, w)`` of the whole input.
+        rule: `queries` of the metadata.
+        sides: height and width of the input. size: those of the image in it. shape: those of the image.
+        names: of the classes.
+        resize_map: as `bilinear`.
+    """
+    count, most, panoptic = classes.shape[1] - 1, rule.get('instances'), rule.get('panoptic')
+    chosen = np.argsort(-classes[:, :-1].ravel(), kind='stable')[:most or 0]
+    chosen = chosen[chosen % count < rule['things']]
+    best, label = classes.max(1), classes.argmax(1)
+    segments = ((label != count) & (best > panoptic['score'])).nonzero()[0].tolist() if panoptic else []
+    binary, sureness, areas = {}, {}, {}  # by query
+    highest, owner, owner_is_sure = np.zeros(shape, np.float32), np.full(shape, -1), np.zeros(shape, bool)
+    for query in sorted({*segments, *(chosen // count).tolist()}):
+        logits = enlarged(masks[query].astype(np.float32, copy=False), sides, size, shape, resize_map)
+        probabilities = (0.5 * np.tanh(0.5 * logits) + 0.5).astype(np.float32)
+        binary[query] = logits > 0
+        sureness[query] = float(probabilities[binary[query]].sum(dtype=np.float64)) / (binary[query].sum() + 1e-6)
+        if query in segments:
+            sure, weighted = probabilities >= 0.5, best[query] * probabilities
+            areas[query] = int(sure.sum())
+            higher = weighted > highest
+            highest[higher], owner[higher], owner_is_sure[higher] = weighted[higher], query, sure[higher]
+    ids = None
+    if panoptic:
+        ids, number = np.full(shape, count), 0
+        for query in segments:
+            mask = owner == query
+            area = int(mask.sum())
+            if not area or not areas[query] or area / areas[query] < panoptic['overlap']:
+                continue
+            number += int(label[query] < rule['things'])
+            ids[mask & owner_is_sure if panoptic['sure'] else mask] = label[query] + INSTANCE_OFFSET * number * int(
+                label[query] < rule['things'])
+    if not most:
+        return no_instances(shape, names, ids)
+    queries = (chosen // count).tolist()
+    scores = np.array([classes[query, kind] * sureness[query] for query, kind in zip(
+        queries, (chosen % count).tolist())], np.float32)
+    order = np.argsort(-scores, kind='stable')
+    found = np.stack([binary[queries[i]] for i in order]) if len(order) else np.zeros((0, *shape), bool)
+    boxes = np.array([mask_box(mask) for mask in found], np.float32).reshape(-1, 4)
+    return Detections(boxes, scores[order], (chosen % count)[order], found, names, ids)
+
+
+def no_instances(shape: Sequence[int], names: Sequence[str] = (), panoptic: np.ndarray | None = None) -> Detections:
+    """Of an image of this height and width, with its panoptic map."""
+    return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64),
+                      np.zeros((0, *shape), bool), names, panoptic)
+
+
+def mask_box(mask: np.ndarray) -> list[int]:
+    """The box x1, y1, x2, y2 around a mask ``(H, W)`` bool; zeros where it is empty."""
+    rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+    return [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1] if len(rows) else [0] * 4
+
+
 def run_lengths(mask: np.ndarray) -> dict:
     """COCO's uncompressed run-length encoding: column by column, the zeros first."""
     flat = np.concatenate([[0], mask.T.ravel().astype(np.int8), [-1]])  # as if a zero came first
@@ -1254,7 +1394,7 @@ def main(argv: Sequence[str] | None = None, load: Callable[..., Model] = Model) 
     parser.add_argument('images', nargs='+', metavar='IMAGE', help='image files or folders of them')
     parser.add_argument('--out-dir', default='out', metavar='DIR',
                         help='a folder without any of the images; for each image NAME: NAME.png, what was found drawn '
-                        "on it, and for a detector NAME.json, "
+                        "on it, and for a detector NAME.json, for a panoptic model NAME_panoptic.png and .json, "
                         'for a segmentor NAME_map.png, whose pixels are labels, or labels + 1 if masks of its data set '
                         'count from 1, as ADE20K\'s; default: out')
     parser.add_argument('--score-thr', type=float, default=0.3, metavar='P',
@@ -1310,7 +1450,7 @@ def _outputs(paths: Sequence[Path], out_dir: Path) -> list[Path]:
     outputs = []
     for path in paths:
         out = out_dir / path.stem
-        while taken & (pictures := {name(f'{out}{end}.png') for end in ('', '_map')}):
+        while taken & (pictures := {name(f'{out}{end}.png') for end in ('', '_map', '_panoptic')}):
             out = Path(f'{out}_')
         taken |= pictures
         outputs.append(out)
@@ -1323,6 +1463,8 @@ def _write(model: Model, path: Path, out: Path, score_thr: float) -> str:
     _save(model.draw(path, result, score_thr), f'{out}.png')
     if isinstance(result, Detections):
         result = result.above(score_thr)
+        if result.panoptic is not None:
+            return _write_panoptic(model, result.panoptic, out)
         _replace(f'{out}.json', lambda part: part.write_text(json.dumps(result.to_json())))
         return ', '.join(f'{_name(model.classes, label)} {score:.2f}' for label, score in zip(
             result.labels.tolist(), result.scores.tolist())) or 'nothing'
@@ -1330,6 +1472,22 @@ def _write(model: Model, path: Path, out: Path, score_thr: float) -> str:
     labels, counts = np.unique(result, return_counts=True)
     return ', '.join(f'{_name(model.classes, label)} {count / result.size:.1%}' for label, count in sorted(
         zip(labels.tolist(), counts.tolist()), key=lambda pair: -pair[1]))
+
+
+def _write_panoptic(model: Model, ids: np.ndarray, out: Path) -> str:
+    """Write segments as COCO's panoptic results have them, NAME_panoptic.png and .json; returns a summary."""
+    none, numbered, segments = len(model.classes), np.zeros(ids.shape, np.uint32), []
+    for value in np.unique(ids).tolist():
+        label = value % INSTANCE_OFFSET
+        if label != none:
+            numbered[ids == value] = len(segments) + 1
+            segments.append(dict(id=len(segments) + 1, label=label, name=_name(model.classes, label),
+                                 area=int((ids == value).sum())))
+    channels = np.stack([numbered >> shift & 255 for shift in (0, 8, 16)], -1).astype(np.uint8)
+    _save(Image.fromarray(channels), f'{out}_panoptic.png')
+    _replace(f'{out}_panoptic.json', lambda part: part.write_text(json.dumps(segments)))
+    return ', '.join(f'{segment["name"]} {segment["area"] / ids.size:.1%}' for segment in sorted(
+        segments, key=lambda segment: -segment['area'])) or 'nothing'
 
 
 def _save(image: Image.Image, path: str) -> None:

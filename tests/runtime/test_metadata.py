@@ -66,6 +66,11 @@ BAD = dict(
     batch_pad=[5, {}, dict(size=[32, 32]), dict(divisor=0, value=0), dict(size=[0, 32], value=0), dict(value=[[1]])],
     pad_value=['x', {}, [None], float('nan'), [1, 2]],
     mask_threshold=[None, 5, -1, float('nan'), 'x', [0.5]], threshold=[None, 2, True, {}],
+    mask_stride=[0, -1, 2.5, 'x', [4], True],
+    queries=[5, {}, dict(instances=5), dict(things=3), dict(instances=0, things=3), dict(instances=5, things='x'),
+             dict(instances=None, things=3, panoptic=None), dict(instances=5, things=3, other=1),
+             dict(things=3, panoptic=dict(score=.5)), dict(things=3, panoptic=dict(score=2, overlap=.5, sure=True)),
+             dict(things=3, panoptic=dict(score=.5, overlap=.5, sure=1)), dict(things=3, panoptic=[])],
     slide=[5, {}, dict(crop=[32, 32]), dict(crop=[32, 32], stride=[0, 0]), dict(crop=[32, 32], stride=[64, 64]),
            dict(crop=[32], stride=[32]), dict(crop=None, stride=None), dict(crop=[-1, 1], stride=[1, 1])],
     smallest=[None, 0, -5, 2.5, 'x', 10**9, True, 5000], largest=[0, -1, 'x', 10**30, [], 5])
@@ -90,12 +95,42 @@ def test_what_only_an_image_shows(tmp_path):
         tmp_path, dict(large, batch_pad=dict(size=[2**16, 2**16], value=0)))(image), 'pixels')
 
 
+@pytest.mark.parametrize('outputs', [
+    [np.zeros((1, 7, 3), np.float32), np.zeros((1, 7, 8, 8), np.float32)],  # two classes of three names
+    [np.zeros((1, 7, 9), np.float32), np.ones((1, 7, 8, 8), np.float32)],  # more classes than names
+    [np.zeros((1, 7, 4), np.float32), np.zeros((1, 5, 8, 8), np.float32)],  # fewer masks than queries
+    [np.zeros((1, 7), np.float32), np.zeros((1, 7, 8, 8), np.float32)], [np.zeros(7, np.float32)] * 2,
+    [np.zeros((1, 0, 4), np.float32), np.zeros((1, 0, 8, 8), np.float32)],
+    [np.ones((1, 7, 1), np.float32), np.zeros((1, 7, 8, 8), np.float32)],
+    [np.zeros((1, 7, 4), np.float32), np.full((1, 7, 8, 8), np.inf, np.float32)]])
+def test_queries_that_are_none(outputs, tmp_path):
+    """Any arrays as classes and masks: a result within the names, or two lines."""
+    path = tmp_path / 'model.onnx'
+    path.touch()
+    rule = dict(instances=5, things=3, panoptic=dict(score=0., overlap=0., sure=False))
+    metadata = {key: json.dumps(value) for key, value in dict(GOOD, task='detection', queries=rule).items()}
+    model = runtime.Model(path, session=runtime.Session(
+        lambda feed: outputs, dict(image=('float32', [1, 3, None, None])), ['class_scores', 'masks'], metadata))
+    try:
+        found = model(np.zeros((50, 70, 3), np.uint8))
+    except runtime.RuntimeInputError as error:
+        assert 'model.onnx' in str(error) and len(str(error).splitlines()) <= 2
+    else:
+        assert found.panoptic.shape == (50, 70) and (found.panoptic % 1000).max() <= 3
+        assert (found.labels < 3).all() and found.masks.shape == (len(found.scores), 50, 70)
+
+
 def test_inputs_and_outputs(tmp_path):
     for images in (('float32', [1, 3]), ('float32', [1, None, 32, 32]), ('int64', [1, 3, 32, 32]),
                    ('float32', [1, 0, 32, 32]), ('uint8', [1, 3, None, None])):
         refusal(lambda images=images: load(tmp_path, inputs=dict(images=images)), 'first input')
     refusal(lambda: load(tmp_path, outputs=()), 'outputs')
     refusal(lambda: load(tmp_path, dict(task='detection'), outputs=('boxes', 'scores')), 'boxes, scores, labels')
+    queries = dict(instances=5, things=3)
+    refusal(lambda: load(tmp_path, dict(task='detection', queries=queries), outputs=('boxes', 'scores', 'labels')),
+            'class_scores, masks')
+    refusal(lambda: load(tmp_path, dict(task='detection', mask_stride=4), outputs=('boxes', 'scores', 'labels')),
+            'masks')
     refusal(lambda: load(tmp_path, dict(slide=dict(crop=[32, 32], stride=[16, 16])), outputs=('map',)), 'logits')
 
 
