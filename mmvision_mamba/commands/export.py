@@ -96,13 +96,13 @@ def _export(args: argparse.Namespace) -> 'Made':
         repository, args = _repository(args, path)
     else:
         check_output(path, '--out')
-    if args.int8:
-        check_datasets(cfg, ('train', 'test'))
     model, checkpoint = build_model(cfg, args.checkpoint)
     meta = dataset_meta(model, cfg, checkpoint.get('meta', {}) if isinstance(checkpoint, dict) else {})
     meta['reduce_zero_label'] = reduces_zero_label(cfg)
     exportable = build_exportable(model, part, args.output or 'map')
     job = _job_class(part)(exportable, model, args, cfg, meta, repository)
+    if args.int8:
+        check_datasets(cfg, ('train', 'test'))
     rows = job.write(path)
     if args.verify:
         print(table(rows))

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 from torchvision.ops import box_iou
 
-from ..runtime.standalone import Detections
-from .detector import mask_threshold
+from ..runtime.standalone import Detections, results_of_queries
+from .features import mask_threshold
 from .preprocess import paste
 from .reference import Reference
-from .verify import Row
+from .verify import AGREEMENT, Row
 
 SCORES = dict(float32=1e-3, float16=1e-2)  # largest difference of matched scores
 OVERLAP = dict(float32=0.99, float16=0.9)  # smallest IoU of matched boxes, and of all masks together
@@ -25,6 +25,8 @@ class Agreement:
 
     Args:
         tolerance: of scores; a detection this close to the score at which lists end may be missing on either side.
+        by_masks: detections are matched by their masks: boxes, if there are any, are those around them, which one
+            pixel moves. Default: by boxes.
 
     Attributes:
         images: number of images compared.
@@ -33,14 +35,17 @@ class Agreement:
         score: largest difference between matched scores.
         box_iou: smallest IoU of matched boxes.
         mask_pixels: pixels in both masks and in either, over all matched pairs.
+        panoptic: (equal pixels, pixels) of panoptic maps.
     """
     tolerance: float = SCORES['float32']
+    by_masks: bool = False
     images: int = 0
     detections: int = 0
     unmatched: int = 0
     score: float = 0.
     box_iou: float = 1.
     mask_pixels: tuple[int, int] = 0, 0
+    panoptic: tuple[int, int] = 0, 0
 
     @property
     def mask_iou(self) -> float:
@@ -51,9 +56,14 @@ class Agreement:
         """Rows of the table of checks; `about` names the images, and `masks` adds a row for these."""
         images = f'{about}: {self.detections} found'
         rows = [Row('unmatched', images, self.unmatched, 0, True),
-                Row('scores', images, self.score, SCORES[precision], True),
-                Row('boxes, IoU', images, self.box_iou, OVERLAP[precision], False)]
-        return rows + ([Row('masks, IoU', images, self.mask_iou, OVERLAP[precision], False)] if masks else [])
+                Row('scores', images, self.score, SCORES[precision], True)]
+        if not self.by_masks:
+            rows.append(Row('boxes, IoU', images, self.box_iou, OVERLAP[precision], False))
+        if masks:
+            rows.append(Row('masks, IoU', images, self.mask_iou, OVERLAP[precision], False))
+        if self.panoptic[1]:
+            rows.append(Row('panoptic', about, self.panoptic[0] / self.panoptic[1], AGREEMENT[precision], False))
+        return rows
 
     def add(self, reference: Detections, found: Detections, score_thr: float, max_per_img: int) -> None:
         """Match one image's detections with the reference's and add them; both sides are sorted by score, best first.
@@ -66,7 +76,13 @@ class Agreement:
         """
         self.images += 1
         self.detections += len(reference.scores)
-        overlap = box_iou(*(torch.as_tensor(side.boxes).double() for side in (reference, found))).numpy()
+        if reference.panoptic is not None:
+            same = reference.panoptic == found.panoptic
+            self.panoptic = self.panoptic[0] + int(np.sum(same)), self.panoptic[1] + reference.panoptic.size
+        if self.by_masks:
+            overlap = mask_iou(reference.masks, found.masks)
+        else:
+            overlap = box_iou(*(torch.as_tensor(side.boxes).double() for side in (reference, found))).numpy()
         overlap = np.where(reference.labels[:, None] == found.labels, overlap, 0)
         unmatched = set(range(len(found.scores)))
         missing = []
@@ -88,10 +104,20 @@ class Agreement:
             self.unmatched += float(side.scores[i]) > lowest + self.tolerance
 
 
+def mask_iou(masks: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """The IoU ``(n, m)`` of masks ``(n, H, W)`` and others ``(m, H, W)``; 1 of two that are empty."""
+    first, second = (torch.from_numpy(side).flatten(1).float() for side in (masks, others))
+    both = first @ second.T
+    either = first.sum(1)[:, None] + second.sum(1) - both
+    return torch.where(either > 0, both / either, 1.).numpy()
+
+
 def limits(model: nn.Module) -> tuple[float, int]:
     """The score below which a detector drops detections, and how many it keeps of an image at most."""
-    cfg = model.test_cfg.rcnn if hasattr(model, 'roi_head') else model.test_cfg
-    return cfg.get('score_thr', 0), cfg.max_per_img
+    if hasattr(model, 'panoptic_fusion_head'):
+        return 0, (model.panoptic_fusion_head.test_cfg or {}).get('max_per_image', 100)
+    cfg = model.test_cfg.rcnn if hasattr(model, 'roi_head') else model.test_cfg or {}
+    return cfg.get('filter_thr', cfg.get('score_thr', 0)), cfg.get('max_per_img', getattr(model, 'num_queries', 0))
 
 
 @torch.no_grad()
@@ -113,7 +139,7 @@ def instances(outputs: Sequence[torch.Tensor], factor: Sequence[float], shape: S
 
 
 def compare(model: nn.Module, run: Callable, reference: Reference, images: Sequence[np.ndarray],
-            expected: Sequence[Detections], precision: str = 'float32') -> Agreement:
+            expected: Sequence[Detections], precision: str = 'float32', queries: dict | None = None) -> Agreement:
     """Run an exported detector on images at once and match its detections with mmdet's.
 
     Args:
@@ -123,13 +149,18 @@ def compare(model: nn.Module, run: Callable, reference: Reference, images: Seque
         images: as `reference` takes them, of any sizes.
         expected: what `reference` finds in them.
         precision: a key of `SCORES`.
+        queries: the rule by which results are made of a `QueryGraph`'s outputs. Default: it is none.
     """
-    agreement = Agreement(SCORES[precision])
+    agreement = Agreement(SCORES[precision], bool(queries))
     prepared = [reference.prepare(image) for image in images]
     inputs = torch.cat([inputs for inputs, _ in prepared])
     outputs = run(inputs.numpy(), np.array([sample.img_shape for _, sample in prepared], np.int64))
     for i, ((_, sample), wanted) in enumerate(zip(prepared, expected)):
-        found = instances([out[i:i + 1] for out in outputs], sample.scale_factor, sample.ori_shape,
-                          mask_threshold(model))
+        if queries:
+            found = results_of_queries(outputs[0][i], outputs[1][i], queries, inputs.shape[2:], sample.img_shape[:2],
+                                       sample.ori_shape)
+        else:
+            found = instances([out[i:i + 1] for out in outputs], sample.scale_factor, sample.ori_shape,
+                              mask_threshold(model))
         agreement.add(wanted, found, *limits(model))
     return agreement

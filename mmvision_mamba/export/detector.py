@@ -1,19 +1,26 @@
 """mmdet's detectors as one function of tensors, which can be exported: images in; boxes, scores, labels, masks out."""
 from __future__ import annotations
 
-from mmdet.models.detectors import SingleStageDetector, TwoStageDetector
+from mmdet.models.detectors import (
+    DetectionTransformer,
+    MaskFormer,
+    SingleStageDetector,
+    SOLOv2,
+    TwoStageDetector,
+)
 from torch import Tensor, nn
 
 from ..errors import ConfigError
 from .dense import SUPPORTED as DENSE_HEADS
 from .dense import check_dense_head, predict_dense
-from .graph_modules import graph_copy
+from .features import BoxGraph, FeatureGraph
 from .roi import SUPPORTED as ROI_HEADS
 from .roi import check_roi_head, predict_boxes, predict_masks
-from .wrappers import halve
+
+OTHERS = 'DeformableDETR', 'DINO', 'Mask2Former', 'SOLOv2'  # detectors with graphs of their own
 
 
-class DetectorGraph(nn.Module):
+class DetectorGraph(BoxGraph):
     """A detector's `predict` in tensor operations of fixed size, for export; it runs in PyTorch too.
 
     Instances come best first; where an image has fewer than the config's `max_per_img`, the rest has label -1, score 0
@@ -32,16 +39,17 @@ class DetectorGraph(nn.Module):
     Raises:
         ConfigError: a detector, head or setting that can't be exported; names those that can.
     """
+    int8 = True
 
     def __init__(self, model: nn.Module):
-        super().__init__()
         base = next((kind for kind in (TwoStageDetector, SingleStageDetector) if isinstance(model, kind)), None)
         if base is None or type(model).predict is not base.predict or type(model).extract_feat is not base.extract_feat:
             head = getattr(model, 'bbox_head', None) or getattr(model, 'mask_head', None)
             head_name = f' (head: {type(head).__name__})' if head is not None else ''
             raise ConfigError(
                 f'--part detector: {type(model).__name__}{head_name} can not be exported; detectors that can: '
-                f'two-stage ones with {" or ".join(ROI_HEADS)}; single-stage ones with {", ".join(DENSE_HEADS)}')
+                f'two-stage ones with {" or ".join(ROI_HEADS)}; single-stage ones with {", ".join(DENSE_HEADS)}; '
+                f'{", ".join(OTHERS)}')
         if base is TwoStageDetector:
             if not (model.with_rpn and model.with_roi_head):
                 raise ConfigError(f'{type(model).__name__} without an RPN or RoI head can not be exported')
@@ -49,28 +57,20 @@ class DetectorGraph(nn.Module):
             check_roi_head(model.roi_head)
         else:
             check_dense_head(model.bbox_head)
-        self.model = graph_copy(model)
-
-    def half_backbone(self):
-        """Convert backbone and neck to float16, but for the scan's parameters; returns self."""
-        for part in (self.model.backbone, *([self.model.neck] if self.model.with_neck else [])):
-            halve(part)
-        return self
+        super().__init__(model)
 
     @property
     def two_stage(self) -> bool:
         return isinstance(self.model, TwoStageDetector)
 
     @property
-    def output_names(self) -> list[str]:
+    def output_names(self) -> tuple[str, ...]:
         masks = self.two_stage and self.model.roi_head.with_mask
-        return ['boxes', 'scores', 'labels', *(['masks'] if masks else [])]
+        return (*super().output_names, *(['masks'] if masks else []))
 
     def forward(self, image: Tensor, image_size: Tensor) -> tuple[Tensor, ...]:
         model = self.model
-        # Heads compute in float32, in which boxes are exact, whatever the backbone does.
-        dtype = next(model.backbone.parameters()).dtype
-        features = [feature.float() for feature in model.extract_feat(image.to(dtype))]
+        features = self.features(image)
         masks = ()
         if self.two_stage:
             boxes, scores, _ = predict_dense(model.rpn_head, features, image_size)
@@ -84,7 +84,19 @@ class DetectorGraph(nn.Module):
         return boxes, scores, labels.where(valid, -1), *masks
 
 
-def mask_threshold(model: nn.Module) -> float:
-    """The mask probability from which a pixel belongs to an instance, as the detector's config has it; default 0.5."""
-    cfg = model.test_cfg.get('rcnn') or {}
-    return float(cfg.get('mask_thr_binary', 0.5))
+def detector_graph(model: nn.Module) -> FeatureGraph:
+    """The graph of a detector: a `DetectorGraph`, or that of a detector of another kind.
+
+    Raises:
+        ConfigError: a detector, head or setting that can't be exported; names those that can.
+    """
+    if isinstance(model, DetectionTransformer):
+        from .detr import TransformerGraph
+        return TransformerGraph(model)
+    if isinstance(model, MaskFormer):
+        from .query_graph import QueryGraph
+        return QueryGraph(model)
+    if isinstance(model, SOLOv2):
+        from .solo import SoloGraph
+        return SoloGraph(model)
+    return DetectorGraph(model)

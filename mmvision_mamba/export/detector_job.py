@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ import torch
 from torch import nn
 
 from ..errors import ConfigError, ExportError
-from ..runtime.standalone import Detections
+from ..runtime.standalone import INSTANCE_OFFSET, Detections, no_instances
 from . import int8, scores, verify
 from .agreement import SCORES, Agreement, compare, limits
-from .detector import mask_threshold
+from .detr import TransformerGraph
+from .features import mask_threshold
 from .job import Export
 from .preprocess import ImageDetector, Preprocess
+from .solo import SoloGraph
 
 
 class DetectorExport(Export):
@@ -28,12 +31,24 @@ class DetectorExport(Export):
 
     def __init__(self, *args):
         super().__init__(*args)
+        self.queries: dict | None = getattr(self.what.graph, 'queries', None)
+        self.stride: int | None = getattr(self.what.graph, 'stride', None)
         if self.args.format not in ('onnx', 'openvino'):
             raise ConfigError(f'--format {self.args.format}: detectors are exported as ONNX and for OpenVINO, whose '
                               'operators NMS and RoIAlign are; --part backbone has the other formats')
+        if isinstance(self.what.graph, TransformerGraph):
+            self.what.graph.check_shape(self.shape, self.channels)
+        if isinstance(self.what.graph, SoloGraph) and (self.args.dynamic or self.args.batch > 1 or self.repository):
+            raise ConfigError("SOLOv2's masks are as many as an image has, so its file takes one image at a time: it "
+                              'goes without --batch, --dynamic and repositories for Triton')
         if self.args.dynamic == 'all':
             raise ConfigError("--dynamic: a detector's anchors and numbers of candidates are those of one height and "
                               'width; use --dynamic batch, or --with-preprocess, which takes images of any size')
+
+    @property
+    def by_masks(self) -> bool:
+        """Whether instances are what their masks are, and boxes nothing else."""
+        return bool(self.queries or self.stride)
 
     def _inputs(self) -> list[tuple[str, np.ndarray]]:
         """(name, image) of pictures that are checked through the runtime, see `_check_files`."""
@@ -47,9 +62,10 @@ class DetectorExport(Export):
         return self.reference(image)
 
     def _graph(self) -> nn.Module:
-        graph = self.what.graph.half_backbone() if self._halves else self.what.graph
+        graph = self.what.graph.halve() if self._halves else self.what.graph
         if self.args.with_preprocess:
-            graph = ImageDetector(self.preprocess, graph, mask_threshold(self.model))
+            self.what.outputs = graph.placed_names
+            graph = ImageDetector(self.preprocess, graph)
         return graph
 
     def _example(self, inputs) -> list[torch.Tensor]:
@@ -58,7 +74,7 @@ class DetectorExport(Export):
             return [torch.from_numpy(image)]
         images, sizes, _ = Preprocess(self.shape, **self.settings | dict(interpolation='bilinear'))(
             torch.from_numpy(image))
-        return [images.repeat(self.args.batch, 1, 1, 1), sizes.repeat(self.args.batch, 1)]
+        return [images.repeat(self.args.batch, 1, 1, 1), sizes.repeat(self.args.batch, 1)][:len(self.what.inputs)]
 
     def _check(self, inputs, expected, run) -> list[verify.Row]:
         """Compare the file on all pictures at once, where it takes any number; one by one see `_check_files`."""
@@ -66,14 +82,17 @@ class DetectorExport(Export):
         if not self.free:
             return []
         agreement = compare(self.model, run, self.reference, [image for _, image in inputs], expected,
-                            self.precision)
+                            self.precision, self.queries)
         return agreement.rows(f'all {len(inputs)} at once', 'masks' in self.what.outputs, self.precision)
 
     def _check_together(self, found: list[list[np.ndarray]], inputs, expected) -> list[verify.Row]:
-        agreement = Agreement(SCORES[self.precision])
-        for outputs, one in zip(found, expected):
-            boxes, scores, labels, *masks = outputs
-            agreement.add(one, Detections(boxes, scores, labels, *masks), *limits(self.model))
+        agreement = Agreement(SCORES[self.precision], self.by_masks)
+        for (_, image), outputs, one in zip(inputs, found, expected):
+            outputs = dict(zip(self.what.outputs, outputs))
+            panoptic, instances = outputs.pop('panoptic', None), no_instances(image.shape[:2])
+            if outputs:
+                instances = Detections(*outputs.values())
+            agreement.add(one, replace(instances, panoptic=panoptic), *limits(self.model))
         return agreement.rows(f'{len(inputs)} at once', 'masks' in self.what.outputs, self.precision)
 
     def _check_files(self, path: Path) -> list[verify.Row]:
@@ -81,9 +100,11 @@ class DetectorExport(Export):
         pictures = [(name, verify.save_picture(image, path.with_name(f'{i}')), expected)
                     for i, ((name, image), expected) in enumerate(self.expected)]
         for name, file, expected in pictures + [(name, file, self.reference(file)) for name, file in self.photos]:
-            agreement = Agreement(SCORES[self.precision])
+            agreement = Agreement(SCORES[self.precision], self.by_masks)
             agreement.add(expected, model(file), *limits(self.model))
             found += len(expected.scores)
+            if expected.panoptic is not None:
+                found += int((expected.panoptic % INSTANCE_OFFSET < len(self.meta['classes'])).any())
             rows += agreement.rows(name, 'masks' in self.what.outputs, self.precision)
         for _, file, _ in pictures:
             file.unlink()
@@ -94,8 +115,9 @@ class DetectorExport(Export):
 
     def _feed(self, picture: Path) -> dict[str, np.ndarray]:
         images, sample = self.reference.prepare(picture)
-        return dict(image=np.repeat(images.numpy(), self.args.batch, 0),
+        feed = dict(image=np.repeat(images.numpy(), self.args.batch, 0),
                     image_size=np.repeat(np.array([sample.img_shape[:2]], np.int64), self.args.batch, 0))
+        return {name: feed[name] for name in self.what.inputs}
 
     def _judge(self, whole: Path, most: int) -> Callable[[Path], int8.Outcome]:
         return int8.metrics_lost(whole, lambda path: scores.average_precisions(self.cfg, path, most),
@@ -105,7 +127,13 @@ class DetectorExport(Export):
         about = super()._about_inputs()
         if self.args.with_preprocess:
             return about
-        return dict(image=about['images'], image_size=dict(type='int64', shape=[about['images']['shape'][0], 2]))
+        about = dict(image=about['images'], image_size=dict(type='int64', shape=[about['images']['shape'][0], 2]))
+        return {name: about[name] for name in self.what.inputs}
 
     def _metadata(self) -> dict[str, str]:
-        return super()._metadata() | dict(mask_threshold=json.dumps(mask_threshold(self.model)))
+        values = dict(mask_threshold=mask_threshold(self.model))
+        if self.queries:
+            values['queries'] = self.queries
+        if self.stride:
+            values['mask_stride'] = self.stride
+        return super()._metadata() | {key: json.dumps(value) for key, value in values.items()}

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import statically_known_true
 
 from ..backbones.mambavision import Attention, WindowStage
+from ..backbones.mixers import Mixer
 from ..backbones.windows import Windows
 from ..ops.operators import graph_size
 
@@ -24,6 +25,21 @@ def graph_copy(model: nn.Module) -> nn.Module:
         backbone.fuse()
     use_graph_modules(model)
     return model
+
+
+def halve(module: nn.Module) -> nn.Module:
+    """Convert `module` to float16, in place, but for the scan's parameters, which it reads in float32; returns it."""
+    kept = [(p, p.data) for part in module.modules() if isinstance(part, Mixer) for p in (part.A_log, part.D)]
+    module.half()
+    for parameter, data in kept:
+        parameter.data = data
+    return module
+
+
+def halve_features(model: nn.Module) -> None:
+    """Convert a model's backbone and neck to float16, in place, as `halve` does; its heads stay as they are."""
+    for part in (model.backbone, *([model.neck] if model.with_neck else [])):
+        halve(part)
 
 
 def use_graph_modules(model: nn.Module) -> None:

@@ -31,7 +31,7 @@ from .reference import Reference, has_pipeline
 from .segmentor import window
 from .shapes import warn_of_shape
 from .triton import Repository
-from .wrappers import Half, Images, halve
+from .wrappers import Half, Images
 
 SMALLEST = 32  # pixels a side that MambaVision takes
 
@@ -70,6 +70,9 @@ class Export:
         self.repository = repository
         self.channels = input_channels(cfg)
         self.settings = pipeline_settings(cfg, self.channels, strict=what.part != 'backbone')
+        if args.int8 and not getattr(what.graph, 'int8', True):
+            raise ConfigError(f'--int8: {type(model).__name__} predicts by queries or masks of whole images, of which '
+                              'int8 is not checked: leave it out, or use --part backbone')
         self.shape = tuple(args.shape)
         self.free = dict(all=(0, 2, 3), batch=(0,)).get(args.dynamic, ())
         if 2 not in self.free and not has_pipeline(cfg):
@@ -216,7 +219,7 @@ class Export:
         return verify.compare_results(self.what.part, self.what.outputs, name, expected, found, self.precision)
 
     def _graph(self) -> nn.Module:
-        graph = halve(self.what.graph) if self._halves else self.what.graph
+        graph = self.what.graph.halve() if self._halves else self.what.graph
         if self.args.with_preprocess:
             graph = Images(self.preprocess, graph)
         return Half(graph) if self._halves else graph

@@ -5,8 +5,8 @@ from torch import Tensor, nn
 
 from ..backbones import MambaVision
 from ..errors import ConfigError
-from .graph_modules import graph_copy
-from .segmentor import SegmentorGraph
+from .graph_modules import graph_copy, halve
+from .segmentor import segmentor_graph
 
 
 @dataclass
@@ -29,18 +29,19 @@ def build_exportable(model: nn.Module, part: str, output: str = 'map') -> Export
 
     Args:
         model: a detector, segmentor, or a MambaVision; in eval mode. It is not changed.
-        part: 'backbone': feature maps. 'segmentor': see `SegmentorGraph`. 'detector': see `detector.DetectorGraph`.
+        part: 'backbone': feature maps. 'segmentor': see `segmentor.segmentor_graph`. 'detector': see
+            `detector.detector_graph`.
         output: of a segmentor, 'map' or 'logits'. Default: 'map'.
 
     Raises:
         ConfigError: a model without that part, or one that can't be exported; names those that can.
     """
     if part == 'detector':
-        from .detector import DetectorGraph
-        graph = DetectorGraph(model)
-        return Exportable(part, graph, ('image', 'image_size'), tuple(graph.output_names))
+        from .detector import detector_graph
+        graph = detector_graph(model)
+        return Exportable(part, graph, graph.inputs, graph.output_names)
     if part == 'segmentor':
-        graph = SegmentorGraph(model, output)
+        graph = segmentor_graph(model, output)
         return Exportable(part, graph.eval(), ('images',), graph.output_names)
     backbone = getattr(model, 'backbone', model)
     if not isinstance(backbone, MambaVision):
@@ -55,6 +56,10 @@ class BackboneGraph(nn.Module):
     def __init__(self, backbone: MambaVision):
         super().__init__()
         self.backbone = graph_copy(backbone)
+
+    def halve(self) -> nn.Module:
+        """Convert it to float16, but for the scan's parameters; returns self."""
+        return halve(self)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return self.backbone(images)

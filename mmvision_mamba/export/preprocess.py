@@ -152,38 +152,29 @@ def paste(masks: Tensor, boxes: Tensor, height: Tensor | int, width: Tensor | in
 
 
 class ImageDetector(nn.Module):
-    """A detector that takes the image itself and returns instances in pixels of that image; in parts as `Images`.
+    """A detector that takes the image itself, RGB ``(h, w, 3)`` uint8, and returns results in pixels of that image.
+
+    In parts as `Images`.
 
     Args:
         preprocess: prepares the image.
-        detector: a `DetectorGraph`.
-        mask_threshold: probability from which a pixel belongs to an instance. Default: 0.5.
-
-    Returns:
-        forward: an RGB image ``(h, w, 3)`` uint8 -> boxes ``(n, 4)``, scores ``(n,)``, labels ``(n,)`` and, with a mask
-        head, masks ``(n, h, w)`` bool, best first.
+        detector: a `features.FeatureGraph`, whose `placed` says what is returned.
     """
 
-    network_takes_sizes, finish_takes = True, 'resized'
-
-    def __init__(self, preprocess: Preprocess, detector: nn.Module, mask_threshold: float = 0.5):
+    def __init__(self, preprocess: Preprocess, detector: nn.Module):
         super().__init__()
-        self.preprocess, self.detector, self.mask_threshold = preprocess, detector, mask_threshold
-        self.output_names = detector.output_names
+        self.preprocess, self.detector = preprocess, detector
+        self.network_takes_sizes, self.finish_takes = len(detector.inputs) > 1, detector.placed_by
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        x, size, resized = self.preprocess(image)
-        return self.finish(image, resized, *self.network(x, size))
+        images, size, resized = self.preprocess(image)
+        found = self.network(images, *[size] * self.network_takes_sizes)
+        return self.finish(image, dict(size=size, resized=resized)[self.finish_takes], *found)
 
-    def network(self, images: Tensor, size: Tensor) -> tuple[Tensor, ...]:
-        """What the detector finds in prepared images ``(B, C, H, W)`` of sizes ``(B, 2)``."""
-        return self.detector(images, size)
+    def network(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """What the detector finds in prepared images ``(B, C, H, W)``, if it takes them of sizes ``(B, 2)``."""
+        return self.detector.found(*inputs)
 
-    def finish(self, image: Tensor, resized: Tensor, *found: Tensor) -> tuple[Tensor, ...]:
+    def finish(self, image: Tensor, size: Tensor, *found: Tensor) -> tuple[Tensor, ...]:
         """What is found in one image ``(h, w, C)``, in pixels of it, of what `network` found."""
-        boxes, scores, labels, *masks = (out[0] for out in found)
-        valid = (labels >= 0).nonzero()[:, 0]
-        old_size = torch.stack([torch.as_tensor(side) for side in (image.shape[1], image.shape[0])])
-        boxes = boxes[valid] / (resized[0].flip(0).to(boxes) / old_size.to(boxes)).repeat(2)
-        masks = [paste(mask[valid], boxes, *image.shape[:2]) >= self.mask_threshold for mask in masks]
-        return boxes, scores[valid], labels[valid], *masks
+        return self.detector.placed(found, size, self.preprocess.shape, image.shape[:2])

@@ -16,7 +16,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from ..datasets.band_padding import padded as padded_image
-from ..runtime.standalone import Detections, padded, read_image, resized
+from ..runtime.standalone import Detections, no_instances, padded, read_image, resized
 from ..text import class_name
 from .pipeline import test_pipeline
 
@@ -55,9 +55,7 @@ class Reference:
                 return [out.numpy() for out in getattr(self.model, 'backbone', self.model)(inputs)]
             if self.part == 'segmentor':
                 return self.model.predict(inputs, [sample])[0].pred_sem_seg.data[0].numpy().astype(np.int64)
-            found = self.model.predict(inputs, [sample], rescale=True)[0].pred_instances
-            return Detections(*(found[key].numpy() for key in ('bboxes', 'scores', 'labels')),
-                              found.masks.numpy() if 'masks' in found else None)
+            return _detections(self.model.predict(inputs, [sample], rescale=True)[0])
 
     def prepare(self, image: Path | np.ndarray) -> tuple[Tensor, BaseDataElement]:
         """The model's input for an image, ``(1, C, H, W)`` float32, and its data sample, which has its sizes."""
@@ -129,6 +127,17 @@ class Reference:
             from mmseg.structures import SegDataSample
             return SegDataSample
         return BaseDataElement
+
+
+def _detections(sample: BaseDataElement) -> Detections:
+    """What mmdet has found in an image, best first."""
+    panoptic = sample.pred_panoptic_seg.sem_seg[0].numpy() if 'pred_panoptic_seg' in sample else None
+    if 'pred_instances' not in sample:
+        return no_instances(panoptic.shape, panoptic=panoptic)
+    found = sample.pred_instances
+    found = found[found.scores.argsort(descending=True, stable=True)]  # Mask2Former's are not sorted
+    return Detections(*(found[key].numpy() for key in ('bboxes', 'scores', 'labels')),
+                      found.masks.numpy() if 'masks' in found else None, panoptic=panoptic)
 
 
 def has_pipeline(cfg: Mapping) -> bool:

@@ -3,7 +3,6 @@ from contextlib import nullcontext
 
 from torch import Tensor, nn
 
-from ..backbones.mixers import Mixer
 from ..ops.operators import dynamic_sizes
 from .preprocess import Preprocess
 from .segmentor import SegmentorGraph
@@ -19,15 +18,6 @@ class Dynamic(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         with dynamic_sizes() if self.free_size else nullcontext():
             return self.graph(*inputs)
-
-
-def halve(module: nn.Module) -> nn.Module:
-    """Convert `module` to float16, in place, but for the scan's parameters, which it reads in float32; returns it."""
-    kept = [(p, p.data) for part in module.modules() if isinstance(part, Mixer) for p in (part.A_log, part.D)]
-    module.half()
-    for parameter, data in kept:
-        parameter.data = data
-    return module
 
 
 class Half(nn.Module):

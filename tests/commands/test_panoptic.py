@@ -11,7 +11,7 @@ from PIL import Image
 
 pytest.importorskip('mmdet')
 
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 
 from mmvision_mamba.preflight.read import read_config
 
@@ -61,6 +61,41 @@ def test_trained_and_tested(tool, config, tmp_path):
         assert Image.open(tmp_path / 'out/mine.panoptic' / record['file_name']).size == size
         assert {segment['category_id'] for segment in record['segments_info']} <= {17, 18, 149, 187}
     assert len([path for path in (tmp_path / 'shown').rglob('*') if path.is_file()]) == 3
+
+
+def test_an_exported_file_is_measured_as_its_checkpoint_is(tool, root, tmp_path):
+    """Its panoptic results are written as the checkpoint's are, and so are those of `infer`."""
+    pytest.importorskip('onnxruntime')
+    config, weights, file = (tmp_path / name for name in ('panoptic.py', 'weights.pth', 'model.onnx'))
+    # Images of the exported shape, so that neither pads.
+    config.write_text(small_config(root).replace('scale=(99, 77), keep_ratio=True', 'scale=(96, 64), keep_ratio=False'))
+    torch.manual_seed(0)
+    cfg = read_config(config)
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        model = MODELS.build(cfg.model)
+    torch.nn.init.normal_(model.panoptic_head.cls_embed.weight)
+    torch.nn.init.normal_(model.panoptic_head.mask_embed[-1].weight)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), weights)
+    run = tool('export', config, weights, '--shape', 64, 96, '--out', file)
+    assert run.code == 0, run.err
+    results = []
+    for name, given in (('checkpoint', weights), ('file', file)):
+        run = tool('test', config, given, '--work-dir', tmp_path / name, '--cfg-options',
+                   f'test_evaluator.outfile_prefix={tmp_path}/{name}/mine')
+        assert run.code == 0, run.err[-3000:]
+        written = json.loads((tmp_path / f'{name}/mine.panoptic.json').read_text())['annotations']
+        results.append((json.loads((tmp_path / f'{name}/metrics.json').read_text()), [
+            [(segment['category_id'], segment['area']) for segment in record['segments_info']] for record in written]))
+    assert any(results[0][1]) and results[0][1] == results[1][1]
+    assert results[1][0] == pytest.approx(results[0][0], abs=1e-6, nan_ok=True)
+    pictures = sorted((root / 'val2017').iterdir())
+    for name, given in (('checkpoint', (config, weights)), ('file', (file,))):
+        run = tool('infer', *given, root / 'val2017', '--out-dir', tmp_path / name / 'inferred')
+        assert run.code == 0, run.err[-3000:]
+    for picture in pictures:
+        one, other = (Image.open(tmp_path / name / 'inferred/preds/panoptic' / f'{picture.stem}.png')
+                      for name in ('checkpoint', 'file'))
+        assert one.size == Image.open(picture).size and one.tobytes() == other.tobytes()
 
 
 def believe(root, predictions, count):

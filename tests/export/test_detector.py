@@ -35,7 +35,7 @@ def test_same_as_mmdet(name):
     expected = [sample.pred_instances for sample in model.predict(batch, samples(*sizes, padded=(96, 128)))]
     graph = DetectorGraph(model)
     boxes, scores, labels, *masks = graph(batch, torch.tensor(sizes))
-    assert graph.output_names == ['boxes', 'scores', 'labels', 'masks'][:3 + len(masks)]
+    assert graph.output_names == ('boxes', 'scores', 'labels', 'masks')[:3 + len(masks)]
     assert bool(masks) == ('masks' in expected[0])
     for i, instances in enumerate(expected):
         n = len(instances)

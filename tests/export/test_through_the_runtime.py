@@ -9,6 +9,7 @@ from mmengine.registry import MODELS
 from PIL import Image
 
 from mmvision_mamba import Inferencer
+from mmvision_mamba.export import FORMATS
 from mmvision_mamba.export.agreement import Agreement
 from mmvision_mamba.export.verify import verification_images
 from mmvision_mamba.preflight.read import read_config
@@ -85,15 +86,38 @@ def test_a_segmentor_of_any_size_is_mmsegs(name, options, small, tool, pictures,
             model(tmp_path / 'narrow.png')
 
 
-@pytest.mark.parametrize('options', [('--shape', 64, 96), pytest.param(
-    ('--shape', 96, 128, '--dynamic'), marks=pytest.mark.slow)])
+@pytest.mark.parametrize('format', ['onnx', 'openvino'])
+def test_segformers_head_is_mmsegs(format, small, tool, pictures, tmp_path):
+    """Of any size, in OpenVINO as well."""
+    pytest.importorskip(dict(onnx='onnxruntime').get(format, format))
+    files, out = small(SEGMENTOR, PIPELINES['resized'] + """
+model = dict(auxiliary_head=None, decode_head=dict(
+    _delete_=True, type='SegformerHead', in_channels=[16, 32, 64, 128], in_index=[0, 1, 2, 3], channels=16,
+    num_classes=4, norm_cfg=dict(type='BN'), align_corners=False,
+    loss_decode=dict(type='CrossEntropyLoss')))
+"""), tmp_path / f'm{FORMATS[format]}'
+    run = tool('export', *files, '--shape', 96, 128, '--dynamic', '--format', format, '--out', out)
+    assert run.code == 0, run.err
+    model = load_model(out)
+    for path in pictures:
+        wanted = in_mmseg(files, path)
+        assert len(np.unique(wanted)) > 1 and (wanted == model(path)).mean() > 0.9999, path
+
+
+@pytest.mark.parametrize('options', [
+    ('--shape', 64, 96), ('--shape', 64, 96, '--format', 'openvino'),
+    pytest.param(('--shape', 96, 128, '--dynamic'), marks=pytest.mark.slow),
+    pytest.param(('--shape', 96, 128, '--dynamic', '--format', 'openvino'), marks=pytest.mark.slow)])
 def test_a_sliding_window_is_mmsegs(options, small, tool, pictures, tmp_path):
+    if 'openvino' in options:
+        pytest.importorskip('openvino')
     files = small(SEGMENTOR, PIPELINES['resized'] + """
 model = dict(test_cfg=dict(mode='slide', crop_size=(64, 96), stride=(41, 53)))
 """)
-    run = tool('export', *files, *options, '--verify', '--out', tmp_path / 'm.onnx')
+    out = tmp_path / ('m.xml' if 'openvino' in options else 'm.onnx')
+    run = tool('export', *files, *options, '--verify', '--out', out)
     assert run.code == 0, run.err
-    model = load_model(tmp_path / 'm.onnx')
+    model = load_model(out)
     for path in pictures if '--dynamic' in options else pictures[:1]:  # smaller than a window: padded, as is checked
         wanted = in_mmseg(files, path)
         assert len(np.unique(wanted)) > 1 and (wanted == model(path)).mean() > 0.9999, path
