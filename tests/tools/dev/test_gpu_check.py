@@ -46,6 +46,13 @@ def test_every_part_runs_at_small_sizes(name, place):
     assert page.tables(part) or name == 'tests'
 
 
+def test_engines_are_not_built_where_tensorrt_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'tensorrt', None)
+    monkeypatch.setattr('gpu_check.engines.find_spec', lambda name: None)
+    result = worker.do(PARTS['engine_backbone'], Place('cuda', tmp_path / 'files'))
+    assert not result['passed'] and 'pip install tensorrt' in result['why']
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize('name', [part.name for lane in STAGES['kernels'].lanes for part in lane
                                   if part.function.startswith('kernels:')])
@@ -348,7 +355,7 @@ def test_publishing_nothing_is_an_error(tmp_path, capsys):
 def test_a_dry_run_of_everything(tmp_path):
     done = gpu_check('--dry-run', '--out', tmp_path / 'out', '--work-dir', tmp_path / 'work', '--stages', *STAGES)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(list((tmp_path / 'out').iterdir())) <= 8
+    assert len(list((tmp_path / 'out').iterdir())) <= 9
 
 
 # What is measured ----------------------------------------------------------------------------------------------------

@@ -110,5 +110,10 @@ STAGES = {
     'second': Stage('CUDA graphs, torch.compile, shares of the time', 220, (
         (_benchmark('variants', 60), _benchmark('compiled', 140), _benchmark('profile', 40),
          _benchmark('detector_profile', 60), _benchmark('segmentor_profile', 60)),), call=2),
+    'tensorrt': Stage('engines of TensorRT, where that is installed: verified and timed', 220, (
+        (Part('engine_backbone', 'engines:engine', 120, ('backbone', _SEGMENTOR, (512, 512))),
+         Part('engine_segmentor', 'engines:engine', 150, ('segmentor', _SEGMENTOR, (512, 512))),
+         Part('engine_segmentor_half', 'engines:engine', 150, ('segmentor', _SEGMENTOR, (512, 512), True)),
+         Part('engine_detector', 'engines:engine', 300, ('detector', _DETECTOR, (512, 512)))),), call=3),
 }
 PARTS = {part.name: part for stage in STAGES.values() for lane in stage.lanes for part in lane}
