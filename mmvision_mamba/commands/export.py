@@ -103,7 +103,12 @@ def _export(args: argparse.Namespace) -> 'Made':
     job = _job_class(part)(exportable, model, args, cfg, meta, repository)
     if args.int8:
         check_datasets(cfg, ('train', 'test'))
-    rows = job.write(path)
+    try:
+        rows = job.write(path)
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk names no file
     if args.verify:
         print(table(rows))
     if job.int8:

@@ -1,4 +1,5 @@
 """Graphs as OpenVINO's files: made of the ONNX graph, whose operators it knows."""
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -31,7 +32,22 @@ def write_openvino(path: Path, write_onnx: Callable[[Path], None], metadata: Map
         model = openvino.Core().read_model(str(graph))
         _mend(model)
         _describe(model, metadata)
+        save(model, path, half)
+
+
+def save(model, path: Path, half: bool = False) -> None:
+    """Write a model of OpenVINO's to `path`, and its weights beside it; with `half` these are float16.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    import openvino
+    try:
         openvino.save_model(model, str(path), compress_to_fp16=half)
+    except RuntimeError as error:
+        if 'iostream' not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, 'it can not be written, as where the disk is full') from error
 
 
 def annotate_openvino(path: Path, metadata: Mapping[str, str]) -> None:
@@ -40,7 +56,7 @@ def annotate_openvino(path: Path, metadata: Mapping[str, str]) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         model, new = openvino.Core().read_model(str(path)), Path(folder) / path.name
         _describe(model, metadata)
-        openvino.save_model(model, str(new), compress_to_fp16=False)
+        save(model, new)
         for file in files_of(new):  # the weights are read from where they were, until then
             os.replace(file, path.with_name(file.name))
 

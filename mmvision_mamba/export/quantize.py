@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import require
 from ..runtime.loaders import quiet
 from .onnx_file import weighted
-from .openvino_file import annotate_openvino
+from .openvino_file import annotate_openvino, save
 
 LINEAR = ['MatMul', 'Gemm']
 QUANTIZED = ['Conv', *LINEAR]  # operators, where they have weights
@@ -70,7 +70,7 @@ def quantize_openvino(source: Path, path: Path, feeds: Iterable[Feed], kept: Col
                                   ignored_scope=nncf.IgnoredScope(names=in_float, validate=False))
         finally:
             nncf.set_log_level(level)
-    openvino.save_model(model, str(path), compress_to_fp16=False)
+    save(model, path)
 
 
 def require_nncf() -> None:

@@ -127,6 +127,19 @@ def test_another_files_weights_are_not_replaced(graph, model_files, tmp_path):
     assert (tmp_path / 'model.bin').read_text() == 'mine'
 
 
+def test_a_full_disk_is_told_with_the_name_of_the_file(tool, model_files, tmp_path, monkeypatch):
+    import openvino
+
+    def full(*args, **kwargs):
+        raise RuntimeError('basic_ios::clear: iostream error')
+    monkeypatch.setattr(openvino, 'save_model', full)
+    given = model_files.segmentor
+    run = tool('export', given.config, given.checkpoint, '--format', 'openvino', '--shape', 64, 64,
+               '--out', tmp_path / 'out' / 'm.xml')
+    assert run.code == 2 and len(run.errors) == 1 and 'm.xml: it can not be written' in run.err
+    assert not list((tmp_path / 'out').iterdir())
+
+
 def test_precision_is_for_such_files_alone(exported_files):
     with pytest.raises(RuntimeInputError, match='bf16 is for files of OpenVINO'):
         load_model(exported_files['segmentor.onnx'], precision='bf16')
