@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..datasets.json_numbers import is_integer
 from ..datasets.label_maps import IGNORED
 from ..datasets.tile_grid import Grid, Tiling
 from ..datasets.tile_loading import shape_of
@@ -159,13 +160,31 @@ class TiledBatchJob(BatchJob):
         return self._folders[piece.image] / f'{piece.number:03}-of-{piece.total:03}.npz'
 
     def _read(self, piece: Piece) -> dict | None:
-        """The results in a piece's file; None where it is missing or damaged."""
+        """The results in a piece's file; None where it is missing, damaged, or holds what no piece does."""
         try:
             with np.load(self._path(piece), allow_pickle=False) as file:
                 found = json.loads(bytes(file['found']))
-                return found | dict(labels=file['labels']) if 'labels' in file else found
+                found = found | dict(labels=file['labels']) if 'labels' in file else found
+            return found if self._is_whole(found, piece) else None
         except Exception:  # whatever a reader stumbles over in a broken file
             return None
+
+    def _is_whole(self, found: dict, piece: Piece) -> bool:
+        """Whether these are results of a piece, for a file may come from elsewhere."""
+        if 'reason' in found:
+            return isinstance(found['reason'], str)
+        (height, width), classes = found['size'], self.style[0]
+        if not all(is_integer(side) and side > 0 for side in (height, width)):
+            return False
+        if self.scope != 'mmseg':
+            return all(Instance.from_json(one).fits(classes, height, width) for one in found['instances'])
+        labels = found['labels']
+        if labels.dtype not in (np.uint8, np.uint16) or labels.ndim != 2 or labels.shape[1] != width \
+                or len(labels) > height:
+            return False
+        rows, starts = _rows_of(self.tiling, height, width, piece)
+        return len(labels) == starts[rows.stop] - starts[rows.start] and bool(
+            ((labels < max(classes, 2)) | (labels == IGNORED)).all())  # of one class, the rest has another label
 
 
 def _write(path: Path, found: dict) -> None:
@@ -182,10 +201,16 @@ def _instances(inferencer, picture: Picture, tiling: Tiling, batch_size: int, pi
                            for one in windows.instances(picture, grid, part)])
 
 
+def _rows_of(tiling: Tiling, height: int, width: int, piece: Piece) -> tuple[range, tuple[int, ...]]:
+    """The rows of windows of a segmentor's piece, and where the rows of the picture begin, with its end."""
+    rows = Grid.of(tiling, height, width).rows
+    return piece.rows(len(rows)), (*rows.starts, height)
+
+
 def _labels(inferencer, picture: Picture, tiling: Tiling, batch_size: int, piece: Piece) -> dict:
     """The labels of a piece: those of its strips, which rows of windows above it have a part in, too."""
     windows, grid = Windows(inferencer.predict, tiling, batch_size), Grid.of(tiling, picture.height, picture.width)
-    mine, starts = piece.rows(len(grid.rows)), (*grid.rows.starts, picture.height)
+    mine, starts = _rows_of(tiling, picture.height, picture.width, piece)
     if not mine:
         return dict(labels=np.zeros((0, picture.width), np.uint8))
     first = next(row for row in range(mine.start + 1) if starts[row] + grid.rows.side > starts[mine.start])

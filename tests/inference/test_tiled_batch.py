@@ -120,6 +120,38 @@ def test_a_run_that_was_stopped_goes_on_with_the_next_piece(segmentor, pictures,
     assert job.tasks(job.start(), 2) == tasks
 
 
+@pytest.mark.parametrize('kind', ['segmentor', 'detector'])
+def test_pieces_that_hold_something_else_are_done_again(kind, request, pictures, tmp_path):
+    model = request.getfixturevalue(kind)
+    job = TiledBatchJob([str(pictures)], tmp_path / 'out', {}, 3, tiling=Tiling(TILE, OVERLAP), inferencer=model)
+    tasks = job.tasks(job.start(), 2)
+    for task in tasks:
+        job.infer(model, task, 2)
+    piece = next(piece for piece in job.pieces if (job._read(piece) or {}).get('instances') or (
+        'labels' in (job._read(piece) or {})))
+    good, path = job._read(piece), job._path(piece)
+    bad = [[1], 5, None, {}, dict(reason=5), {**good, 'size': 5}, {**good, 'size': [-1, 'x']}]
+    if kind == 'segmentor':
+        labels = good['labels']
+        bad += [{**good, 'labels': other} for other in (
+            labels[:5, :5], labels[0], labels.astype(float), np.full_like(labels, 77), np.zeros((9999, labels.shape[1]),
+                                                                                                 np.uint8))]
+        bad += [dict(size=good['size']), {**good, 'size': [10**9, 10**9]}]
+    else:
+        one = good['instances'][0]
+        mask = one[4]
+        changes = [(0, 99), (0, 'x'), (1, 'x'), (2, [1]), (3, None), (4, [5]), (4, [*mask[:4], 'zzzz']),
+                   (4, [0, 0, 10**6, 10**6, mask[4]]), (4, [-1, *mask[1:]]), (6, 0)]
+        bad += [{**good, 'instances': [[*one[:i], value, *one[i + 1:]]]} for i, value in changes]
+        bad += [{**good, 'instances': 5}, {**good, 'instances': [5]}, dict(size=good['size'])]
+    for content in bad:
+        arrays = dict(labels=content['labels']) if isinstance(content, dict) and 'labels' in content else {}
+        text = json.dumps({key: value for key, value in content.items() if key != 'labels'} if isinstance(
+            content, dict) else content)
+        np.savez_compressed(path, found=np.frombuffer(text.encode(), np.uint8), **arrays)
+        assert job._read(piece) is None, content
+
+
 def test_all_rows_are_in_a_piece():
     for parts in range(20):
         for total in range(1, 9):

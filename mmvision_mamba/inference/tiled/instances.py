@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as coco_mask
 
+from ...datasets.coco_masks import rle_problem
+from ...datasets.json_numbers import is_integer, is_number
 from ...errors import DataError
 from ..results import boxes_of
 
@@ -117,6 +119,22 @@ class Instance:
     def from_json(cls, values: list) -> 'Instance':
         label, score, box, window, mask, mask_score, scale = values
         return cls(label, score, tuple(box), tuple(window), mask and Mask(*mask), mask_score, scale)
+
+    def fits(self, classes: int, height: int, width: int) -> bool:
+        """Whether it can be an object in a picture of this size; `from_json` takes whatever a file says."""
+        mask = self.mask or ()
+        numbers = [self.score, *self.box, *([] if self.mask_score is None else [self.mask_score])]
+        places = [self.label, self.scale, *self.window, *mask[:4]]
+        if len(self.box) != 4 or len(self.window) != 4 or not all(map(is_number, numbers)) \
+                or not all(is_integer(value) and value >= 0 for value in places) or self.label >= classes \
+                or self.scale < 1:
+            return False
+        if self.mask is None:
+            return True
+        x, y, rows, columns, counts = self.mask
+        return isinstance(counts, str) and y + rows <= -(-height // self.scale) and x + columns <= -(
+            -width // self.scale) and (not counts or rle_problem(
+                dict(size=[rows, columns], counts=counts), columns, rows) is None)
 
 
 def instances_of(predicted: Any, window: Window, scale: int = 1) -> list[Instance]:
