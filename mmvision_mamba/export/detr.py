@@ -42,6 +42,8 @@ class TransformerGraph(BoxGraph):
     Raises:
         ConfigError: a detector or head that predicts in a way of its own.
     """
+    any_size = True
+
     def __init__(self, model: nn.Module):
         _check(model)
         super().__init__(model)

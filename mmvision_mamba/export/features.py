@@ -24,6 +24,7 @@ class FeatureGraph(nn.Module):
     inputs: tuple[str, ...] = ('image',)
     placed_by = 'size'
     int8 = False  # whether files of it are made in int8, too
+    any_size = False  # whether height and width of the images may be open
 
     def __init__(self, model: nn.Module):
         super().__init__()

@@ -35,6 +35,7 @@ class QueryGraph(FeatureGraph):
         ConfigError: a detector or head that predicts in a way of its own, or no results.
     """
     output_names = 'class_scores', 'masks'
+    any_size = True
 
     def __init__(self, model: nn.Module):
         _check(model)

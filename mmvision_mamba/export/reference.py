@@ -70,6 +70,8 @@ class Reference:
         image = read_image(image, self.channels, bands)
         if self.channels == 3 and not bands:
             image = np.ascontiguousarray(image[..., ::-1])
+        if self.settings['to_float32']:  # as the loader does
+            image = image.astype(np.float32)
         return dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
 
     def _prepared(self, results: dict) -> dict:

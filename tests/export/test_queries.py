@@ -99,11 +99,13 @@ def test_openvino_runs_it_too(kind, files, tmp_path):
 
 
 @pytest.mark.parametrize(('kind', 'options'), [
-    ('semantic', dict(dynamic='all')), ('panoptic', dict(with_preprocess=True)),
+    ('semantic', dict(dynamic='all')), ('panoptic', dict(with_preprocess=True)), ('panoptic', dict(dynamic='all')),
+    ('deformable', dict(dynamic='all')),
     *(pytest.param(*case, marks=pytest.mark.slow) for case in [
         ('semantic', dict(fp16=True, with_preprocess=True)), ('instances', dict(dynamic='batch')),
         ('solo', dict(with_preprocess=True, shape=(128, 128))), ('deformable', dict(dynamic='batch')),
-        ('dino', dict(with_preprocess=True)), ('semantic', dict(dynamic='all', format='openvino')),
+        ('dino', dict(with_preprocess=True)), ('dino', dict(dynamic='all')),
+        ('deformable', dict(dynamic='all', format='openvino')), ('semantic', dict(dynamic='all', format='openvino')),
         ('instances', dict(fp16=True)), ('dino', dict(fp16=True, format='openvino'))])])
 def test_options(kind, options, files, tmp_path):
     if 'format' in options:
@@ -118,6 +120,7 @@ def test_options(kind, options, files, tmp_path):
 @pytest.mark.parametrize(('kind', 'change', 'options', 'message'), [
     ('dino', 'model.num_queries=900', {}, 'chooses its 900 queries among the pixels of its maps'),
     ('solo', '', dict(dynamic='batch'), 'one image at a time'),
+    ('solo', '', dict(dynamic='all'), 'one image at a time'),
     ('solo', 'model.mask_head.dynamic_conv_size=3', {}, 'dynamic_conv_size=1'),
     ('instances', '', dict(int8='static'), '--int8: Mask2Former'),
     ('semantic', '', dict(int8='static'), '--int8: EncoderDecoder'),
