@@ -13,6 +13,7 @@ token don't depend on the length: whatever is done to a token, the softplus and 
 is in cache. Where sequences are many enough to fill a slab, K is 1 and only step 3 remains. The
 forward keeps the state at each chunk's start, ``state / T`` times the size of u; the backward recomputes the rest.
 """
+import math
 from dataclasses import dataclass
 
 import torch
@@ -297,20 +298,20 @@ def plain_chunked_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor
 
     x, dt, B, C = map(cut, (skip, step_sizes(delta, delta_bias, delta_softplus, mask, dtype), B.to(dtype), C.to(dtype)))
     A_t = A.t().to(dtype)
-    a = torch.exp(dt.unsqueeze(-2) * A_t).unbind()
-    b = ((dt * x).unsqueeze(-2) * B.unsqueeze(-1)).unbind()
+    # Step by step from here: a runtime would copy slabs that are cut out of one tensor, and join them again.
+    a = [torch.exp(dt_t * A_t) for dt_t in dt.unsqueeze(-2).unbind()]
+    b = [x_t * B_t for x_t, B_t in zip((dt * x).unsqueeze(-2).unbind(), B.unsqueeze(-1).unbind())]
     h = None  # zero
     if max_chunks > 1:
         end = b[0]
         for a_t, b_t in zip(a[1:], b[1:]):
             end = a_t * end + b_t
         h = _chain(end, dt.sum(0), A_t, max_chunks)
-    states = []
-    for a_t, b_t in zip(a, b):
+    ys = []
+    for a_t, b_t, C_t in zip(a, b, C.unsqueeze(-1).unbind()):
         h = b_t if h is None else a_t * h + b_t
-        states.append(h)
-    y = (C.unsqueeze(-1) * torch.stack(states)).sum(-2)  # not a matrix product, which autocast would cast down
-    y = y.permute(1, 2, 0, 3).flatten(1, 2)[:, :length]
+        ys.append((C_t * h).sum(-2))  # not a matrix product, which autocast would cast down
+    y = torch.stack(ys, 2).flatten(1, 2)[:, :length]
     if D is not None:
         y = y + skip * D.to(dtype)
     return y.to(u.dtype)
@@ -325,9 +326,12 @@ def _chain(end: Tensor, dt: Tensor, A_t: Tensor, max_chunks: int | Tensor) -> Te
         A_t: ``(state, channels)``.
         max_chunks: the largest number of chunks that the graph is to take.
     """
+    # A smaller factor is lost beside whatever it is added to, and processors take many times as long for numbers that
+    # underflow.
+    least = 3 * math.log(torch.finfo(dt.dtype).eps)
     span = 1  # chunks that `end` and `dt` cover together, up to and including each
     while span < max_chunks - 1:  # nothing follows the last chunk's end
-        end = end + torch.exp(dt.unsqueeze(-2) * A_t) * _shifted(end, span)
+        end = end + torch.exp((dt.unsqueeze(-2) * A_t).clamp(min=least)) * _shifted(end, span)
         dt = dt + _shifted(dt, span)
         span *= 2
     return _shifted(end, 1)

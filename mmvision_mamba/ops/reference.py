@@ -16,8 +16,20 @@ def step_sizes(delta: Tensor, delta_bias: Tensor | None, delta_softplus: bool, m
     if delta_bias is not None:
         dt = dt + delta_bias.to(dtype)
     if delta_softplus:
-        dt = F.softplus(dt)
+        dt = _softplus(dt)
     return dt if mask is None else dt.masked_fill(~mask.unsqueeze(-1), 0)
+
+
+def _softplus(x: Tensor) -> Tensor:
+    """F.softplus; in an ONNX graph of operators that runtimes compute several numbers at a time, which Softplus is not.
+
+    It is max(x, 0) + log(1 + e), e = exp(-|x|), with the rounding of 1 + e made good: small ones keep their digits.
+    """
+    if not torch.onnx.is_in_onnx_export():
+        return F.softplus(x)
+    e = torch.exp(-x.abs())
+    u = 1 + e
+    return torch.relu(x) + (torch.log(u) - ((u - 1) - e) / u)
 
 
 def reference_scan(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None = None,

@@ -18,7 +18,7 @@ from mmvision_mamba.export.wrappers import Dynamic
 from mmvision_mamba.inference.uper import speed_up
 from mmvision_mamba.ops.chunked import plain_chunked_scan
 from mmvision_mamba.ops.operators import dynamic_sizes
-from mmvision_mamba.ops.reference import reference_scan
+from mmvision_mamba.ops.reference import reference_scan, step_sizes
 
 ARCH = dict(dim=8, in_dim=8, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 4))
 
@@ -61,6 +61,27 @@ def _with(module, scan):
     other = Scan(scan)
     other.A, other.D = module.A, module.D
     return other
+
+
+def test_step_sizes_of_a_graph_keep_their_digits():
+    class StepSizes(torch.nn.Module):
+        def forward(self, delta):
+            return step_sizes(delta, None, True, None, torch.float32)
+    delta = torch.cat([-torch.logspace(-8, 1.9, 500), torch.zeros(1), torch.logspace(-8, 4, 500)]).view(1, -1, 1)
+    graph = onnx_bytes(StepSizes(), [delta], None)
+    assert b'Softplus' not in graph  # which onnxruntime computes number by number
+    found, = onnxruntime.InferenceSession(graph).run(None, dict(x0=delta.numpy()))
+    wanted = torch.nn.functional.softplus(delta.double()).numpy()
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_decays_that_underflow_change_nothing():
+    module = Scan(plain_chunked_scan)
+    u, delta, B, C = scan_inputs(1, 300)
+    inputs = u, delta * 0 + 60, B, C  # the decay over a chunk is far below what float32 holds
+    graph = onnx_bytes(module, inputs, None)
+    found, = onnxruntime.InferenceSession(graph).run(None, {f'x{i}': x.numpy() for i, x in enumerate(inputs)})
+    np.testing.assert_allclose(found, _with(module, reference_scan)(*inputs), rtol=1e-5, atol=1e-4)
 
 
 def test_scan_of_any_length():
