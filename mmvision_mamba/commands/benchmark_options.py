@@ -123,6 +123,10 @@ def _add_export_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument('--modes', nargs='*', default=['default'], metavar='MODE', choices=COMPILE_MODES,
                      help=f'of torch.compile: {", ".join(COMPILE_MODES)}; without a value none. Default: default')
     sub.add_argument('--inductor', action='store_true', help='the AOTInductor package too')
+    sub.add_argument('--archs', nargs='+', default=[], metavar='ARCH', help='backbones with random weights, such as '
+                     'tiny, in the place of the default config')
+    sub.add_argument('--peers', nargs='*', metavar='PEER', help='with --archs: other backbones on the same '
+                     f'input: {", ".join(_peers("backbone"))}; without a value all of them')
     _add_config_options(sub, config)
 
 
@@ -193,11 +197,13 @@ def prepare(args: argparse.Namespace) -> None:
     if getattr(args, 'peers', None) == []:
         args.peers = list(_peers(args.what))
     check_names(getattr(args, 'peers', None) or (), _peers(args.what), 'unknown peer')
+    if args.what == 'export' and args.peers and not args.archs:
+        raise ConfigError('--peers goes with --archs: other backbones beside these')
     if hasattr(args, 'dtypes'):
         import torch
         args.dtypes = [getattr(torch, dtype) for dtype in args.dtypes]
     if hasattr(args, 'configs'):
-        args.configs = args.configs or [args.default_config]
+        args.configs = args.configs or ([] if getattr(args, 'archs', None) else [args.default_config])
     if hasattr(args, 'backends'):
         args.backends = _backends(args)
     if args.what == 'mixer':
@@ -217,7 +223,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 
 def _peers(what: str) -> tuple[str, ...]:
-    return PEERS if what == 'backbone' else PEERS_WITH_HEADS
+    return PEERS if what in ('backbone', 'export') else PEERS_WITH_HEADS
 
 
 def _backends(args: argparse.Namespace) -> list[str]:

@@ -192,6 +192,18 @@ def test_a_backbone_whose_maps_nothing_takes_has_no_peers(tmp_path):
         build_model(str(config), None, 'detector', (64, 64), 'resnet-50')
 
 
+def test_exported_backbones(tmp_path, monkeypatch):
+    monkeypatch.setitem(FAMILY, 'tiny', dict(dim=16, in_dim=8, depths=(1, 1, 2, 2), num_heads=(1, 1, 2, 4)))
+    path = tmp_path / 'results.json'
+    assert benchmark(['export', '--archs', 'tiny', '--peers', 'resnet-50', '--sizes', '64,96', '--device', 'cpu',
+                      '--rounds', '1', '--out', path]) == 0
+    rows = json.loads(path.read_text())['rows']
+    assert {row['group'] for row in rows} == {'backbone, 1 × 3 × 64 × 96'} and not any(row['error'] for row in rows)
+    names = [row['name'] for row in rows]
+    assert all(f'{model}, {run}' in names for model in ('tiny', 'resnet-50')
+               for run in ('PyTorch', 'PyTorch, bf16', 'onnxruntime'))
+
+
 def test_exported(tmp_path, configs):
     """The same work in PyTorch, in onnxruntime and, where it is installed, in OpenVINO, beside each other."""
     path = tmp_path / 'results.json'
