@@ -68,7 +68,8 @@ def read_config(path: str | os.PathLike, options: Mapping | None = None, needs: 
     except Exception as error:
         if (known := problem(error, str(path))) is not None:
             raise known from error
-        raise ConfigError(f'{path} can not be read as a config: {type(error).__name__}: {error}') from error
+        raise ConfigError(f'{path} can not be read as a config: {type(error).__name__}: '
+                          f'{shown(" ".join(str(error).split()), 500)}') from error
     options = dict(options or {})
     data_root = options.pop('data_root', None)  # a folder may have any name
     check_overrides(cfg, options)

@@ -135,6 +135,7 @@ BOMB = 'a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n' + ''.join(
     ('base.py', f'x = dict(y=[0x{"f" * 9000}])', 'x.y.0 is a number of some 10837 digits'),
     ('base.json', f'{{"x": {"[" * 100_000}{"]" * 100_000}}}', 'RecursionError'),
     ('base.yaml', BOMB, 'base.yaml: its aliases stand for more than 1000000 values'),
+    ('base.yaml', 'a: &a [1]\nb: [*a][*a]', 'ParserError: while parsing a block mapping in'),
     ('base.yml', 'x: &a [*a]', 'base.yml: its aliases stand for more than 1000000 values')])
 def test_what_a_config_inherits_is_bounded(name, text, message, tmp_path):
     (tmp_path / name).write_text(text)
