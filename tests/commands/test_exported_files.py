@@ -7,7 +7,11 @@ import onnx
 import pytest
 from PIL import Image
 
+from mmvision_mamba import Inferencer
 from mmvision_mamba.export.verify import verification_images
+from mmvision_mamba.runtime.standalone import mask_box
+
+from ..helpers.queries import THINGS, query_files
 
 
 @pytest.fixture
@@ -74,6 +78,40 @@ def test_a_detector_is_measured_as_its_checkpoint_is(tool, model_files, exported
     run = tool('test', exported_files['detector.onnx'], '--data', folder)
     assert run.code == 2 and len(run.errors) == 1 and 'which the model does not know: cat' in run.err
     assert len(run.err.strip().splitlines()) <= 2
+
+
+@pytest.mark.parametrize('kind', ['solo', pytest.param('instances', marks=pytest.mark.slow),
+                                  pytest.param('dino', marks=pytest.mark.slow)])
+def test_models_by_queries_are_measured_as_their_checkpoints_are(kind, tool, tmp_path):
+    """On a folder of what the checkpoint finds; of SOLOv2, which predicts no boxes, by masks alone."""
+    files, folder = query_files(kind, tmp_path), tmp_path / 'folder'
+    folder.mkdir()
+    pictures, annotations = [], []
+    for i, size in enumerate([(96, 128), (75, 100)]):  # as the shape once they are resized
+        Image.fromarray(verification_images(size, 1, i)[0]).save(folder / f'{i}.png')
+        pictures.append(dict(id=i, file_name=f'{i}.png', height=size[0], width=size[1]))
+    inferencer = Inferencer(files.config, files.checkpoint, device='cpu', show_progress=False)
+    for i, path in enumerate(sorted(folder.iterdir())):
+        found = inferencer.predict(path).pop().pred_instances
+        boxes = [*map(mask_box, found.masks.numpy())] if kind == 'solo' else found.bboxes.tolist()
+        for box, label in zip(boxes, found.labels.tolist()):
+            x1, y1, x2, y2 = map(float, box)
+            if x2 - x1 > 4 and y2 - y1 > 4:
+                annotations.append(dict(id=len(annotations) + 1, image_id=i, category_id=label + 1, iscrowd=0,
+                                        bbox=[x1, y1, x2 - x1, y2 - y1], area=(x2 - x1) * (y2 - y1),
+                                        segmentation=[[x1, y1, x2, y1, x2, y2, x1, y2]]))
+    categories = [dict(id=i + 1, name=name) for i, name in enumerate(THINGS)]
+    (folder / 'objects.json').write_text(json.dumps(dict(
+        images=pictures, annotations=annotations, categories=categories)))
+    run = tool('export', files.config, files.checkpoint, '--shape', 96, 128, '--out', 'model.onnx')
+    assert run.code == 0, run.err
+    wanted, found = (metrics(tool, *given, '--data', folder) for given in (
+        (files.config, files.checkpoint), ('model.onnx',)))
+    ap = {'solo': {'coco/segm_mAP'}, 'dino': {'coco/bbox_mAP'}}.get(kind, {'coco/bbox_mAP', 'coco/segm_mAP'})
+    for values in (wanted, found):
+        assert {key for key in values if key.endswith('mAP')} == ap
+    assert [found[key] for key in ap] == pytest.approx([wanted[key] for key in ap], abs=1e-3)
+    assert min(wanted[key] for key in ap) > 0.05
 
 
 @pytest.mark.parametrize(('arguments', 'message'), [

@@ -86,6 +86,8 @@ def _use_folder(args: argparse.Namespace, file: Exported | None) -> None:
         assert file is not None
         args.work_dir = args.work_dir or str(Path('work_dirs') / Path(file.path).stem)
         args.config = CONFIGS[_shown_by(root, options, file.model)]
+        if file.model.mask_stride:  # SOLOv2, which has no boxes
+            options.setdefault('test_evaluator.metric', 'segm')
     else:
         name = find_config(args.config).stem
         text = config_for(base_name(find_config(args.config).resolve()), read_config(
