@@ -14,6 +14,7 @@ try:
     from fastapi import FastAPI, Query, Request
     from ray import serve
     from ray.exceptions import ActorUnavailableError, RayActorError
+    from ray.serve.exceptions import RequestCancelledError
     from ray.serve.handle import DeploymentHandle
 except ImportError:
     raise MissingExtraError('serving', 'serve') from None
@@ -159,6 +160,8 @@ class Front:
         for left in reversed(range(TRIES)):
             try:
                 return await self.model.answer.remote(asked)
+            except RequestCancelledError:  # its client has gone
+                raise asyncio.CancelledError from None
             except (RayActorError, ActorUnavailableError):  # it died, or can't be reached; an image is asked anew
                 if left:
                     self.gate.repeated.inc()
