@@ -17,6 +17,9 @@ from .verify import AGREEMENT, Row
 
 SCORES = dict(float32=1e-3, float16=1e-2)  # largest difference of matched scores
 OVERLAP = dict(float32=0.99, float16=0.9)  # smallest IoU of matched boxes, and of all masks together
+# Share of the instances for which both hold, of models that choose queries by their scores: where two of these are
+# nearly equal, rounding decides which query starts where, in PyTorch too.
+SHARE = dict(float32=0.95, float16=0.8)
 
 
 @dataclass
@@ -27,6 +30,8 @@ class Agreement:
         tolerance: of scores; a detection this close to the score at which lists end may be missing on either side.
         by_masks: detections are matched by their masks: boxes, if there are any, are those around them, which one
             pixel moves. Default: by boxes.
+        chosen: the model chooses its queries by their scores, so some instances may differ. Default: none may.
+        overlap: the IoU from which a box does not differ.
 
     Attributes:
         images: number of images compared.
@@ -36,9 +41,12 @@ class Agreement:
         box_iou: smallest IoU of matched boxes.
         mask_pixels: pixels in both masks and in either, over all matched pairs.
         panoptic: (equal pixels, pixels) of panoptic maps.
+        differing: detections that are unmatched, or whose box or score differs by more than `overlap` and `tolerance`.
     """
     tolerance: float = SCORES['float32']
     by_masks: bool = False
+    chosen: bool = False
+    overlap: float = OVERLAP['float32']
     images: int = 0
     detections: int = 0
     unmatched: int = 0
@@ -46,6 +54,7 @@ class Agreement:
     box_iou: float = 1.
     mask_pixels: tuple[int, int] = 0, 0
     panoptic: tuple[int, int] = 0, 0
+    differing: int = 0
 
     @property
     def mask_iou(self) -> float:
@@ -55,6 +64,8 @@ class Agreement:
     def rows(self, about: str, masks: bool, precision: str) -> list[Row]:
         """Rows of the table of checks; `about` names the images, and `masks` adds a row for these."""
         images = f'{about}: {self.detections} found'
+        if self.chosen:
+            return [Row('instances', images, 1 - self.differing / max(self.detections, 1), SHARE[precision], False)]
         rows = [Row('unmatched', images, self.unmatched, 0, True),
                 Row('scores', images, self.score, SCORES[precision], True)]
         if not self.by_masks:
@@ -94,14 +105,18 @@ class Agreement:
                 missing.append((reference, i))
                 continue
             unmatched.remove(best)
-            self.score = max(self.score, float(abs(reference.scores[i] - found.scores[best])))
+            difference = float(abs(reference.scores[i] - found.scores[best]))
+            self.differing += difference > self.tolerance or overlap[i, best] < self.overlap
+            self.score = max(self.score, difference)
             self.box_iou = min(self.box_iou, float(overlap[i, best]))
             if reference.masks is not None:
                 a, b = reference.masks[i], found.masks[best]
                 self.mask_pixels = self.mask_pixels[0] + int((a & b).sum()), self.mask_pixels[1] + int((a | b).sum())
         for side, i in missing + [(found, j) for j in unmatched]:
             lowest = max(score_thr, float(side.scores[-1]) if len(side.scores) == max_per_img else 0)
-            self.unmatched += float(side.scores[i]) > lowest + self.tolerance
+            if float(side.scores[i]) > lowest + self.tolerance:
+                self.unmatched += 1
+                self.differing += 1
 
 
 def mask_iou(masks: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -139,7 +154,7 @@ def instances(outputs: Sequence[torch.Tensor], factor: Sequence[float], shape: S
 
 
 def compare(model: nn.Module, run: Callable, reference: Reference, images: Sequence[np.ndarray],
-            expected: Sequence[Detections], precision: str = 'float32', queries: dict | None = None) -> Agreement:
+            expected: Sequence[Detections], agreement: Agreement, queries: dict | None = None) -> Agreement:
     """Run an exported detector on images at once and match its detections with mmdet's.
 
     Args:
@@ -148,10 +163,9 @@ def compare(model: nn.Module, run: Callable, reference: Reference, images: Seque
         reference: prepares images for the exported shape.
         images: as `reference` takes them, of any sizes.
         expected: what `reference` finds in them.
-        precision: a key of `SCORES`.
+        agreement: what they are added to, and returned.
         queries: the rule by which results are made of a `QueryGraph`'s outputs. Default: it is none.
     """
-    agreement = Agreement(SCORES[precision], bool(queries))
     prepared = [reference.prepare(image) for image in images]
     inputs = torch.cat([inputs for inputs, _ in prepared])
     outputs = run(inputs.numpy(), np.array([sample.img_shape for _, sample in prepared], np.int64))

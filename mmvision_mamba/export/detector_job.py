@@ -13,7 +13,7 @@ from torch import nn
 from ..errors import ConfigError, ExportError
 from ..runtime.standalone import INSTANCE_OFFSET, Detections, no_instances
 from . import int8, scores, verify
-from .agreement import SCORES, Agreement, compare, limits
+from .agreement import OVERLAP, SCORES, Agreement, compare, limits
 from .detr import TransformerGraph
 from .features import mask_threshold
 from .job import Export
@@ -32,6 +32,7 @@ class DetectorExport(Export):
     def __init__(self, *args):
         super().__init__(*args)
         self.queries: dict | None = getattr(self.what.graph, 'queries', None)
+        self.chooses: bool = getattr(self.what.graph, 'chooses', False)
         self.stride: int | None = getattr(self.what.graph, 'stride', None)
         if self.args.format not in ('onnx', 'openvino'):
             raise ConfigError(f'--format {self.args.format}: detectors are exported as ONNX and for OpenVINO, whose '
@@ -49,6 +50,9 @@ class DetectorExport(Export):
     def by_masks(self) -> bool:
         """Whether instances are what their masks are, and boxes nothing else."""
         return bool(self.queries or self.stride)
+
+    def _agreement(self) -> Agreement:
+        return Agreement(SCORES[self.precision], self.by_masks, self.chooses, OVERLAP[self.precision])
 
     def _inputs(self) -> list[tuple[str, np.ndarray]]:
         """(name, image) of pictures that are checked through the runtime, see `_check_files`."""
@@ -84,11 +88,11 @@ class DetectorExport(Export):
             return []
         if 2 in self.free:  # of one size
             images, expected = images[:1] * 2, expected[:1] * 2
-        agreement = compare(self.model, run, self.reference, images, expected, self.precision, self.queries)
+        agreement = compare(self.model, run, self.reference, images, expected, self._agreement(), self.queries)
         return agreement.rows(f'all {len(images)} at once', 'masks' in self.what.outputs, self.precision)
 
     def _check_together(self, found: list[list[np.ndarray]], inputs, expected) -> list[verify.Row]:
-        agreement = Agreement(SCORES[self.precision], self.by_masks)
+        agreement = self._agreement()
         for (_, image), outputs, one in zip(inputs, found, expected):
             outputs = dict(zip(self.what.outputs, outputs))
             panoptic, instances = outputs.pop('panoptic', None), no_instances(image.shape[:2])
@@ -102,7 +106,7 @@ class DetectorExport(Export):
         pictures = [(name, verify.save_picture(image, path.with_name(f'{i}')), expected)
                     for i, ((name, image), expected) in enumerate(self.expected)]
         for name, file, expected in pictures + [(name, file, self.reference(file)) for name, file in self.photos]:
-            agreement = Agreement(SCORES[self.precision], self.by_masks)
+            agreement = self._agreement()
             agreement.add(expected, model(file), *limits(self.model))
             found += len(expected.scores)
             if expected.panoptic is not None:

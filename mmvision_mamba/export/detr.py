@@ -51,6 +51,11 @@ class TransformerGraph(BoxGraph):
         # mmdet 3.3.0 has no seam here: it reads the maps' sizes from a tensor, which a trace can't follow.
         self.model.gen_encoder_output_proposals = partial(_proposals, self.model)
 
+    @property
+    def chooses(self) -> bool:
+        """Whether the model chooses its queries among the pixels of its maps, by their scores."""
+        return bool(self.model.as_two_stage)
+
     def check_shape(self, shape: tuple[int, int], channels: int) -> None:
         """Raises ConfigError where images of this height and width have fewer tokens than the model has queries."""
         model = self.model

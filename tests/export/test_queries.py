@@ -166,6 +166,24 @@ def test_deformable_attention_is_mmcvs(coordinates):
     torch.testing.assert_close(GraphDeformableAttention(attention)(**given, spatial_shapes=sizes), wanted)
 
 
+def test_instances_that_differ_are_counted_where_queries_are_chosen():
+    """Unmatched, moved or of another score: each counts once, and 5% of them may."""
+    count = 100
+    boxes = np.arange(count)[:, None] * 20 + np.array([0., 0, 10, 10])
+    one = Detections(boxes, np.linspace(1, .5, count), np.zeros(count, int))
+    for changed, passes in ((3, True), (6, False)):
+        moved = boxes.copy()
+        moved[:changed, 2] += 1  # IoU 0.91
+        scores = one.scores.copy()
+        scores[50] += .002
+        agreement = Agreement(chosen=True)
+        agreement.add(one, Detections(moved, scores, one.labels), 0, count)
+        row, = agreement.rows('a', False, 'float32')
+        assert agreement.differing == changed + 1 and row.passed == passes and row.what == 'instances'
+    agreement.add(one, Detections(boxes[:90], one.scores[:90], one.labels[:90]), 0, 200)
+    assert agreement.differing == 7 + 10
+
+
 def test_boxes_around_masks():
     masks = torch.zeros(4, 9, 11, dtype=torch.bool)
     masks[1, 3, 5] = masks[2, 0, 10] = masks[2, 8, 0] = True
