@@ -70,7 +70,7 @@ def is_exported(path: str | os.PathLike) -> bool:
     checkpoints have too; these hold no code."""
     path = os.fspath(path)
     if not path.endswith('.pt'):
-        return path.endswith(('.onnx', '.pt2', '.xml'))
+        return path.endswith(('.onnx', '.pt2', '.xml', '.mnn'))
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.split('/')[1:2] == ['code'] for name in archive.namelist())

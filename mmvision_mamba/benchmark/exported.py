@@ -26,12 +26,13 @@ from .experiments import build_model
 from .peers import build_peer
 from .setting import Setting
 
-_NAMES = {'onnx': 'onnxruntime', 'openvino': 'OpenVINO', 'aot-inductor': 'AOTInductor'}
+_NAMES = {'onnx': 'onnxruntime', 'openvino': 'OpenVINO', 'mnn': 'MNN', 'aot-inductor': 'AOTInductor'}
 
 
 def _exported_calls(exportable: Exportable, images: Tensor, inductor: bool) -> Iterator[tuple[str, Callable]]:
     """(name, call) of a part exported in each format that is run here: on images, with as many threads as torch."""
-    for format in ('onnx', *(['openvino'] if installed('openvino') else []), *(['aot-inductor'] if inductor else [])):
+    for format in ('onnx', *(['openvino'] if installed('openvino') else []), *(['mnn'] if installed('MNN') else []),
+                   *(['aot-inductor'] if inductor else [])):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f'model{FORMATS[format]}'
             formats.write(exportable, path, format, [images])

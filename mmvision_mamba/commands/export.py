@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, require
-from ..export import BATCH, FORMATS, INT8_IMAGES, INT8_KINDS, OPSET, OUTPUTS, PARTS, REPOSITORY
+from ..export import BATCH, FORMATS, INT8_IMAGES, INT8_KINDS, OF_ONNX, OPSET, OUTPUTS, PARTS, REPOSITORY
 from ..files import check_output
 from ..printable import shown
 from .options import CHECKPOINT, add_cfg_options
@@ -39,10 +39,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--output', choices=OUTPUTS,
                         help='of a segmentor: the map of labels, or logits. Default: map')
     parser.add_argument('--fp16', action='store_true', help='float16 weights and arithmetic, the scan in float32; '
-                        'inputs and outputs stay float32. Of --format openvino the weights alone')
+                        'inputs and outputs stay float32. Of --format openvino and mnn the weights alone')
     parser.add_argument('--int8', nargs='?', const='static', choices=INT8_KINDS,
-                        help="int8 weights, for onnxruntime and OpenVINO. static (without a value): activations too, "
-                        "calibrated on the config's training images; dynamic, for onnxruntime: linear layers alone. "
+                        help="int8 weights, for onnxruntime, OpenVINO and MNN. static (without a value): activations "
+                        "too, calibrated on the config's training images; dynamic, for onnxruntime: linear layers alone; weights, "
+                        "for MNN: the weights, which it computes with in float. "
                         'Kept only if mIoU or AP on its test images falls by a point at most, of a backbone if its '
                         'features change by a tenth at most; layers go back to float for that')
     parser.add_argument('--int8-images', type=int, nargs=2, metavar=('CALIBRATION', 'TEST'),
@@ -58,7 +59,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         "config's test data, where it is there")
     parser.add_argument('--opset', type=int, default=OPSET, metavar='N', help='opset of ONNX; default: %(default)s')
     parser.add_argument('--out', type=Path, metavar='FILE',
-                        help='default: work_dirs/CONFIG_NAME/PART.onnx (.pt2, .pt, .xml); with --all a folder, '
+                        help='default: work_dirs/CONFIG_NAME/PART.onnx (.pt2, .pt, .xml, .mnn); with --all a folder, '
                         'work_dirs/CONFIG_NAME/exported')
     add_cfg_options(parser)
 
@@ -152,8 +153,8 @@ def _check_options(args: argparse.Namespace) -> None:
                           'each side')
     if args.batch < 1:
         raise ConfigError(f'--batch must be at least 1, got {args.batch}')
-    if args.format not in ('onnx', 'openvino', REPOSITORY) and (args.simplify or args.opset != OPSET):
-        raise ConfigError('--simplify and --opset are for --format onnx and openvino')
+    if args.format not in (*OF_ONNX, REPOSITORY) and (args.simplify or args.opset != OPSET):
+        raise ConfigError('--simplify and --opset are for --format onnx, openvino and mnn')
     if args.opset < 17 or args.opset > 20:
         raise ConfigError(f'--opset: 17 to 20, got {args.opset}')
     if args.format == REPOSITORY and args.dynamic:
@@ -163,23 +164,27 @@ def _check_options(args: argparse.Namespace) -> None:
         raise ConfigError(f'--format {args.format}: torch.export makes a constant of whether a side has one window or '
                           'several, so height and width can not be left open; use --dynamic batch, or --format onnx or '
                           'torchscript')
-    if args.with_preprocess and args.format not in ('onnx', 'torchscript', 'openvino', REPOSITORY):
-        raise ConfigError('--with-preprocess: graphs of images of any size are for --format onnx, torchscript and '
-                          'openvino')
+    if args.with_preprocess and args.format not in (*OF_ONNX, 'torchscript', REPOSITORY):
+        raise ConfigError('--with-preprocess: graphs of images of any size are for --format onnx, torchscript, '
+                          'openvino and mnn')
     if args.with_preprocess and args.format != REPOSITORY and (args.batch != 1 or args.dynamic):
         raise ConfigError('--with-preprocess takes one image of any size: it does not go with --batch and --dynamic')
-    if args.int8 and (args.format not in ('onnx', 'openvino') or args.fp16 or args.with_preprocess
+    if args.int8 and (args.format not in OF_ONNX or args.fp16 or args.with_preprocess
                       or args.dynamic == 'all' or args.output == 'logits'):
-        raise ConfigError('--int8 is for --format onnx and openvino with --output map, of one height and width, '
-                          'without --fp16 and --with-preprocess')
-    if args.int8 == 'dynamic' and args.format == 'openvino':
-        raise ConfigError('--int8 dynamic is for --format onnx; for openvino use --int8 static')
+        raise ConfigError('--int8 is for --format onnx, openvino and mnn with --output map, of one height and '
+                          'width, without --fp16 and --with-preprocess')
+    kinds = dict(onnx=('static', 'dynamic'), openvino=('static',), mnn=('weights',)).get(args.format, ())
+    if args.int8 and args.int8 not in kinds:
+        raise ConfigError(f'--int8 {args.int8} is not for --format {args.format}: use --int8 {" or ".join(kinds)}')
     if args.int8_images and not args.int8:
         raise ConfigError('--int8-images goes with --int8')
     if args.int8_images and min(args.int8_images) < 1:
         raise ConfigError('--int8-images must be at least 1 each')
-    if args.format in ('onnx', 'openvino', REPOSITORY):
+    if args.format in (*OF_ONNX, REPOSITORY):
         require(f'--format {args.format}', 'export', 'onnx', 'onnxruntime', *(['onnxslim'] if args.simplify else []))
+    if args.format == 'mnn':
+        from ..runtime.mnn_files import require_mnn
+        require_mnn('--format mnn')
     if args.format == 'openvino':
         require('--format openvino', 'openvino', 'openvino')
         if args.int8:

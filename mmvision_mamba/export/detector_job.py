@@ -12,7 +12,7 @@ from torch import nn
 
 from ..errors import ConfigError, ExportError
 from ..runtime.standalone import INSTANCE_OFFSET, Detections, no_instances
-from . import int8, scores, verify
+from . import OF_ONNX, int8, scores, verify
 from .agreement import OVERLAP, SCORES, Agreement, compare, limits
 from .detr import TransformerGraph
 from .features import mask_threshold
@@ -34,9 +34,9 @@ class DetectorExport(Export):
         self.queries: dict | None = getattr(self.what.graph, 'queries', None)
         self.chooses: bool = getattr(self.what.graph, 'chooses', False)
         self.stride: int | None = getattr(self.what.graph, 'stride', None)
-        if self.args.format not in ('onnx', 'openvino'):
-            raise ConfigError(f'--format {self.args.format}: detectors are exported as ONNX and for OpenVINO, whose '
-                              'operators NMS and RoIAlign are; --part backbone has the other formats')
+        if self.args.format not in OF_ONNX:
+            raise ConfigError(f'--format {self.args.format}: detectors are exported as ONNX and for OpenVINO '
+                              'and MNN, whose operators NMS and RoIAlign are; --part backbone has the other formats')
         if isinstance(self.what.graph, TransformerGraph):
             self.what.graph.check_shape(self.shape, self.channels)
         if isinstance(self.what.graph, SoloGraph) and (self.args.dynamic or self.args.batch > 1 or self.repository):

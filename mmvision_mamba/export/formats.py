@@ -1,4 +1,4 @@
-"""Writes graphs as ONNX and OpenVINO files, torch.export programs, AOTInductor packages and TorchScript."""
+"""Writes graphs as ONNX, OpenVINO and MNN files, torch.export programs, AOTInductor packages and TorchScript."""
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,8 @@ from ..errors import ConfigError, require
 from ..runtime.loaders import files_of, quiet
 from ..runtime.openvino_files import ABOUT
 from ..runtime.standalone import checksum
-from . import OPSET
+from . import OF_ONNX, OPSET
+from .mnn_file import write_mnn
 from .onnx_file import finish
 from .openvino_file import write_openvino
 from .parts import Exportable
@@ -36,18 +37,20 @@ def write(what: Exportable, path: Path, format: str, inputs: Sequence[Tensor], f
         metadata: values as JSON, kept in the file.
         opset: of an ONNX graph. Default: 17.
         simplify: have onnxslim shrink an ONNX graph. Default: False.
-        half: keep the weights of an OpenVINO file as float16; a graph for other formats is in its type. Default: False.
+        half: keep the weights of a file of OpenVINO or MNN as float16; a graph for other formats is in its type.
+            Default: False.
 
     Raises:
         ConfigError: the format lacks an operator; names it. Or there is no compiler for it.
-        MissingExtraError: onnx, onnxslim or OpenVINO isn't installed.
+        MissingExtraError: onnx, onnxslim, OpenVINO or MNN isn't installed.
     """
     with torch.no_grad(), quiet():
         if format == 'onnx':
             _write_onnx(what, path, inputs, free, metadata or {}, opset, simplify)
-        elif format == 'openvino':
-            write_openvino(path, lambda graph: _write_onnx(what, graph, inputs, free, {}, opset, simplify),
-                           metadata or {}, half)
+        elif format in OF_ONNX:
+            write_file = dict(openvino=write_openvino, mnn=write_mnn)[format]
+            write_file(path, lambda graph: _write_onnx(what, graph, inputs, free, {}, opset, simplify),
+                       metadata or {}, half)
         else:
             write_file = {'torch-export': _write_program, 'aot-inductor': _write_package,
                           'torchscript': _write_torchscript}[format]

@@ -21,7 +21,8 @@ from ..preflight.pretrained import drop_pretrained
 from ..printable import shown
 from ..runtime import loaders
 from ..runtime.standalone import Model, RuntimeInputError
-from . import INT8_IMAGES, formats, int8, layer_errors, quantize, scores, tensorrt, verify
+from . import INT8_IMAGES, OF_ONNX, formats, int8, layer_errors, quantize, scores, tensorrt, verify
+from .mnn_file import describe, write_mnn
 from .onnx_file import LIMIT, operators
 from .parts import Exportable
 from .photos import find_photos
@@ -168,8 +169,8 @@ class Export:
 
     @property
     def _halves(self) -> bool:
-        """Whether the graph itself is of float16: OpenVINO keeps weights so, and computes in float32."""
-        return self.args.fp16 and self.args.format != 'openvino'
+        """Whether the graph itself is of float16: OpenVINO and MNN keep weights so, and compute in float32."""
+        return self.args.fp16 and self.args.format not in ('openvino', 'mnn')
 
     def _check_window(self) -> None:
         if not self.window:
@@ -227,7 +228,7 @@ class Export:
     def _example(self, inputs) -> list[torch.Tensor]:
         example = inputs[0][1]
         # torch.export takes a size of 1 for a constant.
-        if 0 in self.free and self.args.format not in ('onnx', 'openvino'):
+        if 0 in self.free and self.args.format not in OF_ONNX:
             example = np.repeat(example, 2, 0)
         return [torch.from_numpy(example)]
 
@@ -246,6 +247,8 @@ class Export:
         """Replace the file by its int8 form; see `int8.within_bound`."""
         format, kind = self.args.format, self.args.int8
         calibration, test = self.args.int8_images or INT8_IMAGES
+        if format == 'mnn':
+            return self._to_int8_weights(path, inputs, test)
         if path.with_name(f'{path.name}.data').exists():
             raise ConfigError('--int8: weights of 2 GB and more can not be quantised')
         whole = path.parent / 'float32' / path.name
@@ -274,6 +277,25 @@ class Export:
         outcome = int8.within_bound(write, lambda: judge(path), len(layers), worst_first)
         shutil.rmtree(whole.parent)
         quantize.annotate(path, format, outcome.metadata(kind, quantize.in_float(path, format)))
+        return outcome
+
+    def _to_int8_weights(self, path: Path, inputs, test: int) -> int8.Outcome:
+        """As `_to_int8`, of MNN: its converter makes both files of one graph, and all layers alike."""
+        whole = path.parent / 'float32' / path.name
+        whole.parent.mkdir()
+        path.rename(whole)
+        judge = self._judge(whole, test)
+        layers = []
+
+        def write_onnx(graph):
+            formats.write(self.what, graph, 'onnx', self._example(inputs), self.free, {}, self.args.opset,
+                          self.args.simplify)
+            layers.extend(quantize.layers(graph, 'onnx', 'static'))
+        write_mnn(path, write_onnx, self._metadata(), bits=8)
+        outcome = judge(path)
+        outcome.layers = len(layers)
+        shutil.rmtree(whole.parent)
+        describe(path, {key: json.dumps(value) for key, value in outcome.metadata('weights', []).items()})
         return outcome
 
     def _feed(self, picture: Path) -> dict[str, np.ndarray]:

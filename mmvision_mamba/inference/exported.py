@@ -64,7 +64,7 @@ class ExportedModel(BaseModel):
         palette = [tuple(colour) for colour in self.file.palette[:len(classes)]]
         self.dataset_meta = dict(classes=classes,
                                  palette=palette + [hue(i) for i in range(len(palette), len(classes))])
-        self.runs_on = {'.onnx': 'onnxruntime', '.xml': 'openvino'}.get(Path(file).suffix, 'torch')
+        self.runs_on = {'.onnx': 'onnxruntime', '.xml': 'openvino', '.mnn': 'mnn'}.get(Path(file).suffix, 'torch')
         self.versions = {self.runs_on: version(self.runs_on)}  # which results may depend on
         # Where the toolboxes' models have them.
         self.decode_head = SimpleNamespace(threshold=self.file.threshold)

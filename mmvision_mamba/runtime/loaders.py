@@ -1,4 +1,4 @@
-"""Load exported files of any format, which torch, onnxruntime or OpenVINO run: as functions of arrays, or `Model`s.
+"""Load exported files of any format, run by torch, onnxruntime, OpenVINO or MNN: as functions of arrays, or `Model`s.
 
     python -m mmvision_mamba.runtime.loaders model.pt2 photo.jpg more_photos/ --out-dir out
 """
@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..errors import require
+from ..errors import MissingExtraError, require
 from ..printable import shown
+from .mnn_files import mnn_module
 from .openvino_files import openvino_session
 from .standalone import Model, RuntimeInputError, Session, main
 
@@ -30,10 +31,10 @@ def load(path: Path, format: str) -> Callable[..., list[np.ndarray]]:
 
     Args:
         path: the file.
-        format: 'onnx', 'torchscript', 'torch-export', 'aot-inductor' or 'openvino'.
+        format: one of `export.FORMATS`.
 
     Raises:
-        MissingExtraError: onnxruntime or OpenVINO isn't installed.
+        MissingExtraError: onnxruntime, OpenVINO or MNN isn't installed.
     """
     if format == 'openvino':
         session = openvino_session(path, torch.get_num_threads())
@@ -43,6 +44,8 @@ def load(path: Path, format: str) -> Callable[..., list[np.ndarray]]:
         loaded = onnx_session(path)
         names = [entry.name for entry in loaded.get_inputs()]
         return lambda *inputs: loaded.run(None, dict(zip(names, inputs)))
+    if format == 'mnn':
+        return mnn_module(path, torch.get_num_threads())[0]
     return _torch_module(path, format)[0]
 
 
@@ -53,13 +56,13 @@ def load_model(path: str | Path, format: str | None = None, threads: int | None 
     Args:
         path: the file.
         format: as for `load`. Default: told by the file.
-        threads: of torch, onnxruntime or OpenVINO. Default: their own choice.
+        threads: of torch, onnxruntime, OpenVINO or MNN. Default: their own choice.
         precision: that an OpenVINO file is computed in, 'float32' or 'bf16'. Default: 'float32'; of other formats, what
             they were exported in.
 
     Raises:
         RuntimeInputError: no such file, or none that `mmvision-mamba export` wrote.
-        MissingExtraError: onnxruntime or OpenVINO isn't installed.
+        MissingExtraError: onnxruntime, OpenVINO or MNN isn't installed.
     """
     path = Path(path)
     if not os.path.isfile(path):
@@ -72,11 +75,11 @@ def load_model(path: str | Path, format: str | None = None, threads: int | None 
                                 'exported in')
     if format == 'onnx':
         return Model(path, threads=threads)
-    if threads:
+    if threads and format != 'mnn':
         torch.set_num_threads(threads)
     try:
-        run, metadata = _torch_module(path, format)
-    except RuntimeInputError:
+        run, metadata = mnn_module(path, threads) if format == 'mnn' else _torch_module(path, format)
+    except (RuntimeInputError, MissingExtraError):
         raise
     except Exception as error:  # torch's loaders raise what they meet
         raise RuntimeInputError(f'{path} can not be loaded: {_one_line(error)}') from error
@@ -97,7 +100,7 @@ def load_model(path: str | Path, format: str | None = None, threads: int | None 
     def run_on(feed: dict[str, np.ndarray]) -> list[np.ndarray]:
         try:
             return run(*map(np.ascontiguousarray, feed.values()))
-        except MemoryError:
+        except (MemoryError, RuntimeInputError):
             raise
         except Exception as error:  # a program raises what it likes
             raise RuntimeInputError(f'{path} can not be run on this image: {_one_line(error)}') from error
@@ -112,7 +115,7 @@ def files_of(path: str | os.PathLike) -> list[Path]:
     """The files that an exported model lies in: that one, and its weights where they lie beside it."""
     path = Path(path)
     beside = path.with_suffix('.bin') if path.suffix == '.xml' else path.with_name(f'{path.name}.data')
-    return [path, *([beside] if beside.is_file() else [])]
+    return [path, *([beside] if path.suffix != '.mnn' and beside.is_file() else [])]
 
 
 def _are_inputs(value) -> bool:
@@ -126,8 +129,8 @@ def _are_outputs(value) -> bool:
 
 
 def _format_of(path: Path) -> str:
-    if path.suffix == '.xml':
-        return 'openvino'
+    if path.suffix in ('.xml', '.mnn'):
+        return {'.xml': 'openvino', '.mnn': 'mnn'}[path.suffix]
     if path.suffix != '.pt2':
         return 'torchscript' if path.suffix == '.pt' else 'onnx'
     try:

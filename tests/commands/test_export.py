@@ -114,7 +114,7 @@ def test_a_wrong_file_is_not_kept(tool, segmentor_files, tmp_path, monkeypatch):
     (('--part', 'detector'), '--part detector'),
     (('--format', 'torchscript', '--simplify'), 'are for --format onnx'),
     (('--with-preprocess', '--dynamic'), 'does not go with'),
-    (('--with-preprocess', '--format', 'torch-export', '--out', 'm.pt2'), 'onnx, torchscript and openvino'),
+    (('--with-preprocess', '--format', 'torch-export', '--out', 'm.pt2'), 'onnx, torchscript, openvino and mnn'),
     (('--part', 'backbone', '--output', 'logits'), '--output logits is for a segmentor'),
     (('--int8-images', 2, 3), '--int8-images goes with --int8'),
     (('--images', 'gone.png'), 'gone.png: no such file'),

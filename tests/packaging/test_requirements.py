@@ -77,8 +77,8 @@ def test_extras_name_what_the_requirement_files_name():
     extras = project()['optional-dependencies']
     for files, among in (
             (['openmmlab'], ['openmmlab']), (['onedl'], ['onedl']),
-            (['tools'], ['app', 'completion', 'export', 'geo', 'nncf', 'openvino', 'vis']),
-            (['tools', 'dev'], ['app', 'completion', 'dev', 'docs', 'eval', 'export', 'geo', 'nncf', 'openvino',
+            (['tools'], ['app', 'completion', 'export', 'geo', 'mnn', 'nncf', 'openvino', 'vis']),
+            (['tools', 'dev'], ['app', 'completion', 'dev', 'docs', 'eval', 'export', 'geo', 'mnn', 'nncf', 'openvino',
                                 'ray', 'serve', 'transformers', 'tune', 'vis'])):
         listed = {canonical(r.name) for file in files for r in read(f'{file}.txt')}
         assert {canonical(Requirement(r).name) for extra in among for r in extras[extra]} == listed

@@ -28,6 +28,8 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     'onnx': dict(format='onnx'), 'onnx-fp16': dict(format='onnx', fp16=True),
     'onnx-int8': dict(format='onnx', int8='static'), 'openvino': dict(format='openvino'),
     'openvino-fp16': dict(format='openvino', fp16=True), 'openvino-int8': dict(format='openvino', int8='static'),
+    'mnn': dict(format='mnn'), 'mnn-fp16': dict(format='mnn', fp16=True),
+    'mnn-int8': dict(format='mnn', int8='weights'),
     'torch-export': dict(format='torch-export'),
     'torchscript': dict(format='torchscript'), 'aot-inductor': dict(format='aot-inductor')}
 _METRICS = 'mAP', 'mIoU', 'PQ'  # the endings of those that the table has
