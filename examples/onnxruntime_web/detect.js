@@ -6,8 +6,27 @@ ort.env.wasm.numThreads = 1;  // more need a page served with cross-origin isola
 const say = text => { document.getElementById('status').textContent = text; };
 const canvas = document.getElementById('canvas');
 
+/** A session on the GPU where the browser offers one that takes the model, else on the CPU; the page says which. */
+async function load(model) {
+  const tell = text => { document.getElementById('provider').textContent = `Runs on ${text}.`; };
+  let why = 'this browser has no WebGPU';
+  try {
+    if (await navigator.gpu?.requestAdapter()) {
+      const session = await ort.InferenceSession.create(model, { executionProviders: ['webgpu', 'wasm'] });
+      tell('the GPU, by WebGPU');
+      return session;
+    }
+    why = navigator.gpu ? 'WebGPU finds no GPU here' : why;
+  } catch (error) {
+    why = `WebGPU does not take the model: ${error.message}`;
+  }
+  const session = await ort.InferenceSession.create(model, { executionProviders: ['wasm'] });
+  tell(`the CPU, by WebAssembly: ${why}`);
+  return session;
+}
+
 const loading = Promise.all([
-  ort.InferenceSession.create('model.onnx'),
+  load('model.onnx'),
   fetch('classes.json').then(response => response.json()),
 ]);
 

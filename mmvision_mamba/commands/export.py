@@ -42,8 +42,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
                         'inputs and outputs stay float32. Of --format openvino and mnn the weights alone')
     parser.add_argument('--int8', nargs='?', const='static', choices=INT8_KINDS,
                         help="int8 weights, for onnxruntime, OpenVINO and MNN. static (without a value): activations "
-                        "too, calibrated on the config's training images; dynamic, for onnxruntime: linear layers alone; weights, "
-                        "for MNN: the weights, which it computes with in float. "
+                        "too, calibrated on the config's training images; dynamic, for onnxruntime: linear layers "
+                        "alone; weights, for MNN: the weights, which it computes with in float. "
                         'Kept only if mIoU or AP on its test images falls by a point at most, of a backbone if its '
                         'features change by a tenth at most; layers go back to float for that')
     parser.add_argument('--int8-images', type=int, nargs=2, metavar=('CALIBRATION', 'TEST'),

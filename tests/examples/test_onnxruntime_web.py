@@ -3,6 +3,7 @@ import functools
 import http.server
 import json
 import os
+import re
 import shutil
 import subprocess
 import threading
@@ -24,7 +25,8 @@ from ..helpers import ROOT
 from ..helpers.detectors import build, cascade, export
 
 EXAMPLE = ROOT / 'examples' / 'onnxruntime_web'
-CACHE = Path(os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache')) / 'mmvision_mamba' / 'onnxruntime-web'
+PACKAGE = re.search(r'onnxruntime-web@[\d.]+', (EXAMPLE / 'fetch.sh').read_text())[0]
+CACHE = Path(os.environ.get('XDG_CACHE_HOME', Path.home() / '.cache')) / 'mmvision_mamba' / PACKAGE
 
 
 @pytest.fixture(scope='module')
@@ -92,6 +94,31 @@ def test_finds_what_python_finds(browser, site):
     np.testing.assert_allclose([one['pixels'] for one in found], wanted.masks.sum((1, 2)), atol=5)
     assert browser.find_element('id', 'status').text == f'{len(found)} found'
     assert browser.execute_script("return document.getElementById('canvas').width") == 110
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('gpu', 'fails', 'said'), [
+    ('undefined', 'false', 'Runs on the CPU, by WebAssembly: this browser has no WebGPU.'),
+    ('{ requestAdapter: async () => null }', 'false', 'Runs on the CPU, by WebAssembly: WebGPU finds no GPU here.'),
+    ('{ requestAdapter: async () => ({}) }', 'true',
+     'Runs on the CPU, by WebAssembly: WebGPU does not take the model: too old.'),
+    ('{ requestAdapter: async () => ({}) }', 'false', 'Runs on the GPU, by WebGPU.')])
+def test_the_page_says_where_it_runs(browser, gpu, fails, said):
+    """By a stand-in for the browser's WebGPU and for the library, which is asked for the GPU first."""
+    found = browser.execute_async_script('''
+        const done = arguments[arguments.length - 1], create = ort.InferenceSession.create;
+        Object.defineProperty(navigator, 'gpu', { value: %s, configurable: true });
+        const asked = [];
+        ort.InferenceSession.create = async (model, { executionProviders }) => {
+            asked.push(executionProviders.join());
+            if (%s && executionProviders[0] === 'webgpu') { throw new Error('too old'); }
+            return {};
+        };
+        load('model.onnx').then(() => done([document.getElementById('provider').textContent, ...asked])).finally(() => {
+            ort.InferenceSession.create = create;
+        });''' % (gpu, fails))  # noqa: UP031
+    assert found[0] == said
+    assert found[1:] == ['webgpu,wasm'] * ('GPU' in said.split(':')[0] or fails == 'true') + ['wasm'] * ('CPU' in said)
 
 
 @pytest.mark.slow
