@@ -43,7 +43,7 @@ def site(tmp_path_factory):
     for name in ('index.html', 'detect.js'):
         shutil.copy(EXAMPLE / name, folder)
     (folder / 'node_modules').symlink_to(CACHE / 'node_modules')
-    export(build(cascade(), seed=1), folder / 'model.onnx', with_preprocess=True)
+    export(build(cascade(), seed=5), folder / 'model.onnx', with_preprocess=True)
     (folder / 'classes.json').write_text(json.dumps(list('abcd')))
     Image.fromarray(verification_images((75, 110), 1)[0]).save(folder / 'picture.png')
     return folder
