@@ -47,7 +47,7 @@ class Preprocess(nn.Module):
             self.register_buffer('padding', torch.tensor(pad['value'], dtype=torch.float32))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        old_size = [torch.as_tensor(side, dtype=torch.float64) for side in image.shape[:2]]
+        old_size = [_double(side) for side in image.shape[:2]]
         new_size = self.resized(*old_size)
         x = image.to(torch.float32 if self.to_float32 else torch.int32)
         for axis in (1, 0):  # columns first, as OpenCV
@@ -71,7 +71,7 @@ class Preprocess(nn.Module):
             x = torch.where(self._inside(new_size), x, self.padding)
         x = (x - self.mean) / self.std
         x = torch.where(self._inside(size), x, self.fill)
-        size, new_size = (torch.stack(tuple(sides)).to(torch.int64).unsqueeze(0) for sides in (size, new_size))
+        size, new_size = (torch.cat(tuple(sides)).to(torch.int64).unsqueeze(0) for sides in (size, new_size))
         return x.permute(2, 0, 1).unsqueeze(0), size, new_size
 
     def _inside(self, size: Sequence[Tensor]) -> Tensor:
@@ -84,8 +84,8 @@ class Preprocess(nn.Module):
         if self.scale_factor is not None:
             scale = [(side * factor + 0.5).floor() for side, factor in zip((width, height), self.scale_factor)]
         elif scale is not None:
-            scale = [torch.as_tensor(side, dtype=torch.float64) for side in scale]
-        limit = [torch.as_tensor(side, dtype=torch.float64) for side in self.shape]
+            scale = [_double(side) for side in scale]
+        limit = [_double(side) for side in self.shape]
         if not self.keep_ratio:
             return tuple(map(torch.minimum, (height, width) if scale is None else scale[::-1], limit))
         ratio = torch.ones_like(height)
@@ -107,6 +107,11 @@ class Preprocess(nn.Module):
             sides = [side.clamp(min=least) for side, least in zip(sides, self.pad['size'])]
         divisor = self.pad['divisor'] or 1
         return tuple(((side / divisor).ceil() * divisor).clamp(max=most) for side, most in zip(sides, self.shape))
+
+
+def _double(number) -> Tensor:
+    """A number as float64 ``(1,)``: of tensors without an axis the ONNX exporter makes float32."""
+    return torch.as_tensor(number, dtype=torch.float64).reshape(1)
 
 
 def _divided(x: Tensor, by: int) -> Tensor:

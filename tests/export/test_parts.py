@@ -1,6 +1,7 @@
 """The scan, windows and pooling as graphs: against the reference, for lengths and sizes that a trace has not seen."""
 import io
 
+import cv2
 import numpy as np
 import onnxruntime
 import pytest
@@ -14,6 +15,7 @@ from mmvision_mamba.export import graph_modules
 from mmvision_mamba.export.onnx_file import tidy
 from mmvision_mamba.export.parts import BackboneGraph
 from mmvision_mamba.export.pools import MatrixPool
+from mmvision_mamba.export.preprocess import Preprocess
 from mmvision_mamba.export.wrappers import Dynamic
 from mmvision_mamba.inference.uper import speed_up
 from mmvision_mamba.ops.chunked import plain_chunked_scan
@@ -123,6 +125,21 @@ def test_attention_of_many_tokens_takes_some_queries_at_a_time(padding, monkeypa
     found, = onnxruntime.InferenceSession(file).run(None, dict(x0=images.numpy()))
     with torch.no_grad():
         np.testing.assert_allclose(found, backbone(images)[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('shape, scale', [((96, 128), (128, 128)), ((128, 128), None), ((64, 160), (333, 200))])
+def test_a_graph_resizes_to_the_same_pixels_as_opencv(shape, scale):
+    prepare = Preprocess(shape, [0., 0., 0.], [1., 1., 1.], scale=scale)
+    graph = onnx_bytes(prepare, [torch.zeros(50, 70, 3, dtype=torch.uint8)], {0: 'height', 1: 'width'},
+                       3)
+    session, rng = onnxruntime.InferenceSession(graph), np.random.default_rng(0)
+    for height, width in ((133, 218), (165, 218), (96, 128), (31, 700), (701, 43), (417, 555), (9, 11)):
+        image = rng.integers(0, 256, (height, width, 3), np.uint8)
+        found, _, resized = session.run(None, dict(x0=image))
+        height, width = resized[0].tolist()
+        assert (height, width) == tuple(prepare(torch.from_numpy(image))[2][0].tolist())
+        wanted = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_array_equal(found[0, :, :height, :width].transpose(1, 2, 0), wanted)
 
 
 @pytest.mark.parametrize('size', [(7, 5), (16, 16), (2, 3)])
