@@ -212,7 +212,8 @@ def test_exported(tmp_path, configs):
     rows = json.loads(path.read_text())['rows']
     names = [row['name'] for row in rows]
     assert names[:3] == ['PyTorch', 'PyTorch, fused', 'onnxruntime']
-    assert names[3:] == (['OpenVINO', 'OpenVINO, bf16'] if importlib.util.find_spec('openvino') else [])
+    assert names[3:] == ['OpenVINO', 'OpenVINO, bf16'] * bool(importlib.util.find_spec('openvino')) + \
+        ['MNN'] * bool(importlib.util.find_spec('MNN'))
     assert all(row['error'] is None and len(row['forward']['samples_ms']) for row in rows)
     assert 'training' not in rows[0] and rows[0]['forward']['flops'] > 0
 

@@ -155,5 +155,5 @@ def test_without_nncf_the_extra_is_named(export, monkeypatch):
 
 def test_openvino_has_one_kind(export):
     pytest.importorskip('openvino')
-    with pytest.raises(ConfigError, match='--int8 dynamic is for --format onnx'):
+    with pytest.raises(ConfigError, match='--int8 dynamic is not for --format openvino: use --int8 static'):
         export('segmentor', '.xml', int8='dynamic')
