@@ -122,8 +122,8 @@ def _export(args: argparse.Namespace) -> 'Made':
 def _repository(args: argparse.Namespace, path: Path) -> tuple['Repository', argparse.Namespace]:
     """The repository to write, and the options of its graphs: of ONNX, one image in."""
     from ..export.triton import Repository, check_folder
-    check_folder(path)
     repository = Repository(Path(args.config).stem, args.batch, args.opset, args.simplify)
+    check_folder(path, repository.name)
     return repository, argparse.Namespace(**{**vars(args), 'format': 'onnx', 'batch': 1, 'with_preprocess': True})
 
 

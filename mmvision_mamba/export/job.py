@@ -31,7 +31,7 @@ from .preprocess import Preprocess
 from .reference import Reference, has_pipeline
 from .segmentor import window
 from .shapes import warn_of_shape
-from .triton import Repository
+from .triton import Repository, check_folder
 from .wrappers import Half, Images
 
 SMALLEST = 32  # pixels a side that MambaVision takes
@@ -133,7 +133,8 @@ class Export:
                                       'another name')
             elif not (folder / weights.name).exists():
                 weights.unlink(missing_ok=True)  # those of the file that is replaced
-            if path.is_dir():  # a repository of ours, which the command has checked
+            if self.repository and path.is_dir():
+                check_folder(path, self.repository.name)  # again: it may have got other files meanwhile
                 os.replace(path, folder.parent / OLD)
             for file in sorted(folder.iterdir(), key=unfinished.__eq__):  # the weights before the graph
                 os.replace(file, path.with_name(file.name))

@@ -10,6 +10,7 @@ The fields of config.pbtxt are those of Triton's model_config.proto.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from .wrappers import Half
 STEPS = 'preprocess', 'network', 'postprocess'
 WAIT = 2000  # microseconds that an image waits for others, to go through the network with them
 MARK = '# Written by mmvision_mamba.'  # the first line of a config.pbtxt
+_FILES = 'config.pbtxt', 'metadata.json', '1/model.onnx', '1/model.onnx.data'  # of a model
 _NAME = re.compile(r'[A-Za-z0-9][\w.-]*', re.ASCII)
 _TYPES = dict(FLOAT='FP32', FLOAT16='FP16', DOUBLE='FP64', UINT8='UINT8', INT64='INT64', BOOL='BOOL')
 
@@ -215,16 +217,29 @@ def _run(session, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return dict(zip(names, session.run(None, {entry.name: tensors[entry.name] for entry in session.get_inputs()})))
 
 
-def check_folder(path: Path) -> None:
-    """Raise ConfigError where `path` is there, and is no repository that this module wrote and nothing else."""
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+def check_folder(path: Path, name: str) -> None:
+    """Raise ConfigError where something lies at `path` that a repository of that name would not bring anew.
+
+    What is there is replaced as a whole: models of other exports, further versions and files of the user's would go.
+    """
+    if path.name in ('', '..'):
+        raise ConfigError(f"--out: '{shown(path)}' names no folder to make: name one in it")
+    if not path.exists():
         return
-    ours = path.is_dir() and all(
-        (entry / 'config.pbtxt').is_file() and (entry / 'config.pbtxt').read_text(errors='replace').startswith(MARK)
-        for entry in path.iterdir())
-    if not ours:
-        raise ConfigError(f"--out: '{shown(path)}' is there, and is no repository that this command wrote: name "
-                          'another folder')
+    if not path.is_dir():
+        raise ConfigError(f"--out: '{shown(path)}' is there, and is no folder: choose another name")
+    models = {name, *(f'{name}_{step}' for step in STEPS)}
+    for folder, _, files in os.walk(path):
+        for file in (Path(folder, file) for file in files):
+            model, *rest = file.relative_to(path).parts
+            if model not in models or '/'.join(rest) not in _FILES or not _is_ours(path / model / 'config.pbtxt'):
+                raise ConfigError(f"--out: '{shown(file)}' is not of this model's repository, and the whole folder "
+                                  'would be replaced: name another one. Triton takes several, each by a '
+                                  '--model-repository')
+
+
+def _is_ours(config: Path) -> bool:
+    return config.is_file() and config.read_text(errors='replace').startswith(MARK)
 
 
 def _tensor(entry) -> tuple[str, str, list[int]]:

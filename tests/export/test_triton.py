@@ -150,33 +150,56 @@ def test_any_text_survives_protobufs_format(schema, text):
     assert config.name == text
 
 
-def test_a_repository_replaces_one_of_this_command_and_nothing_else(model_files, tmp_path):
+def test_a_repository_replaces_one_of_the_same_model_and_nothing_else(model_files, tmp_path):
     from mmvision_mamba.commands import call
-    files = model_files.segmentor
+    files, out = model_files.segmentor, tmp_path / 'r'
     options = dict(config=str(files.config), checkpoint=str(files.checkpoint), format='triton-repository',
-                   shape=(32, 32), out=tmp_path / 'r')
-    (tmp_path / 'r').mkdir()
-    (tmp_path / 'r' / 'mine.txt').write_text('x')
-    with pytest.raises(ConfigError, match='no repository that this command wrote'):
+                   shape=(32, 32), out=out)
+    out.mkdir()
+    (out / 'mine.txt').write_text('x')
+    with pytest.raises(ConfigError, match=r"mine\.txt' is not of this model's repository"):
         call('export', **options)
-    assert (tmp_path / 'r' / 'mine.txt').read_text() == 'x'
-    (tmp_path / 'r' / 'mine.txt').unlink()
+    assert (out / 'mine.txt').read_text() == 'x'
+    (out / 'mine.txt').unlink()
     call('export', **options)
-    (tmp_path / 'r' / 'segmentor_network' / '1' / 'old').write_text('x')
+    graph = out / 'segmentor_network' / '1' / 'model.onnx'
+    before = graph.stat().st_ino
     call('export', **options)
-    assert not (tmp_path / 'r' / 'segmentor_network' / '1' / 'old').exists()
-    assert {path.name for path in tmp_path.iterdir()} == {'r'}
+    assert graph.stat().st_ino != before and {path.name for path in tmp_path.iterdir()} == {'r'}
+
+
+@pytest.mark.parametrize('file', [
+    'b/config.pbtxt', 'a_network/2/model.plan', 'a_network/1/model.plan', 'a_network/config.pbtxt.orig', 'a/warmup/x',
+    'a_network/1/deep/model.onnx', 'a_other/config.pbtxt', 'mine'])
+def test_what_another_export_or_the_user_put_into_a_repository_is_not_replaced(file, tmp_path):
+    """A Triton repository holds several models, of several exports, and of each several versions."""
+    for model in ('a', 'a_network', 'a_other', 'b'):
+        (tmp_path / 'r' / model / '1').mkdir(parents=True)
+    for model in ('a', 'a_network'):
+        (tmp_path / 'r' / model / 'config.pbtxt').write_text(f'{MARK}\n')
+    (tmp_path / 'r' / 'a' / 'metadata.json').touch()
+    (tmp_path / 'r' / 'a_network' / '1' / 'model.onnx').touch()
+    check_folder(tmp_path / 'r', 'a')
+    path = tmp_path / 'r' / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'{MARK}\n')
+    with pytest.raises(ConfigError, match='is not of this model') as error:
+        check_folder(tmp_path / 'r', 'a')
+    assert str(path) in str(error.value)
 
 
 def test_folders_of_others_are_told_apart(tmp_path):
-    check_folder(tmp_path / 'new')
-    check_folder(tmp_path)
+    check_folder(tmp_path / 'new', 'a')
+    check_folder(tmp_path, 'a')
     (tmp_path / 'a').mkdir()
-    (tmp_path / 'a' / 'config.pbtxt').write_text(f'{MARK}\n')
-    check_folder(tmp_path)
     (tmp_path / 'a' / 'config.pbtxt').write_text('name: "another server\'s"\n')
-    with pytest.raises(ConfigError, match='name another folder'):
-        check_folder(tmp_path)
+    with pytest.raises(ConfigError, match='name another one'):
+        check_folder(tmp_path, 'a')
+    for path in (Path(), Path('..'), tmp_path / '..', Path('/')):
+        with pytest.raises(ConfigError, match='names no folder to make'):
+            check_folder(path, 'a')
+    with pytest.raises(ConfigError, match='is no folder'):
+        check_folder(tmp_path / 'a' / 'config.pbtxt', 'a')
 
 
 @pytest.mark.parametrize('options, message', [
