@@ -178,6 +178,8 @@ def _load(path: str | os.PathLike, precision: str | None, threads: int) -> Model
 def _bilinear(maps: np.ndarray, size: Sequence[int], align_corners: bool = False,
               rows: slice = slice(None)) -> np.ndarray:
     """As `standalone.bilinear`, several times faster."""
+    if maps.ndim != 3 or 0 in maps.shape:
+        raise ValueError(f'maps of shape {maps.shape} can not be enlarged')
     maps = torch.from_numpy(np.ascontiguousarray(maps))[None].float()
     return F.interpolate(maps, tuple(size), mode='bilinear', align_corners=align_corners)[0, :, rows].numpy()
 

@@ -345,10 +345,12 @@ class Model:
             raise ValueError(f'labels must be whole numbers from 0 to 65535, of shape {shape}, got {labels.dtype} '
                              f'{labels.shape}')
         least = 1 if isinstance(result, Detections) else 2  # a segmentor of one class has another for the rest
-        if self.classes and labels.size and (highest := int(labels.max())) != 255 and highest >= max(
-                len(self.classes), least):
+        nameless = labels[labels >= max(len(self.classes), least)] if self.classes else labels[:0]
+        if not isinstance(result, Detections):
+            nameless = nameless[nameless != 255]  # pixels of no class
+        if nameless.size:
             raise RuntimeInputError(f'{self.path}: classes in its metadata must be the names of all labels, got '
-                                    f'{len(self.classes)} names and the label {highest}: export the model again')
+                                    f'{len(self.classes)} names and the label {nameless.max()}: export the model again')
 
     def _check_panoptic(self, ids: np.ndarray | None, shape: tuple[int, int]) -> None:
         if ids is None:
@@ -497,6 +499,7 @@ class Model:
             probabilities = outputs['masks'][0][valid].astype(np.float32)
             if crop:
                 sides = [side * self.mask_stride for side in probabilities.shape[1:]]
+                self._check_size(*sides)
                 found = [enlarged(mask, sides, crop, shape, self.bilinear) > self.mask_threshold
                          for mask in probabilities]
             else:

@@ -73,6 +73,7 @@ class Answering:
 
     def __init__(self, model: dict):
         self.model = Inferencer(**model, show_progress=False)
+        self._path = str(getattr(self.model.model, 'path', self.model.checkpoint))  # of a file, which its errors name
         keep_freed_memory(self.model.device)
         bands = self.model.toolbox.bands
         self.model.predict(np.zeros((128, 128, 3), np.uint8) if bands is None else  # the first image compiles things
@@ -101,8 +102,8 @@ class Answering:
         for asked, source in zip(batch, sources):
             prediction = found.get(source.name)
             if prediction is None:
-                reason = reasons.get(source.name, 'it has no frame')
-                answers.append(_refusal(f'{NAME}: {reason.replace(source.name, NAME)}'))
+                reason = reasons.get(source.name, 'it has no frame').replace(source.name, NAME)
+                answers.append(_refusal(f'{NAME}: {reason.replace(self._path, "the model")}'))
             else:
                 answers.append(self._answer(asked, prediction.image, prediction.sample, seconds))
             answers[-1].seconds, answers[-1].batch = seconds, len(batch)

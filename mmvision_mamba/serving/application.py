@@ -5,7 +5,9 @@
     serve run mmvision_mamba.serving.application:build model=/models/detector.onnx queue=32
 """
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Annotated, Any, Literal
 
 from ..errors import MissingExtraError
@@ -19,6 +21,7 @@ try:
 except ImportError:
     raise MissingExtraError('serving', 'serve') from None
 from ..errors import ConfigError
+from ..inference.report_thresholds import AUTO
 from ..printable import shown
 from ..text import check_names
 from .answers import Answer, Answering, Asked
@@ -51,7 +54,7 @@ class Settings:
         timeout: seconds until a request is answered, and those that a stopping server takes at most. Default: 120.
 
     Raises:
-        ConfigError: a number out of range; names it.
+        ConfigError: a number out of range, or a value of another kind; names it.
     """
     model: str
     weights: str | None = None
@@ -69,11 +72,18 @@ class Settings:
     timeout: float = 120.
 
     def __post_init__(self):
+        for name, (kinds, expected) in KINDS.items():
+            if not isinstance(getattr(self, name), kinds):
+                raise ConfigError(f'{name} is {shown(getattr(self, name))}: expected {expected}')
         for name, (kind, least, most) in RANGES.items():
             given = getattr(self, name)
+            if name == 'score_thr' and given == AUTO:
+                continue
             try:  # `serve run` hands texts on
                 value = kind(given)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
+                value = None
+            if isinstance(given, float) and value != given:  # 2.5 processes
                 value = None
             if value is None or not least <= value <= most:
                 raise ConfigError(f'{name.replace("_", "-")} is {shown(given)}: expected a number from {least:g} to '
@@ -87,10 +97,13 @@ class Settings:
                       int(self.max_megapixels * 1e6), self.timeout)
 
 
+KINDS: dict[str, tuple[Any, str]] = dict(
+    model=(str, 'a path'), weights=((str, NoneType), 'a path or URL'), dtype=(str, 'a name'),
+    cfg_options=(Mapping, 'settings by their names'))
 RANGES: dict[str, tuple[type, float, float]] = dict(
     replicas=(int, 1, 256), gpus=(float, 0, 1), threads=(int, 1, 1024), batch_size=(int, 1, 1024),
     batch_wait=(float, 0, 60_000), queue=(int, 0, 100_000), max_megabytes=(float, 0.001, 1e6),
-    max_megapixels=(float, 0.001, 1e6), timeout=(float, 1, 86_400))
+    max_megapixels=(float, 0.001, 1e6), timeout=(float, 1, 86_400), score_thr=(float, 0, 1))
 
 
 @serve.deployment

@@ -61,3 +61,31 @@ def test_outputs_that_are_no_arrays_of_numbers(values, tmp_path):
     for task, outputs in (('segmentation', dict(map=values)), ('detection', {**GOOD, 'boxes': values})):
         with pytest.raises(runtime.RuntimeInputError, match=r'model\.onnx does not give what its metadata says'):
             give(tmp_path, task, outputs)
+
+
+@pytest.mark.parametrize('labels, task', [
+    ([0, 255], 'detection'), ([0, 255, 200], 'detection'), ([255, 200], 'segmentation'), ([0, 2], 'segmentation')])
+def test_labels_without_a_name_are_refused_whatever_others_there_are(labels, task, tmp_path):
+    """255 stands for pixels of no class alone, and excuses no other label."""
+    count = len(labels)
+    outputs = dict(map=np.resize(labels, (HEIGHT, WIDTH))) if task == 'segmentation' else dict(
+        boxes=np.ones((count, 4), np.float32), scores=np.ones(count, np.float32), labels=np.array(labels))
+    with pytest.raises(runtime.RuntimeInputError, match=r'the names of all labels, got 2 names and the label 2'):
+        give(tmp_path, task, outputs)
+
+
+def test_pixels_of_no_class_have_no_name(tmp_path):
+    assert give(tmp_path, 'segmentation', dict(map=np.resize([0, 1, 255], (HEIGHT, WIDTH))))[1].max() == 255
+
+
+@pytest.mark.parametrize('stride', [3000, 2**16])
+def test_masks_are_not_enlarged_beyond_what_an_input_may_have(stride, tmp_path):
+    path = tmp_path / 'model.onnx'
+    path.touch()
+    outputs = dict(boxes=GOOD['boxes'][None], scores=GOOD['scores'][None], labels=GOOD['labels'][None],
+                   masks=np.ones((1, 1, 16, 24), np.float32))
+    model = runtime.Model(path, session=runtime.Session(
+        lambda feed: list(outputs.values()), dict(images=('float32', [1, 3, 64, 96])), list(outputs),
+        dict(task='"detection"', mask_stride=str(stride))))
+    with pytest.raises(runtime.RuntimeInputError, match=rf'{16 * stride} × {24 * stride} pixels, and 268435456'):
+        model(np.zeros((HEIGHT, WIDTH, 3), np.uint8))

@@ -101,6 +101,17 @@ def test_nobody_is_told_paths(answering, saved):
     assert '/' not in json.dumps(about)
 
 
+def test_what_an_exported_file_says_of_an_image_names_no_path(exported_files, content):
+    model = Answering(dict(model=str(exported_files['segmentor.onnx']), device='cpu'))
+    model.model.model.file.smallest, model.model.model.file.input_size = 4096, (None, None)
+    answer, = model([Asked(content)])
+    assert answer.refused and b'4096 pixels a side or more' in answer.body and b'/' not in answer.body
+    model.model.model.file.session.run = lambda feed: [np.full((1, 4, 64, 64), np.nan, np.float32)]
+    model.model.model.file.smallest = 1
+    answer, = model([Asked(content)])
+    assert answer.refused and answer.body.startswith(b'the image: the model: map are NaN')
+
+
 def test_panoptic_segments_are_told_beside_their_map(answering, content):
     import torch
     from mmdet.evaluation import INSTANCE_OFFSET

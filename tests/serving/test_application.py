@@ -10,14 +10,24 @@ from mmvision_mamba.serving.application import Settings, build
 def test_texts_become_numbers_as_ray_hands_them_on():
     settings = Settings('model.onnx', queue='7', timeout='2.5', replicas='2', batch_size='4')
     assert (settings.queue, settings.timeout) == (7, 2.5) and settings.limits.requests == 7 + 2 * 4
+    assert Settings('model.onnx', score_thr='0.5').score_thr == 0.5
+    assert Settings('model.onnx', score_thr='auto').score_thr == 'auto'
 
 
 @pytest.mark.parametrize('name, value', [
     ('replicas', 0), ('replicas', 'many'), ('batch_size', -1), ('batch_wait', float('nan')), ('queue', None),
-    ('timeout', 0), ('gpus', 2), ('max_megabytes', 0), ('max_megapixels', float('inf')), ('threads', 10**9)])
+    ('timeout', 0), ('gpus', 2), ('max_megabytes', 0), ('max_megapixels', float('inf')), ('threads', 10**9),
+    ('replicas', 1.5), ('queue', float('inf')), ('score_thr', 'much'), ('score_thr', 30), ('score_thr', None)])
 def test_a_number_out_of_range_is_named(name, value):
     with pytest.raises(ConfigError, match=f'^{name.replace("_", "-")} is .*: expected a number from'):
         Settings('model.onnx', **{name: value})
+
+
+@pytest.mark.parametrize('name, value', [
+    ('model', 5), ('model', None), ('weights', ['a.pth']), ('cfg_options', 'a=b'), ('dtype', 16)])
+def test_a_value_of_another_kind_is_named(name, value):
+    with pytest.raises(ConfigError, match=f'^{name} is .*: expected '):
+        Settings(**{'model': 'model.onnx', name: value})
 
 
 def test_the_application_of_texts_has_what_they_say():
