@@ -168,6 +168,9 @@ def _load(path: str | os.PathLike, precision: str | None, threads: int) -> Model
     if model.task not in SCOPES:
         raise CheckpointError(f'{shown(path)} is a backbone: it has features, and predicts nothing.\n'
                               'mmvision_mamba.runtime.loaders.load_model runs it')
+    if model.task == 'detection' and not model.classes:
+        raise CheckpointError(f'{shown(path)} names no classes in its metadata, and instances are told by them: export '
+                              'the model again')
     if model.channels != 3 and not model.bands:
         raise CheckpointError(f'{shown(path)} takes arrays of {model.channels} channels, and its metadata name no '
                               'bands of image files.\nmmvision_mamba.runtime.loaders.load_model runs it')

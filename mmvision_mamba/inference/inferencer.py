@@ -403,6 +403,10 @@ class Inferencer:
             samples = self.model.test_step(self.toolbox.collate_fn(prepared))
         samples = [(sample if isinstance(sample, BaseDataElement) else BaseDataElement(
             **{key: value for key, value in sample.items() if key != 'img_path'})).cpu() for sample in samples]
+        for sample in samples:
+            found = sample.get('pred_sem_seg')
+            if found is not None and found.get('data') is not None and found.data.is_floating_point():
+                found.data = found.data.long()  # mmseg's of a single logit
         if self.kept is None:
             return samples
         return [keep_labels(sample, self.kept, len(self.classes)) for sample in samples]

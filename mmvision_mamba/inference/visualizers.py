@@ -44,6 +44,7 @@ class ScalingVisualizer:
     def _draw_sem_seg(self, image: np.ndarray, sem_seg: PixelData, classes: Sequence[str], palette: Sequence | None,
                       with_labels: bool | None = True) -> np.ndarray:
         segments = np.asarray(sem_seg.get('data' if 'data' in sem_seg else 'sem_seg'))[0]  # mmseg's field, or mmdet's
+        segments = segments.astype(int, copy=False)  # floats, of a model with a single logit
         names, colours = _of_labels(range(len(classes)), classes, palette)
         return self._drawn(draw_segments(image, segments, names if with_labels else [''] * len(names), colours,
                                          _numbers(sem_seg, segments, range(len(classes)))))

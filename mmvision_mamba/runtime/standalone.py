@@ -725,6 +725,9 @@ def _checked_input(session: Session, meta: dict, path: str | Path) -> tuple[str,
     if queries := meta.get('queries') if meta['task'] == 'detection' else None:
         ready = (*(TASKS['detection'] if queries.get('instances') else ()),
                  *(['panoptic'] if queries.get('panoptic') else []))
+        if queries.get('panoptic') and not meta.get('classes'):  # their number stands for pixels of none
+            raise RuntimeInputError(f'{path}: classes in its metadata must be names, of a panoptic model, got none: '
+                                    'export the model again')
         needed = ready if dtype == 'uint8' else ('class_scores', 'masks')
     elif meta.get('mask_stride'):
         needed = *needed, 'masks'

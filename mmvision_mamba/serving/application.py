@@ -127,7 +127,7 @@ class Model:
         return self.answering.about()
 
 
-def _running() -> int:
+def running() -> int:
     """Number of processes with the model that answer."""
     about = serve.status().applications.get(APPLICATION)
     states = {} if about is None else about.deployments['Model'].replica_states
@@ -159,8 +159,8 @@ class Front:
     async def health(self):
         if not self.gate.open:
             return error(503, 'this server is stopping')
-        running = await asyncio.to_thread(_running)
-        return dict(status='ready', models=running) if running else error(503, 'no process with the model is running')
+        models = await asyncio.to_thread(running)
+        return dict(status='ready', models=models) if models else error(503, 'no process with the model is running')
 
     @app.get('/metrics', summary="Counts and times, for Prometheus")
     async def metrics(self):

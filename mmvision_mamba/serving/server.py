@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from ..errors import ConfigError
 from ..inference.ray_cluster import cluster
 from ..printable import shown
-from .application import APPLICATION, Settings, application
+from .application import APPLICATION, Settings, application, running
 
 STOP = (signal.SIGINT, signal.SIGTERM)
 SENDING = 1  # seconds for the last answers to leave
@@ -45,11 +45,13 @@ def run(settings: Settings, host: str, port: int, check) -> None:
             if event is not None:
                 try:
                     check()
+                    handle = _start(settings)
                 except Exception as error:  # a server that runs doesn't end for a file that is broken
+                    if not running():  # the last process with the model before had to go for a new one
+                        raise
                     print(f'the model is not loaded again, and the one before serves on: {_first_line(error)}',
                           file=sys.stderr, flush=True)
                     continue
-                handle = _start(settings)
                 print('the model is loaded again', flush=True)
         print('stopping: what was let in is answered first', flush=True)
         left = handle.drain.remote(settings.timeout).result()

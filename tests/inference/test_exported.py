@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmvision_mamba import Inferencer
-from mmvision_mamba.errors import CheckpointError, ConfigError
+from mmvision_mamba.errors import CheckpointError, ConfigError, DataError
 from mmvision_mamba.export.agreement import Agreement
 from mmvision_mamba.export.verify import verification_images
 from mmvision_mamba.runtime.standalone import Detections
@@ -114,3 +114,24 @@ def test_a_broken_file_is_told(content, message, tmp_path):
             path.write_bytes(content)
         with pytest.raises(CheckpointError, match=message):
             Inferencer(path)
+
+
+@pytest.mark.parametrize('shape', [(1, 3, 0, 24), (1, 3, 16, 0), (1, 0, 16, 24), (1, 3, 16, 24, 1), (3, 16, 24)])
+def test_logits_that_can_not_be_enlarged_are_told(shape, of_file, pictures):
+    inferencer = of_file('segmentor.onnx')
+    file = inferencer.model.file
+    outputs, run = file.session.outputs, file.session.run
+    try:
+        file.session.outputs, file.session.run = ['logits'], lambda feed: [np.zeros(shape, np.float32)]
+        with pytest.raises(DataError, match='does not give what its metadata says'):
+            inferencer.predict(pictures[0])
+    finally:
+        file.session.outputs, file.session.run = outputs, run
+
+
+def test_a_detector_without_names_of_its_classes_is_refused(exported_files, monkeypatch):
+    from mmvision_mamba.inference import exported
+    monkeypatch.setattr(exported, 'load_model', lambda path, **options: type(
+        'file', (), dict(task='detection', classes=[], channels=3, bands=None)))
+    with pytest.raises(CheckpointError, match='names no classes'):
+        exported._load(exported_files['detector.onnx'], None, 1)

@@ -392,3 +392,20 @@ def test_a_scope_is_entered_by_many_threads():
     finally:
         sys.setswitchinterval(interval)
     assert not wrong and [*DefaultScope._instance_dict] == scopes
+
+
+def test_a_segmentor_of_a_single_logit_is_drawn_and_written(shapes, tmp_path):
+    """mmseg's labels of such a model are floats."""
+    from ..helpers.small_configs import SEGMENTOR
+    config = tmp_path / 'binary.py'
+    config.write_text(SEGMENTOR + '''
+model['decode_head'].update(num_classes=2, out_channels=1, threshold=0.5, loss_decode=dict(
+    type='CrossEntropyLoss', use_sigmoid=True))
+model['auxiliary_head'].update(num_classes=2, out_channels=1, threshold=0.5, loss_decode=dict(
+    type='CrossEntropyLoss', use_sigmoid=True))
+test_dataloader = dict(dataset=dict(metainfo=dict(classes=('a', 'b'), palette=[[0, 0, 0], [255, 0, 0]])))
+''')
+    model = Inferencer(config, show_progress=False, device='cpu')
+    result = model(sorted(shapes.glob('val/*.png'))[:1], out_dir=tmp_path / 'out')
+    assert not result['failures'] and result['predictions'][0]['sem_seg'].dtype.kind in 'iu'
+    assert len([path for path in (tmp_path / 'out').rglob('*.png')]) == 2

@@ -89,3 +89,16 @@ def test_masks_are_not_enlarged_beyond_what_an_input_may_have(stride, tmp_path):
         dict(task='"detection"', mask_stride=str(stride))))
     with pytest.raises(runtime.RuntimeInputError, match=rf'{16 * stride} × {24 * stride} pixels, and 268435456'):
         model(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+
+
+@pytest.mark.parametrize('classes', [[], None])
+def test_a_panoptic_model_names_its_classes(classes, tmp_path):
+    """A map says by their number which pixels are of none."""
+    path = tmp_path / 'model.onnx'
+    path.touch()
+    rule = dict(things=1, panoptic=dict(score=0.5, overlap=0.5, sure=False))
+    metadata = dict(task='detection', queries=rule, classes=classes)
+    with pytest.raises(runtime.RuntimeInputError, match='classes in its metadata must be names, of a panoptic model'):
+        runtime.Model(path, session=runtime.Session(
+            lambda feed: [np.zeros((HEIGHT, WIDTH), int)], dict(image=('uint8', [None, None, 3])), ['panoptic'],
+            {key: json.dumps(value) for key, value in metadata.items()}))

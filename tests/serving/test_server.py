@@ -151,3 +151,41 @@ def test_a_model_that_can_not_be_used_is_said_before_anything_is_started(saved, 
     result = subprocess.run([sys.executable, '-m', 'mmvision_mamba', 'serve', saved['detector']['model'], broken],
                             cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert result.returncode == 2 and 'broken.pth' in result.stderr and 'Traceback' not in result.stderr
+
+
+@pytest.mark.parametrize('left', [1, 0])
+def test_processes_that_do_not_start_when_the_model_is_loaded_again_end_no_server(left, monkeypatch, capsys):
+    """The ones before that are left serve on; without any there is nothing to wait for."""
+    from ray import serve
+
+    from mmvision_mamba.errors import ConfigError
+    from mmvision_mamba.serving import server as module
+    from mmvision_mamba.serving.application import Settings
+    started = []
+
+    class Handle:
+        drain = type('drain', (), dict(remote=lambda seconds: type('left', (), dict(result=lambda: 0))))
+
+    def start(settings):
+        started.append(settings)
+        if len(started) == 2:
+            raise ConfigError('the processes with the model do not start: why')
+        return Handle
+
+    @contextlib.contextmanager
+    def events():
+        yield queue
+    queue = module.queue.SimpleQueue()
+    for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+        queue.put(number)
+    for name, value in dict(_start=start, _events=events, cluster=lambda *given: contextlib.nullcontext(),
+                            running=lambda: left, SENDING=0).items():
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(serve, 'start', lambda **options: None)
+    with contextlib.nullcontext() if left else pytest.raises(ConfigError, match='do not start: why'):
+        module.run(Settings('model.onnx'), '127.0.0.1', 0, lambda: None)
+    printed = capsys.readouterr()
+    if left:
+        assert 'the one before serves on: the processes with the model do not start: why' in printed.err
+        assert printed.out.splitlines()[1:] == [
+            'the model is loaded again', 'stopping: what was let in is answered first', 'stopped']
