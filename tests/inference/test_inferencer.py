@@ -408,4 +408,4 @@ test_dataloader = dict(dataset=dict(metainfo=dict(classes=('a', 'b'), palette=[[
     model = Inferencer(config, show_progress=False, device='cpu')
     result = model(sorted(shapes.glob('val/*.png'))[:1], out_dir=tmp_path / 'out')
     assert not result['failures'] and result['predictions'][0]['sem_seg'].dtype.kind in 'iu'
-    assert len([path for path in (tmp_path / 'out').rglob('*.png')]) == 2
+    assert len(list((tmp_path / 'out').rglob('*.png'))) == 2
