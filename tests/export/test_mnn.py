@@ -240,8 +240,8 @@ def test_weights_of_more_than_one_file_are_refused(tmp_path):
 
 def test_without_mnn_the_extra_is_named(tmp_path, model_files, monkeypatch):
     monkeypatch.setitem(sys.modules, 'MNN', None)
-    with pytest.raises(MissingExtraError, match=r'\[mnn\]'):
+    with pytest.raises(MissingExtraError, match=r'\bmnn\b'):
         load_model(signed(tmp_path / 'm.mnn', task='"segmentation"'))
     files = model_files.segmentor
-    with pytest.raises(MissingExtraError, match=r'\[mnn\]'):
+    with pytest.raises(MissingExtraError, match=r'\bmnn\b'):
         call('export', config=str(files.config), checkpoint=str(files.checkpoint), format='mnn')
