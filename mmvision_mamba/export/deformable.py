@@ -9,16 +9,14 @@ from mmcv.ops import MultiScaleDeformableAttention
 from torch import Tensor, nn
 
 from ..ops.operators import dynamic, graph_size
+from .graph_modules import replace_modules
 
 Sizes = Sequence[tuple[int | Tensor, int | Tensor]]  # height and width of each level; tensors where a graph has any
 
 
 def use_graph_attention(model: nn.Module) -> None:
     """Replace each `MultiScaleDeformableAttention` of `model`, in place, by a `GraphDeformableAttention`."""
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) is MultiScaleDeformableAttention:
-                setattr(module, name, GraphDeformableAttention(child))
+    replace_modules(model, {MultiScaleDeformableAttention: GraphDeformableAttention})
 
 
 class GraphDeformableAttention(nn.Module):

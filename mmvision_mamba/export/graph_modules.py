@@ -1,5 +1,6 @@
 """MambaVision's modules in the form that is exported: plain operators, and sizes that may be symbolic."""
 import copy
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -44,12 +45,15 @@ def halve_features(model: nn.Module) -> None:
 
 def use_graph_modules(model: nn.Module) -> None:
     """Replace each `Attention` and `WindowStage` of `model`, in place, by `GraphAttention` and `GraphWindowStage`."""
+    replace_modules(model, {Attention: GraphAttention, WindowStage: GraphWindowStage})
+
+
+def replace_modules(model: nn.Module, made: Mapping[type, Callable[[nn.Module], nn.Module]]) -> None:
+    """Replace each module in `model` of just these types, in place, by what is made of it."""
     for module in list(model.modules()):
         for name, child in module.named_children():
-            if type(child) is Attention:
-                setattr(module, name, GraphAttention(child))
-            elif type(child) is WindowStage:
-                setattr(module, name, GraphWindowStage(child))
+            if type(child) in made:
+                setattr(module, name, made[type(child)](child))
 
 
 class GraphAttention(nn.Module):

@@ -2,6 +2,8 @@
 import torch
 from torch import Tensor, nn
 
+from .graph_modules import replace_modules
+
 
 class MatrixPool(nn.Module):
     """nn.AdaptiveAvgPool2d as two matrix products, with the same bins for every size."""
@@ -26,7 +28,4 @@ def bins(count: int, side: int, like: Tensor) -> Tensor:
 
 def replace_adaptive_pools(model: nn.Module) -> None:
     """Replace each nn.AdaptiveAvgPool2d of `model`, in place, by a `MatrixPool`."""
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.AdaptiveAvgPool2d:
-                setattr(module, name, MatrixPool(child.output_size))
+    replace_modules(model, {nn.AdaptiveAvgPool2d: lambda pool: MatrixPool(pool.output_size)})

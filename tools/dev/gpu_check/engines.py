@@ -4,6 +4,7 @@ TensorRT's wheels are larger than all others together, and don't travel with the
 what a part says. Engines are strongly typed: they compute in the types that the file has.
 """
 import statistics
+import time
 from collections.abc import Callable
 from importlib import metadata
 from importlib.util import find_spec
@@ -94,8 +95,6 @@ class Engine:
     """
 
     def __init__(self, path: Path, out: Path):
-        import time
-
         import tensorrt as trt
         logger = trt.Logger(trt.Logger.ERROR)
         builder = trt.Builder(logger)
@@ -175,7 +174,6 @@ def _feed(model, picture: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _timed(run: Callable, feed: dict, runs: int) -> list[float]:
-    import time
     found = []
     for _ in range(runs):
         start = time.perf_counter()
