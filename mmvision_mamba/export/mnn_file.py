@@ -50,10 +50,12 @@ def write_mnn(path: Path, write_onnx: Callable[[Path], None], metadata: Mapping[
         options = ['--fp16'] * half
         if bits:
             options += ['--weightQuantBits', str(bits), '--weightQuantAsymmetric', 'false']
+        # The converter keeps large weights in a file of one fixed name in the working folder: two at once in the same
+        # one would write models with zeros in the place of weights, and report nothing.
         done = subprocess.run(
-            [sys.executable, '-c', _CONVERT], capture_output=True, text=True, errors='replace', input=json.dumps(
-                ['mnnconvert', '-f', 'ONNX', '--modelFile', str(graph), '--MNNModel', str(path), '--bizCode', ABOUT,
-                 *options]))
+            [sys.executable, '-c', _CONVERT], cwd=folder, capture_output=True, text=True, errors='replace',
+            input=json.dumps(['mnnconvert', '-f', 'ONNX', '--modelFile', graph.name, '--MNNModel', str(path.resolve()),
+                              '--bizCode', ABOUT, *options]))
     if done.returncode or not path.is_file():
         said = done.stdout + done.stderr
         if lacking := sorted({*_MISSING.findall(said)}):

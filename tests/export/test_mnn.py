@@ -4,6 +4,7 @@ import os
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +27,6 @@ from mmvision_mamba.runtime.standalone import Detections, Model, RuntimeInputErr
 PICTURES = [verification_images(size, 1, seed)[0][..., ::-1].copy() for seed, size in enumerate([(64, 64), (101, 128)])]
 
 
-# MNN 3.6.1 computes something else in one process of six here, and the export then refuses the file: slow tests.
 @pytest.fixture(scope='module')
 def export(model_files, tmp_path_factory):
     """export(name, part=…, …) makes the .mnn file of one of the small models; returns its path."""
@@ -62,7 +62,6 @@ def signed(path, **metadata):
 
 # What files compute ---------------------------------------------------------------------------------------------------
 
-@pytest.mark.slow
 def test_a_segmentors_maps_are_its_checkpoints(segmentor_file, segmentor):
     assert files_of(segmentor_file) == [segmentor_file]
     inferencer = Inferencer(segmentor_file, show_progress=False)
@@ -71,7 +70,6 @@ def test_a_segmentors_maps_are_its_checkpoints(segmentor_file, segmentor):
     assert inferencer.classes == segmentor.classes
 
 
-@pytest.mark.slow
 def test_a_detector_finds_what_its_checkpoint_does(export, detector):
     """Two-stage: with NMS, and RoIAlign of regions without extent."""
     agreement, path = Agreement(), export('detector', shape=(128, 128))
@@ -83,7 +81,6 @@ def test_a_detector_finds_what_its_checkpoint_does(export, detector):
     assert agreement.box_iou > 0.99 and agreement.mask_iou > 0.99
 
 
-@pytest.mark.slow
 def test_features_are_exact_to_the_arithmetic(export, segmentor):
     path = export('segmentor', 'backbone', part='backbone')
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -93,7 +90,6 @@ def test_features_are_exact_to_the_arithmetic(export, segmentor):
         assert np.abs(a - b.numpy()).max() < 1e-5 * b.abs().max()
 
 
-@pytest.mark.slow
 def test_weights_of_16_bits_take_half(export, model_files):
     half, whole = (export('segmentor', f'fp16 {fp16}', part='backbone', fp16=fp16) for fp16 in (True, False))
     weights = sum(value.nbytes for key, value in torch.load(model_files.segmentor.checkpoint)['state_dict'].items()
@@ -104,7 +100,6 @@ def test_weights_of_16_bits_take_half(export, model_files):
         assert a.dtype == np.float32 and 0 < np.abs(a - b).max() < 0.01 * np.abs(b).max()
 
 
-@pytest.mark.slow
 def test_the_library_says_nothing_of_its_own(segmentor_file):
     """MNN greets on the standard output, where results are."""
     code = f"from mmvision_mamba.runtime.loaders import load_model; load_model({str(segmentor_file)!r}); print('done')"
@@ -112,7 +107,6 @@ def test_the_library_says_nothing_of_its_own(segmentor_file):
     assert done.stdout == 'done\n'
 
 
-@pytest.mark.slow
 def test_a_file_may_be_copied_anywhere_and_lies_alone(segmentor_file, tmp_path):
     copy = tmp_path / 'other name.mnn'
     copy.write_bytes(segmentor_file.read_bytes())
@@ -121,7 +115,6 @@ def test_a_file_may_be_copied_anywhere_and_lies_alone(segmentor_file, tmp_path):
     assert np.array_equal(load_model(copy)(PICTURES[1]), load_model(segmentor_file)(PICTURES[1]))
 
 
-@pytest.mark.slow
 def test_mnn_itself_reads_the_metadata(segmentor_file):
     import MNN.nn
     text = MNN.nn.load_module_from_file(str(segmentor_file), [], []).get_info()['bizCode']
@@ -130,7 +123,6 @@ def test_mnn_itself_reads_the_metadata(segmentor_file):
 
 # int8 -----------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.slow
 def test_weights_in_int8_are_kept_where_little_is_lost(export, shapes, monkeypatch, capsys):
     monkeypatch.setenv('SHAPES_ROOT', str(shapes))
     monkeypatch.setattr(scores, 'mean_iou', lambda *given: 50.)
@@ -142,7 +134,6 @@ def test_weights_in_int8_are_kept_where_little_is_lost(export, shapes, monkeypat
     assert path.stat().st_size < export('segmentor', 'float').stat().st_size
 
 
-@pytest.mark.slow
 def test_weights_in_int8_that_lose_too_much_are_not_kept(export, shapes, monkeypatch):
     monkeypatch.setenv('SHAPES_ROOT', str(shapes))
     found = iter([50., 40.])
@@ -163,7 +154,6 @@ def test_each_format_has_its_kinds_of_int8(model_files, format, kind, message):
 
 # Files that can't be used ---------------------------------------------------------------------------------------------
 
-@pytest.mark.slow
 def test_files_that_can_not_be_used_are_told(segmentor_file, tmp_path):
     whole, path = segmentor_file.read_bytes(), tmp_path / 'm.mnn'
     flipped = bytearray(whole)
@@ -178,7 +168,6 @@ def test_files_that_can_not_be_used_are_told(segmentor_file, tmp_path):
         assert len(str(caught.value).splitlines()) <= 2
 
 
-@pytest.mark.slow
 def test_metadata_that_do_not_fit_are_told(segmentor_file, tmp_path):
     path = tmp_path / 'm.mnn'
     for key, value, message in (('task', '"art"', 'task in its metadata'), ('inputs', '[1]', 'inputs in its metadata'),
@@ -197,7 +186,6 @@ def test_what_mnn_does_not_take_is_told(tmp_path):
         load_model(signed(tmp_path / 'm.mnn', task='"segmentation"'))
 
 
-@pytest.mark.slow
 def test_an_image_that_the_graph_does_not_take_is_told(export, tmp_path):
     path = tmp_path / 'm.mnn'
     path.write_bytes(export('segmentor', 'fixed').read_bytes())
@@ -239,6 +227,28 @@ def test_an_operator_that_mnn_lacks_is_named(tmp_path):
     with pytest.raises(ConfigError, match='MNN has no IsNaN'):
         formats.write(what, tmp_path / 'm.mnn', 'mnn', [torch.ones(1, 3, 32, 32)])
     assert not os.listdir(tmp_path)
+
+
+def test_files_do_not_mix_when_two_are_made_in_one_folder(tmp_path, monkeypatch):
+    """MNN's converter keeps large weights in a file of a fixed name, in its working folder."""
+    pytest.importorskip('MNN', reason="pip install '.[mnn]'")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / '.__convert_external_data.bin').symlink_to(os.devnull)  # where the other one takes all away
+    torch.manual_seed(0)
+
+    class Tokens(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.wide, self.last = torch.nn.Linear(32, 512), torch.nn.Linear(512, 256)
+
+        def forward(self, x):
+            return self.last(self.wide(x).tanh()),
+    graph, images = Tokens(), torch.randn(1, 3, 32, 32)
+    formats.write(Exportable('backbone', graph, ('images',), ('out',)), Path('m.mnn'), 'mnn', [images])
+    with torch.no_grad():
+        wanted, = graph(images)
+    assert np.allclose(load(tmp_path / 'm.mnn', 'mnn')(images.numpy())[0], wanted, atol=1e-4)
+    assert sorted(os.listdir(tmp_path)) == ['.__convert_external_data.bin', 'm.mnn']
 
 
 def test_weights_of_more_than_one_file_are_refused(tmp_path):
