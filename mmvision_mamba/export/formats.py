@@ -11,9 +11,8 @@ from ..errors import ConfigError, require
 from ..runtime.loaders import files_of, quiet
 from ..runtime.openvino_files import ABOUT
 from ..runtime.standalone import checksum
-from . import OF_ONNX, OPSET
+from . import OF_ONNX, OPSET, onnx_file
 from .mnn_file import write_mnn
-from .onnx_file import finish
 from .openvino_file import write_openvino
 from .parts import Exportable
 from .wrappers import Dynamic
@@ -75,18 +74,16 @@ def tie_weights(path: Path, format: str) -> None:
 def _write_onnx(what, path, inputs, free, metadata, opset, simplify):
     require('--format onnx', 'export', 'onnx', *(['onnxslim'] if simplify else []))
     graph = Dynamic(what.graph, not {2, 3}.isdisjoint(free)).eval()
-    axes = {name: {axis: FREE[axis] for axis in free if axis < example.dim()}
-            for name, example in zip(what.inputs, inputs)}
+    examples = dict(zip(what.inputs, inputs))
+    axes = {name: {axis: FREE[axis] for axis in free if axis < example.dim()} for name, example in examples.items()}
     if inputs[0].dtype == torch.uint8:
         axes = {what.inputs[0]: {0: 'height', 1: 'width'}}
     try:
-        torch.onnx.export(graph, tuple(inputs), str(path), dynamo=False, opset_version=opset, verbose=False,
-                          input_names=list(what.inputs), output_names=list(what.outputs),
-                          dynamic_axes=axes if axes.get(what.inputs[0]) else None)
+        onnx_file.write(path, graph, examples, what.outputs, axes if axes.get(what.inputs[0]) else {}, opset, metadata,
+                        simplify)
     except torch.onnx.errors.UnsupportedOperatorError as error:
         raise ConfigError(f'--format onnx: {str(error).splitlines()[0]}\nReplace the layer that uses it, or use '
                           '--format torch-export.') from error
-    finish(path, metadata, simplify)
 
 
 def _program(what, inputs, free):

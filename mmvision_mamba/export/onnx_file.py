@@ -1,7 +1,11 @@
-"""ONNX files: tidying, saving and counting their operators."""
+"""ONNX files: tracing, tidying, saving and counting their operators."""
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import torch
+from torch import Tensor, nn
 
 from ..errors import ConfigError
 
@@ -9,17 +13,39 @@ LIMIT = 2**31 - 2**24  # bytes that one protobuf file may hold; past it weights 
 STANDARD = ('', 'ai.onnx')  # names of ONNX's own domain
 
 
-def finish(path: Path, metadata: Mapping[str, str], simplify: bool = False) -> None:
-    """Tidy the graph at `path`, give it its metadata, and check that its operators are standard ones.
+def write(path: Path, module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str],
+          axes: Mapping[str, Mapping[int, str]], opset: int, metadata: Mapping[str, str], simplify: bool = False) -> None:
+    """Trace a module on example inputs and write its graph, tidied, to `path`; weights of 2 GB and more beside it.
+
+    Args:
+        path: the file.
+        module: in eval mode.
+        inputs: an example of each input, by the graph's name of it.
+        outputs: names of the outputs.
+        axes: those that have no fixed size, as axis -> name, of inputs and outputs by name.
+        opset: of the graph.
+        metadata: values as JSON, kept in the file.
+        simplify: have onnxslim shrink the graph. Default: False.
+
+    Raises:
+        ConfigError: an operator is of another domain than ONNX's own.
+        torch.onnx.errors.UnsupportedOperatorError: ONNX has no such operator.
+    """
+    import onnx
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:  # for the exporter's files of large weights
+        graph = Path(folder) / path.name
+        torch.onnx.export(module, tuple(inputs.values()), str(graph), dynamo=False, opset_version=opset, verbose=False,
+                          input_names=list(inputs), output_names=list(outputs), dynamic_axes=axes or None)
+        model = onnx.load(str(graph))
+    save(finish(model, metadata, simplify), path)
+
+
+def finish(model, metadata: Mapping[str, str], simplify: bool = False):
+    """Tidy a model's graph, give it its metadata, and check that its operators are standard ones; returns the model.
 
     Raises:
         ConfigError: an operator is of another domain than ONNX's own.
     """
-    import onnx
-    model = onnx.load(str(path))
-    for extra in path.parent.glob('*'):  # files of large weights by the exporter, now in memory
-        if extra != path:
-            extra.unlink()
     if simplify:
         import onnxslim
         model = onnxslim.slim(model)
@@ -31,7 +57,7 @@ def finish(path: Path, metadata: Mapping[str, str], simplify: bool = False) -> N
     foreign = sorted({f'{node.domain}::{node.op_type}' for node in nodes(model.graph) if node.domain not in STANDARD})
     if foreign:
         raise ConfigError(f'--format onnx: not standard: {", ".join(foreign)}. Replace the layer that uses them')
-    save(model, path)
+    return model
 
 
 def save(model, path: Path) -> None:

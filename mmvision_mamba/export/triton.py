@@ -24,7 +24,7 @@ from ..errors import ConfigError, require
 from ..printable import shown
 from ..runtime.loaders import onnx_session, quiet
 from ..runtime.standalone import Model, Session
-from .onnx_file import finish
+from . import onnx_file
 from .wrappers import Half
 
 STEPS = 'preprocess', 'network', 'postprocess'
@@ -135,9 +135,7 @@ class Repository:
         dynamic = {name: {0: 'batch'} for name in (*inputs, *outputs)}
         if 'image' in inputs:
             dynamic['image'] = {0: 'batch', **axes}
-        torch.onnx.export(module, tuple(inputs.values()), str(file), dynamo=False, opset_version=self.opset,
-                          verbose=False, input_names=list(inputs), output_names=list(outputs), dynamic_axes=dynamic)
-        finish(file, {}, self.simplify)
+        onnx_file.write(file, module, inputs, outputs, dynamic, self.opset, {}, self.simplify)
         graph = onnx.load(str(file), load_external_data=False).graph
         weights = {tensor.name for tensor in graph.initializer}
         sides = [[_tensor(entry) for entry in entries if entry.name not in weights]
