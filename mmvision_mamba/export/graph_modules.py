@@ -1,5 +1,6 @@
 """MambaVision's modules in the form that is exported: plain operators, and sizes that may be symbolic."""
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -44,8 +45,8 @@ def halve_features(model: nn.Module) -> None:
 
 
 def use_graph_modules(model: nn.Module) -> None:
-    """Replace each `Attention` and `WindowStage` of `model`, in place, by `GraphAttention` and `GraphWindowStage`."""
-    replace_modules(model, {Attention: GraphAttention, WindowStage: GraphWindowStage})
+    """Replace each `Attention`, `WindowStage` and `GELU` of `model`, in place, by the form of this file."""
+    replace_modules(model, {Attention: GraphAttention, WindowStage: GraphWindowStage, nn.GELU: GraphGELU})
 
 
 def replace_modules(model: nn.Module, made: Mapping[type, Callable[[nn.Module], nn.Module]]) -> None:
@@ -73,6 +74,19 @@ class GraphAttention(nn.Module):
             queries = q.split(ONNX_QUERIES, 2)
         y = [F.scaled_dot_product_attention(part, k, v, attn_mask=keys) for part in queries]
         return self.proj((torch.cat(y, 2) if len(y) > 1 else y[0]).transpose(1, 2).flatten(2))
+
+
+class GraphGELU(nn.Module):
+    """`nn.GELU`; by tanh, in the form that onnxruntime and OpenVINO make one operator of."""
+
+    def __init__(self, gelu: nn.GELU):
+        super().__init__()
+        self.approximate = gelu.approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.approximate == 'none' or not torch.onnx.is_in_onnx_export():
+            return F.gelu(x, approximate=self.approximate)
+        return x * 0.5 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x.pow(3))))
 
 
 class GraphWindowStage(nn.Module):

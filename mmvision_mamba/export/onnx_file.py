@@ -14,7 +14,8 @@ STANDARD = ('', 'ai.onnx')  # names of ONNX's own domain
 
 
 def write(path: Path, module: nn.Module, inputs: Mapping[str, Tensor], outputs: Sequence[str],
-          axes: Mapping[str, Mapping[int, str]], opset: int, metadata: Mapping[str, str], simplify: bool = False) -> None:
+          axes: Mapping[str, Mapping[int, str]], opset: int, metadata: Mapping[str, str],
+          simplify: bool = False) -> None:
     """Trace a module on example inputs and write its graph, tidied, to `path`; weights of 2 GB and more beside it.
 
     Args:

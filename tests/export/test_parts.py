@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmengine.registry import DefaultScope
+from torch import nn
 
 from mmvision_mamba import MambaVision
 from mmvision_mamba.export import graph_modules
@@ -40,7 +41,7 @@ def scan_inputs(batch, length, channels=6, state=3):
     return u, delta, B, C
 
 
-class Scan(torch.nn.Module):
+class Scan(nn.Module):
     def __init__(self, scan):
         super().__init__()
         self.scan, self.A, self.D = scan, -torch.rand(6, 3) * 5, torch.randn(6)
@@ -66,14 +67,14 @@ def _with(module, scan):
 
 
 def test_step_sizes_of_a_graph_keep_their_digits():
-    class StepSizes(torch.nn.Module):
+    class StepSizes(nn.Module):
         def forward(self, delta):
             return step_sizes(delta, None, True, None, torch.float32)
     delta = torch.cat([-torch.logspace(-8, 1.9, 500), torch.zeros(1), torch.logspace(-8, 4, 500)]).view(1, -1, 1)
     graph = onnx_bytes(StepSizes(), [delta], None)
     assert b'Softplus' not in graph  # which onnxruntime computes number by number
     found, = onnxruntime.InferenceSession(graph).run(None, dict(x0=delta.numpy()))
-    wanted = torch.nn.functional.softplus(delta.double()).numpy()
+    wanted = nn.functional.softplus(delta.double()).numpy()
     np.testing.assert_allclose(found, wanted, rtol=1e-6)
 
 
@@ -112,6 +113,22 @@ def test_backbone_of_any_size(padding, window_size):
             assert np.abs(a.numpy() - b).max() <= 1e-4 * a.abs().max()
 
 
+@pytest.mark.parametrize(('approximate', 'fused'), [('tanh', 'FastGelu'), ('none', 'Gelu')])
+def test_gelu_is_one_operator_to_onnxruntime(approximate, fused, tmp_path):
+    import onnx
+    gelu, first, last = nn.GELU(approximate), nn.Linear(30, 30), nn.Linear(30, 30)
+    graph, x = nn.Sequential(first, graph_modules.GraphGELU(gelu), last), torch.randn(4, 20, 30) * 4
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / 'optimized.onnx')
+    found, = onnxruntime.InferenceSession(onnx_bytes(graph, [x], None), options).run(None, dict(x0=x.numpy()))
+    with torch.no_grad():
+        wanted = last(gelu(first(x)))
+        assert torch.equal(graph(x), wanted)  # in PyTorch it is PyTorch's
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    kinds = {node.op_type for node in onnx.load(options.optimized_model_filepath).graph.node}
+    assert fused in kinds and kinds.isdisjoint({'Tanh', 'Erf', 'Pow'})
+
+
 @pytest.mark.parametrize('padding', ['fit', 'zeros'])
 def test_attention_of_many_tokens_takes_some_queries_at_a_time(padding, monkeypatch):
     import onnx
@@ -146,7 +163,7 @@ def test_a_graph_resizes_to_the_same_pixels_as_opencv(shape, scale):
 @pytest.mark.parametrize('output', [1, 3, 6, (2, None)])
 def test_matrix_pool(size, output):
     x = torch.randn(2, 4, *size)
-    torch.testing.assert_close(MatrixPool(output)(x), torch.nn.AdaptiveAvgPool2d(output)(x))
+    torch.testing.assert_close(MatrixPool(output)(x), nn.AdaptiveAvgPool2d(output)(x))
 
 
 def test_tidy_keeps_what_is_computed():
@@ -172,12 +189,12 @@ def test_uper_head_with_less_to_compute(sizes, norm_cfg):
     with DefaultScope.overwrite_default_scope('mmseg'):
         head = UPerHead(in_channels=[4, 6, 8, 10], in_index=[0, 1, 2, 3], channels=5, num_classes=3, norm_cfg=norm_cfg,
                         align_corners=False).eval()
-    torch.nn.init.normal_(head.conv_seg.weight)
+    nn.init.normal_(head.conv_seg.weight)
     for module in head.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.normal_(module.running_mean), torch.nn.init.uniform_(module.weight)
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.running_mean), nn.init.uniform_(module.weight)
     maps = [torch.randn(2, channels, *size) for channels, size in zip(head.in_channels, sizes)]
     wanted = head(maps)
     speed_up(head)
-    assert isinstance(head.fpn_bottleneck.conv, torch.nn.Identity)
+    assert isinstance(head.fpn_bottleneck.conv, nn.Identity)
     torch.testing.assert_close(head(maps), wanted, rtol=1e-4, atol=1e-5)
