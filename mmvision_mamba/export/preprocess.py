@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from .whole_numbers import least, positions, quotient, ratio, scaled, whole
 
 
 class Preprocess(nn.Module):
@@ -47,7 +48,7 @@ class Preprocess(nn.Module):
             self.register_buffer('padding', torch.tensor(pad['value'], dtype=torch.float32))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        old_size = [_double(side) for side in image.shape[:2]]
+        old_size = [whole(side) for side in image.shape[:2]]
         new_size = self.resized(*old_size)
         x = image.to(torch.float32 if self.to_float32 else torch.int32)
         for axis in (1, 0):  # columns first, as OpenCV
@@ -61,7 +62,7 @@ class Preprocess(nn.Module):
             if axis == 1:
                 x = start * a + end * b
             else:
-                x = _divided(_divided(_divided(start, 16) * a, 65536) + _divided(_divided(end, 16) * b, 65536) + 2, 4)
+                x = quotient(quotient(quotient(start, 16) * a, 65536) + quotient(quotient(end, 16) * b, 65536) + 2, 4)
         x = x.to(torch.float32)
         if self.channel_order == 'BGR' and x.shape[-1] == 3:
             x = x.flip(-1)
@@ -71,7 +72,7 @@ class Preprocess(nn.Module):
             x = torch.where(self._inside(new_size), x, self.padding)
         x = (x - self.mean) / self.std
         x = torch.where(self._inside(size), x, self.fill)
-        size, new_size = (torch.cat(tuple(sides)).to(torch.int64).unsqueeze(0) for sides in (size, new_size))
+        size, new_size = (torch.cat(tuple(sides)).unsqueeze(0) for sides in (size, new_size))
         return x.permute(2, 0, 1).unsqueeze(0), size, new_size
 
     def _inside(self, size: Sequence[Tensor]) -> Tensor:
@@ -79,22 +80,21 @@ class Preprocess(nn.Module):
         return (rows[:, None] & columns).unsqueeze(-1)
 
     def resized(self, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-        """Height and width after the resize, in double precision like the config's Resize, which computes in Python."""
+        """Height and width after the resize, as the config's Resize computes them."""
         scale = self.scale
         if self.scale_factor is not None:
-            scale = [(side * factor + 0.5).floor() for side, factor in zip((width, height), self.scale_factor)]
+            scale = [scaled(side, ratio(factor)) for side, factor in zip((width, height), self.scale_factor)]
         elif scale is not None:
-            scale = [_double(side) for side in scale]
-        limit = [_double(side) for side in self.shape]
+            scale = [whole(side) for side in scale]
+        limit = [whole(side) for side in self.shape]
         if not self.keep_ratio:
             return tuple(map(torch.minimum, (height, width) if scale is None else scale[::-1], limit))
-        ratio = torch.ones_like(height)
+        by = (torch.ones_like(height), torch.ones_like(height))
         if scale is not None:
-            longer, shorter = torch.maximum(height, width), torch.minimum(height, width)
-            ratio = torch.minimum(torch.maximum(*scale) / longer, torch.minimum(*scale) / shorter)
-        smaller = torch.minimum(ratio, torch.minimum(limit[0] / height, limit[1] / width))
-        sizes = [[(side * factor + 0.5).floor().clamp(min=1) for side in (height, width)]
-                 for factor in (ratio, smaller)]
+            by = least((torch.maximum(*scale), torch.maximum(height, width)),
+                       (torch.minimum(*scale), torch.minimum(height, width)))
+        smaller = least(by, least((limit[0], height), (limit[1], width)))
+        sizes = [[scaled(side, factor).clamp(min=1) for side in (height, width)] for factor in (by, smaller)]
         fits = (sizes[0][0] <= limit[0]) & (sizes[0][1] <= limit[1])
         return tuple(torch.where(fits, *pair) for pair in zip(*sizes))
 
@@ -104,19 +104,10 @@ class Preprocess(nn.Module):
         if self.pad['square']:
             sides = [torch.maximum(height, width)] * 2
         if self.pad['size']:
-            sides = [side.clamp(min=least) for side, least in zip(sides, self.pad['size'])]
+            sides = [side.clamp(min=low) for side, low in zip(sides, self.pad['size'])]
         divisor = self.pad['divisor'] or 1
-        return tuple(((side / divisor).ceil() * divisor).clamp(max=most) for side, most in zip(sides, self.shape))
-
-
-def _double(number) -> Tensor:
-    """A number as float64 ``(1,)``: of tensors without an axis the ONNX exporter makes float32."""
-    return torch.as_tensor(number, dtype=torch.float64).reshape(1)
-
-
-def _divided(x: Tensor, by: int) -> Tensor:
-    """The whole part of non-negative integers' quotients."""
-    return torch.div(x, by, rounding_mode='trunc')
+        return tuple((quotient(side + divisor - 1, divisor) * divisor).clamp(max=most)
+                     for side, most in zip(sides, self.shape))
 
 
 def taps(old: Tensor, new: Tensor, count: int, clamped: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -124,8 +115,7 @@ def taps(old: Tensor, new: Tensor, count: int, clamped: bool) -> tuple[Tensor, T
 
     Beyond the border a single pixel has all the weight if `clamped`; else it is both neighbours.
     """
-    position = (torch.arange(count, dtype=torch.float64, device=old.device) + 0.5) * (1 / (new / old)) - 0.5
-    position = position.to(torch.float32)
+    position = positions(old, new, count)
     last = (old - 1).to(torch.float32)
     low = position.floor()
     weight = position - low

@@ -78,7 +78,8 @@ def browser(site, tmp_path_factory):
 
 @pytest.mark.slow
 def test_finds_what_python_finds(browser, site):
-    WebDriverWait(browser, 300).until(lambda b: b.find_element('id', 'status').text == 'Choose a photo.')
+    WebDriverWait(browser, 250).until(lambda b: b.find_element('id', 'status').text != 'Loading the model…')
+    assert browser.find_element('id', 'status').text == 'Choose a photo.'
     browser.set_script_timeout(300)
     found = browser.execute_async_script('''
         const done = arguments[arguments.length - 1];
