@@ -18,6 +18,8 @@ OLD = 'old'  # what the name had before, in the yielded folder's parent, while i
 def made_beside(target: Path) -> Iterator[Path]:
     """An empty folder on the target's disk to make it in, gone afterwards; what killed processes left there goes first.
 
+    What is moved to `OLD` comes back where the target is not there at the end, whatever came between.
+
     Args:
         target: a file or folder, whose own folder is there.
 
@@ -31,17 +33,26 @@ def made_beside(target: Path) -> Iterator[Path]:
             (holder / 'new').mkdir(0o755)
             yield holder / 'new'
     finally:
-        shutil.rmtree(holder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # else it stays for `clear`
+            _bring_back(holder, target)
+            shutil.rmtree(holder, ignore_errors=True)
 
 
 def clear(target: Path) -> None:
     """Remove what killed processes left beside a target; what it replaces comes back where the new did not come."""
     for left in target.parent.glob(glob.escape(_prefix(target)) + '*'):
+        if left.is_symlink():  # none that was made here: a folder from elsewhere may lead to one of the user's
+            continue
         with contextlib.suppress(OSError, ConfigError):  # another process makes the target now, or it can't be changed
             with hold(left, wait=0):
-                if (left / OLD).exists() and not os.path.lexists(target):
-                    os.replace(left / OLD, target)
+                _bring_back(left, target)
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _bring_back(holder: Path, target: Path) -> None:
+    """Give a target its earlier content again where the new did not come."""
+    if (holder / OLD).exists() and not os.path.lexists(target):
+        os.replace(holder / OLD, target)
 
 
 def _prefix(target: Path) -> str:

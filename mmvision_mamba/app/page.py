@@ -80,7 +80,7 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
         examples: images to pick from. Default: none.
         max_pixels: most pixels of an upload. Default: 40 million.
         max_side: longest side in pixels; a larger upload is scaled down for the model. Default: 1600.
-        score_thr: initial position of the slider. Default: 0.3.
+        score_thr: initial position of the slider, `LOWEST_SCORE` at least. Default: 0.3.
     """
     tasks = list(models)
     os.environ['GRADIO_TEMP_DIR'] = str(own_folder())  # read by each component, and by the server
@@ -97,7 +97,7 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
         try:
             new = Answer(models[task], *load_image(path, models[task], max_pixels, max_side))
         except UserError as error:
-            return None, hidden, '', empty, None, _shown(_notice(str(error), 'error')), gr.skip()
+            return None, hidden, '', empty, None, _shown(_problem(error, models[task])), gr.skip()
         status = f'{Path(path).name}: {_size(new.image, new.scale)}, {1000 * new.seconds:.0f} ms on {new.model.device}'
         if new.scale < 1:
             status += f'; scaled down to {_size(new.image)} for the model'
@@ -145,7 +145,7 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
         try:
             pictures = maps_html(BackboneMaps(current.model, current.image), point)
         except UserError as error:
-            return '', _notice(str(error), 'error')
+            return '', _problem(error, current.model)
         return pictures, ('Averaged over all places. Click the uploaded image to see what a place looks at.'
                           if point is None else f'What the place at {point[0]:g}, {point[1]:g} looks at.')
 
@@ -172,8 +172,8 @@ def build_page(models: dict[str, Inferencer], examples: Sequence[str | os.PathLi
                 status = gr.HTML(elem_id='status')
                 with gr.Column(elem_id='controls'):
                     task = gr.Radio(tasks, value=tasks[0], label='Task', elem_id='task', visible=len(tasks) > 1)
-                    threshold = gr.Slider(LOWEST_SCORE, 1, score_thr, step=0.01, elem_id='threshold',
-                                          label='Score threshold (instances)',
+                    threshold = gr.Slider(LOWEST_SCORE, 1, max(score_thr, LOWEST_SCORE), step=0.01,
+                                          elem_id='threshold', label='Score threshold (instances)',
                                           visible=any(model.scope == 'mmdet' for model in models.values()))
                     classes = gr.Dropdown([], multiselect=True, label='Only these classes', elem_id='classes')
                     if examples:
@@ -223,6 +223,12 @@ def _notice(text: str, kind: str = '') -> str:
     return f'<div class="notice {kind}" role="status">{escape(text)}</div>' if text else ''
 
 
+def _problem(error: UserError, model: Inferencer) -> str:
+    """A message of what a model refuses; of an exported file's path, which it may name, the last part alone."""
+    path = getattr(model.model, 'path', None)
+    return _notice(str(error) if path is None else str(error).replace(str(path), Path(path).name), 'error')
+
+
 def _shown(html: str) -> dict:
     """The update of an HTML component that takes no room where it is empty."""
     return gr.update(value=html, visible=bool(html))
@@ -231,8 +237,6 @@ def _shown(html: str) -> dict:
 def _size(image, scale: float = 1.) -> str:
     height, width = (round(side / scale) for side in image.shape[:2])
     return f'{width} × {height} pixels'
-
-
 
 
 def _folder(component: gr.components.Component) -> Path:

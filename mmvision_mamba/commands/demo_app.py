@@ -4,8 +4,8 @@ Drop an image; see the prediction, a table of instances or areas, the backbone's
 Without arguments it serves the models that `mmvision-mamba demo` trained in this folder.
 """
 import argparse
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Container, Sequence
+from itertools import chain, count, islice
 from pathlib import Path
 
 from ..allocator import keep_freed_memory
@@ -66,9 +66,15 @@ def _load_models(args: argparse.Namespace) -> dict:
                            dtype=args.dtype)
         check_dense(model.scope, 'demo-app')
         keep_freed_memory(model.device)
-        name = TASKS[model.scope]
-        models[name if name not in models else f'{name}: {Path(config).stem}'] = model
+        models[_name(TASKS[model.scope], Path(config), models)] = model
     return models
+
+
+def _name(task: str, path: Path, taken: Container[str]) -> str:
+    """What a model is called beside those that have names: a task may have several, of files that are called alike."""
+    names = chain([task, f'{task}: {path.stem}', f'{task}: {path.name}'],
+                  (f'{task}: {path.name} ({number})' for number in count(2)))
+    return next(name for name in names if name not in taken)
 
 
 def _pairs(words: Sequence[str]) -> list[tuple[str, str | None]]:

@@ -222,13 +222,16 @@ def check_folder(path: Path, name: str) -> None:
     """
     if path.name in ('', '..'):
         raise ConfigError(f"--out: '{shown(path)}' names no folder to make: name one in it")
+    if path.is_symlink():  # it would be replaced itself, and where it leads the models before stayed
+        raise ConfigError(f"--out: '{shown(path)}' is a link: name the folder that it leads to")
     if not path.exists():
         return
     if not path.is_dir():
         raise ConfigError(f"--out: '{shown(path)}' is there, and is no folder: choose another name")
     models = {name, *(f'{name}_{step}' for step in STEPS)}
-    for folder, _, files in os.walk(path):
-        for file in (Path(folder, file) for file in files):
+    for folder, folders, files in os.walk(path):
+        links = [name for name in folders if Path(folder, name).is_symlink()]  # to folders, which are not walked
+        for file in (Path(folder, name) for name in (*files, *links)):
             model, *rest = file.relative_to(path).parts
             if model not in models or '/'.join(rest) not in _FILES or not _is_ours(path / model / 'config.pbtxt'):
                 raise ConfigError(f"--out: '{shown(file)}' is not of this model's repository, and the whole folder "

@@ -170,16 +170,9 @@ def _write_json(path: Path, content: dict) -> None:
 
 def _put(new: Path, target: Path) -> None:
     """Give the finished folder its name; an earlier one goes when the new one is there."""
-    if not target.exists():
-        os.replace(new, target)
-        return
-    old = new.with_name(OLD)
-    os.replace(target, old)
-    try:
-        os.replace(new, target)
-    except OSError:
-        os.replace(old, target)
-        raise
+    if target.exists():
+        os.replace(target, new.with_name(OLD))
+    os.replace(new, target)
 
 
 def read(path: str | os.PathLike) -> Shared:

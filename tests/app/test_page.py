@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from mmvision_mamba.errors import ConfigError
+from mmvision_mamba.errors import ConfigError, DataError
 
 BROWSER, DRIVER = shutil.which('chromium'), shutil.which('chromedriver')
 pytestmark = pytest.mark.skipif(not (BROWSER and DRIVER), reason='apt-get install chromium chromium-driver')
@@ -159,6 +160,22 @@ def test_one_task_is_no_choice(models):
         page = build_page({name: models[name] for name in names})
         task, = (block for block in page.blocks.values() if block.elem_id == 'task')
         assert task.visible is visible
+
+
+def test_the_slider_begins_where_the_page_takes_it(models):
+    """Below its least value each call of the page would be refused."""
+    from mmvision_mamba.app.page import build_page
+    for given, begins in ((0, 0.05), (0.4, 0.4)):
+        page = build_page(models, score_thr=given)
+        slider, = (block for block in page.blocks.values() if block.elem_id == 'threshold')
+        assert slider.value == begins >= slider.minimum
+
+
+def test_an_exported_file_is_named_without_its_folder():
+    from mmvision_mamba.app.page import _problem
+    for path, message in (('/srv/models/m.onnx', 'm.onnx'), (None, '/srv/models/m.onnx')):
+        model = SimpleNamespace(model=SimpleNamespace(**dict(path=path) if path else {}))
+        assert f'>{message} fails<' in _problem(DataError('/srv/models/m.onnx fails'), model)
 
 
 def test_uploads_that_are_too_large_are_refused(address):

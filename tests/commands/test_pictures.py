@@ -1,9 +1,12 @@
 """The tools that draw, run as a user does: curves, what the pipeline feeds, confusion; the web page."""
 import json
+from pathlib import Path
 
 import cv2
 import pytest
 import torch
+
+from mmvision_mamba.commands import demo_app
 
 
 def is_picture(path):
@@ -89,6 +92,15 @@ def test_confusion(kind, tool, fails, configs, shapes, tmp_path):
     assert 'error: ' in fails('confusion', other, kept, *options), 'predictions of another kind of model'
     assert 'checkpoint not found' in fails('confusion', getattr(configs, kind), 'nowhere.pth', *options)
     assert 'nowhere.pkl' in fails('confusion', getattr(configs, kind), 'nowhere.pkl', *options)
+
+
+def test_models_of_one_task_have_names_of_their_own():
+    """The page has them all, where they are files of several formats, too."""
+    taken = {}
+    for path in ('a/m.onnx', 'a/m.onnx', 'a/m.xml', 'b/m.xml', 'c/m.xml', 'n.py'):
+        taken[demo_app._name('Instances', Path(path), taken)] = path
+    assert list(taken) == ['Instances', 'Instances: m', 'Instances: m.xml', 'Instances: m.xml (2)',
+                           'Instances: m.xml (3)', 'Instances: n']
 
 
 def test_demo_app(fails, configs):

@@ -202,6 +202,21 @@ def test_folders_of_others_are_told_apart(tmp_path):
         check_folder(tmp_path / 'a' / 'config.pbtxt', 'a')
 
 
+def test_links_to_folders_are_not_replaced(tmp_path):
+    """A version that lies elsewhere would go with what is replaced; so would the way to the repository itself."""
+    repository, elsewhere = tmp_path / 'r', tmp_path / 'elsewhere'
+    for folder in (repository / 'a', elsewhere):
+        folder.mkdir(parents=True)
+    (repository / 'a' / 'config.pbtxt').write_text(f'{MARK}\n')
+    check_folder(repository, 'a')
+    (repository / 'a' / '2').symlink_to(elsewhere)
+    with pytest.raises(ConfigError, match=r'a/2.* is not of this model'):
+        check_folder(repository, 'a')
+    (tmp_path / 'link').symlink_to(elsewhere)
+    with pytest.raises(ConfigError, match='is a link'):
+        check_folder(tmp_path / 'link', 'a')
+
+
 @pytest.mark.parametrize('options, message', [
     (dict(dynamic='all'), 'goes without --dynamic'), (dict(int8='static'), '--int8 is for'),
     (dict(batch=0), '--batch must be at least 1')])
