@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import DataError
 from ..files import replace
 from ..inference.report_thresholds import REPORT
-from ..printable import printable
+from ..printable import printable, shown
 from ..text import duration
 from . import sections
 from .comparison import comparison_page
@@ -30,11 +31,15 @@ def make_report(folder: Path, out_dir: Path | None = None) -> Path:
         The path of the page.
 
     Raises:
-        DataError: it is no run's folder, or what it holds is broken.
+        DataError: it is no run's folder, what it holds is broken, or its report/ is a link.
         OSError: nothing can be written there.
     """
     run = gather_run(folder)
-    out_dir = folder / REPORT.parent if out_dir is None else out_dir
+    if out_dir is None:
+        out_dir = folder / REPORT.parent
+        if out_dir.is_symlink():  # the folder may be someone else's, and lead to any of the user's
+            raise DataError(f"'{shown(out_dir)}' is a link, and the report would replace what lies where it leads.\n"
+                            'Name the folder that it is to go to: --out-dir DIR')
     _write(out_dir / REPORT.name, json.dumps(as_json(run), indent=1, allow_nan=False) + '\n')
     _write(out_dir / INDEX, report_page(run))
     return out_dir / INDEX

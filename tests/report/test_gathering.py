@@ -37,3 +37,15 @@ def test_the_latest_evaluation_is_taken(tmp_path):
     assert gather_run(folder).evaluation['split'] == 'test'
     kept_at(folder, 'test').write_text(json.dumps(dict(content, split='test', time=0.)))
     assert gather_run(folder).evaluation['split'] == 'val'
+
+
+def test_a_report_goes_through_no_link_of_the_runs_folder(tmp_path):
+    """The folder may be someone else's, and its link lead to any page of the user's."""
+    folder, site = write_run(tmp_path / 'run'), tmp_path / 'site'
+    (folder / 'report').rename(site)
+    (site / 'index.html').write_text('mine')
+    (folder / 'report').symlink_to(site)
+    with pytest.raises(DataError, match='is a link.*\n.*--out-dir'):
+        make_report(folder)
+    assert (site / 'index.html').read_text() == 'mine' and not (site / 'report.json').exists()
+    assert make_report(folder, tmp_path / 'out').is_file()
