@@ -7,7 +7,7 @@ from ..errors import DataError, MissingExtraError
 from ..text import shortened
 from .batch import BatchJob
 from .inferencer import Inferencer
-from .ray_cluster import cluster
+from .ray_cluster import cluster, gone
 
 RETRIES = 3  # of a task whose worker died
 
@@ -71,7 +71,7 @@ def run_on_ray(job: BatchJob, model: dict, tasks: Sequence[int], batch_size: int
             for row in results.iter_rows():
                 left.discard(int(row['task']))
                 yield int(row['task']), int(row['done']), int(row['failed'])
-        except ray.exceptions.RayActorError:
+        except gone():
             raise DataError(f'a worker died {RETRIES + 1} times at one shard, as it does at an image that crashes a '
                             f'decoder, or where memory runs out; not done: {shortened(sorted(left))}.\nThe other parts '
                             'are kept. The same command goes on with these, without Ray in this process') from None

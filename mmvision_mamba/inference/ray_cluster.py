@@ -71,6 +71,12 @@ def cluster(address: str, workers: int, what: str, extra: str = 'ray', store: in
         yield ray
 
 
+def gone() -> tuple[type[Exception], ...]:
+    """What Ray raises where a process that was asked is no more: it died, or Ray ended it as memory ran out."""
+    from ray import exceptions
+    return exceptions.RayActorError, exceptions.ActorUnavailableError, exceptions.OutOfMemoryError
+
+
 def _children() -> set[int]:
     """Numbers of the processes that this one has started, and of those that they have."""
     import psutil  # Ray brings it

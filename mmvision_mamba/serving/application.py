@@ -15,12 +15,12 @@ from ..errors import MissingExtraError
 try:
     from fastapi import FastAPI, Query, Request
     from ray import serve
-    from ray.exceptions import ActorUnavailableError, RayActorError
     from ray.serve.exceptions import RequestCancelledError
     from ray.serve.handle import DeploymentHandle
 except ImportError:
     raise MissingExtraError('serving', 'serve') from None
 from ..errors import ConfigError
+from ..inference.ray_cluster import gone
 from ..inference.report_thresholds import AUTO
 from ..printable import shown
 from ..text import check_names
@@ -175,7 +175,7 @@ class Front:
                 return await self.model.answer.remote(asked)
             except RequestCancelledError:  # its client has gone
                 raise asyncio.CancelledError from None
-            except (RayActorError, ActorUnavailableError):  # it died, or can't be reached; an image is asked anew
+            except gone():  # or can't be reached; an image is asked anew
                 if left:
                     self.gate.repeated.inc()
                     await asyncio.sleep(PAUSE)

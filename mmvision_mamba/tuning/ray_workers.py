@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..inference.ray_cluster import cluster
+from ..inference.ray_cluster import cluster, gone
 from .loop import WorkerDied
 from .training import Job, Progress, Training
 
@@ -38,7 +38,7 @@ class RayWorker:
         errors = self._ray.exceptions
         try:
             return self._ray.get(getattr(self._actor, method).remote(*arguments), timeout=_SECONDS)
-        except (errors.RayActorError, errors.GetTimeoutError, errors.RaySystemError) as error:
+        except (*gone(), errors.GetTimeoutError, errors.RaySystemError) as error:
             with contextlib.suppress(Exception):
                 self._ray.kill(self._actor)
             self._actor = None

@@ -45,7 +45,7 @@ def test_a_report_goes_through_no_link_of_the_runs_folder(tmp_path):
     (folder / 'report').rename(site)
     (site / 'index.html').write_text('mine')
     (folder / 'report').symlink_to(site)
-    with pytest.raises(DataError, match='is a link.*\n.*--out-dir'):
+    with pytest.raises(DataError, match=r'is a link.*\n.*--out-dir'):
         make_report(folder)
     assert (site / 'index.html').read_text() == 'mine' and not (site / 'report.json').exists()
     assert make_report(folder, tmp_path / 'out').is_file()

@@ -1,10 +1,17 @@
 """The settings of the application, and what `serve run` hands on."""
+import asyncio
+from types import SimpleNamespace
+
 import pytest
 
 pytest.importorskip('ray.serve', exc_type=ImportError)
 
+from ray.exceptions import ActorDiedError, ActorUnavailableError, OutOfMemoryError
+
 from mmvision_mamba.errors import ConfigError
-from mmvision_mamba.serving.application import Settings, build
+from mmvision_mamba.serving import application
+from mmvision_mamba.serving.application import TRIES, Front, Settings, build
+from mmvision_mamba.serving.gate import UnansweredError
 
 
 def test_texts_become_numbers_as_ray_hands_them_on():
@@ -43,3 +50,24 @@ def test_a_setting_that_there_is_not_is_named():
         build(dict(modle='x'))
     with pytest.raises(ConfigError, match='model is missing'):
         build(dict(queue=3))
+
+
+@pytest.mark.parametrize('ended', [ActorDiedError(), ActorUnavailableError('gone', None), OutOfMemoryError('full')],
+                         ids=['killed', 'out of reach', 'ended by Ray for want of memory'])
+def test_an_image_is_asked_again_where_the_process_with_the_model_ends(ended, monkeypatch):
+    monkeypatch.setattr(application, 'PAUSE', 0)
+    for times in (1, TRIES - 1, TRIES):
+        answers, again = [ended] * times + ['the answer'], []
+
+        async def answer(asked, answers=answers):
+            if isinstance(found := answers.pop(0), Exception):
+                raise found
+            return found
+        front = SimpleNamespace(model=SimpleNamespace(answer=SimpleNamespace(remote=answer)),
+                                gate=SimpleNamespace(repeated=SimpleNamespace(inc=lambda again=again: again.append(1))))
+        asking = Front.func_or_class._ask(front, 'an image')
+        if times < TRIES:
+            assert asyncio.run(asking) == 'the answer' and len(again) == times
+        else:
+            with pytest.raises(UnansweredError, match='4 times at this image'):
+                asyncio.run(asking)
