@@ -47,10 +47,13 @@ def run(settings: Settings, host: str, port: int, check) -> None:
                     check()
                     handle = _start(settings)
                 except Exception as error:  # a server that runs doesn't end for a file that is broken
+                    # Ray calls it a failure, too, where one ends as others begin, and starts another in its place.
+                    said = 'the model is not loaded again, and the one before serves on'
                     if not running():  # the last process with the model before had to go for a new one
-                        raise
-                    print(f'the model is not loaded again, and the one before serves on: {_first_line(error)}',
-                          file=sys.stderr, flush=True)
+                        said = 'a process with the model ended as it was loaded again'
+                        if not _recovers(settings.timeout, events):
+                            raise
+                    print(f'{said}: {_first_line(error)}', file=sys.stderr, flush=True)
                     continue
                 print('the model is loaded again', flush=True)
         print('stopping: what was let in is answered first', flush=True)
@@ -67,6 +70,16 @@ def _start(settings: Settings):
     except RuntimeError as error:  # its text ends in the traceback of a process
         lines = str(error).strip().splitlines() or ['']
         raise ConfigError(f'the processes with the model do not start: {shown(lines[-1], 500)}') from error
+
+
+def _recovers(seconds: float, events: 'queue.SimpleQueue[int]') -> bool:
+    """Whether a process with the model is there within some seconds, or a signal comes, which says what is next."""
+    until = time.monotonic() + seconds
+    while not running() and events.empty():
+        if time.monotonic() > until:
+            return False
+        time.sleep(.2)
+    return True
 
 
 def _first_line(error: Exception) -> str:

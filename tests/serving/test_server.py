@@ -153,9 +153,8 @@ def test_a_model_that_can_not_be_used_is_said_before_anything_is_started(saved, 
     assert result.returncode == 2 and 'broken.pth' in result.stderr and 'Traceback' not in result.stderr
 
 
-@pytest.mark.parametrize('left', [1, 0])
-def test_processes_that_do_not_start_when_the_model_is_loaded_again_end_no_server(left, monkeypatch, capsys):
-    """The ones before that are left serve on; without any there is nothing to wait for."""
+def reloaded(monkeypatch, running, signals, **settings):
+    """Run a server whose processes do not start at the first SIGHUP; `running` says how many are there."""
     from ray import serve
 
     from mmvision_mamba.errors import ConfigError
@@ -176,16 +175,41 @@ def test_processes_that_do_not_start_when_the_model_is_loaded_again_end_no_serve
     def events():
         yield queue
     queue = module.queue.SimpleQueue()
-    for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM):
+    for number in signals:
         queue.put(number)
     for name, value in dict(_start=start, _events=events, cluster=lambda *given: contextlib.nullcontext(),
-                            running=lambda: left, SENDING=0).items():
+                            running=lambda: running(queue), SENDING=0).items():
         monkeypatch.setattr(module, name, value)
     monkeypatch.setattr(serve, 'start', lambda **options: None)
-    with contextlib.nullcontext() if left else pytest.raises(ConfigError, match='do not start: why'):
-        module.run(Settings('model.onnx'), '127.0.0.1', 0, lambda: None)
+    module.run(Settings('model.onnx', **settings), '127.0.0.1', 0, lambda: None)
+    return len(started)
+
+
+def test_processes_that_do_not_start_when_the_model_is_loaded_again_end_no_server(monkeypatch, capsys):
+    """The ones before that are left serve on."""
+    assert reloaded(monkeypatch, lambda queue: 1, (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM)) == 3
     printed = capsys.readouterr()
-    if left:
-        assert 'the one before serves on: the processes with the model do not start: why' in printed.err
-        assert printed.out.splitlines()[1:] == [
-            'the model is loaded again', 'stopping: what was let in is answered first', 'stopped']
+    assert 'the one before serves on: the processes with the model do not start: why' in printed.err
+    assert printed.out.splitlines()[1:] == [
+        'the model is loaded again', 'stopping: what was let in is answered first', 'stopped']
+
+
+def test_a_process_that_ends_while_the_model_is_loaded_again_ends_no_server(monkeypatch, capsys):
+    """Where it is the only one, none is there until Ray has started another."""
+    found = iter([0, 0, 0, 1])
+
+    def running(queue):
+        if number := next(found):
+            queue.put(signal.SIGTERM)
+        return number
+    assert reloaded(monkeypatch, running, (signal.SIGHUP,)) == 2
+    printed = capsys.readouterr()
+    assert 'a process with the model ended as it was loaded again' in printed.err
+    assert printed.out.splitlines()[-1] == 'stopped'
+
+
+def test_where_no_process_is_left_a_signal_is_heeded_and_else_the_server_ends(monkeypatch):
+    from mmvision_mamba.errors import ConfigError
+    assert reloaded(monkeypatch, lambda queue: 0, (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM)) == 3
+    with pytest.raises(ConfigError, match='do not start: why'):
+        reloaded(monkeypatch, lambda queue: 0, (signal.SIGHUP,), timeout=1)
