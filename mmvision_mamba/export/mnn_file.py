@@ -34,7 +34,7 @@ def write_mnn(path: Path, write_onnx: Callable[[Path], None], metadata: Mapping[
     Raises:
         MissingExtraError: MNN or onnx isn't installed.
         ConfigError: MNN lacks an operator, or the weights are of 2 GB and more.
-        ExportError: its converter fails.
+        ExportError: its converter fails, or what it wrote is cut off.
     """
     require_mnn('--format mnn')
     import onnx
@@ -63,7 +63,16 @@ def write_mnn(path: Path, write_onnx: Callable[[Path], None], metadata: Mapping[
                               'uses it, or use --format onnx')
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         raise ExportError(f"--format mnn: MNN's converter fails: {shown(lines[-1] if lines else done.returncode, 200)}")
+    if not _is_whole(path):  # the converter reports no failed write
+        raise ExportError("--format mnn: MNN's converter left a file that is cut off, as where the disk is full")
     describe(path, metadata)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return biz_code(path.read_bytes()) is not None
+    except struct.error:
+        return False
 
 
 def describe(path: Path, metadata: Mapping[str, str]) -> None:

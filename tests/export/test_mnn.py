@@ -264,6 +264,22 @@ def test_files_do_not_mix_when_two_are_made_in_one_folder(tmp_path, monkeypatch)
     assert sorted(os.listdir(tmp_path)) == ['.__convert_external_data.bin', 'm.mnn']
 
 
+@pytest.mark.parametrize('share', [0, 0.1, 0.9])
+def test_a_file_that_the_converter_cut_off_is_told(share, tmp_path, monkeypatch):
+    """On a full disk it ends as if nothing had been."""
+    pytest.importorskip('MNN', reason="pip install '.[mnn]'")
+    path, convert = tmp_path / 'm.mnn', subprocess.run
+
+    def cut(*arguments, **options):
+        done = convert(*arguments, **options)
+        os.truncate(path, int(share * path.stat().st_size))
+        return done
+    monkeypatch.setattr(subprocess, 'run', cut)
+    what = Exportable('backbone', torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3)), ('images',), ('out',))
+    with pytest.raises(ExportError, match='cut off, as where the disk is full'):
+        formats.write(what, path, 'mnn', [torch.ones(1, 3, 32, 32)])
+
+
 def test_weights_of_more_than_one_file_are_refused(tmp_path):
     pytest.importorskip('MNN', reason="pip install '.[mnn]'")
 
