@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import require
+from ..errors import ExportError, require
 from ..runtime.loaders import quiet
 from .onnx_file import weighted
 from .openvino_file import annotate_openvino, save
@@ -35,18 +35,25 @@ def quantize_onnx(source: Path, path: Path, kind: str, feeds: Iterable[Feed], ke
             MatMulInteger.
         feeds: inputs to calibrate on.
         kept: names of layers that stay in float, too.
+
+    Raises:
+        ExportError: the quantiser can't read what it wrote itself.
     """
+    from google.protobuf.message import DecodeError
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
 
     from .feeds import Feeds
     options = dict(nodes_to_exclude=list(kept), per_channel=True, weight_type=QuantType.QInt8,
                    extra_options=dict(MatMulConstBOnly=True))
-    with quiet():
-        if kind == 'dynamic':
-            quantize_dynamic(source, path, op_types_to_quantize=LINEAR, **options)
-        else:
-            quantize_static(source, path, Feeds(feeds), quant_format=QuantFormat.QDQ, op_types_to_quantize=QUANTIZED,
-                            activation_type=QuantType.QUInt8, **options)
+    try:
+        with quiet():
+            if kind == 'dynamic':
+                quantize_dynamic(source, path, op_types_to_quantize=LINEAR, **options)
+            else:
+                quantize_static(source, path, Feeds(feeds), quant_format=QuantFormat.QDQ,
+                                op_types_to_quantize=QUANTIZED, activation_type=QuantType.QUInt8, **options)
+    except DecodeError as error:  # it writes a file between, and no failed write is reported
+        raise ExportError('--int8: what the quantiser wrote is cut off, as where the disk is full') from error
 
 
 def quantize_openvino(source: Path, path: Path, feeds: Iterable[Feed], kept: Collection[str]) -> None:

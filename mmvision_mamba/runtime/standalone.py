@@ -89,6 +89,7 @@ ENTRY_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 
 MARKERS = {0xff00 + marker for marker in (0x51, 0x52, 0x53, 0x55, 0x57, 0x58, 0x5c, 0x5d, 0x5e, 0x5f, 0x60, 0x61, 0x63,
                                           0x64, 0x74, 0x75, 0x77, 0x78)}  # of JPEG 2000 headers
 INSTANCE_OFFSET = 1000  # of a panoptic map: see `Detections`
+MOST_SEGMENTS = 4096  # of a panoptic map: each is looked for in the whole map; models have some hundreds of queries
 MOST_PARTS = 2**18  # of an image: chunks, segments, blocks; a PNG of 2 GiB has as many
 PIXELS_VARIABLE = 'OPENCV_IO_MAX_IMAGE_PIXELS'
 BAND_TYPES = 'uint8', 'uint16', 'int16', 'float32'  # of values in files of bands
@@ -359,6 +360,8 @@ class Model:
             raise ValueError(f'panoptic must be whole numbers, of shape {shape}, got {ids.dtype} {ids.shape}')
         if self.classes and int((ids % INSTANCE_OFFSET).max()) > len(self.classes):
             raise ValueError(f'{len(self.classes)} classes in its metadata, and a panoptic map of more')
+        if (number := np.unique(ids).size) > MOST_SEGMENTS:
+            raise ValueError(f'a panoptic map of {number} segments, and {MOST_SEGMENTS} are allowed')
 
     def _predict(self, image: np.ndarray) -> Detections | np.ndarray | list[np.ndarray]:
         if self.takes_images:

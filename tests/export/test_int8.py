@@ -1,6 +1,7 @@
 """int8 files of ONNX and OpenVINO: what may be lost, which layers go back to float, what the files say of it."""
 import importlib.util
 import json
+import os
 import sys
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from mmvision_mamba.commands import call
 from mmvision_mamba.errors import ConfigError, ExportError, MissingExtraError
-from mmvision_mamba.export import int8, scores
+from mmvision_mamba.export import int8, quantize, scores
 from mmvision_mamba.export.verify import Row, verification_images
 from mmvision_mamba.inference.exported import ExportedModel
 from mmvision_mamba.runtime.loaders import load_model
@@ -157,3 +158,23 @@ def test_openvino_has_one_kind(export):
     pytest.importorskip('openvino')
     with pytest.raises(ConfigError, match='--int8 dynamic is not for --format openvino: use --int8 static'):
         export('segmentor', '.xml', int8='dynamic')
+
+
+@pytest.mark.parametrize('kind', ['static', 'dynamic'])
+def test_what_the_quantiser_cut_off_on_a_full_disk_is_told(kind, tmp_path, monkeypatch):
+    """onnx's inference of shapes writes a file for it, and reports no failed write."""
+    write = onnx.shape_inference.infer_shapes_path
+
+    def cut(source, path, *arguments, **options):
+        write(source, path, *arguments, **options)
+        os.truncate(path, os.stat(path).st_size // 2)
+    monkeypatch.setattr(onnx.shape_inference, 'infer_shapes_path', cut)
+    kinds = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4, 8]) for name in ('images', 'out')]
+    weights = onnx.numpy_helper.from_array(np.ones((8, 8), np.float32), 'weights')
+    graph = onnx.helper.make_graph([onnx.helper.make_node('MatMul', ['images', 'weights'], ['out'], 'layer')], 'graph',
+                                   kinds[:1], kinds[1:], [weights])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid('', 17)], ir_version=8),
+              str(tmp_path / 'whole.onnx'))
+    with pytest.raises(ExportError, match='cut off, as where the disk is full'):
+        quantize.quantize_onnx(tmp_path / 'whole.onnx', tmp_path / 'm.onnx', kind,
+                               [dict(images=np.ones((4, 8), np.float32))], ())

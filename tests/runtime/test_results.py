@@ -91,6 +91,23 @@ def test_masks_are_not_enlarged_beyond_what_an_input_may_have(stride, tmp_path):
         model(np.zeros((HEIGHT, WIDTH, 3), np.uint8))
 
 
+@pytest.mark.parametrize('segments', [4096, 4097])
+def test_a_panoptic_map_has_no_segments_without_end(segments, tmp_path):
+    """Each takes the time of the whole map: of one for each pixel of a photo, results would take hours."""
+    path = tmp_path / 'model.onnx'
+    path.touch()
+    rule = dict(things=1, panoptic=dict(score=0.5, overlap=0.5, sure=False))
+    ids = np.minimum(np.arange(64 * 65), segments - 1).reshape(64, 65) * 1000
+    model = runtime.Model(path, session=runtime.Session(
+        lambda feed: [ids], dict(image=('uint8', [None, None, 3])), ['panoptic'],
+        {key: json.dumps(value) for key, value in dict(task='detection', queries=rule, classes=['a']).items()}))
+    if segments > 4096:
+        with pytest.raises(runtime.RuntimeInputError, match='a panoptic map of 4097 segments, and 4096 are allowed'):
+            model(np.zeros((*ids.shape, 3), np.uint8))
+    else:
+        assert np.array_equal(model(np.zeros((*ids.shape, 3), np.uint8)).panoptic, ids)
+
+
 @pytest.mark.parametrize('classes', [[], None])
 def test_a_panoptic_model_names_its_classes(classes, tmp_path):
     """A map says by their number which pixels are of none."""
