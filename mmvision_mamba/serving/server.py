@@ -6,7 +6,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ..errors import ConfigError
 from ..inference.ray_cluster import cluster
@@ -31,8 +31,12 @@ def run(settings: Settings, host: str, port: int, check) -> None:
         ConfigError: nothing can listen there. UserError: of `check`.
         MissingExtraError: Ray Serve isn't installed.
     """
-    port = _free_port(host, port)
-    check()
+    with _kept_port(host, port) as port:
+        check()
+        _serve(settings, host, port, check)
+
+
+def _serve(settings: Settings, host: str, port: int, check) -> None:
     from ray import serve
     with cluster('local', settings.replicas, 'serving', 'serve', STORE), _events() as events:
         logging.getLogger('ray.serve').setLevel('ERROR')
@@ -116,8 +120,12 @@ def _next(events) -> int | None:
         return None
 
 
-def _free_port(host: str, port: int) -> int:
-    """The port, or for 0 a free one.
+@contextmanager
+def _kept_port(host: str, port: int) -> Iterator[int]:
+    """The port, or for 0 a free one, kept from other servers of this command while it is used.
+
+    Ray's sockets share their port with those of the same user that say so too, as all of Ray's do: of two servers that
+    start at once, each would answer half of the requests.
 
     Raises:
         ConfigError: nothing can listen there.
@@ -127,7 +135,13 @@ def _free_port(host: str, port: int) -> int:
         with socket.socket(family, socket.SOCK_STREAM) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             trial.bind((host, port))
-            return trial.getsockname()[1]
+            port = trial.getsockname()[1]
     except OSError as error:
         raise ConfigError(f'--host {host} --port {port}: can not listen there ({error}); choose another '
                           'port') from error
+    with socket.socket(family, socket.SOCK_STREAM) as keeper:
+        # It never listens. A trial finds it, since it shares with those alone that say so; Ray's sockets do.
+        with suppress(AttributeError, OSError):  # Windows has no such thing; connections that wait to end may be there
+            keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            keeper.bind((host, port))
+        yield port

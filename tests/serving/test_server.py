@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -213,3 +214,40 @@ def test_where_no_process_is_left_a_signal_is_heeded_and_else_the_server_ends(mo
     assert reloaded(monkeypatch, lambda queue: 0, (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM)) == 3
     with pytest.raises(ConfigError, match='do not start: why'):
         reloaded(monkeypatch, lambda queue: 0, (signal.SIGHUP,), timeout=1)
+
+
+@pytest.mark.skipif(not hasattr(socket, 'SO_REUSEPORT'), reason='a port is never shared')
+def test_a_port_is_kept_from_other_servers_from_the_start(monkeypatch):
+    """Ray's sockets share it with each other: of two servers that start at once, each would answer half."""
+    from mmvision_mamba.errors import ConfigError
+    from mmvision_mamba.serving import server as module
+
+    def shared(port):
+        listening = socket.socket()
+        for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):
+            listening.setsockopt(socket.SOL_SOCKET, option, 1)
+        listening.bind(('127.0.0.1', port))
+        listening.listen()
+        return listening
+    tried = []
+
+    def check():
+        """Another command of the same port, while this one loads its model; then Ray's socket."""
+        port = int(found[0])
+        with pytest.raises(ConfigError, match=f'--port {port}: can not listen there'):
+            module.run(None, '127.0.0.1', port, lambda: None)
+        with shared(port) as listening:
+            with pytest.raises(ConfigError, match='can not listen there'):
+                module.run(None, '127.0.0.1', port, lambda: None)
+            for _ in range(20):  # all come to the one that listens
+                with socket.create_connection(('127.0.0.1', port), timeout=5):
+                    listening.settimeout(5)
+                    listening.accept()[0].close()
+        tried.append(port)
+        raise ConfigError('enough')
+    with socket.create_server(('127.0.0.1', 0)) as free:
+        found = [free.getsockname()[1]]
+    for _ in range(2):  # again at once: what was there a moment ago is in nobody's way
+        with pytest.raises(ConfigError, match='enough'):
+            module.run(None, '127.0.0.1', found[0], check)
+    assert len(tried) == 2
