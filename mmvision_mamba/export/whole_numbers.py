@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 Ratio = tuple[Tensor, Tensor]  # numerator and denominator, both positive
-_POWERS = range(-31, 32)  # of two, between which ratios lie
+_POWERS = range(-24, 25)  # of two, between which ratios lie
 
 
 def whole(number: int | Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def whole(number: int | Tensor) -> Tensor:
 
 
 def ratio(number: float) -> Ratio:
-    """The fraction of least denominator, at most 10⁹, whose quotient in double precision is `number`."""
+    """The fraction next to a number, of a denominator of 10⁹ at most: of a typed decimal or quotient its own."""
     found = Fraction(number).limit_denominator(10**9)
     return whole(found.numerator), whole(found.denominator)
 
