@@ -22,12 +22,16 @@ class LabelMaps(BaseMetric):
         super().__init__()
         self.folder, self.names, self.reduce_zero_label = Path(folder), names, reduce_zero_label
 
+    def path(self, image: str) -> Path:
+        """Where the label map of an image, by its path, is written."""
+        return self.folder / f'{self.names[image]}.png'
+
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
         for sample in data_samples:
             labels = sample['pred_sem_seg']['data'].squeeze().cpu().numpy()
             image = segment_map(labels, len(self.dataset_meta['classes']),
                                 reduce_zero_label=bool(sample.get('reduce_zero_label', self.reduce_zero_label)))
-            replace(self.folder / f'{self.names[sample["img_path"]]}.png', image.save)
+            replace(self.path(sample['img_path']), image.save)
             self.results.append(None)
 
     def compute_metrics(self, results: list) -> dict:

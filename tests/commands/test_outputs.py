@@ -1,5 +1,6 @@
 """What `test`, `infer` and `confusion` write: an output for each image, and numbers that agree with each other."""
 import json
+import shutil
 import sys
 from types import SimpleNamespace
 
@@ -177,6 +178,30 @@ tta_pipeline = [dict(type='LoadImageFromFile'), dict(type='TestTimeAug', transfo
     for i in range(3):
         maps = [np.asarray(Image.open(tmp_path / folder / f'{i:06}.png')) for folder in ('out/val', 'outputs/preds')]
         assert np.array_equal(*maps) and maps[0].min() >= 1
+
+
+@pytest.mark.parametrize('option', ['--out', '--show-dir'])
+@pytest.mark.parametrize('folder', ['val', 'semantic/val', 'train', 'semantic/train'])
+def test_predictions_take_no_place_of_the_data(tool, model_files, shapes, tmp_path, folder, option):
+    """Images and maps of any split: a test is no way to lose them."""
+    files, data = model_files.segmentor, tmp_path / 'data'
+    shutil.copytree(shapes, data)
+    before = {path: path.read_bytes() for path in data.rglob('*') if path.is_file()}
+    result = tool('test', files.config, files.checkpoint, '--work-dir', 'wd', option, data / folder, '--cfg-options',
+                  f'data_root={data}')
+    assert result.code == 2 and len(result.errors) == 1
+    assert "000000.png' is of the data, an image or a map, and a prediction would take its place" in result.errors[0]
+    assert {path: path.read_bytes() for path in data.rglob('*') if path.is_file()} == before
+
+
+def test_predictions_are_written_over_earlier_ones_and_beside_the_data(tool, model_files, shapes, tmp_path):
+    files, data = model_files.segmentor, tmp_path / 'data'
+    shutil.copytree(shapes, data)
+    for _ in range(2):
+        result = tool('test', files.config, files.checkpoint, '--work-dir', 'wd', '--out', data / 'predicted',
+                      '--show-dir', data, '--cfg-options', f'data_root={data}')
+        assert result.code == 0, result.err[-3000:]
+    assert written(data / 'predicted') == [path.name for path in sorted(data.glob('*.png'))] != []
 
 
 @pytest.mark.slow

@@ -2,7 +2,8 @@
 import argparse
 import json
 import math
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from functools import partial
@@ -30,7 +31,7 @@ from ...inference.precision import check_dtype
 from ...inference.results import picture_suffix
 from ...inference.toolboxes import use_scaling_visualizer
 from ...preflight.annotation_files import is_panoptic_evaluation, metrics_in
-from ...preflight.datasets import datasets_of, innermost
+from ...preflight.datasets import SPLITS, datasets_of, innermost
 from ...preflight.tiles import tile_of, use_loop
 from ...printable import shown
 from ...processes import print_once
@@ -79,14 +80,48 @@ def prepare_drawing(cfg: Config, show: bool, show_dir: str | None) -> None:
 
 
 def draw_predictions(cfg: Config, runner, show: bool, show_dir: str | None, wait_time: float) -> None:
-    """Have the runner show pictures of its predictions, or write them to `show_dir`, one for each image."""
+    """Have the runner show pictures of its predictions, or write them to `show_dir`, one for each image.
+
+    Raises:
+        ConfigError: one would replace an image or a map of the data.
+    """
     if show or show_dir:
         hook = (cfg.get('default_hooks') or {}).get('visualization') or {}
         options = dict(pred_score_thr=hook.get('score_thr', 0.3)) if cfg.default_scope == 'mmdet' else {}
         datasets = [dataset for _, dataset, _ in datasets_of(cfg, 'test')] or [innermost(cfg.test_dataloader.dataset)]
-        runner.register_hook(_PicturesHook(show_dir, image_names(runner.test_dataloader.dataset),
-                                           picture_reader(datasets[0]), show=show,
+        names = image_names(runner.test_dataloader.dataset)
+        if show_dir:
+            _keep_inputs(cfg, runner.test_dataloader.dataset, (_picture(Path(show_dir), name, path)
+                                                               for path, name in names.items()))
+        runner.register_hook(_PicturesHook(show_dir, names, picture_reader(datasets[0]), show=show,
                                            wait_time=wait_time, **options))
+
+
+def _keep_inputs(cfg: Config, dataset, written: Iterable[Path]) -> None:
+    """Raise ConfigError where a picture that is to be written would replace an image or a map of the data.
+
+    Args:
+        cfg: whose data sets, of training too, have such in the folders of their `data_prefix`.
+        dataset: that is tested, which tells its own one by one.
+        written: the pictures.
+    """
+    there = [path for path in written if path.is_file()]
+    if not there:
+        return
+    infos = (dataset.get_data_info(i) for i in range(len(dataset)))
+    inputs = {os.path.realpath(info[key]) for info in infos for key in ('img_path', 'seg_map_path') if info.get(key)}
+    folders = tuple(os.path.join(os.path.realpath(os.path.join(settings.get('data_root') or '', below)), '')
+                    for split in SPLITS for _, settings, _ in datasets_of(cfg, split)
+                    for below in (settings.get('data_prefix') or {}).values() if below and isinstance(below, str))
+    for path in there:  # a link to an image may be one of the data
+        if os.path.realpath(path) in inputs or str(path.parent.resolve() / path.name).startswith(folders):
+            raise ConfigError(f"'{shown(path)}' is of the data, an image or a map, and a prediction would take its "
+                              'place: name another folder')
+
+
+def _picture(folder: Path, name: str, image: str) -> Path:
+    """Where the picture of an image is written."""
+    return folder / f'{name}{picture_suffix(Path(image).suffix)}'
 
 
 class _PicturesHook(Hook):
@@ -119,7 +154,7 @@ class _PicturesHook(Hook):
             name = self.names[sample.img_path]
             draw = partial(runner.visualizer.add_datasample, name, image, data_sample=sample, **self.options)
             if self.folder:
-                path = self.folder / f'{name}{picture_suffix(Path(sample.img_path).suffix)}'
+                path = _picture(self.folder, name, sample.img_path)
                 with _as_main_process():
                     replace(path, lambda temporary, draw=draw: draw(out_file=str(temporary)))
             else:
@@ -185,7 +220,11 @@ def check_out(cfg: Config, out: str) -> None:
 
 
 def keep_predictions(cfg: Config, runner, out: str) -> None:
-    """Have the runner write predictions: to the pickle file `out`, or a segmentor's to a folder of label maps."""
+    """Have the runner write predictions: to the pickle file `out`, or a segmentor's to a folder of label maps.
+
+    Raises:
+        ConfigError: a label map would replace an image or a map of the data.
+    """
     metrics = runner.test_evaluator.metrics
     if cfg.default_scope == 'mmdet':
         from mmdet.evaluation import DumpDetResults
@@ -198,6 +237,7 @@ def keep_predictions(cfg: Config, runner, out: str) -> None:
     else:
         reduced = reduces_zero_label(cfg)
         maps = LabelMaps(out, image_names(runner.test_dataloader.dataset), reduced)
+        _keep_inputs(cfg, runner.test_dataloader.dataset, map(maps.path, maps.names))
         maps.dataset_meta = runner.test_evaluator.dataset_meta
         # One that only formats, for test sets without annotations, needs a folder of its own to do that.
         metrics[:] = [m for m in metrics if not getattr(m, 'format_only', False) or getattr(m, 'output_dir', None)]
