@@ -48,6 +48,24 @@ def split_names(names: Sequence, val: float, seed: int = 0,
     return [n for n in names if n not in chosen], [n for n in names if n in chosen]
 
 
+def extended_split(names: Sequence, train: Collection, val: Collection, share: float,
+                   seed: int = 0) -> tuple[list, list] | None:
+    """As `split_names`, where some names have a part already, in which they stay; None where a part would be empty.
+
+    Args:
+        names: all that there are now.
+        train, val: of which those may be that were there before.
+        share: to validate with; of new names as many are chosen as it lacks.
+        seed: of the choice. Default: 0.
+    """
+    held = {name for name in names if name in val and name not in train}
+    new = [name for name in names if name not in val and name not in train]
+    order = np.random.default_rng(seed).permutation(len(new))
+    held.update(new[i] for i in order[:max(0, round(share * len(names)) - len(held))])
+    return ([n for n in names if n not in held], [n for n in names if n in held]) \
+        if 0 < len(held) < len(names) else None
+
+
 def whole_groups(names: Sequence, group_of: Mapping[str, str] | None, seed: int) -> list[list]:
     """The names by groups, these in random order; a name without a group is one of its own."""
     groups: dict[object, list] = {}

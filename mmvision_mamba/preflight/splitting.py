@@ -3,7 +3,7 @@ import json
 import os
 import os.path as osp
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from ..datasets import formats
@@ -11,8 +11,10 @@ from ..datasets.coco_annotations import check_files
 from ..datasets.folds import fold_names
 from ..datasets.formats.content import Content
 from ..datasets.groups import read_groups
-from ..datasets.split import fold_folder, image_files, list_of, part_of_coco, split_names
+from ..datasets.split import extended_split, fold_folder, image_files, list_of, part_of_coco, split_names
 from ..errors import DataError
+from ..files import read_text
+from ..limits import TEXT_BYTES
 from ..printable import shown
 from ..text import shortened
 from .coco_folder import find_coco, read_coco
@@ -28,6 +30,7 @@ class Divisible(NamedTuple):
         suffix: of the files that are written, '.json' or '.txt'.
         text: the content of such a file, from some of the names.
         images: how many images some of the names are.
+        read: the names in the content of such a file.
         classes: {name: classes of its objects}; empty where they are not known.
         folder: that the names start from, relative to the data. Default: they start there.
     """
@@ -35,6 +38,7 @@ class Divisible(NamedTuple):
     suffix: str
     text: Callable[[list[str]], str]
     images: Callable[[list[str]], int]
+    read: Callable[[str], Collection[str]]
     classes: dict[str, set]
     folder: str = ''
 
@@ -109,7 +113,8 @@ def objects(annotations: str, content: dict | None = None) -> Divisible:
     def text(names: list[str]) -> str:
         plain = content.plain() if isinstance(content, Content) else content
         return json.dumps(part_of_coco(plain, names))
-    return Divisible(image_files(content), '.json', text, lambda names: sum(map(copies.__getitem__, names)), classes)
+    return Divisible(image_files(content), '.json', text, lambda names: sum(map(copies.__getitem__, names)),
+                     lambda text: image_files(json.loads(text)), classes)
 
 
 def masked(root: str, dataset: dict, whole: bool = False) -> Divisible:
@@ -121,9 +126,12 @@ def masked(root: str, dataset: dict, whole: bool = False) -> Divisible:
         whole: whether its folders are not named after splits, so that names are enough in a list. Default: False.
     """
     folder = osp.join(root, dataset['data_prefix']['img_path'])
+
+    def name_of(image: str) -> str:
+        return osp.splitext(osp.relpath(image, folder))[0].replace(os.sep, '/')
     pairs: dict[str, list[tuple[str, ...]]] = {}  # a.jpg and a.png share a mask: both go into one part
     for image, mask in pairs_in(root, dataset).pairs:
-        name = osp.splitext(osp.relpath(image, folder))[0].replace(os.sep, '/')
+        name = name_of(image)
         pairs.setdefault(name, []).append(tuple(osp.relpath(path, root).replace(os.sep, '/') for path in (image, mask)))
 
     def text(names: list[str]) -> str:
@@ -132,12 +140,16 @@ def masked(root: str, dataset: dict, whole: bool = False) -> Divisible:
         both = [pair for name in names for pair in pairs[name]]
         list_of(name for pair in both for name in pair)  # refuses what a line can not hold, tabs among it
         return ''.join(f'{image}\t{mask}\n' for image, mask in both)
-    return Divisible(list(pairs), '.txt', text, lambda names: sum(len(pairs[name]) for name in names), {},
+
+    def read(text: str) -> list[str]:
+        lines = text.splitlines()
+        return lines if whole else [name_of(osp.join(root, line.partition('\t')[0])) for line in lines]
+    return Divisible(list(pairs), '.txt', text, lambda names: sum(len(pairs[name]) for name in names), read, {},
                      dataset['data_prefix']['img_path'])
 
 
 def divide(root: str, images: Divisible, val: float = 0.2, folds: int | None = None, seed: int = 0,
-           groups: str | None = None) -> Division:
+           groups: str | None = None, earlier: Mapping[str, str] | None = None) -> Division:
     """Divide images into `train` and `val`, or into a pair of these for each fold, in a folder of its own.
 
     Args:
@@ -147,6 +159,8 @@ def divide(root: str, images: Divisible, val: float = 0.2, folds: int | None = N
         folds: number of folds, in the place of that. Default: none.
         seed: of the choice. Default: 0.
         groups: file of groups that stay whole, see `read_groups`. Default: none.
+        earlier: {'train' and 'val' with the suffix: path of the file of an earlier division}, whose images stay in
+            their part: what was trained on is not validated with later. Default: none.
 
     Raises:
         DataError: there are too few images or groups, or the file of groups can't be used.
@@ -164,7 +178,9 @@ def divide(root: str, images: Divisible, val: float = 0.2, folds: int | None = N
     parts = {}
     try:
         if folds is None:
-            parts.update(zip(('train', 'val'), split_names(images.names, val, seed, group_of)))
+            found = [_names_in(path, images.read) for path in (earlier or {}).values()]
+            divided = extended_split(images.names, *found, val, seed) if len(found) == 2 and all(found) else None
+            parts.update(zip(('train', 'val'), divided or split_names(images.names, val, seed, group_of)))
         for fold, part in enumerate(() if folds is None else fold_names(
                 images.names, folds, seed, group_of, images.classes)):
             held = set(part)
@@ -173,3 +189,11 @@ def divide(root: str, images: Divisible, val: float = 0.2, folds: int | None = N
     except DataError as error:
         raise DataError(f'{shown(root)}: {error}') from None
     return Division(images, {f'{name}{images.suffix}': part for name, part in parts.items()}, notes)
+
+
+def _names_in(path: str, read: Callable[[str], Collection[str]]) -> set[str]:
+    """The names in a file of an earlier division; none where it can't be read."""
+    try:
+        return set(read(read_text(path, TEXT_BYTES.value)))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return set()

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import time
+from pathlib import Path
 
 import pytest
 
@@ -110,7 +111,42 @@ def test_a_part_is_set_aside_where_there_is_no_validation_split(tmp_path, monkey
     assert 'is kept' in plan(root, resume=True).found and val.read_text() == first
     Model(root)  # which begins nothing
     assert val.read_text() == first
-    assert plan(root).options == planned.options and val.read_text() != first
+    again = plan(root)
+    assert again.options == planned.options and names_in(val) == {json.loads(first)['images'][0]['file_name']}
+
+
+def test_images_stay_in_their_part_where_data_are_added(tmp_path, monkeypatch):
+    """What an earlier run in the folder was trained on is never validated with, nor the other way round."""
+    monkeypatch.chdir(tmp_path)
+    root = coco(tmp_path / 'data', {'all.json': 'images'}, count=30, masks=None)
+    content = json.loads((root / 'all.json').read_text())
+    before: dict = dict(train=set(), val=set())
+    for first, last in ((0, 10), (0, 11), (0, 30), (5, 30)):
+        (root / 'all.json').write_text(json.dumps(dict(content, images=content['images'][first:last])))
+        plan(root)
+        parts = {split: names_in(tmp_path / f'work_dirs/data/splits/{split}.json') for split in before}
+        names = {image['file_name'] for image in content['images'][first:last]}
+        assert parts['train'] | parts['val'] == names and not parts['train'] & parts['val']
+        assert not parts['train'] & before['val'] and not parts['val'] & before['train']
+        assert abs(len(parts['val']) - len(names) / 5) <= 2
+        before = {split: before[split] | parts[split] for split in before}
+    for text in ('', '[]', '{"images": [3]}', '{"images": [{"file_name": []}]}', '\udcff'):  # an earlier run's, broken
+        (tmp_path / 'work_dirs/data/splits/val.json').write_bytes(text.encode(errors='surrogateescape'))
+        plan(root)
+        assert names_in(tmp_path / 'work_dirs/data/splits/val.json') < names
+
+
+@pytest.mark.parametrize('folders', [{'images': 'masks'}, {'images/train': 'masks/train'}])
+def test_masks_stay_in_their_part_where_data_are_added(folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parts: dict = dict(train=set(), val=set())
+    for count in (4, 12):
+        planned = plan(image_mask(tmp_path / 'data', folders, count=count))
+        for split, before in parts.items():
+            lines = set(Path(planned.options[f'custom_data.{split}']).read_text().splitlines())
+            assert before <= lines
+            parts[split] = lines
+        assert not parts['train'] & parts['val'] and len(parts['train'] | parts['val']) == count
 
 
 def test_a_part_is_set_aside_of_the_format_that_was_chosen(config_of, tmp_path):

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mmvision_mamba.datasets.folds import fold_names
 from mmvision_mamba.datasets.groups import read_groups
-from mmvision_mamba.datasets.split import split_names, write_split
+from mmvision_mamba.datasets.split import extended_split, split_names, write_split
 from mmvision_mamba.errors import DataError
 
 
@@ -154,3 +154,16 @@ def test_of_two_splits_at_the_same_time_one_is_whole_and_the_other_is_told(tmp_p
     assert {path.name: path.read_text() for path in (tmp_path / 'splits').iterdir()} == {
         'train.txt': 'b', 'val.txt': 'c'}
     assert [path.name for path in tmp_path.iterdir()] == ['splits']
+
+
+@given(st.integers(2, 40), st.sets(st.integers(0, 60)), st.sets(st.integers(0, 60)), st.floats(0.05, 0.95))
+def test_names_that_had_a_part_stay_in_it(count, train, val, share):
+    names = list(range(count))
+    divided = extended_split(names, train, val, share)
+    if divided is None:  # all of them had the same one, or go there
+        assert not {*names} & train or not {*names} & val - train
+        return
+    assert sorted(divided[0] + divided[1]) == names and all(divided)
+    assert not {*divided[0]} & val - train and not {*divided[1]} & train
+    lacking = round(share * count) - len({*names} & val - train)
+    assert len({*divided[1]} - val) == max(0, min(lacking, len({*names} - val - train)))

@@ -51,6 +51,8 @@ def plan(folder: str | os.PathLike, options: Mapping[str, Any] | None = None, ta
          held: contextlib.ExitStack | None = None, beside: str | None = None) -> Plan:
     """Look at a folder, and decide how to train on it. A validation split that it lacks goes into the run's folder.
 
+    Images of an earlier run's split there stay in their part: its checkpoints were trained on the others.
+
     Args:
         folder: of data in a layout of `custom_data`.
         options: settings that the user has chosen, by dotted keys: they stay, and others follow from them.
@@ -82,8 +84,9 @@ def plan(folder: str | os.PathLike, options: Mapping[str, Any] | None = None, ta
     found, images = f'{data.images:,} images to train with, {data.note}', data.images
     chosen: dict[str, Any] = {'data_root': root}
     if data.unsplit is not None:
-        division = divide(root, data.unsplit, _VAL)
-        paths = {name: osp.abspath(osp.join(work_dir, FOLDER, name)) for name in division.parts}
+        paths = {name: osp.abspath(osp.join(work_dir, FOLDER, name)) for name in (
+            f'train{data.unsplit.suffix}', f'val{data.unsplit.suffix}')}
+        division = divide(root, data.unsplit, _VAL, earlier=paths)
         chosen.update({f'custom_data.{Path(name).stem}': path for name, path in paths.items()})
         if 'custom_data.format' in given and all(path.endswith('.json') for path in paths.values()):
             given['custom_data.format'] = 'coco'  # which the parts are in, whatever the whole is
