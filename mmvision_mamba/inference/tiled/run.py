@@ -150,7 +150,7 @@ class TiledRun:
         with self._bar(source, windows, min(rows * len(grid.columns), windows)) as advance:
             for row in range(parts):
                 path = self.work.of(source) / f'instances-{row}.json'
-                part = _read_instances(path) if row < rows else None
+                part = self._read_instances(path, picture) if row < rows else None
                 if part is None:
                     part = self.windows.instances(picture, grid, row, advance)
                     content = json.dumps([instance.to_json() for instance in part])
@@ -159,6 +159,15 @@ class TiledRun:
                 found += part
         prediction.instances = merge(found, picture.height, picture.width)
         return prediction
+
+    def _read_instances(self, path: Path, picture: Picture) -> list[Instance] | None:
+        """The instances that an earlier run has found; None where they are missing, damaged or none of this picture."""
+        classes, size = len(self.inferencer.classes), (picture.height, picture.width)
+        try:
+            found = [Instance.from_json(values) for values in json.loads(read_text(path))]
+            return found if all(one.fits(classes, *size) for one in found) else None
+        except (OSError, ValueError, TypeError, RecursionError):
+            return None
 
     def _say_resized(self, window: np.ndarray) -> None:
         """Note, once, where the test pipeline resizes windows: the model doesn't see the picture's own pixels then."""
@@ -173,11 +182,3 @@ class TiledRun:
 
     def _bar(self, source: Source, windows: int, done: int):
         return progress_bar(windows, self.inferencer.show_progress, Path(source.output).name, done)
-
-
-def _read_instances(path: Path) -> list[Instance] | None:
-    """The instances that an earlier run has found; None where they are missing or damaged."""
-    try:
-        return [Instance.from_json(values) for values in json.loads(read_text(path))]
-    except (OSError, ValueError, TypeError, RecursionError):
-        return None

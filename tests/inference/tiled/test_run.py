@@ -294,6 +294,28 @@ def test_a_stopped_run_goes_on_with_the_next_strip(kind, picture, tmp_path, requ
     assert files == {path.relative_to(tiled): path.read_bytes() for path in tiled.rglob('*') if path.is_file()}
 
 
+@pytest.mark.parametrize('change', [
+    (0, 99), (1, 'x'), (2, [1]), (4, [0, 0, 10**6, 10**6, '01']), (4, [0, 0, 9, 9, 'z']), (6, 0), None])
+def test_instances_that_can_not_be_are_found_again(change, finder, tmp_path, monkeypatch):
+    """A folder of unfinished results may be damaged, or come from elsewhere."""
+    model = finder(True)
+    cv2.imwrite(str(tmp_path / 'a.png'), discs())
+    expected = model(tmp_path / 'a.png', tile=64)['predictions'][0]
+    with monkeypatch.context() as context, pytest.raises(Stopped):
+        stop_after(context, model, 6)
+        model(tmp_path / 'a.png', out_dir=tmp_path / 'out', tile=64)
+    path = next(path for path in sorted((tmp_path / 'out/unfinished').glob('*/instances-*.json'))
+                if len(path.read_text()) > 9)
+    content = json.loads(path.read_text())
+    if change is None:
+        content = [5]
+    else:
+        content[0][change[0]] = change[1]
+    path.write_text(json.dumps(content))
+    found = model(tmp_path / 'a.png', out_dir=tmp_path / 'out', tile=64)['predictions'][0]
+    assert all(np.array_equal(found[key], expected[key]) for key in expected)
+
+
 def test_pictures_that_were_finished_are_not_done_again(local, picture, tmp_path, monkeypatch):
     inputs = [picture, picture.with_suffix('.tif')]
     for _ in range(2):
