@@ -67,10 +67,13 @@ def _misses(side: Tensor, p: Tensor, q: Tensor, halves: Tensor) -> Tensor:
 def positions(old: Tensor, new: Tensor, count: int) -> Tensor:
     """Where the centres of `count` pixels lie on an axis resized from `old` to `new` pixels, in float32 as OpenCV's.
 
-    It is ``(i + 0.5) old / new - 0.5``, to 24 bits. Below half a pixel, to a multiple of 2^-24.
+    It is ``(i + 0.5) old / new - 0.5``, to 24 bits; below half a pixel, to a multiple of 2^-24. Just half way between
+    two such numbers, which takes thousands of pixels, it is the even one, and OpenCV's may be the other.
     """
     further = (2 * torch.arange(count, device=old.device) + 1) * old + new  # over 2 new, what lies a pixel further
     bits = (quotient(further, 2 * new).unsqueeze(-1) > torch.tensor([2**i for i in range(24)])).to(torch.int64).sum(-1)
     unit = torch.tensor([2**(24 - i) for i in range(25)]).index_select(0, bits)
-    rounded = quotient(further * unit + new, 2 * new) - unit
+    rounded = quotient(further * unit + new, 2 * new)
+    half = rounded * 2 * new == further * unit + new  # exactly: to the even one
+    rounded = rounded - (half & (rounded % 2 == 1)).to(torch.int64) - unit
     return rounded.to(torch.float32) / unit.to(torch.float32)
