@@ -63,25 +63,25 @@ def write_mnn(path: Path, write_onnx: Callable[[Path], None], metadata: Mapping[
                               'uses it, or use --format onnx')
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         raise ExportError(f"--format mnn: MNN's converter fails: {shown(lines[-1] if lines else done.returncode, 200)}")
-    if not _is_whole(path):  # the converter reports no failed write
-        raise ExportError("--format mnn: MNN's converter left a file that is cut off, as where the disk is full")
-    describe(path, metadata)
-
-
-def _is_whole(path: Path) -> bool:
     try:
-        return biz_code(path.read_bytes()) is not None
-    except struct.error:
-        return False
+        describe(path, metadata)
+    except struct.error as error:  # the converter reports no failed write
+        raise ExportError(
+            "--format mnn: MNN's converter left a file that is cut off, as where the disk is full") from error
 
 
 def describe(path: Path, metadata: Mapping[str, str]) -> None:
     """Add values, as JSON, to the metadata of the MNN file at `path`, or replace them there, and sign it anew.
 
     A FlatBuffer's texts may lie anywhere: the new one goes to the end, and the offset that leads to it is changed.
+
+    Raises:
+        struct.error: the file is cut off, or has no text for them.
     """
     content = bytearray(path.read_bytes())
     place = biz_code(content)
+    if place is None:
+        raise struct.error('no bizCode')
     old = content[place.start:place.start + place.length]
     values = json.loads(old)[ABOUT] if old.startswith(HEAD) else {}
     text = HEAD + UNSIGNED + b'", ' + json.dumps({ABOUT: {**values, **metadata}}).encode()[1:]
